@@ -1,0 +1,40 @@
+//! base64url without padding (RFC 7515, section 2), decoded strictly.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// Text that is not canonical base64url without padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not canonical base64url: use the URL-safe alphabet, no padding, zero trailing bits")]
+pub struct Base64UrlError;
+
+/// Encodes `bytes` without padding.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Decodes `text`.
+///
+/// # Errors
+/// Refuses padding, whitespace, the standard alphabet's `+` and `/`, impossible lengths and
+/// trailing bits that are not zero, so that each byte string has exactly one accepted text.
+pub fn decode(text: &str) -> Result<Vec<u8>, Base64UrlError> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| Base64UrlError)
+}
+
+/// Appends the encoding of `bytes` to `out`.
+pub(crate) fn encode_onto(bytes: &[u8], out: &mut String) {
+    URL_SAFE_NO_PAD.encode_string(bytes, out);
+}
+
+/// Appends the decoding of `text` to `out`.
+pub(crate) fn decode_onto(text: &str, out: &mut Vec<u8>) -> Result<(), Base64UrlError> {
+    URL_SAFE_NO_PAD
+        .decode_vec(text, out)
+        .map_err(|_| Base64UrlError)
+}
+
+/// How many characters `bytes` bytes become.
+pub(crate) const fn encoded_len(bytes: usize) -> usize {
+    bytes.saturating_mul(4).div_ceil(3)
+}

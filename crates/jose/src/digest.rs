@@ -1,0 +1,111 @@
+//! SHA-256, HMAC, HKDF, and the thumbprint that names certificates and keys.
+
+use std::fmt;
+use std::str::FromStr;
+
+use hmac::{KeyInit as _, Mac as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::base64url;
+
+/// SHA-256 of `bytes`.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// HMAC-SHA-256 of `message` under `key` (RFC 2104), for keys of any length.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = hmac::Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// HKDF-SHA-256, extract and expand (RFC 5869), giving `N` bytes.
+///
+/// `N` above 8160, the most that HKDF can give, does not compile.
+#[must_use]
+pub fn hkdf_sha256<const N: usize>(salt: &[u8], ikm: &[u8], info: &[u8]) -> Zeroizing<[u8; N]> {
+    const { assert!(N <= 255 * 32, "HKDF-SHA-256 gives at most 8160 bytes") };
+    let mut okm = Zeroizing::new([0; N]);
+    hkdf::Hkdf::<Sha256>::new(Some(salt), ikm)
+        .expand(info, okm.as_mut_slice())
+        .expect("the length was checked when compiling");
+    okm
+}
+
+/// A SHA-256 digest that names something public: a certificate (`x5t#S256`, RFC 7515 section
+/// 4.1.8) or a key's SPKI. Its text, also in JSON, is base64url without padding.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Thumbprint([u8; 32]);
+
+/// Text that is not a [`Thumbprint`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a SHA-256 thumbprint: give 43 characters of base64url without padding")]
+pub struct ThumbprintError;
+
+impl Thumbprint {
+    /// The thumbprint of `bytes`: their SHA-256.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha256(bytes))
+    }
+
+    /// Takes a digest made elsewhere.
+    #[must_use]
+    pub const fn from_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The digest itself.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&base64url::encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Thumbprint({self})")
+    }
+}
+
+impl FromStr for Thumbprint {
+    type Err = ThumbprintError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = base64url::decode(text).map_err(|_| ThumbprintError)?;
+        Ok(Self(bytes.try_into().map_err(|_| ThumbprintError)?))
+    }
+}
+
+impl Serialize for Thumbprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Thumbprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl de::Visitor<'_> for Text {
+            type Value = Thumbprint;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("43 characters of base64url without padding")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Thumbprint, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}

@@ -1,0 +1,1 @@
+//! The DER around RSA keys.
