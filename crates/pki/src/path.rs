@@ -1,0 +1,112 @@
+//! What a path is asked for, and why it is refused.
+
+use crate::{BrandId, CertificateError, Purpose, Role};
+
+/// What the leaf of a chain has to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Expect<'a> {
+    /// The role of its owner.
+    pub role: Role,
+    /// What its key is for; a leaf never signs certificates.
+    pub purpose: Purpose,
+    /// The brand of the whole chain, where the caller knows which it must be. Without it the chain may be of
+    /// any one brand.
+    pub brand: Option<&'a BrandId>,
+}
+
+/// Why a chain or a CRL is refused: one variant a fact.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathError {
+    /// A certificate's `notAfter` is past.
+    #[error("the certificate of the {0} has expired: its owner must renew it")]
+    Expired(Role),
+    /// A certificate's `notBefore` is still to come.
+    #[error("the certificate of the {0} is not valid yet: compare the clocks of both sides")]
+    NotYetValid(Role),
+    /// The chain does not lead, link by link, to the pinned root.
+    #[error("the chain does not lead to the pinned root: send every CA below the root, leaf first")]
+    UnknownIssuer,
+    /// A certificate was not signed by the key of the CA that it names.
+    #[error("a certificate in the chain was not signed by the CA that it names")]
+    BadSignature,
+    /// The leaf's owner is another kind of party.
+    #[error("the certificate belongs to a {found}, but one of a {expected} is needed here")]
+    WrongRole {
+        /// What was asked for.
+        expected: Role,
+        /// What the leaf is.
+        found: Role,
+    },
+    /// The leaf's key is for something else.
+    #[error("the certificate's key is for {found}, but one for {expected} is needed here")]
+    WrongPurpose {
+        /// What was asked for.
+        expected: Purpose,
+        /// What the leaf is for.
+        found: Purpose,
+    },
+    /// A CA issued for a role or purpose that is not its own to issue for.
+    #[error("a {issuer} may not issue a {purpose} certificate to a {subject}")]
+    WrongIssuer {
+        /// The CA that issued.
+        issuer: Role,
+        /// For whom it issued.
+        subject: Role,
+        /// What for.
+        purpose: Purpose,
+    },
+    /// The chain's brand is not the one asked for, or the chain crosses from one brand to another.
+    #[error("the chain is not of the one brand that is needed here")]
+    WrongBrand,
+    /// A certificate on the path is on its issuer's CRL.
+    #[error("the certificate of the {0} has been revoked by its issuer")]
+    Revoked(Role),
+    /// No CRL of a CA on the path is held.
+    #[error("no CRL of the {0} is held: fetch it from the certificate authority")]
+    CrlMissing(Role),
+    /// A CRL's `nextUpdate` is past.
+    #[error("the CRL of the {0} is out of date: fetch the current one from the certificate authority")]
+    CrlStale(Role),
+    /// A CRL was not signed by the CA that it names.
+    #[error("the CRL was not signed by the {0} that it names: fetch it again")]
+    CrlForged(Role),
+    /// A CRL that names another CA than the one it was handed in for.
+    #[error("the CRL names another CA than the {0} it was handed in for")]
+    CrlOfAnother(Role),
+    /// A CRL with a lower number than the one held.
+    #[error("CRL number {offered} is older than number {held}, which is held already")]
+    CrlOlder {
+        /// The number held.
+        held: u64,
+        /// The number offered.
+        offered: u64,
+    },
+    /// Another CRL under the number of the one held.
+    #[error("two different CRLs have the number {number}: ask the certificate authority which one holds")]
+    CrlNumberReused {
+        /// The number.
+        number: u64,
+    },
+    /// A CRL's `thisUpdate` is still to come.
+    #[error("the CRL of the {0} is dated in the future: compare the clocks of both sides")]
+    CrlFuture(Role),
+    /// More CAs below one than its `pathLenConstraint` allows.
+    #[error("more CAs stand below the {0} than its certificate allows")]
+    PathTooLong(Role),
+    /// A CA's certificate stands where a leaf's must.
+    #[error("the first certificate of the chain is a CA's, which signs no messages")]
+    CaAsLeaf,
+    /// A leaf's certificate stands where a CA's must.
+    #[error("a certificate of a {0} stands where a CA's must: it cannot issue")]
+    LeafAsCa(Role),
+    /// The leaf names itself as its issuer.
+    #[error("the certificate is self-signed: only one that leads to the pinned root is accepted")]
+    SelfSigned,
+    /// A certificate breaks the profile.
+    #[error("a certificate in the chain breaks the profile")]
+    Certificate(#[from] CertificateError),
+    /// The path library refuses what our own checks let through.
+    #[error("the chain breaks a rule of RFC 5280: {0}")]
+    Refused(String),
+}
