@@ -1,0 +1,327 @@
+//! The database itself: opening, migrating, reading, and the one kind of write transaction.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{Migration as SqlxMigration, MigrationType, Migrator};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction};
+
+use crate::StoreError;
+
+/// Readers beside SQLite's one writer. Each costs a thread and about a megabyte of page cache.
+const SQLITE_READERS_MAX: u32 = 3;
+/// Connections of one replica to PostgreSQL.
+const POSTGRES_CONNECTIONS_MAX: u32 = 8;
+/// How long a caller waits for a connection before the database counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle PostgreSQL connection is asked whether it still lives before it is used after this long.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// The first version that belongs to a party; below are the store's own.
+const PARTY_VERSION_MIN: i64 = 100;
+
+/// Every page is on the disk before COMMIT returns (FULL), also after a power failure.
+const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
+     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -1024; \
+     PRAGMA journal_size_limit = 16777216";
+const SQLITE_READER: &str =
+    "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -512; PRAGMA query_only = ON";
+/// A replica that hangs must not hold the others' locks for ever. Notices are off because
+/// [`POSTGRES_RELEASE`] causes one each time.
+const POSTGRES_SESSION: &str = "SET client_min_messages = 'error'; SET synchronous_commit = 'on'; \
+     SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
+/// A begin() that was cancelled leaves a transaction open that sqlx does not know of.
+const POSTGRES_RELEASE: &str = "ROLLBACK";
+
+/// A step that brings the tables to a newer shape. Applied once, in order of version, never altered.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// Unique; 1 to 99 are the store's own, a party's begin at 100.
+    pub version: i64,
+    /// A few words for the reader of the migrations table.
+    pub name: &'static str,
+    /// Statements that SQLite and PostgreSQL both understand: TEXT, BIGINT, BYTEA.
+    pub sql: &'static str,
+}
+
+/// What every party has.
+const SHARED: [Migration; 6] = [
+    Migration {
+        version: 1,
+        name: "exchanges",
+        sql: include_str!("../migrations/0001_exchanges.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "outbox",
+        sql: include_str!("../migrations/0002_outbox.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "idempotency",
+        sql: include_str!("../migrations/0003_idempotency.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "vault",
+        sql: include_str!("../migrations/0004_vault.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "ledger",
+        sql: include_str!("../migrations/0005_ledger.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "crls",
+        sql: include_str!("../migrations/0006_crls.sql"),
+    },
+];
+
+/// Which database a [`Db`] speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// One file, one process.
+    Sqlite,
+    /// A server that several replicas share.
+    Postgres,
+}
+
+/// An open database with all migrations applied. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    backend: Backend,
+    writers: AnyPool,
+    readers: AnyPool,
+}
+
+impl fmt::Debug for Db {
+    /// Without the URL: it may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Db {
+    /// Opens the database, creates a SQLite file that is not there, and applies the store's and the
+    /// party's migrations that are missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`], [`StoreError::Unavailable`], or a migration that does not fit.
+    pub async fn open(url: &str, party: &[Migration]) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let migrator = migrator(party)?;
+        let db = match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => open_sqlite(url).await?,
+            Some("postgres" | "postgresql") => open_postgres(url).await?,
+            _ => return Err(StoreError::Url("unknown scheme".to_owned())),
+        };
+        migrator
+            .run(&db.writers)
+            .await
+            .map_err(StoreError::Migration)?;
+        Ok(db)
+    }
+
+    /// Which database this is.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// A connection to read with, outside any transaction. On SQLite it refuses to write. Do not
+    /// ask for one while holding a [`Tx`]: read through that instead.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when none is free in time.
+    pub async fn read(&self) -> Result<PoolConnection<Any>, StoreError> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    /// Begins a write transaction. On SQLite it is the only one at a time, so it must be short and
+    /// never wait for a network call.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when none can be begun in time.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let inner = match self.backend {
+            Backend::Sqlite => self.writers.begin_with("BEGIN IMMEDIATE").await?,
+            Backend::Postgres => self.writers.begin().await?,
+        };
+        Ok(Tx {
+            inner,
+            half_done: None,
+        })
+    }
+
+    /// Waits for what is under way and closes every connection.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+/// A write transaction. Dropped without [`Tx::commit`] it leaves nothing.
+pub struct Tx {
+    inner: Transaction<'static, Any>,
+    half_done: Option<&'static str>,
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tx")
+    }
+}
+
+impl Tx {
+    /// Makes all of it durable, at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a step inside was refused half-way (nothing is kept), or the
+    /// database's own failure. After [`StoreError::Unavailable`] it is unknown whether the
+    /// transaction was kept: ask again by its key.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.half_done {
+            Some(reason) => {
+                self.inner.rollback().await?;
+                Err(StoreError::Conflict(reason))
+            }
+            None => Ok(self.inner.commit().await?),
+        }
+    }
+
+    /// Undoes all of it now, where dropping would do so a moment later.
+    ///
+    /// # Errors
+    /// The database's own failure; nothing is kept then either.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        Ok(self.inner.rollback().await?)
+    }
+
+    /// From now on [`Tx::commit`] refuses with this reason.
+    pub(crate) fn refuse_commit(&mut self, reason: &'static str) {
+        self.half_done.get_or_insert(reason);
+    }
+}
+
+impl Deref for Tx {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.inner
+    }
+}
+
+/// The URL of a SQLite file, with the characters escaped that mean something in a URL.
+#[must_use]
+pub fn sqlite_url(path: &Path) -> String {
+    let mut url = String::from("sqlite://");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                url.push(char::from(*byte));
+            }
+            other => url.push_str(&format!("%{other:02X}")),
+        }
+    }
+    url
+}
+
+fn migrator(party: &[Migration]) -> Result<Migrator, StoreError> {
+    let mut all = SHARED.to_vec();
+    for migration in party {
+        let doubled = all.iter().any(|held| held.version == migration.version);
+        if doubled || migration.version < PARTY_VERSION_MIN {
+            return Err(StoreError::MigrationVersion(migration.version));
+        }
+        all.push(*migration);
+    }
+    let steps = all.into_iter().map(|migration| {
+        SqlxMigration::new(
+            migration.version,
+            migration.name.into(),
+            MigrationType::Simple,
+            migration.sql.into_sql_str(),
+            false,
+        )
+    });
+    Ok(Migrator::with_migrations(steps.collect()))
+}
+
+fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
+    url.parse()
+        .map_err(|error: sqlx::Error| StoreError::Url(error.to_string()))
+}
+
+async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let create = options(&format!("{url}{separator}mode=rwc"))?;
+    // One writer: BEGIN IMMEDIATE would make the others wait in any case.
+    let writers = AnyPoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(SQLITE_WRITER).await.map(drop) })
+        })
+        .connect_with(create)
+        .await?;
+    let readers = AnyPoolOptions::new()
+        .max_connections(SQLITE_READERS_MAX)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(SQLITE_READER).await.map(drop) })
+        })
+        .connect_with(options(url)?)
+        .await?;
+    Ok(Db {
+        backend: Backend::Sqlite,
+        writers,
+        readers,
+    })
+}
+
+async fn open_postgres(url: &str) -> Result<Db, StoreError> {
+    let pool = AnyPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS_MAX)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > PING_AFTER_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(drop) })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move { connection.execute(POSTGRES_RELEASE).await.map(|_| true) })
+        })
+        .connect_with(options(url)?)
+        .await?;
+    Ok(Db {
+        backend: Backend::Postgres,
+        writers: pool.clone(),
+        readers: pool,
+    })
+}

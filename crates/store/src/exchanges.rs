@@ -1,0 +1,173 @@
+//! What was received, exactly once.
+//!
+//! A request is known by (authenticated sender, message, RRPID). It is recorded after its
+//! signature was verified, together with its effect and its response in one transaction. The same
+//! bytes again get the stored response; other bytes under the same three names are refused.
+
+use sqlx::{AnyConnection, Row};
+
+use crate::{StoreError, Tx};
+
+/// How many expired rows one call of [`purge`] removes at most, to keep its transaction short.
+pub const PURGE_ROWS_MAX: i64 = 10_000;
+/// How often [`open`] looks again when the row it collided with was purged at the same moment.
+const OPEN_TRIES_MAX: u8 = 3;
+
+/// A request that was recorded before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// SHA-256 of the bytes as received.
+    pub digest: [u8; 32],
+    /// The bytes that were answered; `None` while the answer is not known yet.
+    pub response: Option<Vec<u8>>,
+}
+
+/// A request whose signature was verified.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// Who signed it.
+    pub sender: &'a str,
+    /// The message's name, for example `AuthReq`.
+    pub message: &'a str,
+    /// The request-response pair's id.
+    pub rrpid: &'a str,
+    /// SHA-256 of the bytes as received.
+    pub digest: [u8; 32],
+    /// Seconds since the epoch.
+    pub received_at: i64,
+    /// Seconds since the epoch; must lie beyond the time in which the request's date is accepted.
+    pub keep_until: i64,
+}
+
+/// What [`open`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Opened {
+    /// Not seen before; it is recorded now, in this transaction.
+    New,
+    /// The same bytes were received before.
+    Same {
+        /// What was answered; `None` while the answer is not known yet.
+        response: Option<Vec<u8>>,
+    },
+    /// Other bytes were received before under the same sender, message and RRPID: refuse.
+    Different,
+}
+
+/// Looks up bytes that were received before, ahead of any decryption or signature check.
+///
+/// # Errors
+/// The database's own failure.
+pub async fn find_by_digest(
+    conn: &mut AnyConnection,
+    wire_digest: &[u8; 32],
+) -> Result<Option<Recorded>, StoreError> {
+    // A row that has its response goes first.
+    let row = sqlx::query(
+        "SELECT response FROM exchanges WHERE digest = $1 \
+         ORDER BY CASE WHEN response IS NULL THEN 1 ELSE 0 END LIMIT 1",
+    )
+    .bind(&wire_digest[..])
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Recorded {
+        digest: *wire_digest,
+        response: row.try_get(0)?,
+    }))
+}
+
+/// Records a request, or says that it is known. Of two replicas that open the same one, the second
+/// waits for the first's commit and then finds what that one stored.
+///
+/// # Errors
+/// The database's own failure.
+pub async fn open(tx: &mut Tx, received: &Received<'_>) -> Result<Opened, StoreError> {
+    for _ in 0..OPEN_TRIES_MAX {
+        let inserted = sqlx::query(
+            "INSERT INTO exchanges \
+             (sender, message, rrpid, digest, response, received_at_s, keep_until_s) \
+             VALUES ($1, $2, $3, $4, NULL, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(received.sender)
+        .bind(received.message)
+        .bind(received.rrpid)
+        .bind(&received.digest[..])
+        .bind(received.received_at)
+        .bind(received.keep_until)
+        .execute(&mut **tx)
+        .await?
+        .rows_affected();
+        if inserted == 1 {
+            return Ok(Opened::New);
+        }
+        let known = sqlx::query(
+            "SELECT digest, response FROM exchanges \
+             WHERE sender = $1 AND message = $2 AND rrpid = $3",
+        )
+        .bind(received.sender)
+        .bind(received.message)
+        .bind(received.rrpid)
+        .fetch_optional(&mut **tx)
+        .await?;
+        if let Some(row) = known {
+            let digest: Vec<u8> = row.try_get(0)?;
+            if digest != received.digest {
+                return Ok(Opened::Different);
+            }
+            return Ok(Opened::Same {
+                response: row.try_get(1)?,
+            });
+        }
+    }
+    Err(StoreError::Conflict(
+        "the exchange was removed while it was opened; receive it again",
+    ))
+}
+
+/// Stores the response of an opened exchange. It is written once and never replaced.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when there is no such exchange or it has a response already.
+pub async fn answer(
+    tx: &mut Tx,
+    sender: &str,
+    message: &str,
+    rrpid: &str,
+    response: &[u8],
+) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "UPDATE exchanges SET response = $1 \
+         WHERE sender = $2 AND message = $3 AND rrpid = $4 AND response IS NULL",
+    )
+    .bind(response)
+    .bind(sender)
+    .bind(message)
+    .bind(rrpid)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    match rows {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict(
+            "the exchange is unknown or has its response already; send the stored one",
+        )),
+    }
+}
+
+/// Removes exchanges whose time is over, at most [`PURGE_ROWS_MAX`]; says how many.
+///
+/// # Errors
+/// The database's own failure.
+pub async fn purge(tx: &mut Tx, now: i64) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "DELETE FROM exchanges WHERE (sender, message, rrpid) IN \
+         (SELECT sender, message, rrpid FROM exchanges WHERE keep_until_s < $1 \
+          ORDER BY keep_until_s LIMIT $2)",
+    )
+    .bind(now)
+    .bind(PURGE_ROWS_MAX)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
+}
