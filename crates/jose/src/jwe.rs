@@ -2,7 +2,16 @@
 
 use zeroize::Zeroizing;
 
-use crate::{ContentKey, HeaderError, PrivateKey, Provider, PublicKey, Random, Thumbprint};
+use crate::header::{Members, Written, refused_algorithm};
+use crate::{
+    ContentKey, HeaderError, PrivateKey, Provider, PublicKey, Random, Thumbprint, base64url,
+};
+
+const RSA_OAEP_256: &str = "RSA-OAEP-256";
+const DIRECT: &str = "dir";
+/// RFC 7518, section 5.3: an IV of 96 bits, a tag of 128.
+const IV_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
 
 /// How the content key reaches the recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +69,6 @@ pub enum JweError {
 ///
 /// # Errors
 /// [`JweError::Seal`].
-#[expect(unused_variables, clippy::unimplemented, reason = "skeleton")]
 pub fn seal(
     rng: Random<'_>,
     recipient: &PublicKey,
@@ -68,14 +76,25 @@ pub fn seal(
     cty: &str,
     plaintext: &[u8],
 ) -> Result<String, JweError> {
-    unimplemented!()
+    let key = ContentKey::generate(rng);
+    let encrypted_key = recipient
+        .encrypt_oaep_sha256(rng, key.as_bytes())
+        .map_err(|_| JweError::Seal)?;
+    let header = written(RSA_OAEP_256, cty, x5t_s256);
+    write(
+        rng,
+        recipient.provider(),
+        &key,
+        &header,
+        &encrypted_key,
+        plaintext,
+    )
 }
 
 /// Seals `plaintext` for whoever holds `key`.
 ///
 /// # Errors
 /// [`JweError::Seal`].
-#[expect(unused_variables, clippy::unimplemented, reason = "skeleton")]
 pub fn seal_direct(
     rng: Random<'_>,
     provider: &dyn Provider,
@@ -83,23 +102,106 @@ pub fn seal_direct(
     cty: &str,
     plaintext: &[u8],
 ) -> Result<String, JweError> {
-    unimplemented!()
+    write(
+        rng,
+        provider,
+        key,
+        &written(DIRECT, cty, None),
+        &[],
+        plaintext,
+    )
+}
+
+fn written(alg: &'static str, cty: &str, x5t_s256: Option<Thumbprint>) -> Vec<u8> {
+    Written {
+        alg,
+        enc: Some("A256GCM"),
+        cty,
+        x5t_s256,
+        x5c: Vec::new(),
+    }
+    .to_json()
+}
+
+fn write(
+    rng: Random<'_>,
+    provider: &dyn Provider,
+    key: &ContentKey,
+    header: &[u8],
+    encrypted_key: &[u8],
+    plaintext: &[u8],
+) -> Result<String, JweError> {
+    let mut iv = [0; IV_BYTES];
+    rng.fill_bytes(&mut iv);
+    let parts = [
+        header.len(),
+        encrypted_key.len(),
+        IV_BYTES,
+        plaintext.len(),
+        TAG_BYTES,
+    ];
+    let length = parts.into_iter().map(base64url::encoded_len).sum::<usize>();
+    let mut compact = String::with_capacity(length.saturating_add(4));
+    base64url::encode_onto(header, &mut compact);
+    let sealed = provider
+        .seal_aes_256_gcm(key.as_bytes(), &iv, compact.as_bytes(), plaintext)
+        .map_err(|_| JweError::Seal)?;
+    let (ciphertext, tag) = sealed
+        .split_last_chunk::<TAG_BYTES>()
+        .ok_or(JweError::Seal)?;
+    for part in [encrypted_key, &iv, ciphertext, tag] {
+        compact.push('.');
+        base64url::encode_onto(part, &mut compact);
+    }
+    Ok(compact)
 }
 
 /// A sealed object, read but not opened.
 #[derive(Debug, Clone)]
 pub struct Sealed {
     header: Header,
+    /// The header as it came: RFC 7516, section 5.2, authenticates its text.
+    aad: String,
+    encrypted_key: Vec<u8>,
+    iv: [u8; IV_BYTES],
+    /// The ciphertext, then the tag.
+    sealed: Vec<u8>,
 }
 
-#[expect(unused_variables, clippy::unimplemented, reason = "skeleton")]
 impl Sealed {
     /// Reads JWE compact, refusing whatever [`seal`] and [`seal_direct`] would not have written.
     ///
     /// # Errors
-    /// Each [`JweError`] but `AlgNotAllowed` and `Seal`.
+    /// Each [`JweError`] but `AlgNotAllowed` and `Seal`; `Unopened` for a part of a wrong size.
     pub fn parse(compact: &str) -> Result<Self, JweError> {
-        unimplemented!()
+        let mut parts = compact.split('.');
+        let mut next = || parts.next().ok_or(JweError::Parts);
+        let [protected, encrypted_key, iv, ciphertext, tag] =
+            [next()?, next()?, next()?, next()?, next()?];
+        if parts.next().is_some() {
+            return Err(JweError::Parts);
+        }
+        let header = Header::read(&decode("header", protected)?)?;
+        let encrypted_key = decode("encrypted key", encrypted_key)?;
+        let iv = decode("initialization vector", iv)?;
+        let mut sealed = Vec::with_capacity(ciphertext.len().saturating_add(TAG_BYTES));
+        decode_onto("ciphertext", ciphertext, &mut sealed)?;
+        let ciphertext_bytes = sealed.len();
+        decode_onto("tag", tag, &mut sealed)?;
+        // RFC 7518, section 4.5: with `dir`, "use an empty octet sequence as the JWE Encrypted
+        // Key value".
+        let misplaced_key = header.alg == Alg::Direct && !encrypted_key.is_empty();
+        if misplaced_key || sealed.len() - ciphertext_bytes != TAG_BYTES {
+            return Err(JweError::Unopened);
+        }
+        let iv = iv.try_into().map_err(|_| JweError::Unopened)?;
+        Ok(Self {
+            header,
+            aad: protected.to_owned(),
+            encrypted_key,
+            iv,
+            sealed,
+        })
     }
 
     /// The header, not yet authenticated: good for choosing the key to open with.
@@ -113,7 +215,9 @@ impl Sealed {
     /// # Errors
     /// [`JweError::AlgNotAllowed`] or [`JweError::Unopened`].
     pub fn open(&self, key: &PrivateKey) -> Result<Zeroizing<Vec<u8>>, JweError> {
-        unimplemented!()
+        self.check_alg(Alg::RsaOaep256)?;
+        let content_key = key.unwrap_content_key(&self.encrypted_key);
+        self.decrypt(key.public_key().provider(), &content_key)
     }
 
     /// Opens a `dir` object.
@@ -125,6 +229,52 @@ impl Sealed {
         provider: &dyn Provider,
         key: &ContentKey,
     ) -> Result<Zeroizing<Vec<u8>>, JweError> {
-        unimplemented!()
+        self.check_alg(Alg::Direct)?;
+        self.decrypt(provider, key.as_bytes())
     }
+
+    fn check_alg(&self, allowed: Alg) -> Result<(), JweError> {
+        let found = self.header.alg;
+        if found == allowed {
+            Ok(())
+        } else {
+            Err(JweError::AlgNotAllowed { found, allowed })
+        }
+    }
+
+    fn decrypt(
+        &self,
+        provider: &dyn Provider,
+        content_key: &[u8; 32],
+    ) -> Result<Zeroizing<Vec<u8>>, JweError> {
+        provider
+            .open_aes_256_gcm(content_key, &self.iv, self.aad.as_bytes(), &self.sealed)
+            .map_err(|_| JweError::Unopened)
+    }
+}
+
+impl Header {
+    fn read(json: &[u8]) -> Result<Self, HeaderError> {
+        let mut members = Members::read(json)?;
+        let alg = match members.alg()? {
+            RSA_OAEP_256 => Alg::RsaOaep256,
+            DIRECT => Alg::Direct,
+            other => return Err(refused_algorithm(other)),
+        };
+        members.check_enc()?;
+        members.check_no_x5c()?;
+        Ok(Self {
+            alg,
+            cty: members.cty()?,
+            x5t_s256: members.x5t_s256()?,
+        })
+    }
+}
+
+fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, JweError> {
+    base64url::decode(text).map_err(|_| JweError::Encoding { part })
+}
+
+fn decode_onto(part: &'static str, text: &str, out: &mut Vec<u8>) -> Result<(), JweError> {
+    base64url::decode_onto(text, out).map_err(|_| JweError::Encoding { part })
 }

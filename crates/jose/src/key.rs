@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::provider::Provider;
-use crate::{Random, Thumbprint};
+use crate::provider::{Provider, RsaPrivate, RsaPublic};
+use crate::{Random, Thumbprint, hkdf_sha256, hmac_sha256, sha256};
 
 /// The sizes of RSA keys that are generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,20 +75,52 @@ pub struct BadSignature;
 #[error("the sealed object did not open")]
 pub struct Unopened;
 
-/// An RSA private key, parsed once; clones share it.
+/// An RSA private key, parsed once; clones share it. Its memory is wiped when the last goes.
 #[derive(Clone)]
-pub struct PrivateKey(Arc<()>);
+pub struct PrivateKey(Arc<PrivateParts>);
+
+struct PrivateParts {
+    rsa: Box<dyn RsaPrivate>,
+    public: PublicKey,
+    pkcs8: Zeroizing<Vec<u8>>,
+    blinding_secret: Zeroizing<[u8; 32]>,
+    substitute_secret: Zeroizing<[u8; 32]>,
+}
 
 /// An RSA public key, parsed once; clones share it. Equal when their SPKI is.
 #[derive(Clone)]
-pub struct PublicKey(Arc<()>);
+pub struct PublicKey(Arc<PublicParts>);
 
-#[expect(unused_variables, clippy::unimplemented, reason = "skeleton")]
+struct PublicParts {
+    rsa: Box<dyn RsaPublic>,
+    provider: &'static dyn Provider,
+    spki: Vec<u8>,
+    bits: usize,
+    thumbprint: Thumbprint,
+}
+
 impl PrivateKey {
+    /// Puts together what a provider parsed and [`crate::key_der`] checked.
+    pub(crate) fn assemble(
+        rsa: Box<dyn RsaPrivate>,
+        public: PublicKey,
+        pkcs8: Zeroizing<Vec<u8>>,
+    ) -> Self {
+        let blinding_secret = hkdf_sha256(b"openset-jose", &pkcs8, b"blinding");
+        let substitute_secret = hkdf_sha256(b"openset-jose", &pkcs8, b"substitute content key");
+        Self(Arc::new(PrivateParts {
+            rsa,
+            public,
+            pkcs8,
+            blinding_secret,
+            substitute_secret,
+        }))
+    }
+
     /// The public half.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
-        unimplemented!()
+        &self.0.public
     }
 
     /// Signs with RSASSA-PSS, SHA-256, MGF1 with SHA-256, a salt of 32 bytes (`PS256`).
@@ -100,7 +132,7 @@ impl PrivateKey {
         rng: Random<'_>,
         message: &[u8],
     ) -> Result<Vec<u8>, OperationError> {
-        unimplemented!()
+        self.0.rsa.sign_pss(rng, &sha256(message))
     }
 
     /// Signs with RSASSA-PKCS1-v1_5 and SHA-256, as certificates and CRLs are signed.
@@ -108,7 +140,8 @@ impl PrivateKey {
     /// # Errors
     /// [`OperationError::Sign`].
     pub fn sign_pkcs1_sha256(&self, message: &[u8]) -> Result<Vec<u8>, OperationError> {
-        unimplemented!()
+        let digest = sha256(message);
+        self.0.rsa.sign_pkcs1(&self.blinding(&digest), &digest)
     }
 
     /// Opens what [`PublicKey::encrypt_oaep_sha256`] made.
@@ -116,40 +149,81 @@ impl PrivateKey {
     /// # Errors
     /// [`Unopened`], whatever the reason.
     pub fn decrypt_oaep_sha256(&self, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
-        unimplemented!()
+        self.0
+            .rsa
+            .decrypt_oaep(&self.blinding(ciphertext), ciphertext)
     }
 
     /// PKCS#8 version 1, DER, in clear: seal it before it is stored.
     #[must_use]
     pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        unimplemented!()
+        self.0.pkcs8.clone()
+    }
+
+    /// Unwraps a 256-bit content key, or gives another that nobody can foresee.
+    ///
+    /// RFC 7516, section 11.5: "the recipient MUST NOT distinguish between format, padding, and
+    /// length errors of encrypted keys. It is strongly recommended [...] that the recipient
+    /// substitute a randomly generated CEK and proceed to the next step". The substitute is a
+    /// secret function of the input, so that the same bytes always fare the same.
+    pub(crate) fn unwrap_content_key(&self, wrapped: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut key = Zeroizing::new(hmac_sha256(self.0.substitute_secret.as_slice(), wrapped));
+        if let Ok(unwrapped) = self.decrypt_oaep_sha256(wrapped)
+            && unwrapped.len() == key.len()
+        {
+            key.copy_from_slice(&unwrapped);
+        }
+        key
+    }
+
+    /// Seeds the blinding of one operation without a random source: secret, and another for
+    /// each input.
+    fn blinding(&self, input: &[u8]) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(hmac_sha256(self.0.blinding_secret.as_slice(), input))
     }
 }
 
-#[expect(unused_variables, clippy::unimplemented, reason = "skeleton")]
 impl PublicKey {
+    /// Puts together what a provider parsed and [`crate::key_der`] checked.
+    pub(crate) fn assemble(
+        rsa: Box<dyn RsaPublic>,
+        provider: &'static dyn Provider,
+        spki: &[u8],
+        bits: usize,
+    ) -> Self {
+        let thumbprint = Thumbprint::of(spki);
+        let spki = spki.to_vec();
+        Self(Arc::new(PublicParts {
+            rsa,
+            provider,
+            spki,
+            bits,
+            thumbprint,
+        }))
+    }
+
     /// The DER of the SubjectPublicKeyInfo (RFC 5280, section 4.1).
     #[must_use]
     pub fn spki_der(&self) -> &[u8] {
-        unimplemented!()
+        &self.0.spki
     }
 
     /// Length of the modulus in bits.
     #[must_use]
     pub fn bits(&self) -> usize {
-        unimplemented!()
+        self.0.bits
     }
 
     /// The provider that parsed this key and works with it.
     #[must_use]
     pub fn provider(&self) -> &'static dyn Provider {
-        unimplemented!()
+        self.0.provider
     }
 
     /// SHA-256 of [`Self::spki_der`].
     #[must_use]
     pub fn thumbprint(&self) -> Thumbprint {
-        unimplemented!()
+        self.0.thumbprint
     }
 
     /// Verifies a `PS256` signature; the salt must have 32 bytes.
@@ -157,7 +231,16 @@ impl PublicKey {
     /// # Errors
     /// [`BadSignature`].
     pub fn verify_pss_sha256(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
-        unimplemented!()
+        self.verify_pss_digest(&sha256(message), signature)
+    }
+
+    /// As [`Self::verify_pss_sha256`], for a message of which only the SHA-256 was kept.
+    pub(crate) fn verify_pss_digest(
+        &self,
+        digest: &[u8; 32],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        self.0.rsa.verify_pss(digest, signature)
     }
 
     /// Encrypts with RSAES-OAEP, SHA-256, MGF1 with SHA-256, an empty label.
@@ -169,7 +252,7 @@ impl PublicKey {
         rng: Random<'_>,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, OperationError> {
-        unimplemented!()
+        self.0.rsa.encrypt_oaep(rng, plaintext)
     }
 }
 

@@ -4,7 +4,9 @@ use std::fmt::Debug;
 
 use zeroize::Zeroizing;
 
-use crate::{KeyError, OperationError, PrivateKey, PublicKey, Random, RsaBits, Unopened};
+use crate::{
+    BadSignature, KeyError, OperationError, PrivateKey, PublicKey, Random, RsaBits, Unopened,
+};
 
 /// A cryptographic library behind the keys. Keys remember theirs, so a caller names it only
 /// where a key comes into being or where there is none.
@@ -61,28 +63,55 @@ pub trait Provider: Debug + Send + Sync + 'static {
 #[cfg(not(any(feature = "aws-lc-rs", feature = "rustcrypto")))]
 compile_error!("openset-jose needs a provider: enable the feature `aws-lc-rs` or `rustcrypto`");
 
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc_rs;
+#[cfg(feature = "rustcrypto")]
+mod rust_crypto;
+
 /// AWS-LC: constant-time, several times as fast at RSA, needs a C compiler.
 #[cfg(feature = "aws-lc-rs")]
 #[must_use]
-#[expect(clippy::unimplemented, reason = "skeleton")]
 pub fn aws_lc() -> &'static dyn Provider {
-    unimplemented!()
+    &aws_lc_rs::AwsLcRs
 }
 
 /// RustCrypto: pure Rust, and the independent cross-check. Its `rsa` carries
 /// RUSTSEC-2023-0071, so no private-key operation on network input should run on it.
 #[cfg(feature = "rustcrypto")]
 #[must_use]
-#[expect(clippy::unimplemented, reason = "skeleton")]
 pub fn rust_crypto() -> &'static dyn Provider {
-    unimplemented!()
+    &rust_crypto::RustCrypto
 }
 
-/// [`aws_lc`] where it is compiled in, or else [`rust_crypto`].
+/// AWS-LC (`aws_lc`) where it is compiled in, or else RustCrypto (`rust_crypto`).
 #[must_use]
 pub fn default_provider() -> &'static dyn Provider {
     #[cfg(feature = "aws-lc-rs")]
     return aws_lc();
-    #[cfg(not(feature = "aws-lc-rs"))]
+    #[cfg(all(not(feature = "aws-lc-rs"), feature = "rustcrypto"))]
     return rust_crypto();
+}
+
+/// What a provider does with its own kind of private key. Messages come as their SHA-256.
+pub(crate) trait RsaPrivate: Send + Sync {
+    fn sign_pss(&self, rng: Random<'_>, digest: &[u8; 32]) -> Result<Vec<u8>, OperationError>;
+
+    /// `blinding` is secret and fits this key and input alone; a provider that draws its own
+    /// randomness leaves it.
+    fn sign_pkcs1(&self, blinding: &[u8; 32], digest: &[u8; 32])
+    -> Result<Vec<u8>, OperationError>;
+
+    /// `blinding` as for [`Self::sign_pkcs1`].
+    fn decrypt_oaep(
+        &self,
+        blinding: &[u8; 32],
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Unopened>;
+}
+
+/// What a provider does with its own kind of public key.
+pub(crate) trait RsaPublic: Send + Sync {
+    fn verify_pss(&self, digest: &[u8; 32], signature: &[u8]) -> Result<(), BadSignature>;
+
+    fn encrypt_oaep(&self, rng: Random<'_>, plaintext: &[u8]) -> Result<Vec<u8>, OperationError>;
 }
