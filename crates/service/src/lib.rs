@@ -1,0 +1,23 @@
+//! The shell that all services share: configuration, HTTP, errors, telemetry.
+//!
+//! A service's `main.rs` is one call of [`shell::main`]; its `run` opens a
+//! [`shell::Shell`], builds its routes and hands them to [`shell::Shell::serve`].
+
+pub mod auth;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod detached;
+pub mod health;
+pub mod offload;
+pub mod openapi;
+pub mod outbox_worker;
+pub mod problem;
+pub mod random;
+pub mod server;
+pub mod set_endpoint;
+pub mod shell;
+pub mod telemetry;
+pub mod trust;
+
+pub use tokio_util::sync::CancellationToken;

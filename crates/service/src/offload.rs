@@ -1,0 +1,18 @@
+//! RSA work runs beside the async workers, on a bounded pool of blocking threads.
+
+use std::panic::resume_unwind;
+
+/// Runs `work` on the blocking pool and waits for its result. A panic in it is the caller's.
+///
+/// Dropping the future does not stop `work`; it ends by itself, unheard.
+pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime is going down and takes the caller with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
