@@ -1,0 +1,237 @@
+//! Identifiers, nonces and challenges.
+
+use openset_jose::{Random, base64url};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+
+/// Declares a value of 256 random bits, base64url without padding on the wire (43 characters).
+/// SET 1.0 has 160 bits; docs/DIVERGENCES.md says why they grew.
+macro_rules! random_256 {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// A fresh one.
+            pub fn generate(rng: Random<'_>) -> Self {
+                let mut bytes = [0; 32];
+                rng.fill_bytes(&mut bytes);
+                Self(bytes)
+            }
+
+            /// From its 32 bytes.
+            #[must_use]
+            pub fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// Its 32 bytes.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&base64url::encode(&self.0))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = NotAnIdentifier;
+
+            fn from_str(text: &str) -> Result<Self, NotAnIdentifier> {
+                let bytes = base64url::decode(text).map_err(|_| NotAnIdentifier)?;
+                Ok(Self(bytes.try_into().map_err(|_| NotAnIdentifier)?))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+pub(crate) use random_256;
+
+random_256! {
+    /// RRPID, request/response pair identifier: new for each request, echoed by its answer.
+    Rrpid
+}
+random_256! {
+    /// XID, transaction identifier: made by the merchant in PInitRes, one for each purchase.
+    Xid
+}
+random_256! {
+    /// A challenge (chall-C, chall-M, chall-EE, chall-CA) that the answer must repeat.
+    Challenge
+}
+random_256! {
+    /// A nonce or salt (exNonce, odSalt, errorNonce).
+    Nonce
+}
+
+/// The text is not an identifier of the expected form.
+#[derive(Debug, thiserror::Error)]
+#[error("not an identifier: 256-bit values are 43 characters of base64url; local ids are 1 to 64 of A-Z a-z 0-9 . _ -")]
+pub struct NotAnIdentifier;
+
+/// LocalID (lid-C, lid-M, lid-EE, lid-CA): a party's own name for an exchange, 1 to 64 characters of
+/// `A-Z a-z 0-9 . _ -`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct LocalId(String);
+
+impl LocalId {
+    /// A fresh random one (128 bits).
+    pub fn generate(rng: Random<'_>) -> Self {
+        let mut bytes = [0; 16];
+        rng.fill_bytes(&mut bytes);
+        Self(hex::encode(bytes))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for LocalId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for LocalId {
+    type Err = NotAnIdentifier;
+
+    fn from_str(text: &str) -> Result<Self, NotAnIdentifier> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        if fits { Ok(Self(text.to_owned())) } else { Err(NotAnIdentifier) }
+    }
+}
+
+impl<'de> Deserialize<'de> for LocalId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// TransIDs: the names of one purchase at each party (reference 3.0).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransIds {
+    /// The cardholder's name for the purchase.
+    pub lid_c: LocalId,
+    /// The merchant's name for the order.
+    pub lid_m: LocalId,
+    /// The purchase's global name.
+    pub xid: Xid,
+    /// When the merchant opened the purchase.
+    pub p_req_date: crate::Timestamp,
+    /// RFC 5646 language tag of the texts meant for the cardholder.
+    pub language: Language,
+}
+
+/// RRTags: names a request between merchant and gateway (reference 3.0).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RrTags {
+    /// The request/response pair.
+    pub rrpid: Rrpid,
+    /// MerTermIDs: who asks, as the acquirer names merchants.
+    pub merchant_id: String,
+    /// When the request was made.
+    pub current_date: crate::Timestamp,
+}
+
+/// A language tag (RFC 5646), 2 to 35 characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Language(String);
+
+impl Language {
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// English.
+    #[must_use]
+    pub fn english() -> Self {
+        Self("en".to_owned())
+    }
+}
+
+impl std::str::FromStr for Language {
+    type Err = NotALanguage;
+
+    fn from_str(text: &str) -> Result<Self, NotALanguage> {
+        let fits = (2..=35).contains(&text.len())
+            && text.split('-').all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()));
+        if fits { Ok(Self(text.to_owned())) } else { Err(NotALanguage) }
+    }
+}
+
+/// The text is not a language tag.
+#[derive(Debug, thiserror::Error)]
+#[error("not a language tag like en or pt-BR (RFC 5646)")]
+pub struct NotALanguage;
+
+impl<'de> Deserialize<'de> for Language {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Bytes that travel exactly as they were hashed, sealed or certified: base64url without padding.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ExactBytes(pub Vec<u8>);
+
+impl std::fmt::Debug for ExactBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExactBytes({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for ExactBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&base64url::encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for ExactBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        base64url::decode(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Drop for ExactBytes {
+    fn drop(&mut self) {
+        // Some of these are PIData: none is worth leaving in freed memory.
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}

@@ -1,0 +1,12 @@
+//! The messages, one file for each pair: fields and code lists, under SET's names in snake_case.
+
+pub mod auth;
+pub mod cap;
+pub mod card_c_init;
+pub mod cert;
+pub mod error;
+pub mod inq;
+pub mod me_aq_c_init;
+pub mod p;
+pub mod p_init;
+pub mod reg_form;

@@ -1,0 +1,203 @@
+//! AuthReq / AuthRes: the merchant asks the gateway for an authorization (reference 3.4).
+
+use crate::Timestamp;
+use crate::digest::Digest;
+use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds, Xid};
+use crate::money::CurrencyAmount;
+use crate::wrapper::{Jwe, Jws};
+use serde::{Deserialize, Serialize};
+
+/// AuthReq, sealed for the gateway.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthReqTbe {
+    /// [`AuthReqData`], signed by the merchant.
+    pub auth_req: Jws,
+    /// The cardholder's dual signature, as it came.
+    pub dual_signature: Jws,
+    /// The payment instruction, as it came: the merchant cannot open it.
+    pub pi: Jwe,
+}
+
+/// AuthReqData.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthReqData {
+    /// Names of request and purchase.
+    pub auth_tags: AuthTags,
+    /// What the merchant computed for itself.
+    pub check_digests: CheckDigests,
+    /// What is asked.
+    pub auth_req_payload: AuthReqPayload,
+    /// SHA-256 of the payment instruction, so that no other can be put in its place.
+    pub pi_digest: Digest,
+    /// SHA-256 of the dual signature.
+    pub dual_signature_digest: Digest,
+}
+
+/// AuthTags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthTags {
+    /// The request.
+    pub auth_rr_tags: RrTags,
+    /// The purchase.
+    pub trans_ids: TransIds,
+}
+
+/// CheckDigests: what the merchant computed for itself, to be compared with what the cardholder signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckDigests {
+    /// The digest of the order information that the merchant received.
+    pub hoi: Digest,
+    /// HOD from the merchant's own order.
+    pub hod2: Digest,
+}
+
+/// AuthReqPayload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthReqPayload {
+    /// How much.
+    pub auth_req_amt: CurrencyAmount,
+    /// MerchData: the merchant category code (ISO 18245), four digits.
+    pub merch_cat_code: String,
+}
+
+/// AuthRes, sealed for the merchant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthResTbe {
+    /// [`AuthResData`], signed by the gateway.
+    pub auth_res: Jws,
+    /// [`AuthResBaggage`] as the bytes whose digest is signed.
+    pub baggage: ExactBytes,
+}
+
+/// AuthResData.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthResData {
+    /// As in the request.
+    pub auth_tags: AuthTags,
+    /// The bank's answer.
+    pub auth_res_payload: AuthResPayload,
+    /// The digest of the baggage.
+    pub baggage_digest: Digest,
+}
+
+/// AuthResPayload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthResPayload {
+    /// The answer.
+    pub auth_code: AuthCode,
+    /// How much was authorized; 0 unless approved.
+    pub auth_amt: CurrencyAmount,
+    /// When.
+    pub auth_date: Timestamp,
+    /// The issuer's approval code, if approved.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub approval_code: Option<String>,
+    /// Why not, if declined.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resp_reason: Option<RespReason>,
+}
+
+/// What rides with an authorization response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthResBaggage {
+    /// To be shown when the merchant asks for its money.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cap_token: Option<Jwe>,
+    /// For the cardholder alone; the merchant copies it into PRes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acq_card_msg: Option<Jwe>,
+    /// For the cardholder; the merchant copies it into PRes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub receipt: Option<Jws>,
+}
+
+/// CapTokenData: for the gateway's own eyes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapTokenData {
+    /// The merchant that it was given to.
+    pub merchant_id: String,
+    /// The purchase.
+    pub xid: Xid,
+    /// The authorization.
+    pub auth_rrpid: Rrpid,
+    /// How much may be captured.
+    pub auth_amt: CurrencyAmount,
+    /// Which token of this authorization, from 1: later ones replace earlier ones.
+    pub sequence: u32,
+}
+
+/// AuthCode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum AuthCode {
+    /// The issuer approves (0).
+    Approved,
+    /// Something failed (1).
+    UnspecifiedFailure,
+    /// The issuer declines (2).
+    Declined,
+    /// The issuer does not answer (3).
+    NoReply,
+    /// The issuer wants to be called (4).
+    CallIssuer,
+    /// The amount is not what the cardholder signed (5).
+    AmountError,
+    /// The card is past its expiry (6).
+    ExpiredCard,
+    /// The transaction is not allowed (7).
+    InvalidTransaction,
+    /// The card network failed (8).
+    SystemError,
+    /// The payment instruction was used before (9).
+    PiPreviouslyUsed,
+    /// Too soon after the previous recurring payment (10).
+    RecurringTooSoon,
+    /// Recurring payments have ended (11).
+    RecurringExpired,
+    /// Payment instruction and request do not belong together (12).
+    PiAuthMismatch,
+    /// Instalment data differ (13).
+    InstallRecurMismatch,
+    /// Authorization with capture is not offered (14).
+    CaptureNotSupported,
+    /// Unsigned payment instructions are not taken (15).
+    SignatureRequired,
+    /// The cardholder's brand is not the merchant's (16).
+    CardMerchBrandMismatch,
+}
+
+/// RespReason: why the issuer declines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum RespReason {
+    /// Not enough credit left.
+    InsufficientFunds,
+    /// No such card.
+    UnknownCard,
+    /// Past its expiry.
+    ExpiredCard,
+    /// Blocked by the issuer.
+    BlockedCard,
+    /// The account is in another currency.
+    WrongCurrency,
+}
+
+impl AuthResPayload {
+    /// Whether the issuer approved.
+    #[must_use]
+    pub fn approved(&self) -> bool {
+        self.auth_code == AuthCode::Approved
+    }
+}

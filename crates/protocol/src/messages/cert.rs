@@ -1,0 +1,160 @@
+//! CertReq / CertRes: keys are certified (reference section 2).
+
+use crate::Timestamp;
+use crate::card::{CardExpiry, CardSecret, NonceCca, Pan};
+use crate::digest::Digest;
+use crate::ids::{Challenge, ExactBytes, LocalId, Nonce};
+use crate::messages::reg_form::{FormAnswer, RequestType};
+use crate::wrapper::{Jwe, Jws};
+use openset_jose::ContentKey;
+use serde::{Deserialize, Serialize};
+
+/// CertReq, sealed for the CA.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertReqTbe {
+    /// [`CertReqData`], signed with the new signature key.
+    pub cert_req: Jws,
+    /// A cardholder's [`AcctInfo`] as the bytes whose digest is signed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acct_info: Option<ExactBytes>,
+}
+
+/// CertReqData, signed with the key that is to be certified.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertReqData {
+    /// The applicant's name for the registration.
+    pub lid_ee: LocalId,
+    /// To be repeated in the answer.
+    pub chall_ee3: Challenge,
+    /// The CA's name for the registration.
+    pub lid_ca: LocalId,
+    /// As in the form's message.
+    pub chall_ca: Challenge,
+    /// As in the first message.
+    pub request_type: RequestType,
+    /// When it was made.
+    pub request_date: Timestamp,
+    /// Which form.
+    pub reg_form_id: String,
+    /// Its answers.
+    pub reg_form: Vec<FormAnswer>,
+    /// CABackKeyData: the key that seals the answer to a cardholder.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ca_back_key_data: Option<ContentKey>,
+    /// The signature key (SubjectPublicKeyInfo, DER).
+    pub public_key_s: ExactBytes,
+    /// The key-exchange key; merchants and gateways only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub public_key_e: Option<ExactBytes>,
+    /// The secret from the key-exchange challenge.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key_exchange_proof: Option<Nonce>,
+    /// The digest of [`AcctInfo`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acct_info_digest: Option<Digest>,
+}
+
+/// AcctInfo: PANData0, a cardholder's account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcctInfo {
+    /// The card number.
+    pub pan: Pan,
+    /// Its expiry.
+    pub card_expiry: CardExpiry,
+    /// The cardholder's half of PANSecret.
+    pub card_secret: CardSecret,
+    /// Fresh.
+    pub ex_nonce: Nonce,
+}
+
+/// CertRes: sealed for a cardholder, who has no key-exchange certificate, under CABackKeyData; signed
+/// alone for merchants and gateways.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertRes {
+    /// [`Jws`] of [`CertResData`], sealed.
+    Sealed(Jwe),
+    /// [`CertResData`], signed.
+    Signed(Jws),
+}
+
+/// CertResData.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertResData {
+    /// As in the request.
+    pub lid_ee: LocalId,
+    /// As in the request.
+    pub chall_ee3: Challenge,
+    /// As in the request.
+    pub lid_ca: LocalId,
+    /// What became of the request.
+    pub cert_status: CertStatus,
+    /// The new signature certificate and its chain, leaf first; empty unless complete.
+    pub signature: Vec<ExactBytes>,
+    /// The new key-exchange certificate and its chain; merchants and gateways only.
+    pub key_exchange: Vec<ExactBytes>,
+}
+
+/// CertStatus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertStatus {
+    /// What became of the request.
+    pub cert_status_code: CertStatusCode,
+    /// The CA's half of PANSecret; cardholders only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub nonce_cca: Option<NonceCca>,
+    /// For the person to read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ee_message: Option<String>,
+    /// Answers that have to be mended.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub failed_items: Vec<FailedItem>,
+}
+
+/// An answer that has to be mended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedItem {
+    /// The place of the field in the form, from 0.
+    pub item_number: u32,
+    /// What is wrong with the answer.
+    pub item_reason: String,
+}
+
+/// CertStatusCode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum CertStatusCode {
+    /// The certificates are there (1).
+    RequestComplete,
+    /// The language is not spoken here (2).
+    InvalidLanguage,
+    /// The BIN is not served here (3).
+    #[serde(rename = "invalidBIN")]
+    InvalidBin,
+    /// The signature does not verify (4).
+    SigValidationFail,
+    /// The request could not be opened (5).
+    DecryptionError,
+    /// The request is being worked on (6).
+    RequestInProgress,
+    /// The issuer refuses (7).
+    RejectedByIssuer,
+    /// The request waits for a person (8).
+    RequestPended,
+    /// The acquirer refuses (9).
+    RejectedByAcquirer,
+    /// Answers have to be mended (10).
+    RegFormAnswerMalformed,
+    /// The CA refuses (11).
+    #[serde(rename = "rejectedByCA")]
+    RejectedByCa,
+    /// The answer cannot be sealed (12).
+    UnableToEncryptResponse,
+}

@@ -1,0 +1,239 @@
+//! PReq / PRes: order, payment and dual signature; what became of them (reference 3.2).
+
+use crate::card::{Bin, PanData, TransStain};
+use crate::digest::{Digest, digest, length_prefixed};
+use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
+use crate::money::{CurrencyAmount, Ratio};
+use crate::wrapper::{Jwe, Jws};
+use crate::{BrandId, Timestamp, content_type::ContentType};
+use openset_jose::ContentKey;
+use serde::{Deserialize, Serialize};
+
+/// Sealed payment instructions are padded to this many bytes.
+pub const PI_PLAINTEXT_BYTES: usize = 2048;
+
+/// PReq, sealed for the merchant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PReqTbe {
+    /// [`OiData`] as the bytes that were hashed.
+    pub oi_data: ExactBytes,
+    /// HPIData: the digest of the payment data, which the merchant never sees.
+    pub hpi: Digest,
+    /// The dual signature.
+    pub dual_signature: Jws,
+    /// PI: the payment instruction, sealed for the gateway.
+    pub pi: Jwe,
+}
+
+/// OIData: what the merchant learns. The amount is absent on purpose: the merchant knows its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OiData {
+    /// The purchase's names.
+    pub trans_ids: TransIds,
+    /// As in the header.
+    pub rrpid: Rrpid,
+    /// To be repeated in PRes.
+    pub chall_c: Challenge,
+    /// The digest of order description, amount and salt.
+    pub hod: Digest,
+    /// The salt of HOD, so that the gateway cannot guess the order from it.
+    pub od_salt: Nonce,
+    /// As in PInitRes.
+    pub chall_m: Challenge,
+    /// The card's brand.
+    pub brand_id: BrandId,
+    /// The card's BIN.
+    pub bin: Bin,
+}
+
+/// HODInput: order description, amount and salt. Both sides hold them; only the digest travels.
+#[derive(Clone, Copy, Debug)]
+pub struct HodInput<'a> {
+    /// The order description in its exact bytes, agreed outside SET.
+    pub od: &'a [u8],
+    /// The amount.
+    pub purch_amt: CurrencyAmount,
+    /// The salt.
+    pub od_salt: &'a Nonce,
+}
+
+impl HodInput<'_> {
+    /// HOD: the digest over description, currency number, minor units, exponent and salt, each with
+    /// its length in front (32 bits, big-endian), numbers in decimal.
+    #[must_use]
+    pub fn hod(&self) -> Digest {
+        let [currency, amount, exponent] = self.purch_amt.hash_fields();
+        let fields = [self.od, currency.as_bytes(), amount.as_bytes(), exponent.as_bytes(), self.od_salt.as_bytes()];
+        digest(ContentType::HodInput, &length_prefixed(&fields))
+    }
+}
+
+/// The payment instruction as the gateway opens it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PiTbe {
+    /// [`PiData`] as the bytes that were hashed.
+    pub(crate) pi_data: ExactBytes,
+    /// HOIData: the digest of the order information, which the gateway never sees.
+    pub(crate) hoi: Digest,
+}
+
+/// PIData: what only the gateway learns.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PiData {
+    pub(crate) pi_head: PiHead,
+    pub(crate) pan_data: PanData,
+}
+
+/// PIHead: what is to be paid to whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PiHead {
+    pub(crate) trans_ids: TransIds,
+    pub(crate) inputs: PiInputs,
+    pub(crate) merchant_id: String,
+    pub(crate) trans_stain: TransStain,
+    pub(crate) sw_ident: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) acq_back_key_data: Option<ContentKey>,
+}
+
+/// What the order came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PiInputs {
+    pub(crate) hod: Digest,
+    pub(crate) purch_amt: CurrencyAmount,
+}
+
+/// PResData, signed by the merchant; the answer to PReq and to InqReq.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PResData {
+    /// The purchase's names.
+    pub trans_ids: TransIds,
+    /// As in the request.
+    pub chall_c: Challenge,
+    /// One entry for each authorization; one while there is none.
+    pub p_res_payload_seq: Vec<PResPayload>,
+}
+
+/// What became of the order, or of one authorization of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PResPayload {
+    /// How far it came.
+    pub completion_code: CompletionCode,
+    /// With what result.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub results: Option<Results>,
+}
+
+/// CompletionCode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum CompletionCode {
+    /// The purchase amount is 0 (0).
+    MeaninglessRatio,
+    /// The merchant does not take the order (1).
+    OrderRejected,
+    /// The order is there, nothing was done yet (2).
+    OrderReceived,
+    /// No such order (3).
+    OrderNotReceived,
+    /// The bank has answered (4).
+    AuthorizationPerformed,
+    /// The merchant has asked for its money and got it (5).
+    CapturePerformed,
+    /// Money went back (6).
+    CreditPerformed,
+}
+
+/// With what result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    /// The gateway's message for the cardholder alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acq_card_msg: Option<Jwe>,
+    /// The bank's answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub auth_status: Option<AuthStatus>,
+    /// The capture.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cap_status: Option<CapStatus>,
+    /// The gateway's receipt: "paid" rests on the bank's word, not on the merchant's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub receipt: Option<Jws>,
+}
+
+/// The bank's answer, as the merchant tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthStatus {
+    /// When.
+    pub auth_date: Timestamp,
+    /// With what code.
+    pub auth_code: crate::messages::auth::AuthCode,
+    /// How much of the purchase amount.
+    pub auth_ratio: Ratio,
+}
+
+/// The capture, as the merchant tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapStatus {
+    /// When.
+    pub cap_date: Timestamp,
+    /// With what code.
+    pub cap_code: crate::messages::cap::CapCode,
+    /// How much of the purchase amount.
+    pub cap_ratio: Ratio,
+}
+
+/// The gateway's receipt for the cardholder, signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The purchase.
+    pub xid: crate::ids::Xid,
+    /// The order and amount, as the cardholder hashed them.
+    pub hod: Digest,
+    /// The amount authorized.
+    pub auth_amt: CurrencyAmount,
+    /// The issuer's approval code.
+    pub approval_code: String,
+    /// When.
+    pub auth_date: Timestamp,
+    /// The merchant, as the acquirer names it.
+    pub merchant_id: String,
+}
+
+/// AcqCardMsg: the gateway's message for the cardholder alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcqCardMsg {
+    /// What kind of message.
+    pub acq_card_code: AcqCardCode,
+    /// The purchase that it belongs to.
+    pub xid: crate::ids::Xid,
+    /// For the person to read.
+    pub acq_card_text: String,
+}
+
+/// AcqCardCode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum AcqCardCode {
+    /// A greeting.
+    MessageOfDay,
+    /// About the account.
+    AccountInfo,
+    /// The cardholder should call.
+    CallCustomerService,
+}

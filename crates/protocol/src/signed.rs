@@ -1,0 +1,270 @@
+//! S, signed data: a JWS whose payload says who signs it, for whom, as which message, in which
+//! exchange and in answer to what, so that it can be neither forwarded, mirrored nor answered twice.
+
+use crate::content_type::ContentType;
+use crate::digest::Digest;
+use crate::identity::SigningIdentity;
+use crate::ids::{LocalId, Rrpid};
+use crate::wrapper::Jws;
+use crate::{Context, Rejection, Timestamp};
+use openset_jose::{Thumbprint, jws};
+use openset_pki::{BrandId, Certificate, Chain, Expect, PathVerifier, Purpose, Role};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A party as a signed payload names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Who {
+    /// By its certificate's thumbprint.
+    Certificate(Thumbprint),
+    /// By the thumbprint of a key that has no certificate yet.
+    Key(Thumbprint),
+    /// A cardholder, by its name for the exchange (lid-C, lid-EE).
+    Exchange(LocalId),
+}
+
+/// What stands around the data in every signed payload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Payload<T> {
+    pub(crate) from: Who,
+    pub(crate) to: Who,
+    pub(crate) message: String,
+    pub(crate) rrpid: Rrpid,
+    pub(crate) date: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none", default = "none")]
+    pub(crate) answers: Option<Digest>,
+    pub(crate) data: T,
+}
+
+/// The default of `answers`, spelled out because `T` has no default.
+fn none() -> Option<Digest> {
+    None
+}
+
+/// Where a signed payload belongs.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Who it is for.
+    pub to: Who,
+    /// The message that it travels in.
+    pub message: &'static str,
+    /// The request/response pair.
+    pub rrpid: Rrpid,
+    /// For a response: the digest of the request.
+    pub answers: Option<Digest>,
+}
+
+/// The digest by which a response names the request that it answers: over the wrapper as it
+/// travelled.
+#[must_use]
+pub fn request_digest(wire: &[u8]) -> Digest {
+    crate::digest::digest(ContentType::Wrapper, wire)
+}
+
+pub(crate) fn encode_payload<T: Serialize>(payload: &Payload<&T>) -> Result<zeroize::Zeroizing<Vec<u8>>, Rejection> {
+    serde_json::to_vec(payload).map(zeroize::Zeroizing::new).map_err(|_| Rejection::Internal)
+}
+
+/// Signs `data` for `frame`.
+///
+/// # Errors
+/// [`Rejection::Internal`] when the key cannot sign.
+pub fn sign<T: Serialize>(
+    ctx: &mut Context<'_>,
+    by: &SigningIdentity,
+    content: ContentType,
+    frame: Frame,
+    data: &T,
+) -> Result<Jws, Rejection> {
+    let payload = Payload {
+        from: Who::Certificate(by.thumbprint()),
+        to: frame.to,
+        message: frame.message.to_owned(),
+        rrpid: frame.rrpid,
+        date: ctx.now,
+        answers: frame.answers,
+        data,
+    };
+    sign_bytes(ctx, by, content, &encode_payload(&payload)?)
+}
+
+/// Signs bytes as they are, with the signer's chain in the header.
+pub(crate) fn sign_bytes(
+    ctx: &mut Context<'_>,
+    by: &SigningIdentity,
+    content: ContentType,
+    bytes: &[u8],
+) -> Result<Jws, Rejection> {
+    let header =
+        jws::Header { cty: content.name().to_owned(), x5t_s256: Some(by.thumbprint()), x5c: by.x5c().to_vec() };
+    jws::sign(ctx.rng, by.key(), &header, bytes).map(Jws).map_err(|_| Rejection::Internal)
+}
+
+/// Who must have signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Signer<'a> {
+    /// Its role.
+    pub role: Role,
+    /// Its brand, where it is known.
+    pub brand: Option<&'a BrandId>,
+}
+
+/// What a signed payload must say of itself.
+#[derive(Clone, Debug)]
+pub struct Expected<'a> {
+    /// The content type.
+    pub content: ContentType,
+    /// Who must have signed.
+    pub signer: Signer<'a>,
+    /// Who it must be for.
+    pub to: Who,
+    /// The message and pair that it must belong to, and the request that it must answer.
+    pub message: &'static str,
+    /// The request/response pair.
+    pub rrpid: Rrpid,
+    /// For a response: the digest of the request.
+    pub answers: Option<Digest>,
+}
+
+/// Signed data after every check.
+#[derive(Clone, Debug)]
+pub struct Verified<T> {
+    /// The signer's certificate.
+    pub certificate: Certificate,
+    /// When it was signed.
+    pub date: Timestamp,
+    /// What was signed.
+    pub data: T,
+}
+
+/// Verifies a signature, its certificate's path and what the payload says of itself.
+///
+/// # Errors
+/// The [`Rejection`] of the first check that fails, in the order: header, path, signature,
+/// structure, sender, receiver, message, pair, request answered.
+pub fn verify<T: DeserializeOwned>(
+    jws: &Jws,
+    expected: &Expected<'_>,
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<Verified<T>, Rejection> {
+    let object = VerifiedBytes::verify(jws, expected.content, expected.signer, verifier, now)?;
+    let payload: Payload<T> = decode(object.payload()?)?;
+    if payload.from != Who::Certificate(object.certificate.thumbprint()) {
+        return Err(Rejection::NotFromSigner);
+    }
+    check_frame(&payload, expected)?;
+    Ok(Verified { certificate: object.certificate, date: payload.date, data: payload.data })
+}
+
+pub(crate) fn check_frame<T>(payload: &Payload<T>, expected: &Expected<'_>) -> Result<(), Rejection> {
+    if payload.to != expected.to {
+        return Err(Rejection::NotForUs);
+    }
+    if payload.message != expected.message {
+        return Err(Rejection::HeaderMismatch("message"));
+    }
+    if payload.rrpid != expected.rrpid {
+        return Err(Rejection::HeaderMismatch("rrpid"));
+    }
+    if payload.answers != expected.answers {
+        return Err(Rejection::AnotherRequest);
+    }
+    Ok(())
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
+    serde_json::from_slice(bytes).map_err(|e| Rejection::Malformed(plain_reason(&e)))
+}
+
+/// A decoding error's reason without the values that it may quote.
+pub(crate) fn plain_reason(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let text = error.to_string();
+    let quotes_only_names = ["unknown field", "missing field", "duplicate field"].iter().any(|s| text.starts_with(s));
+    match error.classify() {
+        Category::Data if quotes_only_names => text.chars().take(160).collect(),
+        Category::Data => format!("a field has the wrong type or form, line {} column {}", error.line(), error.column()),
+        Category::Syntax | Category::Eof | Category::Io => "not JSON".to_owned(),
+    }
+}
+
+/// A JWS whose signature and path were verified, its payload still bytes.
+pub(crate) struct VerifiedBytes {
+    pub(crate) certificate: Certificate,
+    object: jws::Unverified,
+}
+
+impl VerifiedBytes {
+    pub(crate) fn verify(
+        jws: &Jws,
+        content: ContentType,
+        signer: Signer<'_>,
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<Self, Rejection> {
+        let object = jws::Unverified::parse(&jws.0)?;
+        check_content_type(&object.header().cty, content)?;
+        let certificate = signer_certificate(object.header(), signer, verifier, now)?;
+        object.verify(certificate.public_key())?;
+        Ok(Self { certificate, object })
+    }
+
+    /// The payload, whose signature was verified.
+    pub(crate) fn payload(&self) -> Result<&[u8], Rejection> {
+        Ok(self.object.danger_unverified_payload())
+    }
+}
+
+pub(crate) fn check_content_type(found: &str, expected: ContentType) -> Result<(), Rejection> {
+    if found == expected.name() {
+        return Ok(());
+    }
+    Err(Rejection::ContentType { expected: expected.name(), found: found.chars().take(40).collect() })
+}
+
+fn signer_certificate(
+    header: &jws::Header,
+    signer: Signer<'_>,
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<Certificate, Rejection> {
+    let expect = Expect { role: signer.role, purpose: Purpose::Signature, brand: signer.brand };
+    let named = header.x5t_s256.ok_or(Rejection::MissingCertificate("x5t#S256 of the signer"))?;
+    let leaf = header.x5c.first().ok_or(Rejection::MissingCertificate("x5c of the signer"))?;
+    if Thumbprint::of(leaf) != named {
+        return Err(Rejection::BadHeader("x5t#S256 is not the thumbprint of x5c's first certificate"));
+    }
+    if let Some(known) = verifier.known(&named, &expect, now.seconds()) {
+        return Ok(known);
+    }
+    let chain = Chain::from_x5c(&header.x5c).map_err(openset_pki::PathError::from)?;
+    Ok(verifier.verify(&chain, &expect, now.seconds())?)
+}
+
+/// Verifies a certificate that came as a chain inside a payload.
+///
+/// # Errors
+/// The path's refusal.
+pub(crate) fn verify_chain(
+    chain: &[crate::ids::ExactBytes],
+    expect: &Expect<'_>,
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<Certificate, Rejection> {
+    let leaf = chain.first().ok_or(Rejection::MissingCertificate("a chain inside the message is empty"))?;
+    if let Some(known) = verifier.known(&Thumbprint::of(&leaf.0), expect, now.seconds()) {
+        return Ok(known);
+    }
+    let x5c: Vec<Vec<u8>> = chain.iter().map(|c| c.0.clone()).collect();
+    let chain = Chain::from_x5c(&x5c).map_err(openset_pki::PathError::from)?;
+    Ok(verifier.verify(&chain, expect, now.seconds())?)
+}
+
+/// A chain as it travels inside a payload.
+#[must_use]
+pub fn carried(chain: &Chain) -> Vec<crate::ids::ExactBytes> {
+    chain.to_x5c().into_iter().map(crate::ids::ExactBytes).collect()
+}
