@@ -38,3 +38,31 @@ pub(crate) fn decode_onto(text: &str, out: &mut Vec<u8>) -> Result<(), Base64Url
 pub(crate) const fn encoded_len(bytes: usize) -> usize {
     bytes.saturating_mul(4).div_ceil(3)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_byte_string_has_one_text() {
+        assert_eq!(encode(&[3, 236, 255, 224, 193]), "A-z_4ME");
+        assert_eq!(decode("A-z_4ME"), Ok(vec![3, 236, 255, 224, 193]));
+        for text in [
+            "A-z_4ME=",
+            "A+z/4ME",
+            "A-z_4MF",
+            "A-z_4",
+            "A-z_ 4ME",
+            "A-z_4ME\n",
+        ] {
+            assert_eq!(decode(text), Err(Base64UrlError), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_foreseen_length_is_the_real_one() {
+        for size in 0..50 {
+            assert_eq!(encoded_len(size), encode(&vec![0; size]).len());
+        }
+    }
+}

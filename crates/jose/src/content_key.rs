@@ -77,3 +77,22 @@ impl<'de> Deserialize<'de> for ContentKey {
         deserializer.deserialize_str(Text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_content_key_survives_json_and_another_size_does_not() {
+        let key = ContentKey::from_bytes([0xab; 32]);
+        let json = serde_json::to_string(&key).unwrap();
+        assert_eq!(json, format!("\"{}\"", base64url::encode(&[0xab; 32])));
+        assert_eq!(serde_json::from_str::<ContentKey>(&json).unwrap(), key);
+        for size in [0, 16, 31, 33] {
+            let json = format!("\"{}\"", base64url::encode(&vec![1; size]));
+            assert!(serde_json::from_str::<ContentKey>(&json).is_err(), "{size}");
+        }
+    }
+}

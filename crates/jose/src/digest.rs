@@ -109,3 +109,73 @@ impl<'de> Deserialize<'de> for Thumbprint {
         deserializer.deserialize_str(Text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digit = |at: usize| u8::from_str_radix(hex.get(at..at + 2).unwrap(), 16).unwrap();
+        (0..hex.len()).step_by(2).map(digit).collect()
+    }
+
+    #[test]
+    fn sha256_of_abc_is_as_in_fips_180() {
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc").as_slice(), bytes(expected));
+    }
+
+    #[test]
+    fn hmac_is_as_in_rfc_4231_case_2_and_6() {
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        let mac = hmac_sha256(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(mac.as_slice(), bytes(expected));
+        let expected = "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54";
+        let message = b"Test Using Larger Than Block-Size Key - Hash Key First";
+        assert_eq!(
+            hmac_sha256(&[0xaa; 131], message).as_slice(),
+            bytes(expected)
+        );
+    }
+
+    #[test]
+    fn hkdf_is_as_in_rfc_5869_case_1() {
+        let okm = hkdf_sha256::<42>(
+            &bytes("000102030405060708090a0b0c"),
+            &[0x0b; 22],
+            &bytes("f0f1f2f3f4f5f6f7f8f9"),
+        );
+        let expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf\
+                        34007208d5b887185865";
+        assert_eq!(okm.as_slice(), bytes(expected));
+    }
+
+    #[test]
+    fn a_thumbprint_is_base64url_in_text_and_json() {
+        let thumbprint = Thumbprint::of(b"abc");
+        let text = "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0";
+        assert_eq!(thumbprint.to_string(), text);
+        assert_eq!(text.parse(), Ok(thumbprint));
+        let json = format!("\"{text}\"");
+        assert_eq!(serde_json::to_string(&thumbprint).unwrap(), json);
+        assert_eq!(
+            serde_json::from_str::<Thumbprint>(&json).unwrap(),
+            thumbprint
+        );
+    }
+
+    #[test]
+    fn a_thumbprint_has_one_text_only() {
+        for text in [
+            "",
+            "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0=",
+            "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0",
+            "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa1",
+            "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa",
+        ] {
+            assert_eq!(text.parse::<Thumbprint>(), Err(ThumbprintError), "{text}");
+        }
+    }
+}

@@ -275,3 +275,44 @@ impl PartialEq for PublicKey {
 }
 
 impl Eq for PublicKey {}
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::aws_lc;
+
+    #[test]
+    fn a_failed_unwrap_goes_on_with_a_key_that_nobody_can_foresee() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut make = || aws_lc().generate_rsa(&mut rng, RsaBits::B2048).unwrap();
+        let (key, other) = (make(), make());
+        let forged = [1; 256];
+        let substitute = key.unwrap_content_key(&forged);
+        assert_eq!(
+            substitute,
+            key.unwrap_content_key(&forged),
+            "no oracle by trying twice"
+        );
+        assert_ne!(substitute, key.unwrap_content_key(&[2; 256]));
+        assert_ne!(substitute, other.unwrap_content_key(&forged));
+        for wrong_size in [16, 31, 33, 48] {
+            let known = vec![7; wrong_size];
+            let wrapped = key
+                .public_key()
+                .encrypt_oaep_sha256(&mut rng, &known)
+                .unwrap();
+            let unwrapped = key.unwrap_content_key(&wrapped);
+            assert_ne!(unwrapped.get(..16), known.get(..16), "{wrong_size}");
+        }
+        let wrapped = key
+            .public_key()
+            .encrypt_oaep_sha256(&mut rng, &[7; 32])
+            .unwrap();
+        assert_eq!(*key.unwrap_content_key(&wrapped), [7; 32]);
+    }
+}
