@@ -1,1 +1,80 @@
-//! To be filled.
+//! The chains that were found good lately.
+
+use std::collections::HashMap;
+
+use openset_jose::Thumbprint;
+
+use crate::Certificate;
+
+/// The seconds during which a whole path is good: all validities and all CRLs on it together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
+impl Window {
+    /// All of time.
+    pub(crate) const ALWAYS: Window = Window {
+        first: i64::MIN,
+        last: i64::MAX,
+    };
+
+    /// The part that this window has in common with `first` to `last`.
+    pub(crate) fn and(self, first: i64, last: i64) -> Self {
+        Self {
+            first: self.first.max(first),
+            last: self.last.min(last),
+        }
+    }
+
+    fn contains(self, now: i64) -> bool {
+        (self.first..=self.last).contains(&now)
+    }
+}
+
+/// Leaves of verified chains by thumbprint, at most `capacity` of them.
+///
+/// Two generations make the bound cheap: when the young one is half of the capacity, the old one is dropped
+/// and the young one takes its place; whoever is asked for again moves to the young one.
+#[derive(Debug)]
+pub(crate) struct KnownLeaves {
+    young: HashMap<Thumbprint, (Certificate, Window)>,
+    old: HashMap<Thumbprint, (Certificate, Window)>,
+    capacity: usize,
+}
+
+impl KnownLeaves {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            capacity,
+        }
+    }
+
+    /// The leaf, if its path was verified and is good now.
+    pub(crate) fn find(&mut self, thumbprint: &Thumbprint, now: i64) -> Option<Certificate> {
+        if let Some(known) = self.old.remove(thumbprint) {
+            self.remember(*thumbprint, known);
+        }
+        let (leaf, window) = self.young.get(thumbprint)?;
+        window.contains(now).then(|| leaf.clone())
+    }
+
+    pub(crate) fn insert(&mut self, leaf: Certificate, window: Window) {
+        self.remember(leaf.thumbprint(), (leaf, window));
+    }
+
+    fn remember(&mut self, thumbprint: Thumbprint, known: (Certificate, Window)) {
+        if self.young.len() >= self.capacity / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(thumbprint, known);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+}

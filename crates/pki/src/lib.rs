@@ -7,6 +7,8 @@
 //!
 //! The crate reads no clock and opens no file: moments come in as seconds since 1970 (`now`), randomness
 //! as [`openset_jose::Random`]. The profile itself stands in [`Role`], [`Purpose`] and the `oid` module.
+#![warn(clippy::indexing_slicing, clippy::as_conversions)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "tests"))]
 
 mod anchor;
 pub mod authority;
@@ -21,8 +23,10 @@ mod name;
 pub mod oid;
 mod path;
 mod profile;
+mod reading;
 mod signature;
 mod verifier;
+mod walk;
 
 pub use anchor::{AnchorError, TrustAnchor};
 pub use brand::{BrandId, BrandIdError};

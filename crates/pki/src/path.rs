@@ -66,7 +66,9 @@ pub enum PathError {
     #[error("no CRL of the {0} is held: fetch it from the certificate authority")]
     CrlMissing(Role),
     /// A CRL's `nextUpdate` is past.
-    #[error("the CRL of the {0} is out of date: fetch the current one from the certificate authority")]
+    #[error(
+        "the CRL of the {0} is out of date: fetch the current one from the certificate authority"
+    )]
     CrlStale(Role),
     /// A CRL was not signed by the CA that it names.
     #[error("the CRL was not signed by the {0} that it names: fetch it again")]
@@ -83,7 +85,9 @@ pub enum PathError {
         offered: u64,
     },
     /// Another CRL under the number of the one held.
-    #[error("two different CRLs have the number {number}: ask the certificate authority which one holds")]
+    #[error(
+        "two different CRLs have the number {number}: ask the certificate authority which one holds"
+    )]
     CrlNumberReused {
         /// The number.
         number: u64,

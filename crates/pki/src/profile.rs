@@ -79,7 +79,22 @@ impl Role {
 
     /// Whether this role talks to end entities: CCA, MCA and PCA have certificates for messages, too.
     pub const fn is_issuing_authority(self) -> bool {
-        matches!(self, Role::CardholderCa | Role::MerchantCa | Role::GatewayCa)
+        matches!(
+            self,
+            Role::CardholderCa | Role::MerchantCa | Role::GatewayCa
+        )
+    }
+
+    /// Whether there are certificates of this role for `purpose` at all.
+    pub const fn holds(self, purpose: Purpose) -> bool {
+        matches!(
+            (self, purpose),
+            (Role::Cardholder, Purpose::Signature)
+                | (Role::Merchant | Role::Gateway, Purpose::Signature | Purpose::KeyExchange)
+                | (Role::CardholderCa | Role::MerchantCa | Role::GatewayCa, _)
+                | (Role::RegionalCa | Role::BrandCa | Role::RootCa, Purpose::CertificateSigning)
+        )
+    }
     }
 
     /// Whether a CA of this role may issue a certificate to `subject` for `purpose`.
@@ -88,15 +103,17 @@ impl Role {
     /// issues for its own kind alone. The certificates with which an issuing CA signs and opens messages
     /// come from the CA above it. A cardholder has no key-exchange key.
     pub const fn may_issue(self, subject: Role, purpose: Purpose) -> bool {
-        match (self, subject, purpose) {
-            (Role::RootCa, Role::BrandCa, Purpose::CertificateSigning) => true,
-            (Role::BrandCa, Role::RegionalCa, Purpose::CertificateSigning) => true,
-            (Role::BrandCa | Role::RegionalCa, Role::CardholderCa | Role::MerchantCa | Role::GatewayCa, _) => true,
-            (Role::CardholderCa, Role::Cardholder, Purpose::Signature) => true,
-            (Role::MerchantCa, Role::Merchant, Purpose::Signature | Purpose::KeyExchange) => true,
-            (Role::GatewayCa, Role::Gateway, Purpose::Signature | Purpose::KeyExchange) => true,
-            _ => false,
-        }
+        use Purpose::{CertificateSigning, KeyExchange, Signature};
+        matches!(
+            (self, subject, purpose),
+            (Role::RootCa, Role::BrandCa, CertificateSigning)
+                | (Role::BrandCa, Role::RegionalCa, CertificateSigning)
+                | (Role::BrandCa | Role::RegionalCa, Role::CardholderCa | Role::MerchantCa | Role::GatewayCa, _)
+                | (Role::CardholderCa, Role::Cardholder, Signature)
+                | (Role::MerchantCa, Role::Merchant, Signature | KeyExchange)
+                | (Role::GatewayCa, Role::Gateway, Signature | KeyExchange)
+        )
+    }
     }
 }
 
