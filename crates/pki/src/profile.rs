@@ -90,11 +90,16 @@ impl Role {
         matches!(
             (self, purpose),
             (Role::Cardholder, Purpose::Signature)
-                | (Role::Merchant | Role::Gateway, Purpose::Signature | Purpose::KeyExchange)
+                | (
+                    Role::Merchant | Role::Gateway,
+                    Purpose::Signature | Purpose::KeyExchange
+                )
                 | (Role::CardholderCa | Role::MerchantCa | Role::GatewayCa, _)
-                | (Role::RegionalCa | Role::BrandCa | Role::RootCa, Purpose::CertificateSigning)
+                | (
+                    Role::RegionalCa | Role::BrandCa | Role::RootCa,
+                    Purpose::CertificateSigning
+                )
         )
-    }
     }
 
     /// Whether a CA of this role may issue a certificate to `subject` for `purpose`.
@@ -108,12 +113,15 @@ impl Role {
             (self, subject, purpose),
             (Role::RootCa, Role::BrandCa, CertificateSigning)
                 | (Role::BrandCa, Role::RegionalCa, CertificateSigning)
-                | (Role::BrandCa | Role::RegionalCa, Role::CardholderCa | Role::MerchantCa | Role::GatewayCa, _)
+                | (
+                    Role::BrandCa | Role::RegionalCa,
+                    Role::CardholderCa | Role::MerchantCa | Role::GatewayCa,
+                    _
+                )
                 | (Role::CardholderCa, Role::Cardholder, Signature)
                 | (Role::MerchantCa, Role::Merchant, Signature | KeyExchange)
                 | (Role::GatewayCa, Role::Gateway, Signature | KeyExchange)
         )
-    }
     }
 }
 
