@@ -38,11 +38,13 @@ pub(crate) fn check_spki(spki: &[u8]) -> Result<CheckedPublic<'_>, KeyError> {
     Ok(CheckedPublic { pkcs1, bits })
 }
 
-/// Checks the outside and the public half of an unencrypted PKCS#8 key.
-pub(crate) fn check_pkcs8(pkcs8: &[u8]) -> Result<(), KeyError> {
+/// Checks the outside and the public half of an unencrypted PKCS#8 key, and gives the
+/// RSAPrivateKey inside (RFC 8017, appendix A.1.2).
+pub(crate) fn check_pkcs8(pkcs8: &[u8]) -> Result<&[u8], KeyError> {
     let info = PrivateKeyInfoRef::from_der(pkcs8).map_err(|_| KeyError::Malformed)?;
     check_algorithm(&info.algorithm)?;
-    let (modulus, exponent) = decode_whole(info.private_key.as_bytes(), |reader| {
+    let pkcs1 = info.private_key.as_bytes();
+    let (modulus, exponent) = decode_whole(pkcs1, |reader| {
         reader.sequence(|fields| {
             // RFC 8017, appendix A.1.2: version 0 has two primes.
             if u8::decode(fields)? != 0 {
@@ -55,7 +57,8 @@ pub(crate) fn check_pkcs8(pkcs8: &[u8]) -> Result<(), KeyError> {
             Ok(public)
         })
     })?;
-    check_strength(modulus, exponent).map(|_| ())
+    check_strength(modulus, exponent)?;
+    Ok(pkcs1)
 }
 
 fn decode_whole<'a, T>(

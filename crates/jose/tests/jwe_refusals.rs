@@ -104,12 +104,11 @@ fn two_seals_of_the_same_share_neither_key_nor_iv() {
     let mut rng = rng(5);
     let mut seal = || jwe::seal(&mut rng, key().public_key(), None, "PI", b"same").unwrap();
     let (one, two) = (seal(), seal());
-    for index in 1..5 {
+    for (index, part) in PARTS.into_iter().enumerate().skip(1) {
         assert_ne!(
             one.split('.').nth(index),
             two.split('.').nth(index),
-            "{}",
-            PARTS[index]
+            "{part}"
         );
     }
 }

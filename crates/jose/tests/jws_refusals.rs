@@ -180,7 +180,7 @@ fn a_thumbprint_that_is_no_sha_256_is_refused() {
 
 #[test]
 fn a_chain_that_is_empty_too_long_or_not_base64_is_refused() {
-    let nine = vec![r#""AA==""#; 9].join(",");
+    let nine = [r#""AA==""#; 9].join(",");
     for chain in [
         "",
         r#""AA""#,

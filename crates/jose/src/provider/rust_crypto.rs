@@ -4,10 +4,11 @@ use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
-use rsa::pkcs1::DecodeRsaPublicKey as _;
-use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
+use rsa::pkcs1::{DecodeRsaPrivateKey as _, DecodeRsaPublicKey as _, EncodeRsaPrivateKey as _};
+use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
 use rsa::{Oaep, Pkcs1v15Sign, Pss, RsaPrivateKey, RsaPublicKey};
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{Provider, RsaPrivate, RsaPublic};
@@ -39,9 +40,14 @@ impl Provider for RustCrypto {
     }
 
     fn private_key_from_pkcs8(&self, der: &[u8]) -> Result<PrivateKey, KeyError> {
-        check_pkcs8(der)?;
-        let key = RsaPrivateKey::from_pkcs8_der(der).map_err(|_| KeyError::Inconsistent)?;
+        let pkcs1 = check_pkcs8(der)?;
+        let key = RsaPrivateKey::from_pkcs1_der(pkcs1).map_err(|_| KeyError::Inconsistent)?;
         key.validate().map_err(|_| KeyError::Inconsistent)?;
+        // `rsa` computes the CRT numbers anew and never looks at those that it was given.
+        let again = key.to_pkcs1_der().map_err(|_| KeyError::Inconsistent)?;
+        if !bool::from(again.as_bytes().ct_eq(pkcs1)) {
+            return Err(KeyError::Inconsistent);
+        }
         self.assemble(key, Zeroizing::new(der.to_vec()))
     }
 
