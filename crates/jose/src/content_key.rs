@@ -90,6 +90,7 @@ mod tests {
         let json = serde_json::to_string(&key).unwrap();
         assert_eq!(json, format!("\"{}\"", base64url::encode(&[0xab; 32])));
         assert_eq!(serde_json::from_str::<ContentKey>(&json).unwrap(), key);
+        assert_ne!(key, ContentKey::from_bytes([0xac; 32]));
         for size in [0, 16, 31, 33] {
             let json = format!("\"{}\"", base64url::encode(&vec![1; size]));
             assert!(serde_json::from_str::<ContentKey>(&json).is_err(), "{size}");
