@@ -1,7 +1,7 @@
 -- Double entry. Every entry's postings sum to zero per currency; an account's balance is the sum
 -- of its postings, which are numbered 1, 2, 3... without a gap.
 CREATE TABLE ledger_accounts (
-    id            TEXT   NOT NULL PRIMARY KEY,
+    id            TEXT   NOT NULL PRIMARY KEY CHECK (id <> ''),
     kind          TEXT   NOT NULL,
     currency      TEXT   NOT NULL,
     balance_minor BIGINT NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE ledger_accounts (
 );
 CREATE TABLE ledger_entries (
     kind      TEXT   NOT NULL,
-    reference TEXT   NOT NULL,
+    reference TEXT   NOT NULL CHECK (reference <> ''),
     at_s      BIGINT NOT NULL,
     memo      TEXT   NOT NULL,
     PRIMARY KEY (kind, reference)

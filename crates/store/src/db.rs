@@ -203,11 +203,21 @@ impl Tx {
         Ok(self.inner.rollback().await?)
     }
 
-    /// From now on [`Tx::commit`] refuses with this reason.
-    pub(crate) fn refuse_commit(&mut self, reason: &'static str) {
-        self.half_done.get_or_insert(reason);
+    /// From now on [`Tx::commit`] refuses with this reason, until [`Tx::step_done`]. So a step of
+    /// several statements that fails or is cancelled half-way cannot be committed by mistake.
+    pub(crate) fn step_begun(&mut self, reason: &'static str) -> Step {
+        Step(self.half_done.replace(reason))
+    }
+
+    /// Ends a step; what was refused before it stays refused.
+    pub(crate) fn step_done(&mut self, step: Step) {
+        self.half_done = step.0;
     }
 }
+
+/// A step of several statements inside a [`Tx`].
+#[must_use]
+pub(crate) struct Step(Option<&'static str>);
 
 impl Deref for Tx {
     type Target = AnyConnection;
@@ -280,6 +290,7 @@ async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
         })
         .connect_with(create)
         .await?;
+    keep_from_other_users(&writers).await?;
     let readers = AnyPoolOptions::new()
         .max_connections(SQLITE_READERS_MAX)
         .min_connections(1)
@@ -295,6 +306,30 @@ async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
         writers,
         readers,
     })
+}
+
+/// The file, its log and its index are for the service's own user: what is not sealed in them is
+/// still nobody else's business. SQLite gives files that it makes later the mode of the first.
+async fn keep_from_other_users(writers: &AnyPool) -> Result<(), StoreError> {
+    #[cfg(unix)]
+    {
+        use std::fs::{Permissions, set_permissions};
+        use std::os::unix::fs::PermissionsExt;
+
+        let file: String =
+            sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+                .fetch_one(writers)
+                .await?;
+        for suffix in ["", "-wal", "-shm"] {
+            match set_permissions(format!("{file}{suffix}"), Permissions::from_mode(0o600)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::Unavailable(sqlx::Error::Io(error)));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn open_postgres(url: &str) -> Result<Db, StoreError> {

@@ -1,6 +1,17 @@
 //! Double-entry book-keeping: every movement is a set of postings that sums to zero per currency.
+//!
+//! Each account keeps its running balance and the count of its postings, and each posting the
+//! balance that it led to; [`check`] recomputes all of it. A balance stays within 63 bits either
+//! side of zero: beyond them SQLite would go over to floating point without a word.
 
-use sqlx::AnyConnection;
+mod audit;
+
+use std::collections::BTreeMap;
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+pub use audit::{Audit, FAULTS_MAX, Fault, check};
 
 use crate::{StoreError, Tx};
 
@@ -122,73 +133,212 @@ pub struct EntryLine {
     pub balance_after_minor: i64,
 }
 
-/// What [`check`] found. The books are right if `faults` is empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Audit {
-    /// Accounts looked at.
-    pub accounts: u64,
-    /// Entries looked at.
-    pub entries: u64,
-    /// Postings looked at.
-    pub postings: u64,
-    /// What does not add up, the first [`FAULTS_MAX`].
-    pub faults: Vec<Fault>,
-}
-
-/// How many faults an [`Audit`] lists at most.
-pub const FAULTS_MAX: usize = 100;
-
-/// Something in the books that does not add up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// An account's kept balance is not the sum of its postings.
-    Balance {
-        /// The account.
-        account: String,
-        /// The balance as kept.
-        kept_minor: i64,
-        /// The balance as recomputed.
-        recomputed_minor: i128,
-    },
-}
-
 /// Opens an account with balance zero; once opened, opening it again changes nothing.
 ///
 /// # Errors
 /// [`LedgerError::AccountDiffers`] when it exists with another kind or currency.
 pub async fn open_account(
-    _tx: &mut Tx,
-    _id: &str,
-    _kind: &str,
-    _currency: &str,
+    tx: &mut Tx,
+    id: &str,
+    kind: &str,
+    currency: &str,
 ) -> Result<(), LedgerError> {
+    let opened = sqlx::query(
+        "INSERT INTO ledger_accounts (id, kind, currency, balance_minor, postings) \
+         VALUES ($1, $2, $3, 0, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(kind)
+    .bind(currency)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    if opened == 1 {
+        return Ok(());
+    }
+    let same =
+        sqlx::query("SELECT 1 FROM ledger_accounts WHERE id = $1 AND kind = $2 AND currency = $3")
+            .bind(id)
+            .bind(kind)
+            .bind(currency)
+            .fetch_optional(&mut **tx)
+            .await?;
+    match same {
+        Some(_) => Ok(()),
+        None => Err(LedgerError::AccountDiffers {
+            account: id.to_owned(),
+        }),
+    }
+}
+
+/// Books a movement, once. Of two replicas that book the same one, the second waits for the first's
+/// commit and finds it done. When a posting is refused, the whole transaction is: its commit fails.
+///
+/// # Errors
+/// The reason for which the movement was refused.
+pub async fn post(tx: &mut Tx, entry: &Entry<'_>) -> Result<Posted, LedgerError> {
+    require_zero_sums(entry.postings)?;
+    let inserted = sqlx::query(
+        "INSERT INTO ledger_entries (kind, reference, at_s, memo) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(entry.kind)
+    .bind(entry.reference)
+    .bind(entry.at)
+    .bind(entry.memo)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    if inserted == 0 {
+        return require_same_postings(tx, entry).await;
+    }
+    let step = tx.step_begun("a ledger entry was refused half-way; begin anew");
+    let mut lines: Vec<(i64, &Posting<'_>)> = (1..).zip(entry.postings).collect();
+    // Accounts are locked in one order everywhere: two entries cannot wait for each other.
+    lines.sort_by_key(|(_, posting)| posting.account);
+    for (line, posting) in lines {
+        post_line(tx, entry, line, posting).await?;
+    }
+    tx.step_done(step);
+    Ok(Posted::New)
+}
+
+fn require_zero_sums(postings: &[Posting<'_>]) -> Result<(), LedgerError> {
+    if postings.len() < 2 {
+        return Err(LedgerError::TooFewPostings);
+    }
+    let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
+    for posting in postings {
+        // As many 64-bit amounts as fit into memory do not overflow 128 bits.
+        *sums.entry(posting.currency).or_default() += i128::from(posting.amount_minor);
+    }
+    match sums.into_iter().find(|(_, sum)| *sum != 0) {
+        None => Ok(()),
+        Some((currency, sum_minor)) => Err(LedgerError::Unbalanced {
+            currency: currency.to_owned(),
+            sum_minor,
+        }),
+    }
+}
+
+async fn post_line(
+    tx: &mut Tx,
+    entry: &Entry<'_>,
+    line: i64,
+    posting: &Posting<'_>,
+) -> Result<(), LedgerError> {
+    let amount = posting.amount_minor;
+    // The balances that may be before, for the balance after to lie within ±(2^63-1).
+    let before_min = -i64::MAX - amount.min(0);
+    let before_max = i64::MAX - amount.max(0);
+    let moved = sqlx::query(
+        "UPDATE ledger_accounts SET balance_minor = balance_minor + $1, postings = postings + 1 \
+         WHERE id = $2 AND currency = $3 AND balance_minor >= $4 AND balance_minor <= $5 \
+         RETURNING balance_minor, postings",
+    )
+    .bind(amount)
+    .bind(posting.account)
+    .bind(posting.currency)
+    .bind(before_min)
+    .bind(before_max)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(moved) = moved else {
+        return Err(refusal(tx, posting).await?);
+    };
+    sqlx::query(
+        "INSERT INTO ledger_postings (kind, reference, line, account, account_line, currency, \
+         amount_minor, balance_after_minor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(entry.kind)
+    .bind(entry.reference)
+    .bind(line)
+    .bind(posting.account)
+    .bind(moved.try_get::<i64, _>(1)?)
+    .bind(posting.currency)
+    .bind(amount)
+    .bind(moved.try_get::<i64, _>(0)?)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
-/// Books a movement, once. After an error the transaction refuses to commit if anything of the
-/// movement was written already.
-///
-/// # Errors
-/// The reason for which it was refused.
-pub async fn post(_tx: &mut Tx, _entry: &Entry<'_>) -> Result<Posted, LedgerError> {
-    Ok(Posted::New)
+/// Why no account took the posting.
+async fn refusal(tx: &mut Tx, posting: &Posting<'_>) -> Result<LedgerError, LedgerError> {
+    let kept: Option<String> =
+        sqlx::query_scalar("SELECT currency FROM ledger_accounts WHERE id = $1")
+            .bind(posting.account)
+            .fetch_optional(&mut **tx)
+            .await?;
+    let account = posting.account.to_owned();
+    Ok(match kept {
+        None => LedgerError::UnknownAccount { account },
+        Some(kept) if kept != posting.currency => LedgerError::CurrencyMismatch {
+            account,
+            kept,
+            posted: posting.currency.to_owned(),
+        },
+        Some(_) => LedgerError::Overflow { account },
+    })
+}
+
+async fn require_same_postings(tx: &mut Tx, entry: &Entry<'_>) -> Result<Posted, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT account, currency, amount_minor FROM ledger_postings \
+         WHERE kind = $1 AND reference = $2 ORDER BY line",
+    )
+    .bind(entry.kind)
+    .bind(entry.reference)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut same = rows.len() == entry.postings.len();
+    for (row, posting) in rows.iter().zip(entry.postings) {
+        same &= row.try_get::<String, _>(0)? == posting.account
+            && row.try_get::<String, _>(1)? == posting.currency
+            && row.try_get::<i64, _>(2)? == posting.amount_minor;
+    }
+    if same {
+        return Ok(Posted::Already);
+    }
+    Err(LedgerError::ReferenceReused {
+        kind: entry.kind.to_owned(),
+        reference: entry.reference.to_owned(),
+    })
 }
 
 /// The balance of an account, in minor units.
 ///
 /// # Errors
 /// [`LedgerError::UnknownAccount`], or the database's own failure.
-pub async fn balance(_conn: &mut AnyConnection, _account: &str) -> Result<i64, LedgerError> {
-    Ok(0)
+pub async fn balance(conn: &mut AnyConnection, account: &str) -> Result<i64, LedgerError> {
+    let balance_minor =
+        sqlx::query_scalar("SELECT balance_minor FROM ledger_accounts WHERE id = $1")
+            .bind(account)
+            .fetch_optional(conn)
+            .await?;
+    balance_minor.ok_or_else(|| unknown(account))
 }
 
-/// The balance of an account, which nobody else can change until the transaction ends.
+/// The balance of an account, which nobody else can change until the transaction ends. To decide by
+/// a balance, decide by this one.
 ///
 /// # Errors
 /// [`LedgerError::UnknownAccount`], or the database's own failure.
-pub async fn lock_balance(_tx: &mut Tx, _account: &str) -> Result<i64, LedgerError> {
-    Ok(0)
+pub async fn lock_balance(tx: &mut Tx, account: &str) -> Result<i64, LedgerError> {
+    // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
+    let balance_minor = sqlx::query_scalar(
+        "UPDATE ledger_accounts SET postings = postings WHERE id = $1 RETURNING balance_minor",
+    )
+    .bind(account)
+    .fetch_optional(&mut **tx)
+    .await?;
+    balance_minor.ok_or_else(|| unknown(account))
+}
+
+fn unknown(account: &str) -> LedgerError {
+    LedgerError::UnknownAccount {
+        account: account.to_owned(),
+    }
 }
 
 /// The newest lines of an account, newest first.
@@ -196,17 +346,32 @@ pub async fn lock_balance(_tx: &mut Tx, _account: &str) -> Result<i64, LedgerErr
 /// # Errors
 /// The database's own failure.
 pub async fn entries(
-    _conn: &mut AnyConnection,
-    _account: &str,
-    _limit: u32,
+    conn: &mut AnyConnection,
+    account: &str,
+    limit: u32,
 ) -> Result<Vec<EntryLine>, LedgerError> {
-    Ok(Vec::new())
+    let rows = sqlx::query(
+        "SELECT p.account_line, p.kind, p.reference, e.at_s, e.memo, p.currency, \
+         p.amount_minor, p.balance_after_minor FROM ledger_postings p \
+         JOIN ledger_entries e ON e.kind = p.kind AND e.reference = p.reference \
+         WHERE p.account = $1 ORDER BY p.account_line DESC LIMIT $2",
+    )
+    .bind(account)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(entry_line).collect()
 }
 
-/// Recomputes every balance and every zero sum from the postings, at one moment.
-///
-/// # Errors
-/// The database's own failure; what does not add up is in the [`Audit`].
-pub async fn check(_conn: &mut AnyConnection) -> Result<Audit, LedgerError> {
-    Ok(Audit::default())
+fn entry_line(row: &AnyRow) -> Result<EntryLine, LedgerError> {
+    Ok(EntryLine {
+        account_line: row.try_get(0)?,
+        kind: row.try_get(1)?,
+        reference: row.try_get(2)?,
+        at: row.try_get(3)?,
+        memo: row.try_get(4)?,
+        currency: row.try_get(5)?,
+        amount_minor: row.try_get(6)?,
+        balance_after_minor: row.try_get(7)?,
+    })
 }

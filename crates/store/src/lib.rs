@@ -18,5 +18,6 @@ pub mod vault;
 
 pub use db::{Backend, Db, Migration, Tx, sqlite_url};
 pub use error::StoreError;
+pub use secrecy::SecretString;
 pub use sqlx;
 pub use vault::{Vault, VaultError};

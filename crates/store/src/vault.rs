@@ -5,11 +5,32 @@
 //! and is authenticated as well, so a blob copied to another row does not open there.
 
 use std::fmt;
+use std::sync::Arc;
 
-use secrecy::SecretString;
+use openset_jose::{Provider, default_provider, hkdf_sha256, hmac_sha256};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 use zeroize::Zeroizing;
 
-use crate::{Db, StoreError};
+use crate::{Db, StoreError, Tx};
+
+/// scrypt's cost at first start: 2^14 blocks of 8 x 128 bytes, 16 MiB for some tens of milliseconds.
+const LOG_N: u8 = 14;
+const R: u32 = 8;
+const P: u32 = 1;
+/// What stored parameters may ask for at most, so that a tampered row cannot exhaust the memory.
+const LOG_N_MAX: u8 = 20;
+const R_MAX: u32 = 16;
+const P_MAX: u32 = 4;
+
+const SALT_LEN: usize = 32;
+const IV_LEN: usize = 12;
+const TAG_LEN: usize = 16;
+/// First byte of every sealed value, so that another format can follow.
+const FORMAT: u8 = 1;
+const CHECK_CONTEXT: &str = "vault/check_value/1";
+const CHECK_PLAINTEXT: &[u8] = b"openset vault";
 
 /// What can go wrong with the vault.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +55,14 @@ pub enum VaultError {
 
 /// Seals and opens what the database must not show. Cheap to clone.
 #[derive(Clone)]
-pub struct Vault;
+pub struct Vault {
+    keys: Arc<Keys>,
+}
+
+struct Keys {
+    seal: Zeroizing<[u8; 32]>,
+    index: Zeroizing<[u8; 32]>,
+}
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,31 +71,199 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// Derives the keys from the passphrase; the first start fixes which passphrase that is.
+    /// Derives the keys from the passphrase. The first start on a database fixes which passphrase
+    /// that is; when replicas make that start together, one of them fixes it for all.
     ///
     /// # Errors
     /// [`VaultError::WrongPassphrase`], [`VaultError::EmptyPassphrase`], or the database's failure.
-    pub async fn unlock(_db: &Db, _passphrase: &SecretString) -> Result<Self, VaultError> {
-        Err(VaultError::Parameters)
+    pub async fn unlock(db: &Db, passphrase: &SecretString) -> Result<Self, VaultError> {
+        if passphrase.expose_secret().is_empty() {
+            return Err(VaultError::EmptyPassphrase);
+        }
+        let stored = Derivation::find(&mut *db.read().await?).await?;
+        if let Some(derivation) = stored {
+            return derivation.unlock(passphrase).await;
+        }
+        let fresh = Derivation::fresh();
+        let vault = fresh.derive(passphrase).await?;
+        let check_value = vault.seal(CHECK_CONTEXT, CHECK_PLAINTEXT);
+        let mut tx = db.begin().await?;
+        let first = fresh.insert(&mut tx, &check_value).await?;
+        tx.commit().await?;
+        if first {
+            return Ok(vault);
+        }
+        match Derivation::find(&mut *db.read().await?).await? {
+            Some(winner) => winner.unlock(passphrase).await,
+            None => Err(VaultError::Parameters),
+        }
     }
 
-    /// Seals `plaintext` for one place in the database.
+    /// Seals `plaintext` for one place in the database: a format byte, a random nonce, ciphertext
+    /// and tag. The key is the context's own, so the bound of 2^32 random nonces holds per row.
     #[must_use]
-    pub fn seal(&self, _context: &str, _plaintext: &[u8]) -> Vec<u8> {
-        Vec::new()
+    pub fn seal(&self, context: &str, plaintext: &[u8]) -> Vec<u8> {
+        let iv: [u8; IV_LEN] = random();
+        let ciphertext = provider()
+            .seal_aes_256_gcm(
+                &self.context_key(context),
+                &iv,
+                context.as_bytes(),
+                plaintext,
+            )
+            .expect("a value that fits into memory is below AES-GCM's limit of 64 GiB");
+        let mut sealed = Vec::with_capacity(1 + IV_LEN + ciphertext.len());
+        sealed.push(FORMAT);
+        sealed.extend_from_slice(&iv);
+        sealed.extend_from_slice(&ciphertext);
+        sealed
     }
 
     /// Opens what [`Vault::seal`] made for the same context.
     ///
     /// # Errors
     /// [`VaultError::Unopened`], whatever the reason.
-    pub fn open(&self, _context: &str, _sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        Err(VaultError::Unopened)
+    pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let Some((&FORMAT, rest)) = sealed.split_first() else {
+            return Err(VaultError::Unopened);
+        };
+        let Some((iv, ciphertext)) = rest.split_first_chunk::<IV_LEN>() else {
+            return Err(VaultError::Unopened);
+        };
+        if ciphertext.len() < TAG_LEN {
+            return Err(VaultError::Unopened);
+        }
+        provider()
+            .open_aes_256_gcm(
+                &self.context_key(context),
+                iv,
+                context.as_bytes(),
+                ciphertext,
+            )
+            .map_err(|_| VaultError::Unopened)
     }
 
-    /// A keyed digest to look a secret value up by, for example a card number.
+    /// A keyed digest to look a secret value up by, for example a card number: equal values give
+    /// equal digests within a context, and nobody without the key can try out card numbers.
     #[must_use]
-    pub fn index(&self, _context: &str, _value: &[u8]) -> [u8; 32] {
-        [0; 32]
+    pub fn index(&self, context: &str, value: &[u8]) -> [u8; 32] {
+        let key: Zeroizing<[u8; 32]> = hkdf_sha256(
+            b"openset/2/vault/context",
+            &*self.keys.index,
+            context.as_bytes(),
+        );
+        hmac_sha256(&*key, value)
     }
+
+    fn context_key(&self, context: &str) -> Zeroizing<[u8; 32]> {
+        hkdf_sha256(
+            b"openset/2/vault/context",
+            &*self.keys.seal,
+            context.as_bytes(),
+        )
+    }
+}
+
+/// How the keys come from the passphrase, as stored in the one row of table `vault`.
+struct Derivation {
+    salt: Vec<u8>,
+    params: scrypt::Params,
+    check_value: Vec<u8>,
+}
+
+impl Derivation {
+    fn fresh() -> Self {
+        Self {
+            salt: random::<SALT_LEN>().to_vec(),
+            params: scrypt::Params::new(LOG_N, R, P).expect("the constants are in scrypt's range"),
+            check_value: Vec::new(),
+        }
+    }
+
+    async fn find(conn: &mut AnyConnection) -> Result<Option<Self>, VaultError> {
+        let row = sqlx::query("SELECT salt, log_n, r, p, check_value FROM vault WHERE id = $1")
+            .bind(1_i64)
+            .fetch_optional(conn)
+            .await
+            .map_err(StoreError::from)?;
+        row.as_ref().map(Self::read).transpose()
+    }
+
+    fn read(row: &AnyRow) -> Result<Self, VaultError> {
+        let number = |column: usize| row.try_get::<i64, _>(column).map_err(StoreError::from);
+        let log_n = u8::try_from(number(1)?).ok().filter(|n| *n <= LOG_N_MAX);
+        let r = u32::try_from(number(2)?).ok().filter(|r| *r <= R_MAX);
+        let p = u32::try_from(number(3)?).ok().filter(|p| *p <= P_MAX);
+        let (Some(log_n), Some(r), Some(p)) = (log_n, r, p) else {
+            return Err(VaultError::Parameters);
+        };
+        Ok(Self {
+            salt: row.try_get(0).map_err(StoreError::from)?,
+            params: scrypt::Params::new(log_n, r, p).map_err(|_| VaultError::Parameters)?,
+            check_value: row.try_get(4).map_err(StoreError::from)?,
+        })
+    }
+
+    /// `false`: another replica was first, and its row is the one that counts.
+    async fn insert(&self, tx: &mut Tx, check_value: &[u8]) -> Result<bool, VaultError> {
+        let done = sqlx::query(
+            "INSERT INTO vault (id, salt, log_n, r, p, check_value) \
+             VALUES (1, $1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+        )
+        .bind(self.salt.as_slice())
+        .bind(i64::from(LOG_N))
+        .bind(i64::from(R))
+        .bind(i64::from(P))
+        .bind(check_value)
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::from)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn unlock(&self, passphrase: &SecretString) -> Result<Vault, VaultError> {
+        let vault = self.derive(passphrase).await?;
+        match vault.open(CHECK_CONTEXT, &self.check_value) {
+            Ok(_) => Ok(vault),
+            Err(_) => Err(VaultError::WrongPassphrase),
+        }
+    }
+
+    /// Off the async workers: scrypt is slow on purpose.
+    async fn derive(&self, passphrase: &SecretString) -> Result<Vault, VaultError> {
+        let passphrase = passphrase.clone();
+        let salt = self.salt.clone();
+        let params = self.params;
+        let derived = tokio::task::spawn_blocking(move || {
+            let mut master = Zeroizing::new([0; 32]);
+            scrypt::scrypt(
+                passphrase.expose_secret().as_bytes(),
+                &salt,
+                &params,
+                &mut *master,
+            )
+            .map(|()| master)
+        });
+        let master = derived
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(VaultError::Parameters)?;
+        Ok(Vault {
+            keys: Arc::new(Keys {
+                seal: hkdf_sha256(b"openset/2/vault", &*master, b"seal"),
+                index: hkdf_sha256(b"openset/2/vault", &*master, b"index"),
+            }),
+        })
+    }
+}
+
+fn provider() -> &'static dyn Provider {
+    default_provider()
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("no secret can be kept without the system's random source");
+    bytes
 }

@@ -1,0 +1,175 @@
+//! Opening, migrating, transactions, and the revocation lists.
+
+use std::time::Duration;
+
+use openset_store::{Backend, Db, Migration, StoreError, crls, sqlx};
+
+use crate::place::{NOTES, Place, note, notes};
+
+pub(crate) async fn a_dropped_transaction_leaves_nothing(place: Place) {
+    let db = place.open().await;
+    let mut tx = db.begin().await.unwrap();
+    note(&mut tx, "dropped").await;
+    drop(tx);
+    let mut tx = db.begin().await.unwrap();
+    note(&mut tx, "rolled back").await;
+    tx.rollback().await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    note(&mut tx, "kept").await;
+    tx.commit().await.unwrap();
+    assert_eq!(notes(&db).await, ["kept"]);
+}
+
+pub(crate) async fn a_reopened_database_keeps_all(place: Place) {
+    let db = place.open().await;
+    let mut tx = db.begin().await.unwrap();
+    note(&mut tx, "kept").await;
+    tx.commit().await.unwrap();
+    db.close().await;
+    assert!(matches!(
+        db.begin().await,
+        Err(StoreError::Unavailable(sqlx::Error::PoolClosed))
+    ));
+    let db = place.open().await;
+    assert_eq!(notes(&db).await, ["kept"]);
+    if db.backend() == Backend::Sqlite {
+        assert_sqlite_is_safe(&place, &db).await;
+    }
+}
+
+async fn assert_sqlite_is_safe(place: &Place, db: &Db) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mut tx = db.begin().await.unwrap();
+    for (pragma, expected) in [
+        (
+            "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous",
+            "2",
+        ),
+        ("SELECT journal_mode FROM pragma_journal_mode", "wal"),
+        (
+            "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys",
+            "1",
+        ),
+    ] {
+        let found: String = sqlx::query_scalar(pragma)
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        assert_eq!(found, expected, "{pragma}");
+    }
+    drop(tx);
+    let mut conn = db.read().await.unwrap();
+    let refused = sqlx::query("DELETE FROM notes").execute(&mut *conn).await;
+    assert!(refused.is_err());
+    let mode = place
+        .file()
+        .unwrap()
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+pub(crate) async fn party_migrations_are_applied_once(place: Place) {
+    place.open().await.close().await;
+    let more = [
+        NOTES[0],
+        Migration {
+            version: 101,
+            name: "more notes",
+            sql: "ALTER TABLE notes ADD COLUMN more TEXT; CREATE INDEX notes_more ON notes (more)",
+        },
+    ];
+    Db::open(&place.url, &more).await.unwrap().close().await;
+    let newer = Db::open(&place.url, &NOTES).await;
+    assert!(matches!(newer, Err(StoreError::Migration(_))), "{newer:?}");
+    let altered = [Migration {
+        sql: "CREATE TABLE notes (id TEXT)",
+        ..NOTES[0]
+    }];
+    let altered = Db::open(&place.url, &altered).await;
+    assert!(matches!(altered, Err(StoreError::Migration(_))));
+}
+
+pub(crate) async fn a_wrong_migration_version_is_refused(place: Place) {
+    for version in [1, 99] {
+        let wrong = [Migration {
+            version,
+            ..NOTES[0]
+        }];
+        let refused = Db::open(&place.url, &wrong).await;
+        assert!(matches!(refused, Err(StoreError::MigrationVersion(found)) if found == version));
+    }
+    let doubled = Db::open(&place.url, &[NOTES[0], NOTES[0]]).await;
+    assert!(matches!(doubled, Err(StoreError::MigrationVersion(100))));
+    let unknown = Db::open("mysql://localhost/db", &[]).await;
+    assert!(matches!(unknown, Err(StoreError::Url(_))));
+}
+
+pub(crate) async fn replicas_that_migrate_together_are_fine(place: Place) {
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let url = place.url.clone();
+            tokio::spawn(async move { Db::open(&url, &NOTES).await.map(drop) })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+}
+
+pub(crate) async fn cancelled_begins_poison_nothing(place: Place) {
+    let db = place.open().await;
+    for round in 0..120_u64 {
+        let begun = db.clone();
+        let task = tokio::spawn(async move {
+            let mut tx = begun.begin().await.unwrap();
+            note(&mut tx, &format!("cancelled {round}")).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        });
+        tokio::time::sleep(Duration::from_micros(round * 17 % 700)).await;
+        task.abort();
+        let _cancelled = task.await;
+    }
+    for number in 0..20 {
+        let mut tx = db.begin().await.unwrap();
+        note(&mut tx, &format!("kept {number:02}")).await;
+        tx.commit().await.unwrap();
+    }
+    let kept = notes(&place.open().await).await;
+    assert_eq!(kept.len(), 20);
+    assert!(kept.iter().all(|id| id.starts_with("kept")), "{kept:?}");
+}
+
+pub(crate) async fn crls_keep_the_newest(place: Place) {
+    let db = place.open().await;
+    let mut tx = db.begin().await.unwrap();
+    assert!(crls::put(&mut tx, "cca", 5, b"five", 500).await.unwrap());
+    assert!(!crls::put(&mut tx, "cca", 5, b"another", 500).await.unwrap());
+    assert!(!crls::put(&mut tx, "cca", 4, b"four", 400).await.unwrap());
+    assert!(crls::put(&mut tx, "cca", 6, b"six", 600).await.unwrap());
+    assert!(crls::put(&mut tx, "mca", 1, b"one", 100).await.unwrap());
+    let beyond = crls::put(&mut tx, "mca", u64::MAX, b"x", 1).await;
+    assert!(matches!(beyond, Err(StoreError::Conflict(_))));
+    tx.commit().await.unwrap();
+    let all = crls::all(&mut place.open().await.read().await.unwrap())
+        .await
+        .unwrap();
+    let seen: Vec<_> = all
+        .iter()
+        .map(|crl| {
+            (
+                crl.issuer_id.as_str(),
+                crl.number,
+                crl.der.as_slice(),
+                crl.next_update,
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [("cca", 6, &b"six"[..], 600), ("mca", 1, &b"one"[..], 100)]
+    );
+}
