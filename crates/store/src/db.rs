@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::{Migration as SqlxMigration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction};
 
@@ -121,11 +121,29 @@ impl Db {
             Some("postgres" | "postgresql") => open_postgres(url).await?,
             _ => return Err(StoreError::Url("unknown scheme".to_owned())),
         };
-        migrator
-            .run(&db.writers)
-            .await
-            .map_err(StoreError::Migration)?;
+        db.migrate(&migrator).await?;
         Ok(db)
+    }
+
+    /// On PostgreSQL an advisory lock makes replicas wait for each other. SQLite has none: there
+    /// the writer's lock does it, and each migration is a savepoint in it.
+    async fn migrate(&self, migrator: &Migrator) -> Result<(), StoreError> {
+        let migrated = match self.backend {
+            Backend::Sqlite => {
+                let mut tx = self.begin().await?;
+                // run() through a reference is not Send for the compiler; this is what it calls.
+                let migrated = migrator.run_direct(None, &mut *tx, false).await;
+                if migrated.is_ok() {
+                    tx.commit().await?;
+                }
+                migrated
+            }
+            Backend::Postgres => migrator.run(&self.writers).await,
+        };
+        migrated.map_err(|error| match error {
+            MigrateError::Execute(error) => error.into(),
+            other => StoreError::Migration(other),
+        })
     }
 
     /// Which database this is.
@@ -210,7 +228,7 @@ impl Tx {
     }
 
     /// Ends a step; what was refused before it stays refused.
-    pub(crate) fn step_done(&mut self, step: Step) {
+    pub(crate) fn step_done(&mut self, step: &Step) {
         self.half_done = step.0;
     }
 }

@@ -199,7 +199,7 @@ pub async fn post(tx: &mut Tx, entry: &Entry<'_>) -> Result<Posted, LedgerError>
     for (line, posting) in lines {
         post_line(tx, entry, line, posting).await?;
     }
-    tx.step_done(step);
+    tx.step_done(&step);
     Ok(Posted::New)
 }
 
