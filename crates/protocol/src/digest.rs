@@ -3,11 +3,6 @@
 
 use crate::content_type::ContentType;
 use crate::ids::random_256;
-use openset_jose::{Random, base64url};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
-
-use crate::ids::NotAnIdentifier;
 
 random_256! {
     /// `SHA-256("openset/2/" type 0x00 bytes)`, 43 characters of base64url on the wire.

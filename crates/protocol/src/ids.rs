@@ -14,7 +14,7 @@ macro_rules! random_256 {
 
         impl $name {
             /// A fresh one.
-            pub fn generate(rng: Random<'_>) -> Self {
+            pub fn generate(rng: openset_jose::Random<'_>) -> Self {
                 let mut bytes = [0; 32];
                 rng.fill_bytes(&mut bytes);
                 Self(bytes)
@@ -35,7 +35,7 @@ macro_rules! random_256 {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&base64url::encode(&self.0))
+                f.write_str(&openset_jose::base64url::encode(&self.0))
             }
         }
 
@@ -46,23 +46,23 @@ macro_rules! random_256 {
         }
 
         impl std::str::FromStr for $name {
-            type Err = NotAnIdentifier;
+            type Err = $crate::ids::NotAnIdentifier;
 
-            fn from_str(text: &str) -> Result<Self, NotAnIdentifier> {
-                let bytes = base64url::decode(text).map_err(|_| NotAnIdentifier)?;
-                Ok(Self(bytes.try_into().map_err(|_| NotAnIdentifier)?))
+            fn from_str(text: &str) -> Result<Self, $crate::ids::NotAnIdentifier> {
+                let bytes = openset_jose::base64url::decode(text).map_err(|_| $crate::ids::NotAnIdentifier)?;
+                Ok(Self(bytes.try_into().map_err(|_| $crate::ids::NotAnIdentifier)?))
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<'de, str>::deserialize(deserializer)?;
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }

@@ -207,7 +207,7 @@ impl Rejection {
 impl From<JwsError> for Rejection {
     fn from(error: JwsError) -> Self {
         match error {
-            JwsError::Signature => Self::Unauthentic,
+            JwsError::Signature | JwsError::Encoding { .. } => Self::Unauthentic,
             other => Self::SignedObject(other),
         }
     }
@@ -216,7 +216,7 @@ impl From<JwsError> for Rejection {
 impl From<JweError> for Rejection {
     fn from(error: JweError) -> Self {
         match error {
-            JweError::Unopened => Self::Unauthentic,
+            JweError::Unopened | JweError::Encoding { .. } => Self::Unauthentic,
             other => Self::SealedObject(other),
         }
     }

@@ -29,10 +29,12 @@ pub struct AuthReqData {
     pub check_digests: CheckDigests,
     /// What is asked.
     pub auth_req_payload: AuthReqPayload,
-    /// SHA-256 of the payment instruction, so that no other can be put in its place.
+    /// The digest of the sealed payment instruction, so that no other can be put in its place.
     pub pi_digest: Digest,
-    /// SHA-256 of the dual signature.
+    /// The digest of the dual signature.
     pub dual_signature_digest: Digest,
+    /// The merchant's key-exchange certificate and its chain: AuthRes is sealed for it.
+    pub merchant_key_exchange: Vec<ExactBytes>,
 }
 
 /// AuthTags.

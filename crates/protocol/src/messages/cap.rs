@@ -4,7 +4,7 @@ use crate::Timestamp;
 use crate::digest::Digest;
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::money::CurrencyAmount;
-use crate::wrapper::{Jwe, Jws};
+use crate::wrapper::Jws;
 use serde::{Deserialize, Serialize};
 
 /// The most items of one request.
@@ -30,6 +30,8 @@ pub struct CapReqData {
     pub cap_item_seq: Vec<CapItem>,
     /// The digest of CapTokenSeq.
     pub cap_token_seq_digest: Digest,
+    /// The merchant's key-exchange certificate and its chain: CapRes is sealed for it.
+    pub merchant_key_exchange: Vec<ExactBytes>,
 }
 
 /// One capture.

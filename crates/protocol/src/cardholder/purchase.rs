@@ -1,0 +1,321 @@
+//! The wallet's side of a purchase, steps 5, 6 and 10: PInitReq, PInitRes, PReq, PRes.
+
+use super::Card;
+use crate::card::{Bin, PanData};
+use crate::content_type::ContentType;
+use crate::digest::{Digest, digest};
+use crate::dual_signature::{self, Halves};
+use crate::identity::same_party;
+use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid, TransIds};
+use crate::messages::p::{HodInput, OiData, PI_PLAINTEXT_BYTES, PReqTbe, PiData, PiHead, PiInputs, PiTbe};
+use crate::messages::p_init::{PInitReq, PInitResData};
+use crate::money::CurrencyAmount;
+use crate::sealed::{seal, seal_padded};
+use crate::signed::{Expected, Signer, Verified, Who, request_digest, verify, verify_chain};
+use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
+use crate::{BrandId, Context, Rejection, SW_IDENT};
+use openset_jose::ContentKey;
+use openset_pki::{Certificate, Expect, PathVerifier, Purpose, Role};
+use serde::{Deserialize, Serialize};
+
+mod outcome;
+pub use outcome::{Answer, PaymentStatus, PurchaseOutcome};
+pub(crate) use outcome::read_answer;
+
+/// A message to send, and what to remember until its answer comes. Store both before sending: after a
+/// crash the same bytes are sent again.
+#[derive(Clone, Debug)]
+pub struct Step<S> {
+    /// What to remember. It holds secrets: encrypt it at rest.
+    pub state: S,
+    /// The bytes to send.
+    pub wire: Vec<u8>,
+}
+
+/// What the person agreed to buy.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The merchant's name for the order, from the payment initiation.
+    pub lid_m: LocalId,
+    /// The order description in the exact bytes of the payment initiation.
+    pub order_description: Vec<u8>,
+    /// The amount that the person expects.
+    pub purch_amt: CurrencyAmount,
+    /// The language of texts for the person.
+    pub language: Language,
+}
+
+/// After PInitReq was made: what its answer is checked against.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitingPInitRes {
+    rrpid: Rrpid,
+    lid_c: LocalId,
+    lid_m: LocalId,
+    chall_c: Challenge,
+    brand_id: BrandId,
+    bin: Bin,
+    order_description: ExactBytes,
+    purch_amt: CurrencyAmount,
+    request: Digest,
+}
+
+/// After PReq was made: what its answer is checked against.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitingPRes {
+    pub(crate) rrpid: Rrpid,
+    pub(crate) chall_c: Challenge,
+    pub(crate) request: Digest,
+    pub(crate) purchase: Purchase,
+}
+
+/// What both sides agreed, for PRes and for later inquiries.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Purchase {
+    pub(crate) trans_ids: TransIds,
+    pub(crate) brand_id: BrandId,
+    pub(crate) hod: Digest,
+    pub(crate) purch_amt: CurrencyAmount,
+    pub(crate) merchant_id: String,
+    pub(crate) merchant: ExactBytes,
+    pub(crate) merchant_key_exchange: ExactBytes,
+    pub(crate) gateway_key_exchange: ExactBytes,
+    pub(crate) acq_back_key_data: ContentKey,
+}
+
+impl Purchase {
+    /// The purchase's names.
+    #[must_use]
+    pub fn trans_ids(&self) -> &TransIds {
+        &self.trans_ids
+    }
+
+    /// The amount.
+    #[must_use]
+    pub fn purch_amt(&self) -> CurrencyAmount {
+        self.purch_amt
+    }
+
+    pub(crate) fn merchant_certificate(&self) -> Result<Certificate, Rejection> {
+        parse(&self.merchant)
+    }
+
+    pub(crate) fn merchant_key_exchange_certificate(&self) -> Result<Certificate, Rejection> {
+        parse(&self.merchant_key_exchange)
+    }
+
+    pub(crate) fn gateway_certificate(&self) -> Result<Certificate, Rejection> {
+        parse(&self.gateway_key_exchange)
+    }
+}
+
+fn parse(der: &ExactBytes) -> Result<Certificate, Rejection> {
+    Certificate::from_der(&der.0).map_err(|e| Rejection::Certificate(e.into()))
+}
+
+impl AwaitingPRes {
+    /// What both sides agreed.
+    #[must_use]
+    pub fn purchase(&self) -> &Purchase {
+        &self.purchase
+    }
+}
+
+/// Step 5: makes PInitReq for an order.
+///
+/// # Errors
+/// The card's certificate has no brand.
+pub fn start(ctx: &mut Context<'_>, card: &Card, order: Order) -> Result<Step<AwaitingPInitRes>, Rejection> {
+    let rrpid = Rrpid::generate(ctx.rng);
+    let lid_c = LocalId::generate(ctx.rng);
+    let chall_c = Challenge::generate(ctx.rng);
+    let brand_id = card.brand()?.clone();
+    let bin = card.pan.bin();
+    let request = PInitReq {
+        rrpid,
+        language: order.language,
+        lid_c: lid_c.clone(),
+        lid_m: order.lid_m.clone(),
+        chall_c,
+        brand_id: brand_id.clone(),
+        bin: bin.clone(),
+    };
+    let ids = MessageIds { lid_c: Some(lid_c.clone()), lid_m: Some(order.lid_m.clone()), xid: None };
+    let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PInitReq(request)).encode();
+    let state = AwaitingPInitRes {
+        rrpid,
+        lid_c,
+        lid_m: order.lid_m,
+        chall_c,
+        brand_id,
+        bin,
+        order_description: ExactBytes(order.order_description),
+        purch_amt: order.purch_amt,
+        request: request_digest(&wire),
+    };
+    Ok(Step { state, wire })
+}
+
+/// The merchant as PInitRes showed it, every certificate verified.
+struct Shown {
+    trans_ids: TransIds,
+    chall_m: Challenge,
+    merchant: Certificate,
+    merchant_id: String,
+    merchant_key_exchange: Certificate,
+    gateway_key_exchange: Certificate,
+}
+
+impl AwaitingPInitRes {
+    /// Steps 5 and 6: verifies PInitRes and makes PReq.
+    ///
+    /// # Errors
+    /// The [`Rejection`] of the first check of PInitRes that fails; nothing was signed then.
+    pub fn handle(
+        self,
+        ctx: &mut Context<'_>,
+        card: &Card,
+        wire: &[u8],
+        verifier: &PathVerifier,
+    ) -> Result<Step<AwaitingPRes>, Rejection> {
+        let shown = self.verify(ctx, wire, verifier)?;
+        self.p_req(ctx, card, shown)
+    }
+
+    fn verify(&self, ctx: &Context<'_>, wire: &[u8], verifier: &PathVerifier) -> Result<Shown, Rejection> {
+        let wrapper = MessageWrapper::decode(wire)?;
+        let Message::PInitRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        if wrapper.rrpid()? != self.rrpid {
+            return Err(Rejection::UnknownRrpid);
+        }
+        let expected = Expected {
+            content: ContentType::PInitResData,
+            signer: Signer { role: Role::Merchant, brand: Some(&self.brand_id) },
+            to: Who::Exchange(self.lid_c.clone()),
+            message: "PInitRes",
+            rrpid: self.rrpid,
+            answers: Some(self.request),
+        };
+        let Verified { certificate, data, .. }: Verified<PInitResData> = verify(jws, &expected, verifier, ctx.now)?;
+        wrapper.check_date(ctx.now)?;
+        wrapper.check_ids(&MessageIds::of(&data.trans_ids), self.rrpid)?;
+        if data.trans_ids.lid_c != self.lid_c || data.trans_ids.lid_m != self.lid_m {
+            return Err(Rejection::UnknownLid);
+        }
+        if data.chall_c != self.chall_c {
+            return Err(Rejection::ChallengeMismatch("chall_c"));
+        }
+        self.verify_certificates(ctx, certificate, data, verifier)
+    }
+
+    /// Merchant and gateway certificates must be of the brand chosen, and the merchant's two of one party.
+    fn verify_certificates(
+        &self,
+        ctx: &Context<'_>,
+        merchant: Certificate,
+        data: PInitResData,
+        verifier: &PathVerifier,
+    ) -> Result<Shown, Rejection> {
+        let expect = |role| Expect { role, purpose: Purpose::KeyExchange, brand: Some(&self.brand_id) };
+        let theirs = verify_chain(&data.merchant_key_exchange, &expect(Role::Merchant), verifier, ctx.now)?;
+        if !same_party(&merchant, &theirs) {
+            return Err(Rejection::AnotherParty("merchant"));
+        }
+        let gateway = verify_chain(&data.gateway_key_exchange, &expect(Role::Gateway), verifier, ctx.now)?;
+        if gateway.thumbprint() != data.pe_thumb {
+            return Err(Rejection::DigestMismatch("the gateway's certificate (pe_thumb)"));
+        }
+        let named = merchant.merchant_data().ok_or(Rejection::MissingCertificate("merchantData"))?;
+        Ok(Shown {
+            merchant_id: named.merchant_id.clone(),
+            trans_ids: data.trans_ids,
+            chall_m: data.chall_m,
+            merchant,
+            merchant_key_exchange: theirs,
+            gateway_key_exchange: gateway,
+        })
+    }
+
+    fn p_req(self, ctx: &mut Context<'_>, card: &Card, shown: Shown) -> Result<Step<AwaitingPRes>, Rejection> {
+        let rrpid = Rrpid::generate(ctx.rng);
+        let chall_c = Challenge::generate(ctx.rng);
+        let od_salt = Nonce::generate(ctx.rng);
+        let input = HodInput { od: &self.order_description.0, purch_amt: self.purch_amt, od_salt: &od_salt };
+        let hod = input.hod();
+        let order = OiData {
+            trans_ids: shown.trans_ids.clone(),
+            rrpid,
+            chall_c,
+            hod,
+            od_salt,
+            chall_m: shown.chall_m,
+            brand_id: self.brand_id.clone(),
+            bin: self.bin.clone(),
+        };
+        let oi_data = serde_json::to_vec(&order).map_err(|_| Rejection::Internal)?;
+        let acq_back_key_data = ContentKey::generate(ctx.rng);
+        let payment = payment_data(ctx, card, &shown, PiInputs { hod, purch_amt: self.purch_amt }, &acq_back_key_data);
+        let sealed = seal_halves(ctx, card, &shown, oi_data, &payment)?;
+        let ids = MessageIds::of(&shown.trans_ids);
+        let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PReq(sealed)).encode();
+        let purchase = Purchase {
+            trans_ids: shown.trans_ids,
+            brand_id: self.brand_id,
+            hod,
+            purch_amt: self.purch_amt,
+            merchant_id: shown.merchant_id,
+            merchant: ExactBytes(shown.merchant.der().to_vec()),
+            merchant_key_exchange: ExactBytes(shown.merchant_key_exchange.der().to_vec()),
+            gateway_key_exchange: ExactBytes(shown.gateway_key_exchange.der().to_vec()),
+            acq_back_key_data,
+        };
+        Ok(Step { state: AwaitingPRes { rrpid, chall_c, request: request_digest(&wire), purchase }, wire })
+    }
+}
+
+fn payment_data(ctx: &mut Context<'_>, card: &Card, shown: &Shown, inputs: PiInputs, back_key: &ContentKey) -> PiData {
+    PiData {
+        pi_head: PiHead {
+            trans_ids: shown.trans_ids.clone(),
+            inputs,
+            merchant_id: shown.merchant_id.clone(),
+            trans_stain: card.card_secret.trans_stain(&shown.trans_ids.xid),
+            sw_ident: SW_IDENT.to_owned(),
+            acq_back_key_data: Some(back_key.clone()),
+        },
+        pan_data: PanData {
+            pan: card.pan.clone(),
+            card_expiry: card.card_expiry,
+            pan_secret: card.pan_secret.clone(),
+            ex_nonce: Nonce::generate(ctx.rng),
+        },
+    }
+}
+
+/// Signs both halves together, seals the payment for the gateway and all of it for the merchant.
+fn seal_halves(
+    ctx: &mut Context<'_>,
+    card: &Card,
+    shown: &Shown,
+    oi_data: Vec<u8>,
+    payment: &PiData,
+) -> Result<Jwe, Rejection> {
+    let pi_data = ExactBytes(serde_json::to_vec(payment).map_err(|_| Rejection::Internal)?);
+    let hpi = digest(ContentType::PiData, &pi_data.0);
+    let hoi = digest(ContentType::OiData, &oi_data);
+    let halves = Halves {
+        xid: shown.trans_ids.xid,
+        hpi,
+        hoi,
+        merchant: shown.merchant.thumbprint(),
+        gateway: shown.gateway_key_exchange.thumbprint(),
+    };
+    let dual_signature = dual_signature::sign(ctx, &card.signature, &halves)?;
+    let instruction = PiTbe { pi_data, hoi };
+    let gateway = &shown.gateway_key_exchange;
+    let pi = seal_padded(ctx, gateway, ContentType::PiDualSignedTbe, &instruction, PI_PLAINTEXT_BYTES)?;
+    let p_req = PReqTbe { oi_data: ExactBytes(oi_data), hpi, dual_signature, pi };
+    seal(ctx, &shown.merchant_key_exchange, ContentType::PReqTbe, &p_req)
+}

@@ -1,0 +1,266 @@
+//! Steps 9 and 10: AuthReq is verified half against half, AuthRes carries the bank's word.
+
+use super::pi::OpenedPi;
+use crate::card::{CardExpiry, Pan};
+use crate::content_type::ContentType;
+use crate::digest::{Digest, digest};
+use crate::dual_signature::{self, Halves};
+use crate::identity::{Credentials, same_party};
+use crate::ids::{ExactBytes, LocalId, Rrpid};
+use crate::messages::auth::{AuthCode, AuthReqData, AuthReqTbe, AuthTags};
+use crate::messages::p::PiData;
+use crate::money::CurrencyAmount;
+use crate::sealed::open as open_sealed;
+use crate::signed::{Expected, Signer, Verified, Who, request_digest, verify, verify_chain};
+use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
+use crate::{BrandId, Rejection, Timestamp};
+use openset_jose::{ContentKey, Thumbprint};
+use openset_pki::{Certificate, Expect, PathVerifier, Purpose, Role};
+use serde::{Deserialize, Serialize};
+
+mod answer;
+pub use answer::{Decision, TokenKey, open_cap_token, answer};
+
+/// Who asked, and how to answer: kept until the answer is given, also across a crash.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asker {
+    /// Names of request and purchase.
+    pub auth_tags: AuthTags,
+    /// The merchant's brand.
+    pub brand_id: BrandId,
+    /// How much was asked for.
+    pub amount: CurrencyAmount,
+    /// The merchant's category code.
+    pub merch_cat_code: String,
+    pub(crate) merchant: Thumbprint,
+    pub(crate) merchant_key_exchange: ExactBytes,
+    pub(crate) request: Digest,
+}
+
+/// An AuthReq whose merchant was verified; the payment instruction is still sealed.
+#[derive(Debug)]
+pub struct OpenedAuthReq {
+    /// Who asked.
+    pub asker: Asker,
+    data: AuthReqData,
+    dual_signature: Jws,
+    pi: Jwe,
+}
+
+/// A payment after every check: what the issuer is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifiedPayment {
+    /// HPIData: names the payment instruction, which authorizes once.
+    pub hpi: Digest,
+    /// The order and amount as the cardholder hashed them.
+    pub hod: Digest,
+    /// The card number.
+    pub pan: Pan,
+    /// Its expiry.
+    pub card_expiry: CardExpiry,
+    /// The cardholder's certificate.
+    pub cardholder: Thumbprint,
+    /// The amount that the cardholder signed.
+    pub purch_amt: CurrencyAmount,
+    /// The cardholder's name for the purchase.
+    pub lid_c: LocalId,
+    pub(crate) acq_back_key_data: Option<ContentKey>,
+}
+
+/// Why a payment is refused in the normal answer, before the issuer is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The names of the purchase differ.
+    #[error("trans_ids of request and payment instruction differ")]
+    TransIds,
+    /// Merchant and cardholder computed different order digests.
+    #[error("order digest of the merchant and of the cardholder differ")]
+    Hoi,
+    /// Merchant and cardholder computed different HODs.
+    #[error("HOD of the merchant and of the cardholder differ")]
+    Hod,
+    /// The cardholder meant another merchant.
+    #[error("payment instruction names another merchant")]
+    Merchant,
+    /// The card is not the one that the certificate hides.
+    #[error("card does not fit the cardholder's certificate")]
+    Account,
+    /// The amount asked for is not what the cardholder signed.
+    #[error("amount asked for is not the amount signed")]
+    Amount,
+    /// An amount of 0 cannot be authorized.
+    #[error("amount is zero")]
+    ZeroAmount,
+    /// The card is past its expiry.
+    #[error("card has expired")]
+    Expired,
+}
+
+impl Refusal {
+    /// The AuthCode that tells it to the merchant.
+    #[must_use]
+    pub fn code(self) -> AuthCode {
+        match self {
+            Self::TransIds | Self::Hoi | Self::Hod | Self::Merchant | Self::Account => AuthCode::PiAuthMismatch,
+            Self::Amount | Self::ZeroAmount => AuthCode::AmountError,
+            Self::Expired => AuthCode::ExpiredCard,
+        }
+    }
+}
+
+/// Opens AuthReq and verifies the merchant: path, signature, digests of what it forwards, its
+/// key-exchange certificate, its merchant id.
+///
+/// # Errors
+/// The [`Rejection`] of the first check that fails.
+pub fn open(
+    wire: &[u8],
+    wrapper: &MessageWrapper,
+    ours: &[&Credentials],
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<OpenedAuthReq, Rejection> {
+    let Message::AuthReq(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+    let rrpid = wrapper.rrpid()?;
+    let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
+    let AuthReqTbe { auth_req, dual_signature, pi } = open_sealed(jwe, &keys, ContentType::AuthReqTbe)?;
+    let (to, brand_id) = addressed(jwe, ours)?;
+    let expected = Expected {
+        content: ContentType::AuthReqTbs,
+        signer: Signer { role: Role::Merchant, brand: Some(&brand_id) },
+        to,
+        message: "AuthReq",
+        rrpid,
+        answers: None,
+    };
+    let Verified { certificate, data, .. }: Verified<AuthReqData> = verify(&auth_req, &expected, verifier, now)?;
+    wrapper.check_ids(&MessageIds::of(&data.auth_tags.trans_ids), rrpid)?;
+    if data.auth_tags.auth_rr_tags.rrpid != rrpid {
+        return Err(Rejection::HeaderMismatch("rrpid"));
+    }
+    if data.pi_digest != digest(ContentType::PiDualSignedTbe, pi.0.as_bytes()) {
+        return Err(Rejection::DigestMismatch("the payment instruction"));
+    }
+    if data.dual_signature_digest != digest(ContentType::PiTbs, dual_signature.0.as_bytes()) {
+        return Err(Rejection::DigestMismatch("the dual signature"));
+    }
+    check_merchant_id(&certificate, &data.auth_tags.auth_rr_tags.merchant_id)?;
+    let key_exchange = merchant_key_exchange(&data.merchant_key_exchange, &certificate, &brand_id, verifier, now)?;
+    let asker = Asker {
+        auth_tags: data.auth_tags.clone(),
+        brand_id,
+        amount: data.auth_req_payload.auth_req_amt,
+        merch_cat_code: data.auth_req_payload.merch_cat_code.clone(),
+        merchant: certificate.thumbprint(),
+        merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
+        request: request_digest(wire),
+    };
+    Ok(OpenedAuthReq { asker, data, dual_signature, pi })
+}
+
+/// Which of our certificates a request was sealed for, and its brand.
+pub(super) fn addressed(jwe: &Jwe, ours: &[&Credentials]) -> Result<(Who, BrandId), Rejection> {
+    let named = openset_jose::jwe::Sealed::parse(&jwe.0)?.header().x5t_s256.ok_or(Rejection::NotSealedForUs)?;
+    let ours = ours.iter().find(|c| c.key_exchange.thumbprint() == named).ok_or(Rejection::NotSealedForUs)?;
+    let brand = ours.signature.brand().cloned().ok_or(Rejection::MissingCertificate("brand"))?;
+    Ok((Who::Certificate(named), brand))
+}
+
+pub(super) fn check_merchant_id(merchant: &Certificate, named: &str) -> Result<(), Rejection> {
+    let certified = merchant.merchant_data().ok_or(Rejection::MissingCertificate("merchantData"))?;
+    if certified.merchant_id == named { Ok(()) } else { Err(Rejection::AnotherParty("merchant")) }
+}
+
+/// The merchant's key-exchange certificate, of the same party as its signature certificate.
+pub(super) fn merchant_key_exchange(
+    chain: &[ExactBytes],
+    merchant: &Certificate,
+    brand: &BrandId,
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<Certificate, Rejection> {
+    let expect = Expect { role: Role::Merchant, purpose: Purpose::KeyExchange, brand: Some(brand) };
+    let theirs = verify_chain(chain, &expect, verifier, now)?;
+    if same_party(merchant, &theirs) { Ok(theirs) } else { Err(Rejection::AnotherParty("merchant")) }
+}
+
+impl Asker {
+    /// The authorization's name: the request's RRPID.
+    #[must_use]
+    pub fn rrpid(&self) -> Rrpid {
+        self.auth_tags.auth_rr_tags.rrpid
+    }
+
+    /// The merchant, as the acquirer names it.
+    #[must_use]
+    pub fn merchant_id(&self) -> &str {
+        &self.auth_tags.auth_rr_tags.merchant_id
+    }
+
+    /// The thumbprint of the merchant's signature certificate: the authenticated sender.
+    #[must_use]
+    pub fn merchant(&self) -> Thumbprint {
+        self.merchant
+    }
+}
+
+impl OpenedAuthReq {
+    /// Step 9: opens the payment instruction, verifies cardholder and dual signature, and compares both
+    /// halves. `Ok(Err(_))` is a refusal in the normal answer.
+    ///
+    /// # Errors
+    /// A [`Rejection`] when seal, path or signature fail.
+    pub fn verify(
+        self,
+        ours: &[&Credentials],
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<Result<VerifiedPayment, Refusal>, Rejection> {
+        let pi = OpenedPi::open(&self.pi, ours)?;
+        let halves = Halves {
+            xid: pi.data.pi_head.trans_ids.xid,
+            hpi: pi.hpi,
+            hoi: pi.hoi,
+            merchant: self.asker.merchant,
+            gateway: pi.gateway,
+        };
+        let brand = &self.asker.brand_id;
+        let cardholder = dual_signature::verify(&self.dual_signature, &halves, brand, verifier, now)?;
+        let refusal = self.compare(&pi, &cardholder, now);
+        Ok(refusal.map_or_else(|| Ok(payment(pi, &cardholder)), Err))
+    }
+
+    fn compare(&self, pi: &OpenedPi, cardholder: &Certificate, now: Timestamp) -> Option<Refusal> {
+        let (head, card) = (&pi.data.pi_head, &pi.data.pan_data);
+        let name = card.pan_secret.account_name(&card.pan, card.card_expiry);
+        let amount = self.data.auth_req_payload.auth_req_amt;
+        let checks = [
+            (head.trans_ids == self.data.auth_tags.trans_ids, Refusal::TransIds),
+            (self.data.check_digests.hoi == pi.hoi, Refusal::Hoi),
+            (self.data.check_digests.hod2 == head.inputs.hod, Refusal::Hod),
+            (head.merchant_id == self.asker.merchant_id(), Refusal::Merchant),
+            (name == cardholder.common_name(), Refusal::Account),
+            (amount == head.inputs.purch_amt, Refusal::Amount),
+            (amount.minor() > 0, Refusal::ZeroAmount),
+            (!card.card_expiry.is_past(now), Refusal::Expired),
+        ];
+        checks.iter().find(|(holds, _)| !holds).map(|(_, refusal)| *refusal)
+    }
+}
+
+fn payment(pi: OpenedPi, cardholder: &Certificate) -> VerifiedPayment {
+    let PiData { pi_head, pan_data } = pi.data;
+    VerifiedPayment {
+        hpi: pi.hpi,
+        hod: pi_head.inputs.hod,
+        pan: pan_data.pan,
+        card_expiry: pan_data.card_expiry,
+        cardholder: cardholder.thumbprint(),
+        purch_amt: pi_head.inputs.purch_amt,
+        lid_c: pi_head.trans_ids.lid_c,
+        acq_back_key_data: pi_head.acq_back_key_data,
+    }
+}

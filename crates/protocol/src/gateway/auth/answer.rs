@@ -1,0 +1,163 @@
+//! AuthRes: the bank's word, a capture token for later, a receipt and a message for the cardholder.
+
+use super::{Asker, VerifiedPayment};
+use crate::content_type::ContentType;
+use crate::digest::digest;
+use crate::identity::Credentials;
+use crate::ids::ExactBytes;
+use crate::messages::auth::{
+    AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, CapTokenData, RespReason,
+};
+use crate::messages::p::{AcqCardCode, AcqCardMsg, Receipt};
+use crate::money::CurrencyAmount;
+use crate::sealed::{open_direct, seal, seal_direct};
+use crate::signed::{Frame, Who, sign};
+use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
+use crate::{Context, Rejection};
+use openset_jose::ContentKey;
+use openset_pki::Certificate;
+
+/// The symmetric key of capture tokens: only the gateway's replicas hold it.
+#[derive(Clone, Debug)]
+pub struct TokenKey(ContentKey);
+
+impl TokenKey {
+    /// Wraps the key.
+    #[must_use]
+    pub fn new(key: ContentKey) -> Self {
+        Self(key)
+    }
+
+    pub(crate) fn key(&self) -> &ContentKey {
+        &self.0
+    }
+}
+
+/// What the gateway decided, or what the issuer told it.
+#[derive(Clone, Debug)]
+pub enum Decision<'a> {
+    /// The issuer holds the amount.
+    Approved {
+        /// The verified payment.
+        payment: &'a VerifiedPayment,
+        /// The issuer's approval code.
+        approval_code: String,
+        /// A text for the cardholder alone, if there is one.
+        message: Option<String>,
+    },
+    /// Refused by the gateway's own checks or by the issuer.
+    Refused {
+        /// The code.
+        code: AuthCode,
+        /// Why, if the issuer said.
+        reason: Option<RespReason>,
+    },
+}
+
+/// Makes AuthRes. Store it with the outcome, in one transaction, before it is sent.
+///
+/// # Errors
+/// [`Rejection::Internal`] when a key cannot sign or seal.
+pub fn answer(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    tokens: &TokenKey,
+    asker: &Asker,
+    decision: &Decision<'_>,
+) -> Result<Vec<u8>, Rejection> {
+    let zero = CurrencyAmount::new(asker.amount.currency(), 0).map_err(|_| Rejection::Internal)?;
+    let none = AuthResBaggage { cap_token: None, acq_card_msg: None, receipt: None };
+    let refused = |auth_code, resp_reason| AuthResPayload {
+        auth_code,
+        auth_amt: zero,
+        auth_date: ctx.now,
+        approval_code: None,
+        resp_reason,
+    };
+    let (payload, baggage) = match decision {
+        Decision::Refused { code, reason } => (refused(*code, *reason), none),
+        Decision::Approved { payment, approval_code, message } => {
+            let payload = AuthResPayload {
+                auth_code: AuthCode::Approved,
+                auth_amt: asker.amount,
+                auth_date: ctx.now,
+                approval_code: Some(approval_code.clone()),
+                resp_reason: None,
+            };
+            (payload, approval_baggage(ctx, ours, tokens, asker, payment, approval_code, message.as_deref())?)
+        }
+    };
+    seal_answer(ctx, ours, asker, payload, &baggage)
+}
+
+fn seal_answer(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    asker: &Asker,
+    auth_res_payload: AuthResPayload,
+    baggage: &AuthResBaggage,
+) -> Result<Vec<u8>, Rejection> {
+    let baggage = ExactBytes(serde_json::to_vec(baggage).map_err(|_| Rejection::Internal)?);
+    let baggage_digest = digest(ContentType::AuthResBaggage, &baggage.0);
+    let data = AuthResData { auth_tags: asker.auth_tags.clone(), auth_res_payload, baggage_digest };
+    let frame = Frame {
+        to: Who::Certificate(asker.merchant),
+        message: "AuthRes",
+        rrpid: asker.rrpid(),
+        answers: Some(asker.request),
+    };
+    let auth_res = sign(ctx, &ours.signature, ContentType::AuthResTbs, frame, &data)?;
+    let merchant = Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
+    let sealed = seal(ctx, &merchant, ContentType::AuthResTbe, &AuthResTbe { auth_res, baggage })?;
+    let ids = MessageIds::of(&asker.auth_tags.trans_ids);
+    Ok(MessageWrapper::new(ctx, ids, asker.rrpid(), Message::AuthRes(sealed)).encode())
+}
+
+fn approval_baggage(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    tokens: &TokenKey,
+    asker: &Asker,
+    payment: &VerifiedPayment,
+    approval_code: &str,
+    message: Option<&str>,
+) -> Result<AuthResBaggage, Rejection> {
+    let xid = asker.auth_tags.trans_ids.xid;
+    let provider = openset_jose::default_provider();
+    let token = CapTokenData {
+        merchant_id: asker.merchant_id().to_owned(),
+        xid,
+        auth_rrpid: asker.rrpid(),
+        auth_amt: asker.amount,
+        sequence: 1,
+    };
+    let cap_token = seal_direct(ctx, provider, tokens.key(), ContentType::CapToken, &token)?;
+    let receipt = Receipt {
+        xid,
+        hod: payment.hod,
+        auth_amt: asker.amount,
+        approval_code: approval_code.to_owned(),
+        auth_date: ctx.now,
+        merchant_id: asker.merchant_id().to_owned(),
+    };
+    let to = Who::Exchange(payment.lid_c.clone());
+    let frame = Frame { to, message: "AuthRes", rrpid: asker.rrpid(), answers: None };
+    let receipt = sign(ctx, &ours.signature, ContentType::Receipt, frame, &receipt)?;
+    let acq_card_msg = match (message, &payment.acq_back_key_data) {
+        (Some(text), Some(key)) => {
+            let message =
+                AcqCardMsg { acq_card_code: AcqCardCode::MessageOfDay, xid, acq_card_text: text.to_owned() };
+            Some(seal_direct(ctx, provider, key, ContentType::AcqCardCodeMsg, &message)?)
+        }
+        _ => None,
+    };
+    Ok(AuthResBaggage { cap_token: Some(cap_token), acq_card_msg, receipt: Some(receipt) })
+}
+
+/// Opens one of our own capture tokens.
+///
+/// # Errors
+/// [`Rejection::Unauthentic`] when it is not one of ours.
+pub fn open_cap_token(token: &Jwe, tokens: &TokenKey) -> Result<CapTokenData, Rejection> {
+    open_direct(token, openset_jose::default_provider(), tokens.key(), ContentType::CapToken)
+}

@@ -1,0 +1,160 @@
+//! Steps 8 and 10: AuthReq asks the gateway, AuthRes answers.
+
+use super::merchant_data;
+use super::p::VerifiedPReq;
+use crate::content_type::ContentType;
+use crate::digest::{Digest, digest};
+use crate::identity::{Credentials, same_party};
+use crate::ids::{ExactBytes, RrTags, Rrpid};
+use crate::messages::auth::{
+    AuthReqData, AuthReqPayload, AuthReqTbe, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, AuthTags,
+    CheckDigests,
+};
+use crate::money::CurrencyAmount;
+use crate::sealed::{open, seal};
+use crate::signed::{Expected, Frame, Signer, Verified, Who, carried, decode, request_digest, sign, verify};
+use crate::wrapper::{Message, MessageIds, MessageWrapper};
+use crate::{BrandId, Context, Rejection, Timestamp};
+use openset_pki::{Certificate, PathVerifier, Role};
+use serde::{Deserialize, Serialize};
+
+/// After AuthReq was made: what its answer is checked against. It holds nothing secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitingAuthRes {
+    auth_tags: AuthTags,
+    brand_id: BrandId,
+    amount: CurrencyAmount,
+    gateway_key_exchange: ExactBytes,
+    request: Digest,
+}
+
+impl AwaitingAuthRes {
+    /// The request/response pair: the name of the authorization from now on.
+    #[must_use]
+    pub fn rrpid(&self) -> Rrpid {
+        self.auth_tags.auth_rr_tags.rrpid
+    }
+}
+
+/// What is asked of the gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The verified PReq.
+    pub p_req: &'a VerifiedPReq,
+    /// HOD from the merchant's own order.
+    pub hod2: Digest,
+    /// How much.
+    pub amount: CurrencyAmount,
+    /// The merchant category code.
+    pub merch_cat_code: &'a str,
+}
+
+/// Makes AuthReq.
+///
+/// # Errors
+/// [`Rejection::Internal`] when a key cannot sign or seal.
+pub fn request(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    gateway: &Certificate,
+    asking: &Asking<'_>,
+) -> Result<(AwaitingAuthRes, Vec<u8>), Rejection> {
+    let p_req = asking.p_req;
+    let rrpid = Rrpid::generate(ctx.rng);
+    let merchant_id = merchant_data(ours)?.merchant_id.clone();
+    let auth_rr_tags = RrTags { rrpid, merchant_id, current_date: ctx.now };
+    let auth_tags = AuthTags { auth_rr_tags, trans_ids: p_req.trans_ids.clone() };
+    let data = AuthReqData {
+        auth_tags: auth_tags.clone(),
+        check_digests: CheckDigests { hoi: p_req.hoi, hod2: asking.hod2 },
+        auth_req_payload: AuthReqPayload {
+            auth_req_amt: asking.amount,
+            merch_cat_code: asking.merch_cat_code.to_owned(),
+        },
+        pi_digest: digest(ContentType::PiDualSignedTbe, p_req.pi.0.as_bytes()),
+        dual_signature_digest: digest(ContentType::PiTbs, p_req.dual_signature.0.as_bytes()),
+        merchant_key_exchange: carried(ours.key_exchange.chain()),
+    };
+    let to = Who::Certificate(gateway.thumbprint());
+    let frame = Frame { to, message: "AuthReq", rrpid, answers: None };
+    let auth_req = sign(ctx, &ours.signature, ContentType::AuthReqTbs, frame, &data)?;
+    let (dual_signature, pi) = (p_req.dual_signature.clone(), p_req.pi.clone());
+    let sealed = seal(ctx, gateway, ContentType::AuthReqTbe, &AuthReqTbe { auth_req, dual_signature, pi })?;
+    let ids = MessageIds::of(&p_req.trans_ids);
+    let wire = MessageWrapper::new(ctx, ids, rrpid, Message::AuthReq(sealed)).encode();
+    let brand_id = ours.signature.brand().cloned().ok_or(Rejection::MissingCertificate("brand"))?;
+    let state = AwaitingAuthRes {
+        auth_tags,
+        brand_id,
+        amount: asking.amount,
+        gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
+        request: request_digest(&wire),
+    };
+    Ok((state, wire))
+}
+
+/// The gateway's answer, verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthAnswer {
+    /// The bank's answer.
+    pub payload: AuthResPayload,
+    /// Capture token, card message and receipt.
+    pub baggage: AuthResBaggage,
+}
+
+impl AwaitingAuthRes {
+    /// Verifies AuthRes.
+    ///
+    /// # Errors
+    /// The [`Rejection`] of the first check that fails; the authorization stays unanswered.
+    pub fn handle(
+        &self,
+        wire: &[u8],
+        ours: &Credentials,
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<AuthAnswer, Rejection> {
+        let wrapper = MessageWrapper::decode(wire)?;
+        let Message::AuthRes(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        let rrpid = self.rrpid();
+        if wrapper.rrpid()? != rrpid {
+            return Err(Rejection::UnknownRrpid);
+        }
+        let sealed: AuthResTbe = open(jwe, &[&ours.key_exchange], ContentType::AuthResTbe)?;
+        let expected = Expected {
+            content: ContentType::AuthResTbs,
+            signer: Signer { role: Role::Gateway, brand: Some(&self.brand_id) },
+            to: Who::Certificate(ours.signature.thumbprint()),
+            message: "AuthRes",
+            rrpid,
+            answers: Some(self.request),
+        };
+        let verified: Verified<AuthResData> = verify(&sealed.auth_res, &expected, verifier, now)?;
+        let chosen = Certificate::from_der(&self.gateway_key_exchange.0).map_err(|e| Rejection::Certificate(e.into()))?;
+        if !same_party(&verified.certificate, &chosen) {
+            return Err(Rejection::AnotherParty("gateway"));
+        }
+        self.check(&wrapper, verified.data, &sealed.baggage)
+    }
+
+    fn check(&self, wrapper: &MessageWrapper, data: AuthResData, baggage: &ExactBytes) -> Result<AuthAnswer, Rejection> {
+        wrapper.check_ids(&MessageIds::of(&data.auth_tags.trans_ids), data.auth_tags.auth_rr_tags.rrpid)?;
+        if data.auth_tags != self.auth_tags {
+            return Err(Rejection::Disagreement("auth_tags"));
+        }
+        if data.baggage_digest != digest(ContentType::AuthResBaggage, &baggage.0) {
+            return Err(Rejection::DigestMismatch("the baggage"));
+        }
+        let baggage: AuthResBaggage = decode(&baggage.0)?;
+        let payload = data.auth_res_payload;
+        let amount_fits = if payload.approved() { payload.auth_amt == self.amount } else { payload.auth_amt.minor() == 0 };
+        if !amount_fits {
+            return Err(Rejection::Disagreement("auth_amt"));
+        }
+        if payload.approved() && (baggage.cap_token.is_none() || baggage.receipt.is_none()) {
+            return Err(Rejection::Disagreement("baggage of an approval: cap_token and receipt"));
+        }
+        Ok(AuthAnswer { payload, baggage })
+    }
+}

@@ -1,0 +1,232 @@
+//! Steps 6, 7 and 10: PReq is verified, PRes tells what became of it.
+
+use super::p_init::OpenedPurchase;
+use crate::content_type::ContentType;
+use crate::digest::{Digest, digest};
+use crate::dual_signature::{self, Halves};
+use crate::identity::Credentials;
+use crate::ids::{Challenge, Rrpid, TransIds};
+use crate::messages::auth::AuthResPayload;
+use crate::messages::cap::CapCode;
+use crate::messages::p::{
+    AuthStatus, CapStatus, CompletionCode, HodInput, OiData, PReqTbe, PResData, PResPayload, Results,
+};
+use crate::money::{CurrencyAmount, Ratio};
+use crate::sealed::open as open_sealed;
+use crate::signed::{Frame, Who, decode, sign};
+use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
+use crate::{Context, Rejection, Timestamp};
+use openset_pki::{Certificate, PathVerifier};
+
+/// A PReq that could be opened; nothing in it is verified yet.
+#[derive(Debug)]
+pub struct OpenedPReq {
+    rrpid: Rrpid,
+    oi: OiData,
+    hoi: Digest,
+    hpi: Digest,
+    dual_signature: Jws,
+    pi: Jwe,
+}
+
+impl OpenedPReq {
+    /// The purchase that it says it belongs to: load its [`OpenedPurchase`] and order by it.
+    #[must_use]
+    pub fn trans_ids(&self) -> &TransIds {
+        &self.oi.trans_ids
+    }
+}
+
+/// A PReq after every check.
+#[derive(Clone, Debug)]
+pub struct VerifiedPReq {
+    /// The purchase's names.
+    pub trans_ids: TransIds,
+    /// The request/response pair.
+    pub rrpid: Rrpid,
+    /// To be repeated in PRes.
+    pub chall_c: Challenge,
+    /// The cardholder's certificate.
+    pub cardholder: Certificate,
+    /// The digest of the order information.
+    pub hoi: Digest,
+    /// HOD as the cardholder signed it.
+    pub hod: Digest,
+    /// Whether HOD is that of our own order: if not, the order is rejected.
+    pub order_agrees: bool,
+    /// The dual signature, for the gateway.
+    pub dual_signature: Jws,
+    /// The payment instruction, for the gateway.
+    pub pi: Jwe,
+}
+
+/// The merchant's own order, against which HOD is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnOrder<'a> {
+    /// The order description in its exact bytes.
+    pub order_description: &'a [u8],
+    /// Its amount.
+    pub purch_amt: CurrencyAmount,
+}
+
+/// Opens PReq.
+///
+/// # Errors
+/// Not sealed for us, not openable, or not of PReq's structure.
+pub fn open(wrapper: &MessageWrapper, ours: &[&Credentials]) -> Result<OpenedPReq, Rejection> {
+    let Message::PReq(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+    let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
+    let p_req: PReqTbe = open_sealed(jwe, &keys, ContentType::PReqTbe)?;
+    let oi: OiData = decode(&p_req.oi_data.0)?;
+    let hoi = digest(ContentType::OiData, &p_req.oi_data.0);
+    let PReqTbe { hpi, dual_signature, pi, .. } = p_req;
+    Ok(OpenedPReq { rrpid: wrapper.rrpid()?, oi, hoi, hpi, dual_signature, pi })
+}
+
+impl OpenedPReq {
+    /// Step 7: the cardholder's certificate, the dual signature, and that the order information is what
+    /// this purchase was opened with. The date is the caller's to judge, after the search for a stored answer.
+    ///
+    /// # Errors
+    /// The [`Rejection`] of the first check that fails.
+    pub fn verify(
+        self,
+        wrapper: &MessageWrapper,
+        opened: &OpenedPurchase,
+        order: OwnOrder<'_>,
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<VerifiedPReq, Rejection> {
+        let halves = Halves {
+            xid: self.oi.trans_ids.xid,
+            hpi: self.hpi,
+            hoi: self.hoi,
+            merchant: opened.merchant,
+            gateway: opened.gateway,
+        };
+        let brand = &opened.brand_id;
+        let cardholder = dual_signature::verify(&self.dual_signature, &halves, brand, verifier, now)?;
+        wrapper.check_ids(&MessageIds::of(&self.oi.trans_ids), self.oi.rrpid)?;
+        self.check_agreed(opened)?;
+        let input =
+            HodInput { od: order.order_description, purch_amt: order.purch_amt, od_salt: &self.oi.od_salt };
+        Ok(VerifiedPReq {
+            rrpid: self.rrpid,
+            chall_c: self.oi.chall_c,
+            cardholder,
+            hoi: self.hoi,
+            order_agrees: input.hod() == self.oi.hod,
+            hod: self.oi.hod,
+            trans_ids: self.oi.trans_ids,
+            dual_signature: self.dual_signature,
+            pi: self.pi,
+        })
+    }
+
+    fn check_agreed(&self, opened: &OpenedPurchase) -> Result<(), Rejection> {
+        let (found, agreed) = (&self.oi.trans_ids, &opened.trans_ids);
+        if found.xid != agreed.xid {
+            return Err(Rejection::UnknownXid);
+        }
+        if found.lid_c != agreed.lid_c || found.lid_m != agreed.lid_m {
+            return Err(Rejection::UnknownLid);
+        }
+        if self.oi.chall_m != opened.chall_m {
+            return Err(Rejection::ChallengeMismatch("chall_m"));
+        }
+        let agrees = [
+            (found.p_req_date == agreed.p_req_date, "p_req_date"),
+            (found.language == agreed.language, "language"),
+            (self.oi.brand_id == opened.brand_id, "brand_id"),
+            (self.oi.bin == opened.bin, "bin"),
+        ];
+        match agrees.iter().find(|(same, _)| !same) {
+            Some((_, what)) => Err(Rejection::Disagreement(what)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The request that a PRes or InqRes answers.
+#[derive(Clone, Debug)]
+pub struct Asked<'a> {
+    /// The purchase's names.
+    pub trans_ids: &'a TransIds,
+    /// The request/response pair.
+    pub rrpid: Rrpid,
+    /// The challenge to repeat.
+    pub chall_c: Challenge,
+    /// The digest of the request.
+    pub request: Digest,
+    /// Whether it is an inquiry.
+    pub inquiry: bool,
+}
+
+/// Signs PRes or InqRes.
+///
+/// # Errors
+/// [`Rejection::Internal`] when the key cannot sign.
+pub fn p_res(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    asked: &Asked<'_>,
+    payload: PResPayload,
+) -> Result<Vec<u8>, Rejection> {
+    let data = PResData { trans_ids: asked.trans_ids.clone(), chall_c: asked.chall_c, p_res_payload_seq: vec![payload] };
+    let frame = Frame {
+        to: Who::Exchange(asked.trans_ids.lid_c.clone()),
+        message: if asked.inquiry { "InqRes" } else { "PRes" },
+        rrpid: asked.rrpid,
+        answers: Some(asked.request),
+    };
+    let jws = sign(ctx, &ours.signature, ContentType::PResData, frame, &data)?;
+    let message = if asked.inquiry { Message::InqRes(jws) } else { Message::PRes(jws) };
+    Ok(MessageWrapper::new(ctx, MessageIds::of(asked.trans_ids), asked.rrpid, message).encode())
+}
+
+/// The payload for an order without an answer from the bank.
+#[must_use]
+pub fn without_results(completion_code: CompletionCode) -> PResPayload {
+    PResPayload { completion_code, results: None }
+}
+
+/// What the merchant holds of an authorization that was answered.
+#[derive(Clone, Debug)]
+pub struct Authorized {
+    /// The bank's answer.
+    pub payload: AuthResPayload,
+    /// For the cardholder, as it came.
+    pub acq_card_msg: Option<Jwe>,
+    /// For the cardholder, as it came.
+    pub receipt: Option<Jws>,
+    /// The capture, if there was one: when and how much.
+    pub captured: Option<(Timestamp, CurrencyAmount)>,
+}
+
+/// The payload for an authorization that was answered.
+#[must_use]
+pub fn with_results(purch_amt: CurrencyAmount, authorized: &Authorized) -> PResPayload {
+    let ratio = |amount: CurrencyAmount| Ratio { numerator: amount.minor(), denominator: purch_amt.minor() };
+    let payload = &authorized.payload;
+    let auth_status = AuthStatus {
+        auth_date: payload.auth_date,
+        auth_code: payload.auth_code,
+        auth_ratio: ratio(payload.auth_amt),
+    };
+    let cap_status = authorized.captured.map(|(cap_date, amount)| CapStatus {
+        cap_date,
+        cap_code: CapCode::Success,
+        cap_ratio: ratio(amount),
+    });
+    let completion_code = match cap_status {
+        Some(_) => CompletionCode::CapturePerformed,
+        None => CompletionCode::AuthorizationPerformed,
+    };
+    let results = Results {
+        acq_card_msg: authorized.acq_card_msg.clone(),
+        auth_status: Some(auth_status),
+        cap_status,
+        receipt: authorized.receipt.clone(),
+    };
+    PResPayload { completion_code, results: Some(results) }
+}
