@@ -20,7 +20,8 @@ ARG PROFILE=release
 WORKDIR /source
 # A layer of its own for the dependencies, built again only when a manifest or the lock file changes.
 COPY --from=manifests /manifests /source
-RUN cargo build --profile "$PROFILE" --locked --workspace --bins
+RUN cargo build --profile "$PROFILE" --locked --workspace --bins \
+    && find bins crates tests -name '*.rs' -delete
 COPY . /source
 # Newer than the empty sources, or cargo would take what it built from those as up to date.
 RUN find bins crates tests -name '*.rs' -exec touch {} + \

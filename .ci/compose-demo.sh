@@ -21,7 +21,7 @@ clean_up() {
     local status=$?
     trap - EXIT
     if [ -n "$up" ]; then
-        [ "$status" -eq 0 ] || compose logs --tail 100 >&2 || true
+        [ "$status" -eq 0 ] || compose logs --no-color --tail 100 >&2 || true
         compose down --volumes --remove-orphans >"$work/down.log" 2>&1 || { cat "$work/down.log" >&2; status=1; }
     fi
     if [ -n "$engine" ]; then
