@@ -1,0 +1,485 @@
+//! A whole certificate hierarchy in memory: root, brand, regional and issuing CAs, their CRLs, a
+//! verifier that holds them, and certificates for any cardholder, merchant or gateway.
+//!
+//! ```no_run
+//! use openset_protocol::Timestamp;
+//! use openset_testkit::pki::TestPki;
+//!
+//! let now = Timestamp::from_seconds(1_800_000_000);
+//! let pki = TestPki::new(&["Visa"], now);
+//! let shop = pki.merchant("Visa", "shop-1");
+//! let gateway = pki.gateway("Visa", "gateway-1");
+//! let wallet = pki.cardholder("Visa", "account-1");
+//! let verifier = pki.verifier();
+//! # let _ = (shop, gateway, wallet, verifier);
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openset_jose::{PrivateKey, PublicKey, default_provider};
+use openset_pki::authority::{
+    Authority, IssueAuthority, IssueRequest, RevocationReason, Revoked, Serial, Subject, Validity,
+};
+use openset_pki::{
+    BrandId, Certificate, Chain, Crl, CrlIssuer, MerchantData, PathVerifier, Purpose, Role,
+    TrustAnchor,
+};
+use openset_protocol::Timestamp;
+use openset_protocol::identity::{Credentials, KeyExchangeIdentity, SigningIdentity};
+
+use crate::keys::{key, prepare};
+
+/// The acquirer's BIN in every merchant's and gateway's certificate.
+pub const ACQUIRER_BIN: &str = "411111";
+/// How long CRLs are good, in seconds.
+pub const CRL_SECONDS: i64 = 30 * DAY;
+const DAY: i64 = 86_400;
+const ISSUING: [(&str, Role); 3] = [
+    ("cca", Role::CardholderCa),
+    ("mca", Role::MerchantCa),
+    ("pca", Role::GatewayCa),
+];
+
+/// The hierarchy.
+#[derive(Debug)]
+pub struct TestPki {
+    /// The moment around which everything is valid.
+    pub now: Timestamp,
+    /// The root.
+    pub root: Authority,
+    brands: BTreeMap<String, TestBrand>,
+    verifier: PathVerifier,
+    serials: AtomicU64,
+}
+
+/// The CAs of one brand.
+#[derive(Debug)]
+pub struct TestBrand {
+    /// Its name.
+    pub id: BrandId,
+    /// The brand CA.
+    pub bca: Authority,
+    /// The regional CA.
+    pub gca: Authority,
+    /// The cardholders' CA.
+    pub cca: TestCa,
+    /// The merchants' CA.
+    pub mca: TestCa,
+    /// The gateways' CA.
+    pub pca: TestCa,
+}
+
+/// An issuing CA.
+#[derive(Clone, Debug)]
+pub struct TestCa {
+    /// What it issues with.
+    pub authority: Authority,
+    /// What it signs and opens messages with.
+    pub credentials: Credentials,
+}
+
+/// What a certificate for a test says; start from [`TestPki::leaf`].
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// The owner's role; it also chooses the CA that issues.
+    pub role: Role,
+    /// What the key is for.
+    pub purpose: Purpose,
+    /// CN.
+    pub common_name: String,
+    /// From when to when.
+    pub validity: Validity,
+    /// A merchant's number at its acquirer.
+    pub merchant_id: Option<String>,
+}
+
+impl TestPki {
+    /// A hierarchy with these brands, valid around `now`, with number 1 of every CRL in force.
+    #[must_use]
+    pub fn new(brands: &[&str], now: Timestamp) -> Self {
+        let mut names = vec!["root".to_owned(), "root/next".to_owned()];
+        for brand in brands {
+            names.extend(["bca", "gca"].map(|ca| format!("{brand}/{ca}")));
+            for (ca, _) in ISSUING {
+                names.extend(["", "/sign", "/open"].map(|key| format!("{brand}/{ca}{key}")));
+            }
+        }
+        prepare(&names);
+        let serials = AtomicU64::new(1);
+        let subject = Subject {
+            common_name: "Test Root".to_owned(),
+            ..Subject::default()
+        };
+        let root = Authority::root(
+            key("root"),
+            &subject,
+            validity(now, 3650),
+            next_serial(&serials),
+            key("root/next").public_key(),
+        )
+        .expect("the root can be made");
+        let brands: BTreeMap<String, TestBrand> = brands
+            .iter()
+            .map(|name| {
+                (
+                    (*name).to_owned(),
+                    TestBrand::new(name, &root, now, &serials),
+                )
+            })
+            .collect();
+        let mut pki = Self {
+            verifier: PathVerifier::new(anchor(&root), default_provider()),
+            now,
+            root,
+            brands,
+            serials,
+        };
+        pki.verifier = pki.fresh_verifier();
+        pki
+    }
+
+    /// The CAs of a brand.
+    ///
+    /// # Panics
+    /// When the hierarchy was made without it.
+    #[must_use]
+    pub fn brand(&self, name: &str) -> &TestBrand {
+        &self.brands[name]
+    }
+
+    /// A verifier that trusts the root and holds every CA's CRL.
+    #[must_use]
+    pub fn verifier(&self) -> &PathVerifier {
+        &self.verifier
+    }
+
+    /// Another verifier of the same kind, for tests that install CRLs of their own.
+    #[must_use]
+    pub fn fresh_verifier(&self) -> PathVerifier {
+        let verifier = PathVerifier::new(anchor(&self.root), default_provider());
+        for authority in self.authorities() {
+            install(&verifier, authority, &self.crl(authority, 1, &[]), self.now);
+        }
+        verifier
+    }
+
+    /// Every CA, parents before children.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<&Authority> {
+        let mut all = vec![&self.root];
+        for brand in self.brands.values() {
+            all.extend([&brand.bca, &brand.gca]);
+            all.extend([&brand.cca, &brand.mca, &brand.pca].map(|ca| &ca.authority));
+        }
+        all
+    }
+
+    /// A CA's CRL with this number, good from now on, with these certificates on it.
+    #[must_use]
+    pub fn crl(&self, authority: &Authority, number: u64, revoked: &[&Certificate]) -> Crl {
+        let now = self.now.seconds();
+        let lines: Vec<Revoked> = revoked
+            .iter()
+            .map(|certificate| Revoked {
+                serial: certificate.serial().to_vec(),
+                at: now,
+                reason: RevocationReason::KeyCompromise,
+            })
+            .collect();
+        authority
+            .issue_crl(number, now, now.saturating_add(CRL_SECONDS), &lines)
+            .expect("the CRL can be made")
+    }
+
+    /// Puts these certificates on their CA's CRL, in force at once with this verifier.
+    pub fn revoke(&self, authority: &Authority, number: u64, revoked: &[&Certificate]) {
+        install(
+            &self.verifier,
+            authority,
+            &self.crl(authority, number, revoked),
+            self.now,
+        );
+    }
+
+    /// A certificate to be issued to this party; alter it for tests of refusals.
+    #[must_use]
+    pub fn leaf(&self, role: Role, purpose: Purpose, common_name: &str) -> Leaf {
+        Leaf {
+            role,
+            purpose,
+            common_name: common_name.to_owned(),
+            validity: validity(self.now, 365),
+            merchant_id: (role == Role::Merchant).then(|| common_name.to_owned()),
+        }
+    }
+
+    /// Issues a certificate for a key under a brand.
+    #[must_use]
+    pub fn issue(&self, brand: &str, leaf: &Leaf, public_key: &PublicKey) -> Chain {
+        let brand = self.brand(brand);
+        let authority = match leaf.role {
+            Role::Cardholder => &brand.cca.authority,
+            Role::Merchant => &brand.mca.authority,
+            Role::Gateway => &brand.pca.authority,
+            _ => &brand.gca,
+        };
+        let merchant_data = leaf.merchant_id.as_ref().map(|id| MerchantData {
+            merchant_id: id.clone(),
+            acquirer_bin: ACQUIRER_BIN.to_owned(),
+            name: leaf.common_name.clone(),
+            country: 276,
+            auth_flag: false,
+        });
+        let to_gateway_exchange =
+            leaf.role == Role::Gateway && leaf.purpose == Purpose::KeyExchange;
+        let request = IssueRequest {
+            public_key,
+            role: leaf.role,
+            purpose: leaf.purpose,
+            subject: subject(&brand.id, "Test Bank", &leaf.common_name),
+            validity: leaf.validity,
+            serial: next_serial(&self.serials),
+            merchant_data,
+            card_cert_required: to_gateway_exchange.then_some(true),
+        };
+        let certificate = authority
+            .issue_end_entity(&request)
+            .expect("the certificate can be issued");
+        authority.chain_of(&certificate)
+    }
+
+    /// A cardholder's signature certificate with this account name, with a key of its own.
+    #[must_use]
+    pub fn cardholder(&self, brand: &str, account_name: &str) -> SigningIdentity {
+        self.signing(brand, Role::Cardholder, account_name)
+    }
+
+    /// A merchant's pair; its number at the acquirer is its name.
+    #[must_use]
+    pub fn merchant(&self, brand: &str, merchant_id: &str) -> Credentials {
+        self.pair(brand, Role::Merchant, merchant_id)
+    }
+
+    /// A gateway's pair.
+    #[must_use]
+    pub fn gateway(&self, brand: &str, name: &str) -> Credentials {
+        self.pair(brand, Role::Gateway, name)
+    }
+
+    fn pair(&self, brand: &str, role: Role, name: &str) -> Credentials {
+        let key = key(&format!("{brand}/{role}/{name}/open"));
+        let leaf = self.leaf(role, Purpose::KeyExchange, name);
+        Credentials {
+            signature: self.signing(brand, role, name),
+            key_exchange: key_exchange(self.issue(brand, &leaf, key.public_key()), key),
+        }
+    }
+
+    fn signing(&self, brand: &str, role: Role, name: &str) -> SigningIdentity {
+        let key = key(&format!("{brand}/{role}/{name}/sign"));
+        let leaf = self.leaf(role, Purpose::Signature, name);
+        signature(self.issue(brand, &leaf, key.public_key()), key)
+    }
+}
+
+impl TestBrand {
+    fn new(name: &str, root: &Authority, now: Timestamp, serials: &AtomicU64) -> Self {
+        let id = BrandId::new(name).expect("a test names its brands well");
+        let above = Issuance {
+            id: &id,
+            now,
+            serials,
+        };
+        let bca = above.authority(root, Role::BrandCa, "bca", 2);
+        let gca = above.authority(&bca, Role::RegionalCa, "gca", 1);
+        let [cca, mca, pca] = ISSUING.map(|(ca, role)| above.issuing(&gca, role, ca));
+        Self {
+            bca,
+            gca,
+            cca,
+            mca,
+            pca,
+            id,
+        }
+    }
+}
+
+/// What is the same for all CAs of a brand.
+struct Issuance<'a> {
+    id: &'a BrandId,
+    now: Timestamp,
+    serials: &'a AtomicU64,
+}
+
+impl Issuance<'_> {
+    fn key(&self, name: &str) -> PrivateKey {
+        key(&format!("{}/{name}", self.id))
+    }
+
+    fn authority(&self, parent: &Authority, role: Role, name: &str, path_len: u8) -> Authority {
+        let key = self.key(name);
+        let request = IssueAuthority {
+            role,
+            subject: subject(self.id, "Test", &format!("{} {name}", self.id)),
+            validity: validity(self.now, 1825),
+            serial: next_serial(self.serials),
+            path_len,
+        };
+        let certificate = parent
+            .issue_authority(key.public_key(), &request)
+            .expect("the CA can be issued");
+        Authority::with_key(parent.chain_of(&certificate), key).expect("key and CA belong together")
+    }
+
+    fn issuing(&self, gca: &Authority, role: Role, name: &str) -> TestCa {
+        let sign = self.key(&format!("{name}/sign"));
+        let open = self.key(&format!("{name}/open"));
+        let chain = |key: &PrivateKey, purpose| self.message(gca, role, name, key, purpose);
+        TestCa {
+            authority: self.authority(gca, role, name, 0),
+            credentials: Credentials {
+                signature: signature(chain(&sign, Purpose::Signature), sign),
+                key_exchange: key_exchange(chain(&open, Purpose::KeyExchange), open),
+            },
+        }
+    }
+
+    fn message(
+        &self,
+        gca: &Authority,
+        role: Role,
+        name: &str,
+        key: &PrivateKey,
+        purpose: Purpose,
+    ) -> Chain {
+        let request = IssueRequest {
+            public_key: key.public_key(),
+            role,
+            purpose,
+            subject: subject(self.id, "Test", &format!("{} {name}", self.id)),
+            validity: validity(self.now, 1825),
+            serial: next_serial(self.serials),
+            merchant_data: None,
+            card_cert_required: None,
+        };
+        let certificate = gca
+            .issue_end_entity(&request)
+            .expect("the CA's certificate for messages can be issued");
+        gca.chain_of(&certificate)
+    }
+}
+
+/// Binds a signature key to its chain.
+///
+/// # Panics
+/// When they do not belong together.
+#[must_use]
+pub fn signature(chain: Chain, key: PrivateKey) -> SigningIdentity {
+    SigningIdentity::new(chain, key).expect("key and certificate belong together")
+}
+
+/// Binds a key-exchange key to its chain.
+///
+/// # Panics
+/// When they do not belong together.
+#[must_use]
+pub fn key_exchange(chain: Chain, key: PrivateKey) -> KeyExchangeIdentity {
+    KeyExchangeIdentity::new(chain, key).expect("key and certificate belong together")
+}
+
+/// Valid from a day before `now` for this many days after it.
+#[must_use]
+pub fn validity(now: Timestamp, days: i64) -> Validity {
+    Validity {
+        not_before: now.plus(-DAY).seconds(),
+        not_after: now.plus(days.saturating_mul(DAY)).seconds(),
+    }
+}
+
+fn subject(brand: &BrandId, organizational_unit: &str, common_name: &str) -> Subject {
+    Subject {
+        country: None,
+        brand: Some(brand.clone()),
+        organizational_unit: Some(organizational_unit.to_owned()),
+        common_name: common_name.to_owned(),
+    }
+}
+
+fn next_serial(serials: &AtomicU64) -> Serial {
+    let mut bytes = [0x40; 16];
+    bytes[8..].copy_from_slice(&serials.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    Serial::from_bytes(bytes)
+}
+
+fn anchor(root: &Authority) -> TrustAnchor {
+    let der = root.certificate().der();
+    TrustAnchor::pinned(der, &openset_jose::sha256(der)).expect("the root is a root")
+}
+
+fn install(verifier: &PathVerifier, authority: &Authority, crl: &Crl, now: Timestamp) {
+    let chain = authority.chain();
+    let issuer = chain.as_ref().map_or(CrlIssuer::Root, CrlIssuer::Chain);
+    verifier
+        .install_crl(crl.clone(), issuer, now.seconds())
+        .expect("the CRL is genuine and newer");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openset_pki::{Expect, PathError};
+
+    #[test]
+    fn every_party_of_the_fixture_is_accepted_until_it_is_revoked() {
+        let pki = TestPki::new(&["Visa"], Timestamp::from_seconds(1_800_000_000));
+        let now = pki.now.seconds();
+        let brand = &pki.brand("Visa").id;
+        let accepts = |chain: &Chain, role, purpose| {
+            let expect = Expect {
+                role,
+                purpose,
+                brand: Some(brand),
+            };
+            pki.verifier().verify(chain, &expect, now)
+        };
+        let shop = pki.merchant("Visa", "shop-1");
+        let gateway = pki.gateway("Visa", "gateway-1");
+        let wallet = pki.cardholder("Visa", "account-1");
+        let cca = &pki.brand("Visa").cca.credentials;
+        accepts(wallet.chain(), Role::Cardholder, Purpose::Signature).unwrap();
+        accepts(shop.signature.chain(), Role::Merchant, Purpose::Signature).unwrap();
+        accepts(
+            shop.key_exchange.chain(),
+            Role::Merchant,
+            Purpose::KeyExchange,
+        )
+        .unwrap();
+        accepts(gateway.signature.chain(), Role::Gateway, Purpose::Signature).unwrap();
+        accepts(
+            gateway.key_exchange.chain(),
+            Role::Gateway,
+            Purpose::KeyExchange,
+        )
+        .unwrap();
+        accepts(
+            cca.signature.chain(),
+            Role::CardholderCa,
+            Purpose::Signature,
+        )
+        .unwrap();
+        accepts(
+            cca.key_exchange.chain(),
+            Role::CardholderCa,
+            Purpose::KeyExchange,
+        )
+        .unwrap();
+        pki.revoke(
+            &pki.brand("Visa").mca.authority,
+            2,
+            &[shop.signature.certificate()],
+        );
+        let refusal = accepts(shop.signature.chain(), Role::Merchant, Purpose::Signature);
+        assert_eq!(refusal.unwrap_err(), PathError::Revoked(Role::Merchant));
+    }
+}
