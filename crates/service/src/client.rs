@@ -3,24 +3,27 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Method, RequestBuilder, Response, Url};
+use anyhow::Context;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use reqwest::{Certificate, ClientBuilder, RequestBuilder, Response, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::problem::{self, Problem};
+use crate::problem::Problem;
 use crate::server::SET_BODY_LIMIT_BYTES;
 use crate::set_endpoint::{self, MediaType};
 
 /// To a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// To the answer's last byte; longer than the other side's patience would be of no use.
+/// To the answer's last byte; less than a server's own patience, so that a chain of calls unwinds.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Shorter than the server's header timeout, so that no idle connection is used while it is being cut.
+/// Less than the server's header timeout, so that no idle connection is used while it is being cut.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes read of a REST answer; the trust document is the largest.
 pub const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;
+/// Idle connections kept for each other party.
+const IDLE_CONNECTIONS_MAX: usize = 16;
 
 /// The name of the header that makes a repeated POST one effect.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -36,8 +39,10 @@ pub enum CallError {
     #[error("no answer from {0}; what it did is unknown")]
     NoAnswer(String, #[source] reqwest::Error),
     /// Another status than success.
-    #[error("status {status}{}", told(.problem.as_deref()))]
+    #[error("{from} answered with status {status}{}", told(.problem.as_deref()))]
     Status {
+        /// Who answered.
+        from: String,
         /// The HTTP status.
         status: u16,
         /// What the other side told.
@@ -60,21 +65,27 @@ pub struct SetAnswer {
     pub body: Vec<u8>,
 }
 
-/// One client for all outgoing calls of a service.
+/// One client for all outgoing calls of a service; clones share its connections.
 #[derive(Debug, Clone)]
 pub struct HttpClient(reqwest::Client);
 
 impl HttpClient {
-    /// A client that trusts the CAs in `client_ca` (PEM) for https, and no others.
+    /// A client that trusts the system's CAs for https, and those in `client_ca` (PEM).
     ///
     /// # Errors
     /// When the file cannot be read or holds no certificate.
     pub fn new(client_ca: Option<&Path>) -> anyhow::Result<Self> {
-        let _ = client_ca;
-        Ok(Self(reqwest::Client::new()))
+        let extra = client_ca.map(certificates).transpose()?.unwrap_or_default();
+        // A slim image has no CAs at all, which the builder takes for an error.
+        let client = builder()
+            .tls_certs_merge(extra.clone())
+            .build()
+            .or_else(|_| builder().tls_certs_only(extra).build())
+            .context("cannot set up the HTTP client")?;
+        Ok(Self(client))
     }
 
-    /// Sends a SET message.
+    /// Sends a SET message; SET's Error is an answer too.
     ///
     /// # Errors
     /// When no SET message comes back.
@@ -84,8 +95,16 @@ impl HttpClient {
         media_type: MediaType,
         body: Vec<u8>,
     ) -> Result<SetAnswer, CallError> {
-        let _ = (url, media_type, body);
-        Err(CallError::TooLarge(0))
+        let request = self.0.post(url.clone());
+        let request = request.header(CONTENT_TYPE, media_type.name()).body(body);
+        let response = send(request, url).await?;
+        let status = response.status().as_u16();
+        let is_set = set_endpoint::media_type(response.headers()) == Some(media_type);
+        if !(is_set && matches!(status, 200 | 400)) {
+            return Err(refused(response, url).await);
+        }
+        let body = bounded(response, url, SET_BODY_LIMIT_BYTES).await?;
+        Ok(SetAnswer { status, body })
     }
 
     /// GET of a JSON document.
@@ -97,8 +116,7 @@ impl HttpClient {
         url: &Url,
         token: Option<&SecretString>,
     ) -> Result<T, CallError> {
-        let _ = (url, token);
-        Err(CallError::TooLarge(0))
+        json(authorized(self.0.get(url.clone()), token), url).await
     }
 
     /// POST of a JSON document.
@@ -112,8 +130,11 @@ impl HttpClient {
         idempotency_key: Option<&str>,
         body: &B,
     ) -> Result<T, CallError> {
-        let _ = (url, token, idempotency_key, body);
-        Err(CallError::TooLarge(0))
+        let mut request = authorized(self.0.post(url.clone()), token).json(body);
+        if let Some(key) = idempotency_key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        json(request, url).await
     }
 
     /// GET of any bytes, for example a PEM file.
@@ -121,8 +142,8 @@ impl HttpClient {
     /// # Errors
     /// When the status is not success.
     pub async fn get_bytes(&self, url: &Url) -> Result<Vec<u8>, CallError> {
-        let _ = url;
-        Err(CallError::TooLarge(0))
+        let response = successful(self.0.get(url.clone()), url).await?;
+        bounded(response, url, ANSWER_LIMIT_BYTES).await
     }
 }
 
@@ -136,6 +157,94 @@ pub fn join(base: &Url, path: &str) -> Url {
         path.trim_start_matches('/')
     ));
     url
+}
+
+fn builder() -> ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .user_agent(concat!("openset/", env!("CARGO_PKG_VERSION")))
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<Certificate>> {
+    let pem =
+        std::fs::read(path).with_context(|| format!("cannot read client_ca {}", path.display()))?;
+    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    anyhow::ensure!(
+        !certificates.is_empty(),
+        "client_ca {} holds no PEM certificate",
+        path.display()
+    );
+    Ok(certificates)
+}
+
+fn authorized(request: RequestBuilder, token: Option<&SecretString>) -> RequestBuilder {
+    match token {
+        Some(token) => request.bearer_auth(token.expose_secret()),
+        None => request,
+    }
+}
+
+async fn json<T: DeserializeOwned>(request: RequestBuilder, url: &Url) -> Result<T, CallError> {
+    let response = successful(request.header(ACCEPT, "application/json"), url).await?;
+    let body = bounded(response, url, ANSWER_LIMIT_BYTES).await?;
+    serde_json::from_slice(&body).map_err(|error| CallError::Unreadable(error.to_string()))
+}
+
+async fn successful(request: RequestBuilder, url: &Url) -> Result<Response, CallError> {
+    let response = send(request, url).await?;
+    if response.status().is_success() {
+        Ok(response)
+    } else {
+        Err(refused(response, url).await)
+    }
+}
+
+async fn send(request: RequestBuilder, url: &Url) -> Result<Response, CallError> {
+    request.send().await.map_err(|error| broken(error, url))
+}
+
+async fn refused(response: Response, url: &Url) -> CallError {
+    let status = response.status().as_u16();
+    let body = bounded(response, url, ANSWER_LIMIT_BYTES).await;
+    let problem = body
+        .ok()
+        .and_then(|body| serde_json::from_slice(&body).ok());
+    CallError::Status {
+        from: origin(url),
+        status,
+        problem,
+    }
+}
+
+async fn bounded(mut response: Response, url: &Url, limit: usize) -> Result<Vec<u8>, CallError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(error, url))? {
+        if body.len() + chunk.len() > limit {
+            return Err(CallError::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn broken(error: reqwest::Error, url: &Url) -> CallError {
+    let error = error.without_url();
+    if error.is_connect() {
+        CallError::Unreachable(origin(url), error)
+    } else {
+        CallError::NoAnswer(origin(url), error)
+    }
+}
+
+/// Scheme, host and port: what a log may have of a URL.
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
 }
 
 fn told(problem: Option<&Problem>) -> String {

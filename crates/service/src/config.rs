@@ -25,6 +25,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -254,7 +255,7 @@ where
     let flags = table_from_args::<O>(party, args)?;
     let prefix = party.env_prefix();
     let variables = table_from_args::<O>(party, args_from_env::<O>(&prefix, env)?)
-        .with_context(|| format!("in the environment ({prefix}*)"))?;
+        .map_err(|error| anyhow!("in the environment ({prefix}*): {}", first_line(&error)))?;
     let file = flags.get("config").or(variables.get("config"));
     let (mut table, source) = match file.and_then(toml::Value::as_str) {
         Some(path) => (read_file(Path::new(path))?, format!("in {path}")),
@@ -285,6 +286,13 @@ fn read_file(path: &Path) -> anyhow::Result<Table> {
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
     text.parse()
         .with_context(|| format!("{} is not TOML", path.display()))
+}
+
+/// clap's usage, which follows its error, is of flags and not of variables.
+fn first_line(error: &anyhow::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
 }
 
 fn keys(augment: fn(clap::Command) -> clap::Command) -> Vec<String> {
@@ -363,14 +371,15 @@ impl CommonOptions {
         let data_dir = self
             .data_dir
             .unwrap_or_else(|| PathBuf::from(".openset").join(party.name()));
-        fs::create_dir_all(&data_dir)
+        // Keys and databases lie there: for the service's user alone.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&data_dir)
             .with_context(|| format!("cannot make data_dir {}", data_dir.display()))?;
         let data_dir = data_dir.canonicalize()?;
         let database_url = self.database_url.unwrap_or_else(|| {
-            format!(
-                "sqlite://{}",
-                data_dir.join(format!("{}.db", party.name())).display()
-            )
+            openset_store::sqlite_url(&data_dir.join(format!("{}.db", party.name())))
         });
         let passphrase = either(self.passphrase, self.passphrase_file, "passphrase")?;
         let root_sha256 = either(self.root_sha256, self.root_sha256_file, "root_sha256")?;

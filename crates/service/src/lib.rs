@@ -4,6 +4,7 @@
 //! [`shell::Shell`], builds its routes and hands them to [`shell::Shell::serve`].
 
 pub mod auth;
+mod body;
 pub mod client;
 pub mod clock;
 pub mod config;

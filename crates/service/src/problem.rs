@@ -5,10 +5,13 @@ use std::borrow::Cow;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use openset_store::StoreError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::body::{self, BodyError};
 use crate::detached;
+use crate::server::BODY_LIMIT_BYTES;
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -102,10 +105,11 @@ impl Problem {
         }
     }
 
-    /// 500: our fault. `cause` goes to the log, not to the client.
+    /// 500: our fault. The cause goes to the log, not to the client.
     #[must_use]
-    pub fn internal(cause: &dyn std::fmt::Display) -> Self {
-        tracing::error!(error = %cause, "request failed");
+    pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
+        let cause = cause.into();
+        tracing::error!(error = %format_args!("{cause:#}"), "request failed");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -160,7 +164,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -168,9 +172,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "send the body as JSON with Content-Type: application/json",
             ));
         }
-        let body = axum::body::Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| unreadable_body(rejection.status()))?;
+        let body = body::read(request.into_body(), BODY_LIMIT_BYTES).await?;
         from_json(&body).map(Self)
     }
 }
@@ -214,23 +216,35 @@ fn pointer_to(path: &serde_path_to_error::Path) -> String {
     pointer
 }
 
-/// The problem for a body that could not be read whole.
-pub(crate) fn unreadable_body(status: StatusCode) -> Problem {
-    if status == StatusCode::PAYLOAD_TOO_LARGE {
-        Problem::new(
-            status,
-            "body-too-large",
-            format!(
-                "send at most {} bytes (BODY_LIMIT)",
-                crate::server::BODY_LIMIT_BYTES
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                format!("send at most {BODY_LIMIT_BYTES} bytes"),
             ),
-        )
-    } else {
-        Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body-incomplete",
-            "the body did not arrive whole and in time; send it again",
-        )
+            BodyError::Incomplete => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body-incomplete",
+                "the body did not arrive whole and in time; send it again",
+            ),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::error!(error = %format_args!("{:#}", anyhow::Error::from(error)), "database unavailable");
+                Self::unavailable(
+                    "database-unavailable",
+                    "the database cannot be used now; try again",
+                )
+            }
+            other => Self::internal(other),
+        }
     }
 }
 

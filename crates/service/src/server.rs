@@ -1,10 +1,23 @@
 //! The listener: HTTP/1.1 with a limit on everything, TLS where asked for, an end with a deadline.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::Router;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// Connections served at once; more wait in the listener's queue.
@@ -27,10 +40,8 @@ pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
 pub const SET_BODY_LIMIT_BYTES: usize = 256 * 1024;
 /// Most bytes in the header of a request.
 pub const HEADER_LIMIT_BYTES: usize = 16 * 1024;
-
-/// Certificate chain and key of the listener.
-#[derive(Debug, Clone)]
-pub struct TlsSetup(std::sync::Arc<rustls::ServerConfig>);
+/// How long to wait when the system cannot give one more connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The waiting times of a server; tests make them short.
 #[derive(Debug, Clone, Copy)]
@@ -50,44 +61,131 @@ impl Default for Timeouts {
     }
 }
 
+/// Certificate chain and key of the listener.
+#[derive(Debug, Clone)]
+pub struct TlsSetup(Arc<rustls::ServerConfig>);
+
 impl TlsSetup {
     /// Reads a chain (leaf first) and its key.
     ///
     /// # Errors
     /// When a file cannot be read or the two do not belong together.
     pub fn from_pem_files(certificate: &Path, key: &Path) -> anyhow::Result<Self> {
-        let _ = (certificate, key);
-        anyhow::bail!("TLS is not ready")
+        let chain = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| format!("cannot read tls_certificate {}", certificate.display()))?;
+        let key_der = PrivateKeyDer::from_pem_file(key)
+            .with_context(|| format!("cannot read tls_key {}", key.display()))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key_der)
+            .context("tls_certificate and tls_key do not belong together")?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(config)))
     }
 }
 
-/// Serves `router` on `listener` until `shutdown`, then drains.
-///
-/// # Errors
-/// None today; the listener's passing troubles are logged and waited out.
+/// Serves `router` on `listener` until `shutdown`, then drains for [`DRAIN_DEADLINE`] at most.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsSetup>,
     router: Router,
     shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    serve_with(listener, tls, router, shutdown, Timeouts::default()).await
+) {
+    serve_with(listener, tls, router, shutdown, Timeouts::default()).await;
 }
 
 /// [`serve`] with other waiting times.
-///
-/// # Errors
-/// As [`serve`].
 pub async fn serve_with(
     listener: TcpListener,
     tls: Option<TlsSetup>,
     router: Router,
     shutdown: CancellationToken,
     timeouts: Timeouts,
-) -> anyhow::Result<()> {
-    let _ = (tls, timeouts);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { shutdown.cancelled().await })
-        .await?;
-    Ok(())
+) {
+    let server = Server {
+        acceptor: tls.map(|TlsSetup(config)| TlsAcceptor::from(config)),
+        http: http(timeouts),
+        router,
+        shutdown,
+    };
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    while let Some(stream) = server.accept(&listener).await {
+        while connections.try_join_next().is_some() {}
+        // The semaphore is never closed, so only the shutdown ends the wait.
+        let slot = Arc::clone(&slots).acquire_owned();
+        let Some(Ok(slot)) = server.shutdown.run_until_cancelled(slot).await else {
+            break;
+        };
+        let connection = server.clone().connection(stream, graceful.watcher());
+        connections.spawn(async move {
+            connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if timeout(timeouts.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still at work at the drain deadline; they are cut");
+    }
+    connections.shutdown().await;
+}
+
+fn http(timeouts: Timeouts) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(timeouts.header_read)
+        .max_buf_size(HEADER_LIMIT_BYTES)
+        .keep_alive(true);
+    http
+}
+
+#[derive(Clone)]
+struct Server {
+    acceptor: Option<TlsAcceptor>,
+    http: http1::Builder,
+    router: Router,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// The next connection; `None` once it is time to stop.
+    async fn accept(&self, listener: &TcpListener) -> Option<TcpStream> {
+        loop {
+            match self.shutdown.run_until_cancelled(listener.accept()).await? {
+                Ok((stream, _)) => {
+                    // Small answers leave at once.
+                    let _ = stream.set_nodelay(true);
+                    return Some(stream);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self, stream: TcpStream, watcher: Watcher) {
+        let Some(acceptor) = &self.acceptor else {
+            return self.speak(stream, watcher).await;
+        };
+        let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        match self.shutdown.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(stream))) => self.speak(stream, watcher).await,
+            Some(Ok(Err(error))) => tracing::debug!(error = %error, "TLS handshake failed"),
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, watcher: Watcher) {
+        let service = TowerToHyperService::new(self.router);
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(error = %error, "connection ended early");
+        }
+    }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
+use crate::body::{self, BodyError};
 use crate::problem::Problem;
 use crate::server::SET_BODY_LIMIT_BYTES;
 
@@ -28,6 +29,14 @@ pub enum MediaType {
 }
 
 impl MediaType {
+    /// The media type of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Payment, Self::Registration]
+            .into_iter()
+            .find(|known| name.eq_ignore_ascii_case(known.name()))
+    }
+
     /// Its name in Content-Type.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -103,10 +112,7 @@ pub fn router<H: SetHandler>(handler: Arc<H>) -> Router {
             reply.into_response_as(H::MEDIA_TYPE)
         }
     });
-    Router::new().route(
-        "/set",
-        route.layer(DefaultBodyLimit::max(SET_BODY_LIMIT_BYTES)),
-    )
+    Router::new().route("/set", route)
 }
 
 /// Takes a message off a request.
@@ -117,14 +123,11 @@ pub async fn read_wire(request: Request, expected: MediaType) -> Result<Wire, Re
     if media_type(request.headers()) != Some(expected) {
         return Err(Rejection::WrongMediaType { expected });
     }
-    let bytes = Bytes::from_request(request, &())
+    let bytes = body::read(request.into_body(), SET_BODY_LIMIT_BYTES)
         .await
-        .map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Rejection::TooLarge
-            } else {
-                Rejection::Incomplete
-            }
+        .map_err(|error| match error {
+            BodyError::TooLarge => Rejection::TooLarge,
+            BodyError::Incomplete => Rejection::Incomplete,
         })?;
     Ok(Wire {
         media_type: expected,
@@ -136,10 +139,7 @@ pub async fn read_wire(request: Request, expected: MediaType) -> Result<Wire, Re
 #[must_use]
 pub fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let essence = value.split(';').next()?.trim();
-    [MediaType::Payment, MediaType::Registration]
-        .into_iter()
-        .find(|known| essence.eq_ignore_ascii_case(known.name()))
+    MediaType::from_name(value.split(';').next()?.trim())
 }
 
 impl SetReply {

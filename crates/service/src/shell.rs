@@ -3,17 +3,30 @@
 use std::future::Future;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::HttpClient;
-use crate::config::{Common, Config, Party};
+use crate::config::{self, Common, Config, Party};
+use crate::detached::Detached;
 use crate::health::Health;
-use crate::telemetry::Metrics;
+use crate::openapi;
+use crate::problem::Problem;
+use crate::server::{self, BODY_LIMIT_BYTES, DRAIN_DEADLINE, TlsSetup};
+use crate::telemetry::{self, Metrics};
+
+/// Async workers of a service: it waits more than it computes.
+const WORKER_THREADS: usize = 2;
+/// Threads for RSA and name resolution.
+const BLOCKING_THREADS_MAX: usize = 8;
 
 /// What every service holds: its client, checks and metrics, and the way to serve.
 #[derive(Debug)]
@@ -24,6 +37,7 @@ pub struct Shell {
     pub health: Health,
     /// The metrics of `/metrics`.
     pub metrics: Metrics,
+    tls: Option<TlsSetup>,
 }
 
 /// A service's whole `main`: configuration, log, runtime, listener, signals, `run`.
@@ -42,36 +56,124 @@ where
     F: FnOnce(TcpListener, Config<O>, CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    let _ = (party, run);
+    let error = match start(party, run) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(error) => error,
+    };
+    // --help and --version come this way too, and go to standard output with status 0.
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        let _ = usage.print();
+        return u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
+    eprintln!("openset-{}: {error:#}", party.name());
     ExitCode::FAILURE
+}
+
+fn start<O, F, R>(party: Party, run: F) -> anyhow::Result<()>
+where
+    O: Args + Serialize + DeserializeOwned,
+    F: FnOnce(TcpListener, Config<O>, CancellationToken) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    let config = config::load::<O>(party)?;
+    telemetry::init(party, &config.common.log, config.common.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let outcome = runtime.block_on(async move {
+        let address = config.common.listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}; is another service there?"))?;
+        let shutdown = CancellationToken::new();
+        tokio::spawn(stop_on_signal(
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            shutdown.clone(),
+        ));
+        tracing::info!(address = %listener.local_addr()?, "started");
+        let outcome = Box::pin(run(listener, config, shutdown)).await;
+        tracing::info!("stopped");
+        outcome
+    });
+    // Blocking work that nobody waits for any more shall not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The first signal drains, a second one ends at once.
+async fn stop_on_signal(mut interrupt: Signal, mut terminate: Signal, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if shutdown.is_cancelled() {
+            std::process::exit(1);
+        }
+        tracing::info!("stopping; requests at work are finished first");
+        shutdown.cancel();
+    }
 }
 
 impl Shell {
     /// The client, checks and metrics of a service with this configuration.
     ///
     /// # Errors
-    /// When `client_ca` cannot be read.
+    /// When a file with certificates or a key cannot be used.
     pub fn new(common: &Common) -> anyhow::Result<Self> {
+        let tls = common.tls.as_ref();
         Ok(Self {
             client: HttpClient::new(common.client_ca.as_deref())?,
             health: Health::new(),
             metrics: Metrics::new(),
+            tls: tls
+                .map(|(certificate, key)| TlsSetup::from_pem_files(certificate, key))
+                .transpose()?,
         })
     }
 
     /// Serves `router` with health, metrics, OpenAPI and all limits until `shutdown`, then drains.
     ///
     /// # Errors
-    /// When the TLS files or the OpenAPI document cannot be used.
+    /// When the OpenAPI document cannot be written.
     pub async fn serve(
         self,
-        common: &Common,
         listener: TcpListener,
         router: Router,
         api: &utoipa::openapi::OpenApi,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let _ = (common, api);
-        crate::server::serve(listener, None, router, shutdown).await
+        let detached = Detached::default();
+        let router = router
+            .merge(self.health.router())
+            .merge(self.metrics.router())
+            .merge(openapi::router(api)?);
+        let router = self.metrics.wrap(detached.wrap(bounded(router)));
+        server::serve(listener, self.tls, router, shutdown).await;
+        detached.finish(DRAIN_DEADLINE).await;
+        Ok(())
     }
+}
+
+/// Problems for what no route takes, and a limit for bodies that are read by axum's own extractors.
+fn bounded(router: Router) -> Router {
+    router
+        .fallback(|uri: Uri| async move {
+            Problem::not_found(
+                "no-such-path",
+                format!("{} is not here; see /openapi.json", uri.path()),
+            )
+        })
+        .method_not_allowed_fallback(|method: Method| async move {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                format!("{method} is not for this path; see /openapi.json"),
+            )
+        })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
 }

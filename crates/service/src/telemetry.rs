@@ -1,9 +1,17 @@
 //! Logs with an allow-list of fields, and metrics for Prometheus.
 
-use std::sync::Arc;
+mod log;
+mod metrics;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+pub use log::{ALLOWED_FIELDS, LogLayer};
+pub use metrics::Metrics;
 
 use crate::config::Party;
-use serde::{Deserialize, Serialize};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -16,55 +24,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// The fields that a log line may have; all others are left out.
-pub const ALLOWED_FIELDS: &[&str] = &[
-    "address",
-    "attempt",
-    "duration_ms",
-    "error",
-    "kind",
-    "lid_m",
-    "message",
-    "method",
-    "outcome",
-    "party",
-    "request_id",
-    "route",
-    "rrpid",
-    "set_message",
-    "status",
-    "step",
-    "xid",
-];
-
-/// Starts logging to standard error. The first call in a process wins.
+/// Starts logging to standard error; a panic is logged with its place, without its words, which
+/// could hold data. The first call in a process wins.
 ///
 /// # Errors
 /// When `filter` cannot be read.
 pub fn init(party: Party, filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let _ = (party, filter, format);
+    let filter = EnvFilter::try_new(filter).with_context(|| {
+        format!("log = \"{filter}\" is not a filter such as info or openset_gateway=debug,warn")
+    })?;
+    let layer = LogLayer::new(party, format, std::io::stderr);
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string);
+            tracing::error!(error = place.unwrap_or_default(), "panic");
+        }));
+    }
     Ok(())
-}
-
-/// One service's metrics; clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics {
-    registry: Arc<std::sync::Mutex<prometheus_client::registry::Registry>>,
-}
-
-impl Metrics {
-    /// Metrics with the ones that all services have: requests and their durations by route.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a party's own metrics.
-    pub fn register(&self, add: impl FnOnce(&mut prometheus_client::registry::Registry)) {
-        let mut registry = self
-            .registry
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        add(&mut registry);
-    }
 }

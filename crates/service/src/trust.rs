@@ -1,48 +1,35 @@
 //! How a party comes to trust the hierarchy: a pinned root, then the CA's trust document.
+//!
+//! The document itself is not signed and need not be: the root is compared with the pinned
+//! fingerprint, every chain must lead to it and every CRL be signed by the CA that it is of.
 
-use std::sync::Arc;
+mod document;
 
-use openset_pki::{BrandId, Chain, PathError, PathVerifier, Role};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use openset_pki::{
+    BrandId, Chain, Crl, CrlIssuer, Expect, Installed, PathError, PathVerifier, Purpose, Role,
+    TrustAnchor,
+};
+use openset_store::crls::{self, StoredCrl};
 use openset_store::{Db, StoreError};
-use serde::{Deserialize, Serialize};
+use reqwest::Url;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{CallError, HttpClient};
+use crate::client::{self, CallError, HttpClient};
+use crate::clock;
 use crate::config::Common;
 
-/// `GET /trust` of the certificate authority: every CA with its chain and CRL, parents first.
-/// Nothing in it is believed but by its signatures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrustDocument {
-    /// The root's certificate, base64 of DER.
-    pub root: String,
-    /// All CAs, parents before children; the root is the first.
-    pub authorities: Vec<AuthorityEntry>,
-}
+pub use document::{AuthorityEntry, TrustDocument};
 
-/// One CA in the trust document. Certificates and CRLs are base64 of DER.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuthorityEntry {
-    /// Its name in `/crl/{id}`.
-    pub id: String,
-    /// [`Role::name`].
-    pub role: String,
-    /// The brand that it issues for; none for the root.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub brand: Option<BrandId>,
-    /// Its chain, itself first, without the root; empty for the root.
-    pub chain: Vec<String>,
-    /// Its current CRL.
-    pub crl: String,
-    /// Chain of its message-signature certificate, for issuing CAs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub message_signature: Vec<String>,
-    /// Chain of its key-exchange certificate, for issuing CAs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub key_exchange: Vec<String>,
-}
+/// Between two looks at the CA, unless a CRL runs out earlier: how long a revocation may take.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// Between two tries while the CA does not answer.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// The trust document as last seen, in the data folder: a party starts without its CA, too.
+const KEPT_DOCUMENT: &str = "trust.json";
 
 /// A CA whose chain and CRL were verified.
 #[derive(Debug, Clone)]
@@ -67,7 +54,8 @@ pub struct Authority {
 pub enum TrustError {
     /// The CA's root is not the one that the configuration pins.
     #[error(
-        "the CA at {url} has the root {found}, but root_sha256 pins {pinned}; find out which is right before you change it"
+        "the CA at {url} has the root {found}, but root_sha256 pins {pinned}; find out which is \
+         right before you change it"
     )]
     RootMismatch {
         /// The CA asked.
@@ -92,6 +80,9 @@ pub enum TrustError {
         #[source]
         source: PathError,
     },
+    /// The configuration lacks what is needed.
+    #[error("{0:#}")]
+    Configuration(anyhow::Error),
     /// The CA did not answer.
     #[error("the certificate authority did not answer")]
     Call(#[from] CallError),
@@ -107,22 +98,58 @@ pub enum TrustError {
 #[derive(Debug)]
 pub struct Trust {
     verifier: Arc<PathVerifier>,
+    authorities: RwLock<Arc<Vec<Authority>>>,
+    client: HttpClient,
+    db: Db,
+    ca_url: Url,
+    kept: PathBuf,
 }
 
 impl Trust {
-    /// Fetches and verifies root, chains and CRLs; waits for a CA that is not up yet.
+    /// Fetches and verifies root, chains and CRLs. Without an answer from the CA it takes what it
+    /// kept, and else waits for the CA to come up.
     ///
     /// # Errors
     /// When the CA's root is not the pinned one, or what it serves does not hold.
-    #[expect(clippy::unused_async, reason = "skeleton")]
     pub async fn bootstrap(
         common: &Common,
         client: &HttpClient,
         db: &Db,
         shutdown: &CancellationToken,
     ) -> Result<Arc<Self>, TrustError> {
-        let _ = (common, client, db, shutdown);
-        Err(TrustError::Stopped)
+        let pinned = common.require_root_sha256();
+        let pinned = pinned.map_err(TrustError::Configuration)?;
+        let ca_url = common.require_ca_url().map_err(TrustError::Configuration)?;
+        let kept = common.data_dir.join(KEPT_DOCUMENT);
+        let document = loop {
+            match document::fetch(client, ca_url, &pinned).await {
+                Ok(document) => break document,
+                Err(TrustError::Call(error)) => {
+                    tracing::warn!(error = %error, "the certificate authority does not answer");
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some(document) = document::kept(&kept) {
+                break document;
+            }
+            let pause = tokio::time::sleep(RETRY_INTERVAL);
+            if shutdown.run_until_cancelled(pause).await.is_none() {
+                return Err(TrustError::Stopped);
+            }
+        };
+        let anchor = TrustAnchor::pinned(&document.root_der()?, &pinned)
+            .map_err(|error| TrustError::Root(error.to_string()))?;
+        let provider = openset_jose::default_provider();
+        let trust = Self {
+            verifier: Arc::new(PathVerifier::new(anchor, provider)),
+            authorities: RwLock::default(),
+            client: client.clone(),
+            db: db.clone(),
+            ca_url: ca_url.clone(),
+            kept,
+        };
+        trust.install(&document).await?;
+        Ok(Arc::new(trust))
     }
 
     /// Verifies certificate paths.
@@ -134,21 +161,142 @@ impl Trust {
     /// The CAs known now.
     #[must_use]
     pub fn authorities(&self) -> Arc<Vec<Authority>> {
-        Arc::default()
+        Arc::clone(
+            &self
+                .authorities
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// The issuing CA of a role and brand.
+    #[must_use]
+    pub fn authority(&self, role: Role, brand: &BrandId) -> Option<Authority> {
+        let all = self.authorities();
+        let found = |known: &&Authority| known.role == role && known.brand.as_ref() == Some(brand);
+        all.iter().find(found).cloned()
     }
 
     /// Fetches the trust document again and installs what is newer.
     ///
     /// # Errors
     /// When the CA does not answer or what it serves does not hold; what was held stays.
-    #[expect(clippy::unused_async, reason = "skeleton")]
     pub async fn refresh(&self) -> Result<(), TrustError> {
-        Ok(())
+        let pinned = openset_jose::sha256(self.verifier.anchor().certificate().der());
+        let document = document::fetch(&self.client, &self.ca_url, &pinned).await?;
+        self.install(&document).await
     }
 
     /// Refreshes until `shutdown`; to be spawned.
-    #[expect(clippy::unused_async, reason = "skeleton")]
     pub async fn keep_fresh(self: Arc<Self>, shutdown: CancellationToken) {
-        let _ = shutdown;
+        let pause = || tokio::time::sleep(REFRESH_INTERVAL);
+        while shutdown.run_until_cancelled(pause()).await.is_some() {
+            if let Err(error) = self.refresh().await {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(
+                    error,
+                    "trust not refreshed; what is held goes on until it is stale"
+                );
+            }
+        }
     }
+
+    /// Verifies a document from the root down and keeps what is newer.
+    async fn install(&self, document: &TrustDocument) -> Result<(), TrustError> {
+        let stored = crls::all(&mut *self.db.read().await?).await?;
+        let now = clock::now_seconds();
+        let mut authorities = Vec::with_capacity(document.authorities.len());
+        let mut newer = Vec::new();
+        for entry in &document.authorities {
+            let at = |source| TrustError::Path {
+                id: entry.id.clone(),
+                source,
+            };
+            let authority = entry.read()?;
+            if let Some(kept) = stored.iter().find(|kept| kept.issuer_id == entry.id) {
+                self.install_stored(kept, &authority, now);
+            }
+            let crl = Crl::from_der(&entry.crl_der()?)
+                .map_err(|error| TrustError::Document(error.to_string()))?;
+            match self
+                .verifier
+                .install_crl(crl.clone(), issuer(&authority), now)
+            {
+                Ok(Installed::Newer) => newer.push((entry.id.clone(), crl)),
+                Ok(Installed::Known) => {}
+                // A document from before the newest CRL takes nothing back.
+                Err(PathError::CrlOlder { .. }) => {
+                    tracing::warn!(kind = %entry.id, "the CA offers an older CRL than it did before");
+                }
+                Err(error) => return Err(at(error)),
+            }
+            self.verify_own(&authority, now).map_err(at)?;
+            authorities.push(authority);
+        }
+        self.keep(document, &newer).await?;
+        *self
+            .authorities
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(authorities);
+        Ok(())
+    }
+
+    /// A CRL kept from before, which a document may not go behind. One that is stale by now cannot
+    /// be installed, and says nothing that a newer one does not.
+    fn install_stored(&self, kept: &StoredCrl, authority: &Authority, now: i64) {
+        let installed = Crl::from_der(&kept.der)
+            .map_err(|error| error.to_string())
+            .and_then(|crl| {
+                let installed = self.verifier.install_crl(crl, issuer(authority), now);
+                installed.map_err(|error| error.to_string())
+            });
+        if let Err(error) = installed {
+            tracing::debug!(error, kind = %authority.id, "a kept CRL is not used");
+        }
+    }
+
+    /// An issuing CA's own message certificates.
+    fn verify_own(&self, authority: &Authority, now: i64) -> Result<(), PathError> {
+        let own = [
+            (&authority.message_signature, Purpose::Signature),
+            (&authority.key_exchange, Purpose::KeyExchange),
+        ];
+        for (chain, purpose) in own {
+            if let Some(chain) = chain {
+                let expect = Expect {
+                    role: authority.role,
+                    purpose,
+                    brand: authority.brand.as_ref(),
+                };
+                self.verifier.verify(chain, &expect, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(
+        &self,
+        document: &TrustDocument,
+        newer: &[(String, Crl)],
+    ) -> Result<(), TrustError> {
+        if newer.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        for (id, crl) in newer {
+            crls::put(&mut tx, id, crl.number(), crl.der(), crl.next_update()).await?;
+        }
+        tx.commit().await?;
+        if let Err(error) = document::keep(&self.kept, document) {
+            tracing::warn!(error = %error, "the trust document cannot be kept");
+        }
+        Ok(())
+    }
+}
+
+fn issuer(authority: &Authority) -> CrlIssuer<'_> {
+    authority
+        .chain
+        .as_ref()
+        .map_or(CrlIssuer::Root, CrlIssuer::Chain)
 }

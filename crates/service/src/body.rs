@@ -1,0 +1,96 @@
+//! Bodies that are bounded in size and in time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// An oversize body is read on for this much, so that its sender gets to read why it is refused.
+const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why a body was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    TooLarge,
+    Incomplete,
+}
+
+/// The whole body, if it has at most `limit` bytes.
+pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit.saturating_add(DISCARDED_BYTES_MAX) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut whole = Vec::with_capacity(announced.min(limit));
+    let mut read_bytes: usize = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else {
+            continue;
+        };
+        read_bytes = read_bytes.saturating_add(data.len());
+        if read_bytes <= limit {
+            whole.extend_from_slice(&data);
+        } else if read_bytes > limit.saturating_add(DISCARDED_BYTES_MAX) {
+            break;
+        }
+    }
+    if read_bytes > limit {
+        return Err(BodyError::TooLarge);
+    }
+    Ok(whole.into())
+}
+
+/// A body that fails unless it has arrived whole by a deadline, however steadily it trickles.
+#[derive(Debug)]
+pub(crate) struct DeadlineBody {
+    inner: Body,
+    deadline: Instant,
+    /// Made when the body is first waited for, which for small ones is never.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl DeadlineBody {
+    pub(crate) fn new(inner: Body, time: Duration) -> Self {
+        Self {
+            inner,
+            deadline: Instant::now() + time,
+            alarm: None,
+        }
+    }
+}
+
+impl HttpBody for DeadlineBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let deadline = self.deadline;
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context)
+            && (frame.is_none() || Instant::now() < deadline)
+        {
+            return Poll::Ready(frame);
+        }
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        ready!(alarm.as_mut().poll(context));
+        let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        Poll::Ready(Some(Err(axum::Error::new(late))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
