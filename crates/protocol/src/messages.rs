@@ -5,6 +5,7 @@ pub mod cap;
 pub mod card_c_init;
 pub mod cert;
 pub mod error;
+pub mod initiation;
 pub mod inq;
 pub mod me_aq_c_init;
 pub mod p;

@@ -18,6 +18,7 @@ pub mod random;
 pub mod server;
 pub mod set_endpoint;
 pub mod shell;
+pub mod step_report;
 pub mod telemetry;
 pub mod trust;
 
