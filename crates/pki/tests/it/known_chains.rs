@@ -1,0 +1,155 @@
+//! What a verifier remembers, and when it forgets.
+
+use std::sync::Arc;
+
+use openset_pki::{Chain, Expect, PathError, PathVerifier, Purpose, Role};
+
+use crate::forge::Forgery;
+use crate::world::{DAY, NOW, as_it_is, install, key, world};
+
+fn verify(verifier: &PathVerifier, chain: &Chain, now: i64) -> Result<(), PathError> {
+    verifier.verify(chain, &as_it_is(chain), now).map(|_| ())
+}
+
+#[test]
+fn a_known_chain_costs_no_signature_check() {
+    let verifier = world().verifier();
+    let chain = &world().second.merchant;
+    let before = verifier.signature_checks();
+    verify(&verifier, chain, NOW).unwrap();
+    let after_first = verifier.signature_checks();
+    assert!(
+        after_first >= before + 4,
+        "four certificates were signed by others"
+    );
+    for _ in 0..3 {
+        verify(&verifier, chain, NOW + 1).unwrap();
+    }
+    assert_eq!(verifier.signature_checks(), after_first);
+}
+
+#[test]
+fn a_new_crl_of_any_ca_makes_the_verifier_forget() {
+    let verifier = world().verifier();
+    let chain = &world().first.merchant;
+    verify(&verifier, chain, NOW).unwrap();
+    assert!(
+        verifier
+            .known(&chain.leaf().thumbprint(), &as_it_is(chain), NOW)
+            .is_some()
+    );
+    install(&verifier, &world().second.gateway_ca, 2, &[]);
+    assert!(
+        verifier
+            .known(&chain.leaf().thumbprint(), &as_it_is(chain), NOW)
+            .is_none()
+    );
+    let before = verifier.signature_checks();
+    verify(&verifier, chain, NOW).unwrap();
+    assert!(verifier.signature_checks() > before);
+}
+
+#[test]
+fn a_known_chain_is_refused_once_its_leaf_is_revoked() {
+    let verifier = world().verifier();
+    let chain = &world().first.merchant;
+    verify(&verifier, chain, NOW).unwrap();
+    install(&verifier, &world().first.merchant_ca, 2, &[chain.leaf()]);
+    assert_eq!(
+        verify(&verifier, chain, NOW),
+        Err(PathError::Revoked(Role::Merchant))
+    );
+}
+
+#[test]
+fn a_known_chain_is_refused_once_a_crl_on_its_path_has_run_out() {
+    let verifier = world().verifier();
+    let chain = &world().first.merchant;
+    verify(&verifier, chain, NOW).unwrap();
+    assert_eq!(
+        verify(&verifier, chain, NOW + 7 * DAY),
+        Err(PathError::CrlStale(Role::RootCa))
+    );
+}
+
+#[test]
+fn a_known_chain_is_still_asked_for_role_purpose_and_brand() {
+    let verifier = world().verifier();
+    let chain = &world().first.merchant;
+    verify(&verifier, chain, NOW).unwrap();
+    let good = as_it_is(chain);
+    let others = [
+        Expect {
+            role: Role::Gateway,
+            ..good
+        },
+        Expect {
+            purpose: Purpose::KeyExchange,
+            ..good
+        },
+        Expect {
+            brand: Some(&world().second.id),
+            ..good
+        },
+    ];
+    for expect in others {
+        assert!(verifier.verify(chain, &expect, NOW).is_err());
+        assert!(
+            verifier
+                .known(&chain.leaf().thumbprint(), &expect, NOW)
+                .is_none()
+        );
+    }
+    assert_eq!(
+        verifier
+            .known(&chain.leaf().thumbprint(), &good, NOW)
+            .as_ref(),
+        Some(chain.leaf())
+    );
+}
+
+#[test]
+fn a_refused_chain_is_not_remembered() {
+    let verifier = world().verifier();
+    let chain =
+        Forgery::leaf(Role::Merchant, "Aurora").chain_under(&world().first.merchant_ca, key(3));
+    for _ in 0..2 {
+        assert_eq!(verify(&verifier, &chain, NOW), Err(PathError::BadSignature));
+    }
+    assert!(
+        verifier
+            .known(&chain.leaf().thumbprint(), &as_it_is(&chain), NOW)
+            .is_none()
+    );
+}
+
+#[test]
+fn a_verifier_is_shared_between_threads_while_crls_come_in() {
+    let verifier = Arc::new(world().verifier());
+    let brand = &world().first;
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let verdict = verify(&verifier, &brand.merchant, NOW);
+                    assert!(matches!(
+                        verdict,
+                        Ok(()) | Err(PathError::Revoked(Role::Merchant))
+                    ));
+                }
+            });
+        }
+        for number in 2..10 {
+            install(&verifier, &brand.merchant_ca, number, &[]);
+        }
+        install(&verifier, &brand.merchant_ca, 10, &[brand.merchant.leaf()]);
+        assert_eq!(
+            verify(&verifier, &brand.merchant, NOW),
+            Err(PathError::Revoked(Role::Merchant))
+        );
+    });
+    assert_eq!(
+        verify(&verifier, &brand.merchant, NOW),
+        Err(PathError::Revoked(Role::Merchant))
+    );
+}

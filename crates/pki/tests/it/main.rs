@@ -1,0 +1,17 @@
+//! A public key infrastructure of two brands, and all that its verifier must refuse.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+#![allow(clippy::indexing_slicing, reason = "tests")]
+
+mod authority;
+mod forge;
+mod known_chains;
+mod openssl;
+mod path;
+mod profile;
+mod revocation;
+mod world;
