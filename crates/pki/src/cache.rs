@@ -78,3 +78,44 @@ impl KnownLeaves {
         self.old.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_pki::certificate;
+
+    const ALWAYS: Window = Window::ALWAYS;
+
+    #[test]
+    fn no_more_leaves_are_kept_than_the_capacity() {
+        let mut known = KnownLeaves::new(4);
+        let leaves: Vec<_> = (0..9).map(certificate).collect();
+        for leaf in &leaves {
+            known.insert(leaf.clone(), ALWAYS);
+            assert!(known.young.len() + known.old.len() <= 4);
+        }
+        assert!(known.find(&leaves[0].thumbprint(), 0).is_none());
+        assert!(known.find(&leaves[8].thumbprint(), 0).is_some());
+    }
+
+    #[test]
+    fn a_leaf_that_is_asked_for_again_outlives_others() {
+        let mut known = KnownLeaves::new(4);
+        let leaves: Vec<_> = (0..9).map(certificate).collect();
+        for leaf in &leaves {
+            known.insert(leaf.clone(), ALWAYS);
+            assert!(known.find(&leaves[0].thumbprint(), 0).is_some());
+        }
+    }
+
+    #[test]
+    fn a_leaf_is_known_in_its_window_alone() {
+        let mut known = KnownLeaves::new(4);
+        let leaf = certificate(0);
+        known.insert(leaf.clone(), ALWAYS.and(10, 30).and(20, 40));
+        let found: Vec<_> = (0..50)
+            .filter(|&now| known.find(&leaf.thumbprint(), now).is_some())
+            .collect();
+        assert_eq!(found, (20..=30).collect::<Vec<_>>());
+    }
+}

@@ -25,6 +25,8 @@ mod path;
 mod profile;
 mod reading;
 mod signature;
+#[cfg(test)]
+mod test_pki;
 mod verifier;
 mod walk;
 

@@ -312,3 +312,48 @@ fn check_leaf(leaf: &Certificate, expect: &Expect<'_>) -> Result<(), PathError> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use openset_jose::{default_provider, sha256};
+
+    use super::*;
+    use crate::test_pki::{certificate, root};
+
+    #[test]
+    fn a_chain_verified_before_a_crl_came_in_is_not_remembered_after_it() {
+        let root = root(0);
+        let der = root.certificate().der();
+        let verifier = PathVerifier::new(
+            TrustAnchor::pinned(der, &sha256(der)).unwrap(),
+            default_provider(),
+        );
+        let path = Path {
+            certificates: &[],
+            root: root.certificate(),
+        };
+        let (_, before) = verifier.crls_of(path);
+        let crl = root.issue_crl(1, 0, 1000, &[]).unwrap();
+        verifier.install_crl(crl, CrlIssuer::Root, 500).unwrap();
+        let (_, after) = verifier.crls_of(path);
+        let leaf = certificate(1);
+        verifier.remember(&leaf, Window::ALWAYS, before);
+        assert!(
+            verifier
+                .state()
+                .known
+                .find(&leaf.thumbprint(), 500)
+                .is_none()
+        );
+        verifier.remember(&leaf, Window::ALWAYS, after);
+        assert!(
+            verifier
+                .state()
+                .known
+                .find(&leaf.thumbprint(), 500)
+                .is_some()
+        );
+    }
+}

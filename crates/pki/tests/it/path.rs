@@ -1,7 +1,7 @@
 //! Signatures, roles, brands, dates and lengths along a path.
 
 use openset_pki::authority::{Authority, IssueRequest, Validity};
-use openset_pki::{BrandId, Chain, Expect, PathError, Purpose, Role};
+use openset_pki::{BrandId, Chain, Expect, PathError, PathVerifier, Purpose, Role};
 use rcgen::DnType;
 
 use crate::forge::{Forgery, moment};
@@ -473,4 +473,38 @@ fn a_renewed_ca_with_the_name_of_the_old_one_is_accepted_with_a_crl_of_its_own()
     install(&verifier, &renewed, 1, &[]);
     assert_eq!(verify(&chain), Ok(()));
     assert_eq!(verify(&brand.merchant), Ok(()));
+}
+
+#[test]
+fn a_rule_that_only_webpki_looks_at_is_refused_in_its_words() {
+    const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
+    let malformed = rcgen::CustomExtension::from_oid_content(NAME_CONSTRAINTS, vec![5, 0]);
+    let merchant_ca = Forgery::authority(Role::MerchantCa, "Aurora", 0)
+        .but(|params| params.custom_extensions.push(malformed));
+    let chain = chain_with_ca(&merchant_ca, Role::Merchant, "Aurora");
+    let verifier = world().verifier();
+    let own = Authority::with_key(
+        chain_of(&chain.certificates()[1..].iter().collect::<Vec<_>>()),
+        key(STRANGER_KEY).clone(),
+    );
+    install(&verifier, &own.unwrap(), 1, &[]);
+    let error = verifier.verify(&chain, &as_it_is(&chain), NOW).unwrap_err();
+    assert!(matches!(error, PathError::Refused(_)), "{error:?}");
+}
+
+#[test]
+fn certificates_come_out_with_keys_of_the_verifiers_provider() {
+    let verifier = PathVerifier::new(world().anchor(), openset_jose::rust_crypto());
+    for authority in world().authorities() {
+        install(&verifier, authority, 1, &[]);
+    }
+    let chain = &world().first.merchant;
+    for _ in 0..2 {
+        let leaf = verifier.verify(chain, &as_it_is(chain), NOW).unwrap();
+        assert_eq!(
+            leaf.public_key().provider().name(),
+            openset_jose::rust_crypto().name()
+        );
+        assert_eq!(&leaf, chain.leaf());
+    }
 }

@@ -116,6 +116,18 @@ fn bytes_that_are_no_certificate_are_not_read() {
 }
 
 #[test]
+fn another_version_than_3_is_refused() {
+    let mut der = world().first.merchant.leaf().der().to_vec();
+    let version = der
+        .windows(5)
+        .position(|bytes| bytes == [0xa0, 3, 2, 1, 2])
+        .unwrap()
+        + 4;
+    der[version] = 1;
+    assert_eq!(Certificate::from_der(&der), Err(CertificateError::Version));
+}
+
+#[test]
 fn a_missing_certificate_type_is_refused() {
     let refused = merchant_but(|params| drop(params.custom_extensions.remove(0)));
     assert_eq!(
@@ -360,10 +372,10 @@ fn names_of_anything_but_c_o_ou_and_cn_once_each_are_refused() {
     )));
     assert!(is_name(named(DnType::CommonName, &"x".repeat(65))));
     assert!(is_name(named(DnType::CommonName, "line\nbreak")));
-    assert!(is_name(merchant_but(|params| drop(
+    assert!(is_name(merchant_but(|params| assert!(
         params.distinguished_name.remove(DnType::CommonName)
     ))));
-    assert!(is_name(merchant_but(|params| drop(
+    assert!(is_name(merchant_but(|params| assert!(
         params.distinguished_name.remove(DnType::OrganizationName)
     ))));
     let ia5 = DnValue::Ia5String("x".try_into().unwrap());
