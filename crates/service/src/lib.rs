@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod detached;
+pub mod enrolment;
 pub mod health;
 pub mod offload;
 pub mod openapi;
