@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use openset_pki::authority::{IssueRequest, Validity};
 use openset_pki::{Chain, Expect, PathError, PathVerifier, Purpose, Role};
 
 use crate::forge::Forgery;
-use crate::world::{DAY, NOW, as_it_is, install, key, world};
+use crate::world::{DAY, NOW, as_it_is, install, key, request, world};
 
 fn verify(verifier: &PathVerifier, chain: &Chain, now: i64) -> Result<(), PathError> {
     verifier.verify(chain, &as_it_is(chain), now).map(|_| ())
@@ -69,6 +70,29 @@ fn a_known_chain_is_refused_once_a_crl_on_its_path_has_run_out() {
     assert_eq!(
         verify(&verifier, chain, NOW + 7 * DAY),
         Err(PathError::CrlStale(Role::RootCa))
+    );
+}
+
+#[test]
+fn a_known_chain_is_refused_once_its_leaf_has_expired() {
+    let verifier = world().verifier();
+    let brand = &world().first;
+    let short = Validity {
+        not_before: NOW - DAY,
+        not_after: NOW + DAY,
+    };
+    let request = IssueRequest {
+        validity: short,
+        ..request(&brand.id, Role::Merchant, Purpose::Signature)
+    };
+    let chain = brand
+        .merchant_ca
+        .chain_of(&brand.merchant_ca.issue_end_entity(&request).unwrap());
+    assert_eq!(verify(&verifier, &chain, NOW), Ok(()));
+    assert_eq!(verify(&verifier, &chain, NOW + DAY), Ok(()));
+    assert_eq!(
+        verify(&verifier, &chain, NOW + DAY + 1),
+        Err(PathError::Expired(Role::Merchant))
     );
 }
 

@@ -444,7 +444,7 @@ fn a_chain_has_one_to_six_certificates_and_no_root() {
     let leaf = world().first.merchant.leaf();
     assert_eq!(Chain::new(vec![]), Err(CertificateError::EmptyChain));
     let six = vec![leaf.clone(); CHAIN_LENGTH_MAX];
-    let seven = [&six[..], &[leaf.clone()]].concat();
+    let seven = [&six[..], std::slice::from_ref(leaf)].concat();
     assert_eq!(Chain::new(six).unwrap().certificates().len(), 6);
     assert_eq!(Chain::new(seven), Err(CertificateError::ChainTooLong));
     assert_eq!(
