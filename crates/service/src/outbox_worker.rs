@@ -14,19 +14,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::client::{CALL_TIMEOUT, HttpClient, SetAnswer};
+use crate::server::DRAIN_DEADLINE;
 use crate::set_endpoint::MediaType;
 use crate::{clock, random};
 
-/// How long a replica holds what it sends: a call's longest time, and as much again to handle the answer.
-pub const LEASE: Duration = CALL_TIMEOUT.saturating_mul(2);
+/// How long a replica holds what it sends: a call's longest time, and some to handle the answer.
+pub const LEASE: Duration = CALL_TIMEOUT.saturating_add(Duration::from_secs(10));
 /// How often the outbox is looked at when nobody wakes the worker.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The first pause; each further one doubles, with jitter.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(500);
 /// The longest pause.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// Requests sent at once.
-const BATCH_MAX: u32 = 16;
+/// Requests being sent at once.
+const IN_FLIGHT_MAX: usize = 16;
 
 /// What a party does with the answers to what it sent.
 pub trait OutboxHandler: Send + Sync + 'static {
@@ -53,22 +54,16 @@ pub struct OutboxWorker<H> {
 }
 
 impl<H: OutboxHandler> OutboxWorker<H> {
-    /// A worker of this process.
+    /// The worker of the replica `holder`, which is [`Common::replica`](crate::config::Common::replica).
     #[must_use]
-    pub fn new(db: Db, client: HttpClient, handler: Arc<H>) -> Self {
+    pub fn new(db: Db, client: HttpClient, handler: Arc<H>, holder: &str) -> Self {
         Self {
             db,
             client,
             handler,
-            holder: random::hex_id::<8>(),
+            holder: holder.to_owned(),
             wake: Arc::default(),
         }
-    }
-
-    /// Under which name it leases; for `outbox::enqueue_leased` of what is sent inline.
-    #[must_use]
-    pub fn holder(&self) -> &str {
-        &self.holder
     }
 
     /// Wakes the worker; call `notify_one` after the commit of an `outbox::enqueue`.
@@ -77,43 +72,56 @@ impl<H: OutboxHandler> OutboxWorker<H> {
         Arc::clone(&self.wake)
     }
 
-    /// Works until `shutdown`; to be spawned. What it is sending then is finished first.
+    /// Works until `shutdown`; to be spawned. What it is sending then may still end in time.
     pub async fn run(self, shutdown: CancellationToken) {
+        // What this replica was sending when it was killed need not wait for its lease to run out.
+        self.release().await;
         let worker = Arc::new(self);
+        let mut sending = JoinSet::new();
         while !shutdown.is_cancelled() {
-            let sent = match worker.round().await {
-                Ok(sent) => sent,
-                Err(error) => {
-                    tracing::error!(error = %chain(error.into()), "the outbox cannot be read");
-                    0
-                }
-            };
-            // A full batch means that more may be due.
-            if sent < BATCH_MAX as usize {
-                tokio::select! {
-                    () = tokio::time::sleep(POLL_INTERVAL) => {}
-                    () = worker.wake.notified() => {}
-                    () = shutdown.cancelled() => {}
-                }
+            if let Err(error) = worker.send_due(&mut sending).await {
+                tracing::error!(error = %chain(error.into()), "the outbox cannot be read");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = worker.wake.notified() => {}
+                Some(_) = sending.join_next() => {}
+                () = shutdown.cancelled() => {}
             }
         }
+        let ended = async { while sending.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_DEADLINE, ended).await.is_err() {
+            sending.shutdown().await;
+        }
+        worker.release().await;
     }
 
-    /// Sends all that is due, side by side, each in a task that is not cut by a shutdown.
-    async fn round(self: &Arc<Self>) -> Result<usize, StoreError> {
-        let lease_ms = millis(LEASE);
-        let now_ms = clock::now_ms();
-        let due = outbox::lease_due(&self.db, &self.holder, now_ms, lease_ms, BATCH_MAX).await?;
-        let count = due.len();
-        let mut tasks = JoinSet::new();
-        for outgoing in due {
+    /// Starts sending what is due, side by side, as far as there is room.
+    async fn send_due(self: &Arc<Self>, sending: &mut JoinSet<()>) -> Result<(), StoreError> {
+        let room = IN_FLIGHT_MAX.saturating_sub(sending.len());
+        let (now_ms, lease_ms) = (clock::now_ms(), millis(LEASE));
+        let room = u32::try_from(room).unwrap_or_default();
+        if room == 0 {
+            return Ok(());
+        }
+        for outgoing in outbox::lease_due(&self.db, &self.holder, now_ms, lease_ms, room).await? {
             let worker = Arc::clone(self);
             let span = tracing::info_span!("outbox", kind = %outgoing.kind);
             let work = async move { worker.settle(outgoing).await };
-            tasks.spawn(work.instrument(span));
+            sending.spawn(work.instrument(span));
         }
-        while tasks.join_next().await.is_some() {}
-        Ok(count)
+        Ok(())
+    }
+
+    async fn release(&self) {
+        let released = async {
+            let mut tx = self.db.begin().await?;
+            outbox::release_held_by(&mut tx, &self.holder).await?;
+            tx.commit().await
+        };
+        if let Err(error) = released.await {
+            tracing::warn!(error = %chain(error.into()), "leases stay until they run out");
+        }
     }
 
     async fn settle(&self, outgoing: Outgoing) {

@@ -29,13 +29,29 @@ pub struct StepReport {
 impl StepReport {
     /// A step that took from `started` until now.
     #[must_use]
-    pub fn since(started: Instant, step: u8, what: &str, way: [&str; 2], message: &str, bytes: usize, verified: &[&str]) -> Self {
+    pub fn since(
+        started: Instant,
+        step: u8,
+        what: &str,
+        way: [&str; 2],
+        message: &str,
+        bytes: usize,
+        verified: &[&str],
+    ) -> Self {
         Self::lasting(started.elapsed(), step, what, way, message, bytes, verified)
     }
 
     /// A step that took `lasted`; `way` is from whom to whom.
     #[must_use]
-    pub fn lasting(lasted: Duration, step: u8, what: &str, way: [&str; 2], message: &str, bytes: usize, verified: &[&str]) -> Self {
+    pub fn lasting(
+        lasted: Duration,
+        step: u8,
+        what: &str,
+        way: [&str; 2],
+        message: &str,
+        bytes: usize,
+        verified: &[&str],
+    ) -> Self {
         let [from, to] = way.map(str::to_owned);
         Self {
             step,

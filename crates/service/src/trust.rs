@@ -18,13 +18,13 @@ use openset_store::{Db, StoreError};
 use reqwest::Url;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{self, CallError, HttpClient};
+use crate::client::{CallError, HttpClient};
 use crate::clock;
 use crate::config::Common;
 
 pub use document::{AuthorityEntry, TrustDocument};
 
-/// Between two looks at the CA, unless a CRL runs out earlier: how long a revocation may take.
+/// Between two looks at the CA: how long a revocation may take to be heard of.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Between two tries while the CA does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -101,8 +101,16 @@ pub struct Trust {
     authorities: RwLock<Arc<Vec<Authority>>>,
     client: HttpClient,
     db: Db,
+    origin: Origin,
+}
+
+/// Where trust comes from and where it is kept.
+#[derive(Debug, Clone)]
+struct Origin {
+    pinned: [u8; 32],
     ca_url: Url,
     kept: PathBuf,
+    refresh: Duration,
 }
 
 impl Trust {
@@ -117,27 +125,41 @@ impl Trust {
         db: &Db,
         shutdown: &CancellationToken,
     ) -> Result<Arc<Self>, TrustError> {
-        let pinned = common.require_root_sha256();
-        let pinned = pinned.map_err(TrustError::Configuration)?;
-        let ca_url = common.require_ca_url().map_err(TrustError::Configuration)?;
-        let kept = common.data_dir.join(KEPT_DOCUMENT);
-        let document = loop {
-            match document::fetch(client, ca_url, &pinned).await {
-                Ok(document) => break document,
+        let missing = TrustError::Configuration;
+        let origin = Origin {
+            pinned: common.require_root_sha256().map_err(missing)?,
+            ca_url: common.require_ca_url().map_err(missing)?.clone(),
+            kept: common.data_dir.join(KEPT_DOCUMENT),
+            refresh: common.trust_refresh,
+        };
+        loop {
+            match document::fetch(client, &origin.ca_url, &origin.pinned).await {
+                Ok(document) => return Self::hold(&document, origin, client, db).await,
                 Err(TrustError::Call(error)) => {
                     tracing::warn!(error = %error, "the certificate authority does not answer");
                 }
                 Err(error) => return Err(error),
             }
-            if let Some(document) = document::kept(&kept) {
-                break document;
+            if let Some(document) = document::kept(&origin.kept)
+                && let Ok(trust) = Self::hold(&document, origin.clone(), client, db).await
+            {
+                return Ok(trust);
             }
             let pause = tokio::time::sleep(RETRY_INTERVAL);
             if shutdown.run_until_cancelled(pause).await.is_none() {
                 return Err(TrustError::Stopped);
             }
-        };
-        let anchor = TrustAnchor::pinned(&document.root_der()?, &pinned)
+        }
+    }
+
+    /// Trusts what a document shows to lead to the pinned root.
+    async fn hold(
+        document: &TrustDocument,
+        origin: Origin,
+        client: &HttpClient,
+        db: &Db,
+    ) -> Result<Arc<Self>, TrustError> {
+        let anchor = TrustAnchor::pinned(&document.root_der()?, &origin.pinned)
             .map_err(|error| TrustError::Root(error.to_string()))?;
         let provider = openset_jose::default_provider();
         let trust = Self {
@@ -145,10 +167,9 @@ impl Trust {
             authorities: RwLock::default(),
             client: client.clone(),
             db: db.clone(),
-            ca_url: ca_url.clone(),
-            kept,
+            origin,
         };
-        trust.install(&document).await?;
+        trust.install(document).await?;
         Ok(Arc::new(trust))
     }
 
@@ -182,14 +203,14 @@ impl Trust {
     /// # Errors
     /// When the CA does not answer or what it serves does not hold; what was held stays.
     pub async fn refresh(&self) -> Result<(), TrustError> {
-        let pinned = openset_jose::sha256(self.verifier.anchor().certificate().der());
-        let document = document::fetch(&self.client, &self.ca_url, &pinned).await?;
+        let Origin { ca_url, pinned, .. } = &self.origin;
+        let document = document::fetch(&self.client, ca_url, pinned).await?;
         self.install(&document).await
     }
 
     /// Refreshes until `shutdown`; to be spawned.
     pub async fn keep_fresh(self: Arc<Self>, shutdown: CancellationToken) {
-        let pause = || tokio::time::sleep(REFRESH_INTERVAL);
+        let pause = || tokio::time::sleep(self.origin.refresh);
         while shutdown.run_until_cancelled(pause()).await.is_some() {
             if let Err(error) = self.refresh().await {
                 let error = format!("{:#}", anyhow::Error::from(error));
@@ -201,37 +222,26 @@ impl Trust {
         }
     }
 
-    /// Verifies a document from the root down and keeps what is newer.
+    /// Verifies a document from the root down and keeps what is newer. A CA whose entry does not
+    /// hold, for example one that was revoked, is left out: without a CRL nothing below it passes.
     async fn install(&self, document: &TrustDocument) -> Result<(), TrustError> {
         let stored = crls::all(&mut *self.db.read().await?).await?;
-        let now = clock::now_seconds();
         let mut authorities = Vec::with_capacity(document.authorities.len());
         let mut newer = Vec::new();
         for entry in &document.authorities {
-            let at = |source| TrustError::Path {
-                id: entry.id.clone(),
-                source,
-            };
-            let authority = entry.read()?;
-            if let Some(kept) = stored.iter().find(|kept| kept.issuer_id == entry.id) {
-                self.install_stored(kept, &authority, now);
-            }
-            let crl = Crl::from_der(&entry.crl_der()?)
-                .map_err(|error| TrustError::Document(error.to_string()))?;
-            match self
-                .verifier
-                .install_crl(crl.clone(), issuer(&authority), now)
-            {
-                Ok(Installed::Newer) => newer.push((entry.id.clone(), crl)),
-                Ok(Installed::Known) => {}
-                // A document from before the newest CRL takes nothing back.
-                Err(PathError::CrlOlder { .. }) => {
-                    tracing::warn!(kind = %entry.id, "the CA offers an older CRL than it did before");
+            let kept = stored.iter().find(|kept| kept.issuer_id == entry.id);
+            match self.install_entry(entry, kept) {
+                Ok((authority, crl)) => {
+                    newer.extend(crl.map(|crl| (entry.id.clone(), crl)));
+                    authorities.push(authority);
                 }
-                Err(error) => return Err(at(error)),
+                // Nothing holds without the root's own CRL.
+                Err(error) if entry.chain.is_empty() => return Err(error),
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::warn!(error, kind = %entry.id, "a certificate authority is not trusted");
+                }
             }
-            self.verify_own(&authority, now).map_err(at)?;
-            authorities.push(authority);
         }
         self.keep(document, &newer).await?;
         *self
@@ -239,6 +249,40 @@ impl Trust {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(authorities);
         Ok(())
+    }
+
+    /// A CA's CRL, chain and own certificates; gives its CRL back if it is a newer one.
+    fn install_entry(
+        &self,
+        entry: &AuthorityEntry,
+        kept: Option<&StoredCrl>,
+    ) -> Result<(Authority, Option<Crl>), TrustError> {
+        let at = |source| TrustError::Path {
+            id: entry.id.clone(),
+            source,
+        };
+        let now = clock::now_seconds();
+        let authority = entry.read()?;
+        if let Some(kept) = kept {
+            self.install_stored(kept, &authority, now);
+        }
+        let crl = Crl::from_der(&entry.crl_der()?)
+            .map_err(|error| TrustError::Document(error.to_string()))?;
+        let installed = self
+            .verifier
+            .install_crl(crl.clone(), issuer(&authority), now);
+        let newer = match installed {
+            Ok(Installed::Newer) => Some(crl),
+            Ok(Installed::Known) => None,
+            // A document from before the newest CRL takes nothing back.
+            Err(PathError::CrlOlder { .. }) => {
+                tracing::warn!(kind = %entry.id, "the CA offers an older CRL than it did before");
+                None
+            }
+            Err(error) => return Err(at(error)),
+        };
+        self.verify_own(&authority, now).map_err(at)?;
+        Ok((authority, newer))
     }
 
     /// A CRL kept from before, which a document may not go behind. One that is stale by now cannot
@@ -287,7 +331,7 @@ impl Trust {
             crls::put(&mut tx, id, crl.number(), crl.der(), crl.next_update()).await?;
         }
         tx.commit().await?;
-        if let Err(error) = document::keep(&self.kept, document) {
+        if let Err(error) = document::keep(&self.origin.kept, document) {
             tracing::warn!(error = %error, "the trust document cannot be kept");
         }
         Ok(())
