@@ -76,7 +76,7 @@ pub struct IssueRequest<'a> {
 /// One line of a CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// The revoked certificate's serial number, as [`Certificate::serial`] gives it.
+    /// The revoked certificate's serial number, as [`crate::Certificate::serial`] gives it.
     pub serial: Vec<u8>,
     /// When it was revoked.
     pub at: i64,
