@@ -122,16 +122,30 @@ pub(crate) async fn replicas_that_migrate_together_are_fine(place: Place) {
 
 pub(crate) async fn cancelled_begins_poison_nothing(place: Place) {
     let db = place.open().await;
-    for round in 0..120_u64 {
-        let begun = db.clone();
-        let task = tokio::spawn(async move {
-            let mut tx = begun.begin().await.unwrap();
-            note(&mut tx, &format!("cancelled {round}")).await;
-            tokio::time::sleep(Duration::from_secs(60)).await;
-        });
-        tokio::time::sleep(Duration::from_micros(round * 17 % 700)).await;
-        task.abort();
-        let _cancelled = task.await;
+    for round in 0..120 {
+        // Given up after more and more polls: before, while and after BEGIN is answered.
+        let given_up = async {
+            for _ in 0..round % 6 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            begun = db.begin() => note(&mut begun.unwrap(), &format!("dropped {round}")).await,
+            () = given_up => {}
+        }
+    }
+    if db.backend() == Backend::Postgres {
+        let another = place.open().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let forgotten: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM pg_stat_activity \
+             WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+        )
+        .fetch_one(&mut *another.read().await.unwrap())
+        .await
+        .unwrap();
+        assert_eq!(forgotten, 0);
     }
     for number in 0..20 {
         let mut tx = db.begin().await.unwrap();
@@ -141,6 +155,32 @@ pub(crate) async fn cancelled_begins_poison_nothing(place: Place) {
     let kept = notes(&place.open().await).await;
     assert_eq!(kept.len(), 20);
     assert!(kept.iter().all(|id| id.starts_with("kept")), "{kept:?}");
+}
+
+/// Both have read before either writes: without BEGIN IMMEDIATE SQLite fails the second.
+pub(crate) async fn replicas_that_read_then_write_all_commit(place: Place) {
+    let replicas = [place.open().await, place.open().await];
+    let tasks: Vec<_> = (0..2_usize)
+        .map(|number| {
+            let db = replicas[number].clone();
+            tokio::spawn(async move {
+                for round in 0..20 {
+                    let mut tx = db.begin().await.unwrap();
+                    let _before: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM notes")
+                        .fetch_one(&mut *tx)
+                        .await
+                        .unwrap();
+                    tokio::task::yield_now().await;
+                    note(&mut tx, &format!("{number}/{round}")).await;
+                    tx.commit().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(notes(&replicas[0]).await.len(), 40);
 }
 
 pub(crate) async fn crls_keep_the_newest(place: Place) {

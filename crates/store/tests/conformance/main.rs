@@ -100,6 +100,7 @@ conformance! {
         a_wrong_migration_version_is_refused
         replicas_that_migrate_together_are_fine
         cancelled_begins_poison_nothing
+        replicas_that_read_then_write_all_commit
         crls_keep_the_newest
     }
     crash {
