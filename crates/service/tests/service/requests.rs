@@ -1,0 +1,183 @@
+//! Detached requests: hang-ups, panics, slow bodies, patience; and that logs hold only what they may.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use openset_service::config::Party;
+use openset_service::detached::Detached;
+use openset_service::offload::offload;
+use openset_service::problem::Json;
+use openset_service::telemetry::{ALLOWED_FIELDS, LogFormat, LogLayer};
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::support::{Served, json_of, read_to_end, serve};
+
+/// `/` takes 300 ms and then counts; `/panic` panics, `/echo` reads JSON.
+async fn counting(detached: &Detached) -> (Served, Arc<AtomicU32>) {
+    let count = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&count);
+    let work = move || {
+        let counter = Arc::clone(&counter);
+        async move {
+            sleep(Duration::from_millis(300)).await;
+            counter.fetch_add(1, Ordering::SeqCst);
+            "counted"
+        }
+    };
+    let panics = || async {
+        offload(|| panic!("4111111111111111")).await;
+        ""
+    };
+    let echo = |Json(value): Json<serde_json::Value>| async { Json(value) };
+    let router = Router::new()
+        .route("/", post(work.clone()).get(work))
+        .route("/panic", get(panics))
+        .route("/echo", post(echo));
+    (serve(detached.wrap(router)).await, count)
+}
+
+#[tokio::test]
+async fn client_that_hangs_up_does_not_cancel_a_post() {
+    let (served, count) = counting(&Detached::default()).await;
+    for method in ["POST", "GET"] {
+        let mut stream = served.connect().await;
+        let request = format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        drop(stream);
+    }
+    sleep(Duration::from_millis(600)).await;
+    // The POST has counted, the GET has not.
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn finish_waits_for_a_post_without_its_client() {
+    let detached = Detached::default();
+    let (served, count) = counting(&detached).await;
+    let mut stream = served.connect().await;
+    let request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    drop(stream);
+    detached.finish(Duration::from_secs(5)).await;
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn panic_is_a_problem_with_a_request_id_and_the_service_goes_on() {
+    let (served, _) = counting(&Detached::default()).await;
+    for _ in 0..2 {
+        let answer = reqwest::get(served.url("/panic")).await.unwrap();
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let id = answer.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let problem = json_of(answer).await;
+        assert_eq!(problem["request_id"], id);
+        assert_eq!(problem["code"], "internal");
+        assert!(!problem.to_string().contains("4111"), "{problem}");
+    }
+    assert_eq!(reqwest::get(served.url("/")).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn body_that_trickles_is_refused_at_its_deadline() {
+    let time = Duration::from_millis(300);
+    let (served, _) = counting(&Detached::with_times(time, Duration::from_secs(30))).await;
+    let mut stream = served.connect().await;
+    let head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..5 {
+        stream.write_all(b"1").await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+    }
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("body-incomplete"), "{answer}");
+}
+
+#[tokio::test]
+async fn client_is_told_to_ask_again_while_the_work_goes_on() {
+    let patience = Duration::from_millis(100);
+    let (served, count) = counting(&Detached::with_times(patience, patience)).await;
+    let client = reqwest::Client::new();
+    let answer = client.post(served.url("/")).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(json_of(answer).await["code"], "still-working");
+    sleep(Duration::from_millis(400)).await;
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Write::write(&mut *self.0.lock().unwrap(), bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logging(format: LogFormat) -> (Lines, tracing::subscriber::DefaultGuard) {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let layer = LogLayer::new(Party::Merchant, format, move || writer.clone());
+    let subscriber = tracing_subscriber::registry().with(layer);
+    (lines, tracing::subscriber::set_default(subscriber))
+}
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn logs_hold_no_field_outside_the_allow_list() {
+    let (lines, _guard) = logging(LogFormat::Json);
+    let (served, _) = counting(&Detached::default()).await;
+    let answer = reqwest::get(served.url("/panic")).await.unwrap();
+    assert_eq!(answer.status(), 500);
+    let span = tracing::info_span!("purchase", xid = "abc", holder = "Ada", late = 7);
+    span.in_scope(|| tracing::info!(pan = 4_111_111_111_111_111_u64, step = 6, "paid"));
+    let text = lines.text();
+    assert!(!text.contains("4111") && !text.contains("Ada"), "{text}");
+    let mut seen = 0;
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        for name in line.as_object().unwrap().keys() {
+            let allowed = ALLOWED_FIELDS.contains(&name.as_str());
+            assert!(allowed || name == "time" || name == "level", "{name}");
+        }
+        assert_eq!(line["party"], "merchant");
+        seen += usize::from(line["xid"] == "abc" && line["step"] == 6);
+        seen += usize::from(line["route"] == "/panic" && line["status"] == 500);
+    }
+    assert_eq!(seen, 2, "{text}");
+}
+
+#[test]
+fn log_text_cannot_be_forged_by_a_value() {
+    let (lines, _guard) = logging(LogFormat::Text);
+    tracing::warn!(
+        error = "x\n2026 INFO ca \"forged",
+        outcome = "refused",
+        "first\nsecond"
+    );
+    let text = lines.text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("outcome=refused"), "{text}");
+}

@@ -1,0 +1,205 @@
+//! Trust bootstrap against a CA that serves a hierarchy made here.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use openset_pki::authority::Authority;
+use openset_pki::{BrandId, Chain, Expect, PathError, Purpose, Role};
+use openset_service::client::HttpClient;
+use openset_service::config::Common;
+use openset_service::problem::Json;
+use openset_service::trust::{AuthorityEntry, Trust, TrustDocument, TrustError};
+use openset_service::{CancellationToken, clock};
+use openset_store::{Db, sqlite_url};
+use openset_testkit::pki::TestPki;
+
+use crate::support::{Served, common, serve};
+
+type Shared = Arc<Mutex<TrustDocument>>;
+
+fn document(pki: &TestPki, number: u64) -> TrustDocument {
+    let crl = |authority: &Authority| pki.crl(authority, number, &[]).der().to_vec();
+    let root = pki.root.certificate().der();
+    let mut document = TrustDocument::new(root, "root", &crl(&pki.root));
+    for authority in pki.authorities() {
+        if let Some(chain) = authority.chain() {
+            let id = authority.certificate().role().name().replace(' ', "-");
+            document
+                .authorities
+                .push(AuthorityEntry::new(&id, &chain, &crl(authority)));
+        }
+    }
+    document
+}
+
+async fn ca(pki: &TestPki, document: &Shared) -> Served {
+    let pem = pki.root.certificate().to_pem();
+    let document = Arc::clone(document);
+    let trust = move || {
+        let document = document.lock().unwrap().clone();
+        async move { Json(document) }
+    };
+    let router = Router::new()
+        .route("/root.pem", get(move || async move { pem }))
+        .route("/trust", get(trust));
+    serve(router).await
+}
+
+struct Party {
+    folder: tempfile::TempDir,
+    db: Db,
+}
+
+impl Party {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&sqlite_url(&folder.path().join("x.db")), &[])
+            .await
+            .unwrap();
+        Self { folder, db }
+    }
+
+    fn common(&self, ca: &Served, fingerprint: [u8; 32]) -> Common {
+        let hex = hex::encode(fingerprint);
+        let url = ca.url("/").to_string();
+        common(
+            self.folder.path(),
+            &["--root-sha256", &hex, "--ca-url", &url],
+        )
+    }
+
+    async fn bootstrap(&self, ca: &Served, pki: &TestPki) -> Result<Arc<Trust>, TrustError> {
+        self.bootstrap_pinned(ca, *pki.root.certificate().thumbprint().as_bytes())
+            .await
+    }
+
+    async fn bootstrap_pinned(&self, ca: &Served, pin: [u8; 32]) -> Result<Arc<Trust>, TrustError> {
+        let client = HttpClient::new(None).unwrap();
+        let shutdown = CancellationToken::new();
+        let common = self.common(ca, pin);
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            stop.cancel();
+        });
+        Trust::bootstrap(&common, &client, &self.db, &shutdown).await
+    }
+}
+
+fn shop(pki: &TestPki) -> Chain {
+    pki.merchant("Brand", "shop").signature.chain().clone()
+}
+
+fn verify_merchant(trust: &Trust, chain: &Chain) -> Result<(), PathError> {
+    let brand = BrandId::new("Brand").unwrap();
+    let expect = Expect {
+        role: Role::Merchant,
+        purpose: Purpose::Signature,
+        brand: Some(&brand),
+    };
+    trust
+        .verifier()
+        .verify(chain, &expect, clock::now_seconds())
+        .map(|_| ())
+}
+
+#[tokio::test]
+async fn trust_begins_with_the_pinned_root_and_no_other() {
+    let pki = TestPki::new(&["Brand"], clock::now());
+    let shared = Arc::new(Mutex::new(document(&pki, 2)));
+    let ca = ca(&pki, &shared).await;
+    let party = Party::new().await;
+    let error = party.bootstrap_pinned(&ca, [7; 32]).await.unwrap_err();
+    assert!(
+        matches!(error, TrustError::RootMismatch { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("0707"), "{error}");
+
+    let trust = party.bootstrap(&ca, &pki).await.unwrap();
+    assert_eq!(trust.authorities().len(), 6);
+    let brand = BrandId::new("Brand").unwrap();
+    assert!(trust.authority(Role::MerchantCa, &brand).is_some());
+    let merchant = shop(&pki);
+    verify_merchant(&trust, &merchant).unwrap();
+}
+
+#[tokio::test]
+async fn party_starts_without_its_ca_and_takes_no_older_crl_afterwards() {
+    let pki = TestPki::new(&["Brand"], clock::now());
+    let shared = Arc::new(Mutex::new(document(&pki, 2)));
+    let ca_up = ca(&pki, &shared).await;
+    let party = Party::new().await;
+    let merchant = shop(&pki);
+    let revoked = merchant.leaf().clone();
+    let trust = party.bootstrap(&ca_up, &pki).await.unwrap();
+    verify_merchant(&trust, &merchant).unwrap();
+
+    // The CA revokes the merchant; the next refresh knows.
+    let mca = &pki.brand("Brand").mca.authority;
+    let newer = pki.crl(mca, 3, &[&revoked]);
+    let id = Role::MerchantCa.name().replace(' ', "-");
+    {
+        let mut document = shared.lock().unwrap();
+        let entry = document
+            .authorities
+            .iter_mut()
+            .find(|entry| entry.id == id)
+            .unwrap();
+        *entry = AuthorityEntry::new(&id, &mca.chain().unwrap(), newer.der());
+    }
+    trust.refresh().await.unwrap();
+    let refusal = verify_merchant(&trust, &merchant);
+    assert!(matches!(refusal, Err(PathError::Revoked(_))), "{refusal:?}");
+
+    // The same after a restart with a CA that offers what was before, and without any CA.
+    *shared.lock().unwrap() = document(&pki, 2);
+    let trust = party.bootstrap(&ca_up, &pki).await.unwrap();
+    assert!(matches!(
+        verify_merchant(&trust, &merchant),
+        Err(PathError::Revoked(_))
+    ));
+    ca_up.shutdown.cancel();
+    ca_up.stopped().await;
+    let trust = party.bootstrap(&ca_up, &pki).await.unwrap();
+    assert!(matches!(
+        verify_merchant(&trust, &merchant),
+        Err(PathError::Revoked(_))
+    ));
+    assert!(matches!(trust.refresh().await, Err(TrustError::Call(_))));
+}
+
+#[tokio::test]
+async fn authority_with_a_forged_crl_is_left_out_and_the_root_s_stops_all() {
+    let pki = TestPki::new(&["Brand"], clock::now());
+    let shared = Arc::new(Mutex::new(document(&pki, 2)));
+    let ca = ca(&pki, &shared).await;
+    let index = {
+        let mut document = shared.lock().unwrap();
+        let id = Role::MerchantCa.name().replace(' ', "-");
+        let index = document
+            .authorities
+            .iter()
+            .position(|entry| entry.id == id)
+            .unwrap();
+        document.authorities[index].crl = document.authorities[0].crl.clone();
+        index
+    };
+    let trust = Party::new().await.bootstrap(&ca, &pki).await.unwrap();
+    assert_eq!(trust.authorities().len(), 5);
+    let merchant = shop(&pki);
+    let refusal = verify_merchant(&trust, &merchant);
+    assert!(
+        matches!(refusal, Err(PathError::CrlMissing(Role::MerchantCa))),
+        "{refusal:?}"
+    );
+
+    {
+        let mut document = shared.lock().unwrap();
+        document.authorities[0].crl = document.authorities[index - 1].crl.clone();
+    }
+    let error = Party::new().await.bootstrap(&ca, &pki).await.unwrap_err();
+    assert!(matches!(error, TrustError::Path { .. }), "{error:?}");
+}
