@@ -1,0 +1,57 @@
+//! The routes, and the document that describes them.
+
+mod account_view;
+mod accounts;
+mod authorizations;
+mod movements;
+mod registrations;
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Issuer;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "OpenSET issuer",
+        description = "The cardholder's bank. Amounts are integers in minor units. Errors are \
+                       application/problem+json (RFC 9457) and name the field that must be mended. \
+                       A POST with an Idempotency-Key may be sent again and brings the same answer."
+    ),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Document;
+
+/// Bearer tokens with a scope each.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+pub(crate) fn router(issuer: Arc<Issuer>) -> (Router, utoipa::openapi::OpenApi) {
+    let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(accounts::open))
+        .routes(routes!(accounts::show))
+        .routes(routes!(accounts::block))
+        .routes(routes!(accounts::unblock))
+        .routes(routes!(authorizations::authorize))
+        .routes(routes!(authorizations::show))
+        .routes(routes!(movements::capture))
+        .routes(routes!(movements::release))
+        .routes(routes!(movements::credit))
+        .routes(routes!(registrations::approve))
+        .split_for_parts();
+    (router.with_state(issuer), api)
+}

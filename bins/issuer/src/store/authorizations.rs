@@ -1,0 +1,234 @@
+//! Authorizations and the holds that they are.
+
+use openset_protocol::money::Currency;
+use openset_store::{StoreError, Tx};
+use serde::Serialize;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+use utoipa::ToSchema;
+
+use super::one_row;
+use crate::decision::Decline;
+
+/// What has become of an authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// The amount is set aside.
+    Held,
+    /// Some or all of it was taken, the rest is free again.
+    Captured,
+    /// Given back by the gateway.
+    Released,
+    /// Given back because nobody captured it in time.
+    Expired,
+    /// Never set aside.
+    Declined,
+}
+
+/// An authorization, as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorization {
+    pub(crate) id: String,
+    pub(crate) gateway: String,
+    /// None for an unknown card.
+    pub(crate) account_id: Option<String>,
+    pub(crate) state: State,
+    pub(crate) reason: Option<Decline>,
+    pub(crate) approval_code: Option<String>,
+    pub(crate) currency: Currency,
+    pub(crate) amount_minor: i64,
+    pub(crate) captured_minor: i64,
+    pub(crate) credited_minor: i64,
+    pub(crate) credits: i64,
+    pub(crate) merchant_id: String,
+    pub(crate) merchant_name: String,
+    pub(crate) reference: String,
+    pub(crate) created_at_s: i64,
+    pub(crate) expires_at_s: i64,
+}
+
+const COLUMNS: &str = "id, gateway, account_id, state, reason, approval_code, currency, \
+     amount_minor, captured_minor, credited_minor, credits, merchant_id, merchant_name, \
+     reference, created_at_s, expires_at_s";
+
+pub(crate) async fn insert(tx: &mut Tx, new: &Authorization) -> Result<(), StoreError> {
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "INSERT INTO authorizations ({COLUMNS}) VALUES \
+         ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+    )))
+    .bind(new.id.as_str())
+    .bind(new.gateway.as_str())
+    .bind(new.account_id.as_deref())
+    .bind(new.state.name())
+    .bind(new.reason.map(Decline::name))
+    .bind(new.approval_code.as_deref())
+    .bind(new.currency.alpha())
+    .bind(new.amount_minor)
+    .bind(new.captured_minor)
+    .bind(new.credited_minor)
+    .bind(new.credits)
+    .bind(new.merchant_id.as_str())
+    .bind(new.merchant_name.as_str())
+    .bind(new.reference.as_str())
+    .bind(new.created_at_s)
+    .bind(new.expires_at_s)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn find(
+    conn: &mut AnyConnection,
+    id: &str,
+) -> Result<Option<Authorization>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM authorizations WHERE id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(authorization).transpose()
+}
+
+/// The authorization, which nobody else can change until the transaction ends.
+pub(crate) async fn lock(tx: &mut Tx, id: &str) -> Result<Option<Authorization>, StoreError> {
+    // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
+    let sql = format!("UPDATE authorizations SET state = state WHERE id = $1 RETURNING {COLUMNS}");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(authorization).transpose()
+}
+
+/// An account's authorizations, the newest first; with `state`, those in it alone.
+pub(crate) async fn of_account(
+    conn: &mut AnyConnection,
+    account_id: &str,
+    state: Option<State>,
+    limit: u32,
+) -> Result<Vec<Authorization>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM authorizations WHERE account_id = $1 AND (state = $2 OR $2 = '') \
+         ORDER BY created_at_s DESC, id LIMIT $3"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(account_id)
+        .bind(state.map_or("", State::name))
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(authorization).collect()
+}
+
+/// Holds whose time is over, the oldest first.
+pub(crate) async fn overdue(
+    conn: &mut AnyConnection,
+    now_s: i64,
+    limit: u32,
+) -> Result<Vec<String>, StoreError> {
+    let ids = sqlx::query_scalar(
+        "SELECT id FROM authorizations WHERE state = 'held' AND expires_at_s <= $1 \
+         ORDER BY expires_at_s LIMIT $2",
+    )
+    .bind(now_s)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await?;
+    Ok(ids)
+}
+
+/// Ends a hold: captured with an amount, released or expired with none.
+pub(crate) async fn end_hold(
+    tx: &mut Tx,
+    id: &str,
+    state: State,
+    captured_minor: i64,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "UPDATE authorizations SET state = $1, captured_minor = $2 \
+         WHERE id = $3 AND state = 'held' AND amount_minor >= $2",
+    )
+    .bind(state.name())
+    .bind(captured_minor)
+    .bind(id)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    one_row(rows, "the hold was ended meanwhile")
+}
+
+/// Adds a credit to what was given back.
+pub(crate) async fn add_credit(tx: &mut Tx, id: &str, amount_minor: i64) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "UPDATE authorizations SET credited_minor = credited_minor + $1, credits = credits + 1 \
+         WHERE id = $2 AND state = 'captured' AND captured_minor - credited_minor >= $1",
+    )
+    .bind(amount_minor)
+    .bind(id)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    one_row(rows, "the capture was credited meanwhile")
+}
+
+fn authorization(row: &AnyRow) -> Result<Authorization, StoreError> {
+    let reason: Option<String> = row.try_get(4)?;
+    let reason = reason
+        .map(|name| Decline::from_name(&name).ok_or(StoreError::Corrupt("authorizations.reason")));
+    Ok(Authorization {
+        id: row.try_get(0)?,
+        gateway: row.try_get(1)?,
+        account_id: row.try_get(2)?,
+        state: State::from_name(row.try_get(3)?)
+            .ok_or(StoreError::Corrupt("authorizations.state"))?,
+        reason: reason.transpose()?,
+        approval_code: row.try_get(5)?,
+        currency: Currency::from_alpha(row.try_get(6)?)
+            .map_err(|_| StoreError::Corrupt("authorizations.currency"))?,
+        amount_minor: row.try_get(7)?,
+        captured_minor: row.try_get(8)?,
+        credited_minor: row.try_get(9)?,
+        credits: row.try_get(10)?,
+        merchant_id: row.try_get(11)?,
+        merchant_name: row.try_get(12)?,
+        reference: row.try_get(13)?,
+        created_at_s: row.try_get(14)?,
+        expires_at_s: row.try_get(15)?,
+    })
+}
+
+impl State {
+    const ALL: [Self; 5] = [
+        Self::Held,
+        Self::Captured,
+        Self::Released,
+        Self::Expired,
+        Self::Declined,
+    ];
+
+    /// As answers and the database spell it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Captured => "captured",
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Declined => "declined",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+impl Authorization {
+    /// Its state at `now_s`: a hold that has come of age counts as expired before the sweep sees it.
+    pub(crate) fn state_at(&self, now_s: i64) -> State {
+        match self.state {
+            State::Held if self.expires_at_s <= now_s => State::Expired,
+            state => state,
+        }
+    }
+}
