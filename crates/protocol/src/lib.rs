@@ -26,6 +26,7 @@ pub mod ids;
 pub mod merchant;
 pub mod messages;
 pub mod money;
+mod possession;
 pub mod rejection;
 pub mod sealed;
 pub mod signed;

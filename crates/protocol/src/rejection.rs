@@ -154,6 +154,9 @@ pub enum Rejection {
     /// A field is not what this exchange agreed.
     #[error("{0} is not what was agreed in this exchange")]
     Disagreement(&'static str),
+    /// Something that this party does not serve.
+    #[error("{0} is not served here")]
+    NotServed(&'static str),
     /// The step does not fit the state of the exchange.
     #[error("{0}")]
     OutOfOrder(&'static str),
@@ -198,7 +201,7 @@ impl Rejection {
             Self::UnknownLid => ErrorCode::UnknownLid,
             Self::ChallengeMismatch(_) => ErrorCode::ChallengeMismatch,
             Self::ThumbsMismatch => ErrorCode::ThumbsMismatch,
-            Self::Disagreement(_) | Self::OutOfOrder(_) | Self::Internal => ErrorCode::UnspecifiedFailure,
+            Self::Disagreement(_) | Self::NotServed(_) | Self::OutOfOrder(_) | Self::Internal => ErrorCode::UnspecifiedFailure,
         }
     }
 }

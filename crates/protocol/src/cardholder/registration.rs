@@ -1,1 +1,257 @@
-//! (being written)
+//! The wallet registers a card, step 2: CardCInit, RegForm, Cert (reference section 2).
+//!
+//! [`start`] → [`AwaitingCardCInitRes`] → [`AwaitingRegFormRes`] → [`FormReceived`] → [`AwaitingCertRes`]
+//! → [`Registered`]. Every state can be stored, and holds secrets: encrypt it at rest. It is stored with
+//! the bytes to send before they are sent, so that after a crash the same bytes are sent again.
+
+use super::purchase::Step;
+use crate::card::{CardExpiry, CardSecret, NonceCca, Pan, PanSecret};
+use crate::content_type::ContentType;
+use crate::digest::digest;
+use crate::enrolment::exchange::{Ca, CaTold, Exchange, Kind, Pending};
+use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid};
+use crate::messages::card_c_init::{CardCInitReq, CardCInitResTbs};
+use crate::messages::cert::{AcctInfo, CertReqData, CertReqTbe};
+use crate::messages::reg_form::{
+    FormAnswer, PanOnly, ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe, RegFormResTbs, RequestType,
+};
+use crate::sealed::seal;
+use crate::signed::{Frame, Who};
+use crate::wrapper::Message;
+use crate::{BrandId, Context, Rejection, possession};
+use openset_jose::{ContentKey, PrivateKey, Thumbprint};
+use openset_pki::{PathVerifier, Role};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+mod outcome;
+pub use outcome::{Outcome, Registered};
+
+const CARD_C_INIT_RES: Kind = Kind { content: ContentType::CardCInitResTbs, name: "CardCInitRes" };
+const REG_FORM_RES: Kind = Kind { content: ContentType::RegFormResTbs, name: "RegFormRes" };
+
+/// The card to be registered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardToRegister {
+    /// Its number.
+    pub pan: Pan,
+    /// Its expiry.
+    pub card_expiry: CardExpiry,
+    /// Its brand.
+    pub brand_id: BrandId,
+    /// The language of the form.
+    pub language: Language,
+}
+
+/// After CardCInitReq was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitingCardCInitRes {
+    exchange: Exchange,
+    pending: Pending,
+    chall_ee: Challenge,
+    card: CardToRegister,
+}
+
+/// After RegFormReq was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitingRegFormRes {
+    exchange: Exchange,
+    pending: Pending,
+    chall_ee2: Challenge,
+    ca: Ca,
+    card: CardToRegister,
+}
+
+/// The form is there to be filled in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormReceived {
+    exchange: Exchange,
+    ca: Ca,
+    chall_ca: Challenge,
+    form: RegFormData,
+    card: CardToRegister,
+}
+
+/// After CertReq was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitingCertRes {
+    pending: Pending,
+    chall_ee3: Challenge,
+    back_key: ContentKey,
+    card_secret: CardSecret,
+    key: Thumbprint,
+    form: FormReceived,
+}
+
+/// What RegFormRes brings.
+#[derive(Clone, Debug)]
+pub enum FormOrReferral {
+    /// The form.
+    Form(Box<FormReceived>),
+    /// This CA does not serve the card; the registration ends.
+    Referral(ReferralData),
+}
+
+/// Begins a registration with CardCInitReq.
+pub fn start(ctx: &mut Context<'_>, card: CardToRegister) -> Step<AwaitingCardCInitRes> {
+    let exchange = Exchange {
+        lid_ee: LocalId::generate(ctx.rng),
+        brand_id: card.brand_id.clone(),
+        ca_role: Role::CardholderCa,
+    };
+    let rrpid = Rrpid::generate(ctx.rng);
+    let chall_ee = Challenge::generate(ctx.rng);
+    let request =
+        CardCInitReq { rrpid, lid_ee: exchange.lid_ee.clone(), chall_ee, brand_id: card.brand_id.clone() };
+    let (pending, wire) = exchange.send(ctx, rrpid, Message::CardCInitReq(request));
+    Step { state: AwaitingCardCInitRes { exchange, pending, chall_ee, card }, wire }
+}
+
+impl AwaitingCardCInitRes {
+    /// Verifies CardCInitRes and makes RegFormReq, sealed for the CA that it shows.
+    ///
+    /// # Errors
+    /// The [`Rejection`] of the first check that fails.
+    pub fn handle(
+        self,
+        ctx: &mut Context<'_>,
+        wire: &[u8],
+        verifier: &PathVerifier,
+    ) -> Result<Step<AwaitingRegFormRes>, Rejection> {
+        let Self { exchange, pending, chall_ee, card } = self;
+        let wrapper = exchange.read(&pending, wire)?;
+        let Message::CardCInitRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        let answer = exchange.verify::<CardCInitResTbs>(&pending, jws, &CARD_C_INIT_RES, verifier, ctx.now)?;
+        let data = &answer.data;
+        exchange.check_lid_ee(&data.lid_ee)?;
+        if data.chall_ee != chall_ee {
+            return Err(Rejection::ChallengeMismatch("chall_ee"));
+        }
+        let told =
+            CaTold { lid_ca: &data.lid_ca, cae_thumb: &data.cae_thumb, ca_key_exchange: &data.ca_key_exchange };
+        let ca = exchange.meet(&answer.signer, &told, verifier, ctx.now)?;
+        ask_for_form(ctx, exchange, ca, card)
+    }
+}
+
+fn ask_for_form(
+    ctx: &mut Context<'_>,
+    exchange: Exchange,
+    ca: Ca,
+    card: CardToRegister,
+) -> Result<Step<AwaitingRegFormRes>, Rejection> {
+    let rrpid = Rrpid::generate(ctx.rng);
+    let chall_ee2 = Challenge::generate(ctx.rng);
+    let request = RegFormReqTbe {
+        rrpid,
+        date: ctx.now,
+        lid_ee: exchange.lid_ee.clone(),
+        chall_ee2,
+        lid_ca: ca.lid_ca.clone(),
+        request_type: RequestType::CardInitialSig,
+        language: card.language.clone(),
+        pan_only: PanOnly { pan: card.pan.clone(), ex_nonce: Nonce::generate(ctx.rng) },
+    };
+    let sealed = seal(ctx, &ca.key_exchange()?, ContentType::RegFormReqTbe, &request)?;
+    let (pending, wire) = exchange.send(ctx, rrpid, Message::RegFormReq(sealed));
+    Ok(Step { state: AwaitingRegFormRes { exchange, pending, chall_ee2, ca, card }, wire })
+}
+
+impl AwaitingRegFormRes {
+    /// Verifies RegFormRes.
+    ///
+    /// # Errors
+    /// The [`Rejection`] of the first check that fails.
+    pub fn handle(
+        self,
+        ctx: &Context<'_>,
+        wire: &[u8],
+        verifier: &PathVerifier,
+    ) -> Result<FormOrReferral, Rejection> {
+        let Self { exchange, pending, chall_ee2, ca, card } = self;
+        let wrapper = exchange.read(&pending, wire)?;
+        let Message::RegFormRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        let answer = exchange.verify::<RegFormResTbs>(&pending, jws, &REG_FORM_RES, verifier, ctx.now)?;
+        ca.check(&answer, &answer.data.lid_ca)?;
+        let data = answer.data;
+        exchange.check_lid_ee(&data.lid_ee)?;
+        if data.chall_ee2 != chall_ee2 {
+            return Err(Rejection::ChallengeMismatch("chall_ee2"));
+        }
+        if data.request_type != RequestType::CardInitialSig {
+            return Err(Rejection::Disagreement("request_type"));
+        }
+        Ok(match data.reg_form_or_referral {
+            RegFormOrReferral::Referral(referral) => FormOrReferral::Referral(referral),
+            RegFormOrReferral::RegForm(form) => {
+                FormOrReferral::Form(Box::new(FormReceived { exchange, ca, chall_ca: data.chall_ca, form, card }))
+            }
+        })
+    }
+}
+
+impl FormReceived {
+    /// The form, with the policy that the person accepts by filling it in.
+    #[must_use]
+    pub fn form(&self) -> &RegFormData {
+        &self.form
+    }
+
+    /// Makes CertReq with the answers, for a signature key that was made for this card alone.
+    ///
+    /// # Errors
+    /// [`Rejection::Internal`] when the key cannot sign or the CA's cannot seal.
+    pub fn submit(
+        self,
+        ctx: &mut Context<'_>,
+        answers: Vec<FormAnswer>,
+        key: &PrivateKey,
+    ) -> Result<Step<AwaitingCertRes>, Rejection> {
+        let card_secret = CardSecret::generate(ctx.rng);
+        let back_key = ContentKey::generate(ctx.rng);
+        let chall_ee3 = Challenge::generate(ctx.rng);
+        let acct_info = self.acct_info(ctx, &card_secret)?;
+        let data = CertReqData {
+            lid_ee: self.exchange.lid_ee.clone(),
+            chall_ee3,
+            lid_ca: self.ca.lid_ca.clone(),
+            chall_ca: self.chall_ca,
+            request_type: RequestType::CardInitialSig,
+            request_date: ctx.now,
+            reg_form_id: self.form.reg_form_id.clone(),
+            reg_form: answers,
+            ca_back_key_data: Some(back_key.clone()),
+            public_key_s: ExactBytes(key.public_key().spki_der().to_vec()),
+            public_key_e: None,
+            key_exchange_proof: None,
+            acct_info_digest: Some(digest(ContentType::AcctInfo, &acct_info.0)),
+        };
+        let ca = self.ca.key_exchange()?;
+        let rrpid = Rrpid::generate(ctx.rng);
+        let frame = Frame { to: Who::Certificate(ca.thumbprint()), message: "CertReq", rrpid, answers: None };
+        let cert_req = possession::sign(ctx, key, ContentType::CertReqData, frame, &data)?;
+        let tbe = CertReqTbe { cert_req, acct_info: Some(acct_info) };
+        let sealed = seal(ctx, &ca, ContentType::CertReqTbe, &tbe)?;
+        let (pending, wire) = self.exchange.send(ctx, rrpid, Message::CertReq(sealed));
+        let key = key.public_key().thumbprint();
+        Ok(Step { state: AwaitingCertRes { pending, chall_ee3, back_key, card_secret, key, form: self }, wire })
+    }
+
+    fn acct_info(&self, ctx: &mut Context<'_>, card_secret: &CardSecret) -> Result<ExactBytes, Rejection> {
+        let info = AcctInfo {
+            pan: self.card.pan.clone(),
+            card_expiry: self.card.card_expiry,
+            card_secret: card_secret.clone(),
+            ex_nonce: Nonce::generate(ctx.rng),
+        };
+        // Room from the start: a buffer that grows leaves unwiped copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(512));
+        serde_json::to_writer(&mut *bytes, &info).map_err(|_| Rejection::Internal)?;
+        Ok(ExactBytes(std::mem::take(&mut *bytes)))
+    }
+}

@@ -1,0 +1,138 @@
+//! What every answer of a registration is checked against, whoever applies (reference section 2, "every
+//! response at EE").
+
+use crate::content_type::ContentType;
+use crate::digest::Digest;
+use crate::identity::same_party;
+use crate::ids::{ExactBytes, LocalId, Rrpid};
+use crate::signed::{Expected, Signer, Who, request_digest, verify, verify_chain};
+use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
+use crate::{BrandId, Context, Rejection, Timestamp};
+use openset_jose::Thumbprint;
+use openset_pki::{Certificate, Expect, PathVerifier, Purpose, Role};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A registration, as the applicant knows it from its beginning.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Exchange {
+    pub(crate) lid_ee: LocalId,
+    pub(crate) brand_id: BrandId,
+    pub(crate) ca_role: Role,
+}
+
+/// A request that waits for its answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pending {
+    rrpid: Rrpid,
+    request: Digest,
+}
+
+/// The CA that this registration is with, as its first answer showed it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ca {
+    /// Its name for the registration.
+    pub(crate) lid_ca: LocalId,
+    key_exchange: ExactBytes,
+}
+
+/// What a first answer tells of the CA.
+pub(crate) struct CaTold<'a> {
+    pub(crate) lid_ca: &'a LocalId,
+    pub(crate) cae_thumb: &'a Thumbprint,
+    pub(crate) ca_key_exchange: &'a [ExactBytes],
+}
+
+/// A kind of signed answer.
+pub(crate) struct Kind {
+    pub(crate) content: ContentType,
+    pub(crate) name: &'static str,
+}
+
+/// An answer's signed data and who signed them.
+pub(crate) struct Answer<T> {
+    pub(crate) signer: Certificate,
+    pub(crate) data: T,
+}
+
+impl Exchange {
+    /// Wraps a request and remembers what its answer must fit.
+    pub(crate) fn send(&self, ctx: &Context<'_>, rrpid: Rrpid, message: Message) -> (Pending, Vec<u8>) {
+        let wire = MessageWrapper::new(ctx, MessageIds::of_lid_c(&self.lid_ee), rrpid, message).encode();
+        (Pending { rrpid, request: request_digest(&wire) }, wire)
+    }
+
+    /// Reads an answer: its header must name this registration and the request that waits.
+    pub(crate) fn read(&self, pending: &Pending, wire: &[u8]) -> Result<MessageWrapper, Rejection> {
+        let wrapper = MessageWrapper::decode(wire)?;
+        if wrapper.rrpid()? != pending.rrpid {
+            return Err(Rejection::UnknownRrpid);
+        }
+        wrapper.check_ids(&MessageIds::of_lid_c(&self.lid_ee), pending.rrpid)?;
+        Ok(wrapper)
+    }
+
+    /// Verifies that a CA of the right kind and brand signed the answer to the request that waits, for us.
+    pub(crate) fn verify<T: DeserializeOwned>(
+        &self,
+        pending: &Pending,
+        jws: &Jws,
+        kind: &Kind,
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<Answer<T>, Rejection> {
+        let expected = Expected {
+            content: kind.content,
+            signer: Signer { role: self.ca_role, brand: Some(&self.brand_id) },
+            to: Who::Exchange(self.lid_ee.clone()),
+            message: kind.name,
+            rrpid: pending.rrpid,
+            answers: Some(pending.request),
+        };
+        let verified = verify(jws, &expected, verifier, now)?;
+        Ok(Answer { signer: verified.certificate, data: verified.data })
+    }
+
+    /// Takes in the CA's key-exchange certificate: of the signer's own, for key exchange, and the one that
+    /// the signed thumbprint names.
+    pub(crate) fn meet(
+        &self,
+        signer: &Certificate,
+        told: &CaTold<'_>,
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<Ca, Rejection> {
+        let expect = Expect { role: self.ca_role, purpose: Purpose::KeyExchange, brand: Some(&self.brand_id) };
+        let certificate = verify_chain(told.ca_key_exchange, &expect, verifier, now)?;
+        if certificate.thumbprint() != *told.cae_thumb {
+            return Err(Rejection::DigestMismatch("cae_thumb"));
+        }
+        if !same_party(&certificate, signer) {
+            return Err(Rejection::AnotherParty("certificate authority"));
+        }
+        Ok(Ca { lid_ca: told.lid_ca.clone(), key_exchange: ExactBytes(certificate.der().to_vec()) })
+    }
+
+    /// Checks that an answer names us as we named ourselves.
+    pub(crate) fn check_lid_ee(&self, lid_ee: &LocalId) -> Result<(), Rejection> {
+        if *lid_ee == self.lid_ee { Ok(()) } else { Err(Rejection::Disagreement("lid_ee")) }
+    }
+}
+
+impl Ca {
+    /// The certificate to seal for.
+    pub(crate) fn key_exchange(&self) -> Result<Certificate, Rejection> {
+        Certificate::from_der(&self.key_exchange.0).map_err(|_| Rejection::Internal)
+    }
+
+    /// Checks that a later answer is by the CA that the registration was begun with, under its name.
+    pub(crate) fn check<T>(&self, answer: &Answer<T>, lid_ca: &LocalId) -> Result<(), Rejection> {
+        if !same_party(&answer.signer, &self.key_exchange()?) {
+            return Err(Rejection::AnotherParty("certificate authority"));
+        }
+        if *lid_ca == self.lid_ca { Ok(()) } else { Err(Rejection::Disagreement("lid_ca")) }
+    }
+}
