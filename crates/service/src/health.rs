@@ -16,11 +16,12 @@ use crate::problem::{Json, Problem};
 /// A check that takes longer has failed.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+type Check = Arc<dyn Fn() -> Outcome + Send + Sync>;
 type Outcome = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// The named checks that `/readyz` runs.
 #[derive(Clone, Default)]
-pub struct Health(Vec<(&'static str, Arc<dyn Fn() -> Outcome + Send + Sync>)>);
+pub struct Health(Vec<(&'static str, Check)>);
 
 impl Health {
     /// No checks yet: ready as soon as it answers.

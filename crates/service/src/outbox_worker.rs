@@ -80,7 +80,7 @@ impl<H: OutboxHandler> OutboxWorker<H> {
         let mut sending = JoinSet::new();
         while !shutdown.is_cancelled() {
             if let Err(error) = worker.send_due(&mut sending).await {
-                tracing::error!(error = %chain(error.into()), "the outbox cannot be read");
+                tracing::error!(error = %chain(error), "the outbox cannot be read");
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
@@ -120,7 +120,7 @@ impl<H: OutboxHandler> OutboxWorker<H> {
             tx.commit().await
         };
         if let Err(error) = released.await {
-            tracing::warn!(error = %chain(error.into()), "leases stay until they run out");
+            tracing::warn!(error = %chain(error), "leases stay until they run out");
         }
     }
 
@@ -135,7 +135,7 @@ impl<H: OutboxHandler> OutboxWorker<H> {
         tracing::warn!(error = %chain(error), "not settled; it is tried again later");
         if let Err(error) = self.postpone(&outgoing.id).await {
             // The lease runs out by itself.
-            tracing::error!(error = %chain(error.into()), "cannot set the next attempt");
+            tracing::error!(error = %chain(error), "cannot set the next attempt");
         }
     }
 
@@ -176,6 +176,6 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn chain(error: anyhow::Error) -> String {
-    format!("{error:#}")
+fn chain(error: impl Into<anyhow::Error>) -> String {
+    format!("{:#}", error.into())
 }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use openset_store::StoreError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::body::{self, BodyError};
 use crate::detached;
@@ -16,33 +17,78 @@ use crate::server::BODY_LIMIT_BYTES;
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// A problem document: what is wrong with the request and what mends it.
+/// What is wrong with a request and what mends it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "ProblemDocument", into = "ProblemDocument")]
 pub struct Problem {
-    /// `urn:openset:problem:<code>`.
-    #[serde(rename = "type")]
-    pub type_uri: String,
     /// The HTTP status.
     pub status: u16,
     /// Kebab-case, stable: what programs compare.
     pub code: Cow<'static, str>,
-    /// The status' or the code's name for people.
-    pub title: String,
     /// What happened here, and what to do about it.
     pub detail: String,
     /// The fields that must be mended.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
     /// The id under which the log has this request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// After how many seconds the same request may be sent again (header `Retry-After`).
-    #[serde(skip)]
-    pub retry_after_seconds: Option<u64>,
+    pub retry_after_seconds: Option<u32>,
+}
+
+/// A [`Problem`] on the wire.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ProblemDocument {
+    /// `urn:openset:problem:<code>`.
+    #[serde(rename = "type")]
+    type_uri: String,
+    /// The HTTP status.
+    status: u16,
+    /// Kebab-case, stable: what programs compare.
+    code: String,
+    /// The status' name.
+    title: String,
+    /// What happened, and what to do about it.
+    detail: String,
+    /// The fields that must be mended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    /// The id under which the service's log has this request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+impl From<Problem> for ProblemDocument {
+    fn from(problem: Problem) -> Self {
+        let title = StatusCode::from_u16(problem.status)
+            .ok()
+            .and_then(|status| status.canonical_reason());
+        Self {
+            type_uri: format!("urn:openset:problem:{}", problem.code),
+            status: problem.status,
+            code: problem.code.into_owned(),
+            title: title.unwrap_or("Problem").to_owned(),
+            detail: problem.detail,
+            errors: problem.errors,
+            request_id: problem.request_id,
+        }
+    }
+}
+
+impl From<ProblemDocument> for Problem {
+    fn from(document: ProblemDocument) -> Self {
+        Self {
+            status: document.status,
+            code: Cow::Owned(document.code),
+            detail: document.detail,
+            errors: document.errors,
+            request_id: document.request_id,
+            retry_after_seconds: None,
+        }
+    }
 }
 
 /// One field that must be mended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) into the request's body.
     pub pointer: String,
@@ -51,14 +97,12 @@ pub struct FieldError {
 }
 
 impl Problem {
-    /// A problem with any status; its title is the status' name.
+    /// A problem with any status.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            type_uri: format!("urn:openset:problem:{code}"),
             status: status.as_u16(),
             code: Cow::Borrowed(code),
-            title: status.canonical_reason().unwrap_or("Problem").to_owned(),
             detail: detail.into(),
             errors: Vec::new(),
             request_id: detached::request_id(),

@@ -124,7 +124,7 @@ async fn same_bytes_are_sent_until_answered() {
     );
     sleep(Duration::from_millis(1500)).await;
     shutdown.cancel();
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     assert_eq!(seen.len(), 3, "it is not sent again once it is answered");
     assert!(seen.iter().all(|body| body == "the same bytes"));
     assert_eq!(
