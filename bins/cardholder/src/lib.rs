@@ -1,0 +1,155 @@
+//! The cardholder's wallet: registers cards (step 2), buys with them (steps 4 to 10) and asks what became of a
+//! purchase. Card numbers, keys and orders are encrypted at rest.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`options`] | configuration, and which addresses the wallet calls |
+//! | `cards` | POST /cards, GET /cards |
+//! | `registration` | CardCInit, RegForm and Cert with the CA |
+//! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
+//! | `payment` | PInit, P and Inq with the merchant |
+//! | `store` | the wallet's tables |
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use anyhow::Context as _;
+use axum::Router;
+use openset_protocol::cardholder::Card;
+use openset_protocol::{Context, Timestamp};
+use openset_service::auth::{Scope, Tokens};
+use openset_service::client::{CallError, HttpClient};
+use openset_service::config::{Common, Config};
+use openset_service::outbox_worker::OutboxWorker;
+use openset_service::problem::Problem;
+use openset_service::shell::Shell;
+use openset_service::trust::Trust;
+use openset_service::{CancellationToken, clock, random};
+use openset_store::vault::Vault;
+use openset_store::{Db, Migration, StoreError};
+use reqwest::Url;
+use tokio::net::TcpListener;
+use utoipa::OpenApi as _;
+
+mod api;
+mod cards;
+pub mod options;
+mod payment;
+mod purchases;
+mod registration;
+mod store;
+
+use options::{Options, UrlPolicy};
+
+/// The wallet's tables.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 100,
+    name: "wallet",
+    sql: include_str!("../migrations/100_wallet.sql"),
+}];
+
+/// The wallet: what its handlers share.
+struct Wallet {
+    db: Db,
+    vault: Vault,
+    trust: Arc<Trust>,
+    client: HttpClient,
+    tokens: Tokens,
+    policy: UrlPolicy,
+    ca_url: Url,
+    /// Cards with their keys parsed, by card id.
+    cards: RwLock<HashMap<String, Arc<Card>>>,
+    /// Under which name this process leases what it sends itself.
+    replica: String,
+}
+
+/// Runs the wallet until `shutdown`.
+///
+/// # Errors
+/// When the configuration lacks something, or database, vault or trust cannot be opened.
+pub async fn run(
+    listener: TcpListener,
+    config: Config<Options>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let Config { common, own } = config;
+    let mut shell = Shell::new(&common)?;
+    let db = open_database(&common).await?;
+    let vault = Vault::unlock(&db, common.require_passphrase()?).await?;
+    let trust = Trust::bootstrap(&common, &shell.client, &db, &shutdown).await?;
+    let wallet = Arc::new(Wallet {
+        policy: UrlPolicy::new(&own.allowed_origins)?,
+        ca_url: common.require_ca_url()?.clone(),
+        tokens: own.tokens,
+        cards: RwLock::default(),
+        db: db.clone(),
+        vault,
+        trust: Arc::clone(&trust),
+        client: shell.client.clone(),
+        replica: common.replica.clone(),
+    });
+    let worker = OutboxWorker::new(
+        db.clone(),
+        shell.client.clone(),
+        Arc::clone(&wallet),
+        &common.replica,
+    );
+    tokio::spawn(worker.run(shutdown.clone()));
+    let database = db.clone();
+    shell.health.add("database", move || {
+        let database = database.clone();
+        async move {
+            database
+                .read()
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
+        }
+    });
+    tokio::spawn(trust.keep_fresh(shutdown.clone()));
+    tokio::spawn(registration::resume(Arc::clone(&wallet)));
+    let routes = Router::new()
+        .merge(cards::router(&wallet))
+        .merge(purchases::router(&wallet));
+    shell
+        .serve(listener, routes, &api::Api::openapi(), shutdown)
+        .await?;
+    db.close().await;
+    Ok(())
+}
+
+async fn open_database(common: &Common) -> anyhow::Result<Db> {
+    Db::open(&common.database_url, MIGRATIONS)
+        .await
+        .context("cannot open the wallet's database")
+}
+
+impl Wallet {
+    fn require_owner(&self, headers: &axum::http::HeaderMap) -> Result<(), Problem> {
+        self.tokens
+            .require(headers, &[Scope::WalletOwner])
+            .map(drop)
+    }
+}
+
+/// Calls a function of the protocol with the system's time and randomness.
+fn with_context<T>(call: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let mut rng = random::system();
+    let now: Timestamp = clock::now();
+    call(&mut Context { now, rng: &mut rng })
+}
+
+/// A call to another party failed: 502 or 503 for the wallet's owner.
+fn call_problem(code: &'static str, error: &CallError) -> Problem {
+    match error {
+        CallError::Unreachable(..) | CallError::NoAnswer(..) => {
+            Problem::unavailable(code, error.to_string())
+        }
+        _ => Problem::bad_gateway(code, error.to_string()),
+    }
+}
+
+/// What was stored cannot be read back.
+fn corrupt(what: &'static str) -> Problem {
+    Problem::from(StoreError::Corrupt(what))
+}

@@ -1,0 +1,96 @@
+//! The wallet's own options.
+
+use anyhow::ensure;
+use openset_service::auth::Tokens;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+/// Options of the wallet; see [`openset_service::config`].
+#[derive(Debug, Default, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// A merchant's address that the wallet may call, for example `https://shop.example`; may be repeated.
+    /// Addresses on loopback are always allowed.
+    #[arg(long)]
+    pub allowed_origins: Vec<String>,
+    /// Who may use the wallet; in the TOML file alone.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub tokens: Tokens,
+}
+
+/// Which addresses the wallet calls on behalf of a payment initiation, which anybody may have written.
+#[derive(Debug, Clone)]
+pub struct UrlPolicy(Vec<Url>);
+
+impl UrlPolicy {
+    /// Reads the allowed origins.
+    ///
+    /// # Errors
+    /// One of them is not an address.
+    pub fn new(origins: &[String]) -> anyhow::Result<Self> {
+        let parsed = origins
+            .iter()
+            .map(|text| openset_service::config::url(text, "allowed_origins"));
+        let urls: Vec<Url> = parsed.collect::<anyhow::Result<_>>()?;
+        for url in &urls {
+            ensure!(
+                url.path() == "/",
+                "allowed_origins: {url} has a path; give scheme, host and port alone"
+            );
+        }
+        Ok(Self(urls))
+    }
+
+    /// Whether the wallet may call `url`: on loopback, or of an allowed origin.
+    #[must_use]
+    pub fn allows(&self, url: &Url) -> bool {
+        let loopback = match url.host() {
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none();
+        plain
+            && (loopback
+                || self
+                    .0
+                    .iter()
+                    .any(|allowed| allowed.origin() == url.origin()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::UrlPolicy;
+
+    #[test]
+    fn wallet_calls_loopback_and_allowed_origins_alone() {
+        let policy = UrlPolicy::new(&["https://shop.example:7004".to_owned()]).unwrap();
+        let allows = |url: &str| policy.allows(&url.parse().unwrap());
+        for url in [
+            "http://127.0.0.1:7004/set",
+            "http://localhost:1/set",
+            "http://[::1]:2/",
+            "https://shop.example:7004/set",
+        ] {
+            assert!(allows(url), "{url}");
+        }
+        for url in [
+            "http://shop.example:7004/set",
+            "https://shop.example/set",
+            "https://shop.example:7004@evil.example/set",
+            "http://10.0.0.1/set",
+            "http://169.254.169.254/latest",
+            "file:///etc/passwd",
+            "http://user@127.0.0.1/set",
+            "http://localhost.evil.example/",
+        ] {
+            assert!(!allows(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Steps 5, 6 and 10 with the merchant: PInit, P, and Inq.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use openset_protocol::Rejection;
+use openset_protocol::cardholder::Card;
+use openset_protocol::cardholder::inquiry;
+use openset_protocol::cardholder::purchase::{
+    self, AwaitingPRes, Order, PaymentStatus, PurchaseOutcome, Step,
+};
+use openset_protocol::ids::Language;
+use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_service::client::{CALL_TIMEOUT, SetAnswer};
+use openset_service::clock;
+use openset_service::offload::offload;
+use openset_service::outbox_worker::{LEASE, OutboxHandler};
+use openset_service::problem::Problem;
+use openset_service::set_endpoint::MediaType;
+use openset_service::step_report::StepReport;
+use openset_store::outbox::{self, Outgoing};
+use reqwest::Url;
+
+use crate::purchases::{AgreedOrder, Record, Terms, known_purchase, load};
+use crate::store::{self, PurchaseRow};
+use crate::{Wallet, call_problem, corrupt, registration, with_context};
+
+/// How long PReq is sent again while nobody answers: shorter than the receiver keeps its answer.
+const DEADLINE_MS: i64 = 24 * 60 * 60 * 1000;
+/// The kind of the wallet's outgoing messages.
+const P_REQ: &str = "PReq";
+
+/// Buys what was agreed: PInitReq, PInitRes, then PReq, which is stored before it is sent.
+pub(crate) async fn purchase(
+    wallet: &Arc<Wallet>,
+    terms: Terms<'_>,
+    order: AgreedOrder,
+    ordered: StepReport,
+) -> Result<PurchaseRow, Problem> {
+    let card = registration::card(wallet, &terms.card_id).await?;
+    let brand = card
+        .brand()
+        .map_err(|error| refused("card-not-usable", &error))?
+        .as_str()
+        .to_owned();
+    if !order.initiation.brands.contains(&brand) {
+        let detail = format!(
+            "the merchant does not take {brand}; it takes {}",
+            order.initiation.brands.join(", ")
+        );
+        return Err(Problem::unprocessable("brand-not-taken", detail));
+    }
+    let (step, shown) = initiate(wallet, &card, &order).await?;
+    let record = Record {
+        order_description: order.initiation.order_description.clone(),
+        steps: vec![ordered, shown],
+        ..Record::default()
+    };
+    let row = new_row(wallet, &terms, &order, &step.state, &record)?;
+    if !keep(wallet, &row, terms.key, &step).await? {
+        // Another request with the same key was first: its purchase is the one.
+        let known = known_purchase(wallet, terms.key, &terms.body_digest).await?;
+        return known.ok_or_else(|| corrupt("purchases.idempotency_key"));
+    }
+    send(wallet, &row, record, step).await?;
+    load(wallet, &row.purchase_id).await
+}
+
+/// Step 5: asks for the merchant's certificates and verifies them; makes PReq. Nothing is signed unless
+/// they hold.
+async fn initiate(
+    wallet: &Arc<Wallet>,
+    card: &Arc<Card>,
+    order: &AgreedOrder,
+) -> Result<(Step<AwaitingPRes>, StepReport), Problem> {
+    let started = Instant::now();
+    let agreed = Order {
+        lid_m: order.initiation.lid_m.clone(),
+        order_description: order.initiation.order_description.clone().into_bytes(),
+        purch_amt: order.amount,
+        language: Language::english(),
+    };
+    let step = with_context(|ctx| purchase::start(ctx, card, agreed))
+        .map_err(|e| refused("card-not-usable", &e))?;
+    let answer = wallet
+        .client
+        .post_set(&order.set_url, MediaType::Payment, step.wire)
+        .await
+        .map_err(|error| call_problem("merchant-not-answering", &error))?;
+    let bytes = answer.body.len();
+    let (card, verifier) = (Arc::clone(card), Arc::clone(wallet.trust.verifier()));
+    let next = offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| step.state.handle(ctx, &card, &answer.body, &verifier))
+            .map_err(Told::Refused)
+    })
+    .await
+    .map_err(|told| told.problem("merchant-not-verified"))?;
+    let report = StepReport::since(
+        started,
+        5,
+        "merchant verified",
+        ["merchant", "cardholder"],
+        "PInitRes",
+        bytes,
+        &[
+            "merchant's signature and path to the pinned root",
+            "gateway's certificate and path",
+            "revocation lists",
+            "brand",
+            "challenge",
+            "request answered",
+        ],
+    );
+    Ok((next, report))
+}
+
+fn new_row(
+    wallet: &Wallet,
+    terms: &Terms<'_>,
+    order: &AgreedOrder,
+    state: &AwaitingPRes,
+    record: &Record,
+) -> Result<PurchaseRow, Problem> {
+    let json = serde_json::to_vec(state)
+        .map(zeroize::Zeroizing::new)
+        .map_err(Problem::internal)?;
+    Ok(PurchaseRow {
+        sealed: wallet.vault.seal(&state_context(&terms.purchase_id), &json),
+        record: wallet.seal_record(&terms.purchase_id, record)?,
+        purchase_id: terms.purchase_id.clone(),
+        body_digest: terms.body_digest.to_vec(),
+        card_id: terms.card_id.clone(),
+        state: "sent".to_owned(),
+        set_url: order.set_url.to_string(),
+        lid_m: order.initiation.lid_m.to_string(),
+        xid: state.purchase().trans_ids().xid.to_string(),
+        currency: order.amount.currency().alpha().to_owned(),
+        amount_minor: order.amount.minor_i64(),
+        created_at_s: clock::now_seconds(),
+    })
+}
+
+fn state_context(purchase_id: &str) -> String {
+    format!("purchases/state/{purchase_id}")
+}
+
+/// Stores the purchase and PReq in one transaction: after a crash the same bytes are sent.
+async fn keep(
+    wallet: &Wallet,
+    row: &PurchaseRow,
+    key: Option<&str>,
+    step: &Step<AwaitingPRes>,
+) -> Result<bool, Problem> {
+    let now_ms = clock::now_ms();
+    let outgoing = Outgoing {
+        id: row.purchase_id.clone(),
+        kind: P_REQ.to_owned(),
+        reference: row.purchase_id.clone(),
+        url: row.set_url.clone(),
+        media_type: MediaType::Payment.name().to_owned(),
+        body: step.wire.clone(),
+        next_attempt_at_ms: now_ms,
+        deadline_at_ms: now_ms.saturating_add(DEADLINE_MS),
+    };
+    let lease_ms = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+    let mut tx = wallet.db.begin().await?;
+    if !store::insert_purchase(&mut tx, row, key).await? {
+        return Ok(false);
+    }
+    outbox::enqueue_leased(&mut tx, &outgoing, &wallet.replica, now_ms, lease_ms).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Steps 6 to 10: sends PReq and takes PRes. Without an answer the purchase stays pending and the outbox
+/// goes on.
+async fn send(
+    wallet: &Arc<Wallet>,
+    row: &PurchaseRow,
+    mut record: Record,
+    step: Step<AwaitingPRes>,
+) -> Result<(), Problem> {
+    let started = Instant::now();
+    let url = Url::parse(&row.set_url).map_err(|_| corrupt("purchases.set_url"))?;
+    let sent = step.wire.len();
+    record.steps.push(StepReport::since(
+        started,
+        6,
+        "order and payment sent",
+        ["cardholder", "merchant"],
+        "PReq",
+        sent,
+        &[
+            "dual signature over order and payment",
+            "order sealed for the merchant",
+            "payment sealed for the gateway",
+        ],
+    ));
+    let call = wallet.client.post_set(&url, MediaType::Payment, step.wire);
+    let answer = match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return hand_over(wallet, row, &error.to_string()).await,
+        Err(_) => return hand_over(wallet, row, "the merchant takes too long").await,
+    };
+    match settle(wallet, row, record, step.state, answer, started).await {
+        Ok(()) => Ok(()),
+        Err(told) => {
+            tracing::warn!(outcome = "refused", error = %told, "the merchant's answer was refused");
+            hand_over(wallet, row, &told.to_string()).await
+        }
+    }
+}
+
+/// Leaves PReq to the outbox worker.
+async fn hand_over(wallet: &Wallet, row: &PurchaseRow, reason: &str) -> Result<(), Problem> {
+    tracing::info!(
+        error = reason,
+        xid = row.xid,
+        "PReq goes on in the background"
+    );
+    let mut tx = wallet.db.begin().await?;
+    outbox::retry_at(
+        &mut tx,
+        &row.purchase_id,
+        clock::now_ms().saturating_add(1000),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Takes the answer to PReq: verifies it and commits what it says, with the end of the outgoing message.
+async fn settle(
+    wallet: &Wallet,
+    row: &PurchaseRow,
+    mut record: Record,
+    state: AwaitingPRes,
+    answer: SetAnswer,
+    started: Instant,
+) -> Result<(), Told> {
+    let verifier = Arc::clone(wallet.trust.verifier());
+    let bytes = answer.body.len();
+    let verified = offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| state.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
+    })
+    .await;
+    let state = match verified {
+        Ok(outcome) => {
+            record.steps.push(StepReport::since(
+                started,
+                10,
+                "order confirmed",
+                ["merchant", "cardholder"],
+                "PRes",
+                bytes,
+                checks(&outcome),
+            ));
+            let status = status_text(outcome.status);
+            record.outcome = Some(outcome);
+            status
+        }
+        Err(Told::Error(error)) => {
+            record.problem = Some(format!("{:?}: {}", error.error_code, error.error_text));
+            "failed"
+        }
+        Err(told) => return Err(told),
+    };
+    commit(wallet, row, state, &record).await
+}
+
+fn checks(outcome: &PurchaseOutcome) -> &'static [&'static str] {
+    match outcome.receipt {
+        Some(_) => &[
+            "merchant's signature",
+            "challenge",
+            "request answered",
+            "gateway's receipt for this order and amount",
+        ],
+        None => &["merchant's signature", "challenge", "request answered"],
+    }
+}
+
+fn status_text(status: PaymentStatus) -> &'static str {
+    match status {
+        PaymentStatus::Paid => "paid",
+        PaymentStatus::Declined => "declined",
+        PaymentStatus::Rejected => "rejected",
+        PaymentStatus::Unknown => "unknown",
+        _ => "pending",
+    }
+}
+
+async fn commit(
+    wallet: &Wallet,
+    row: &PurchaseRow,
+    state: &str,
+    record: &Record,
+) -> Result<(), Told> {
+    let record = wallet
+        .seal_record(&row.purchase_id, record)
+        .map_err(Told::Failed)?;
+    let mut tx = wallet
+        .db
+        .begin()
+        .await
+        .map_err(|e| Told::Failed(e.into()))?;
+    store::move_purchase(&mut tx, &row.purchase_id, state, &record)
+        .await
+        .map_err(|e| Told::Failed(e.into()))?;
+    outbox::remove(&mut tx, &row.purchase_id)
+        .await
+        .map_err(|e| Told::Failed(e.into()))?;
+    tx.commit().await.map_err(|e| Told::Failed(e.into()))
+}
+
+/// Asks the merchant what became of a purchase, and takes its word as far as it can be verified.
+pub(crate) async fn inquire(
+    wallet: &Arc<Wallet>,
+    row: &PurchaseRow,
+    mut record: Record,
+) -> Result<(), Problem> {
+    let card = registration::card(wallet, &row.card_id).await?;
+    let state = stored_state(wallet, row)?;
+    let agreed = state.purchase().clone();
+    let step = with_context(|ctx| inquiry::start(ctx, &card, &agreed))
+        .map_err(|e| refused("card-not-usable", &e))?;
+    let url = Url::parse(&row.set_url).map_err(|_| corrupt("purchases.set_url"))?;
+    let answer = wallet
+        .client
+        .post_set(&url, MediaType::Payment, step.wire)
+        .await
+        .map_err(|error| call_problem("merchant-not-answering", &error))?;
+    let verifier = Arc::clone(wallet.trust.verifier());
+    let outcome = offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| step.state.handle(ctx, &agreed, &answer.body, &verifier))
+            .map_err(Told::Refused)
+    })
+    .await
+    .map_err(|told| told.problem("merchant-not-verified"))?;
+    let state = status_text(outcome.status);
+    record.outcome = Some(outcome);
+    let record = wallet.seal_record(&row.purchase_id, &record)?;
+    let mut tx = wallet.db.begin().await?;
+    store::move_purchase(&mut tx, &row.purchase_id, state, &record).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<AwaitingPRes, Problem> {
+    let json = wallet
+        .vault
+        .open(&state_context(&row.purchase_id), &row.sealed)
+        .map_err(Problem::internal)?;
+    serde_json::from_slice(&json).map_err(|_| corrupt("purchases.sealed"))
+}
+
+/// Why an answer was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Told {
+    /// The other side refused our message.
+    #[error("refused with {:?}: {}", .0.error_code, .0.error_text)]
+    Error(ErrorMessage),
+    /// We refuse its answer.
+    #[error("{0}")]
+    Refused(Rejection),
+    /// Something here failed.
+    #[error("{}", .0.detail)]
+    Failed(Problem),
+}
+
+impl Told {
+    pub(crate) fn problem(self, code: &'static str) -> Problem {
+        match self {
+            Self::Failed(problem) => problem,
+            other => Problem::bad_gateway(code, other.to_string()),
+        }
+    }
+}
+
+fn refused(code: &'static str, rejection: &Rejection) -> Problem {
+    Problem::conflict(code, rejection.to_string())
+}
+
+/// SET's Error, if the answer is one.
+pub(crate) fn protocol_answer(answer: &SetAnswer) -> Result<(), Told> {
+    if answer.status == 200 {
+        return Ok(());
+    }
+    let wrapper = MessageWrapper::decode(&answer.body).map_err(Told::Refused)?;
+    match wrapper.message {
+        Message::Error(error) => Err(Told::Error(error)),
+        other => Err(Told::Refused(Rejection::MessageNotTaken(other.name()))),
+    }
+}
+
+impl OutboxHandler for Wallet {
+    async fn answered(&self, outgoing: &Outgoing, answer: SetAnswer) -> anyhow::Result<()> {
+        let mut conn = self.db.read().await?;
+        let row = store::purchase_by_id(&mut conn, &outgoing.reference)
+            .await?
+            .context("purchase of an outgoing PReq")?;
+        drop(conn);
+        let state = stored_state(self, &row).map_err(|problem| anyhow::anyhow!(problem.detail))?;
+        let record = self
+            .open_record(&row)
+            .map_err(|problem| anyhow::anyhow!(problem.detail))?;
+        settle(self, &row, record, state, answer, Instant::now()).await?;
+        Ok(())
+    }
+
+    async fn gave_up(&self, outgoing: &Outgoing) -> anyhow::Result<()> {
+        // The purchase stays pending: an inquiry can still tell what became of it.
+        let mut tx = self.db.begin().await?;
+        outbox::remove(&mut tx, &outgoing.id).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! `openset setup`: configuration, tokens, passphrases and TLS certificates for a demo of five services.
+//! Every secret is fresh; nothing that exists is changed.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use toml::Table;
+
+mod files;
+mod tls;
+
+pub(crate) use files::DemoFile;
+
+/// The five services, in the order in which they start.
+pub(crate) const PARTIES: [&str; 5] = ["ca", "issuer", "gateway", "merchant", "cardholder"];
+/// The port of the first service; the others follow.
+pub(crate) const FIRST_PORT: u16 = 7001;
+
+/// Flags of `openset setup`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Folder to write to: a folder for each service, and one for the demo.
+    #[arg(long)]
+    out: PathBuf,
+    /// The folder under which a service will see its configuration.
+    #[arg(long)]
+    config_dir: PathBuf,
+    /// The folder under which a service will see its data.
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// The folder under which all services will see the root's fingerprint.
+    #[arg(long)]
+    trust_dir: PathBuf,
+    /// The address that services listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    listen: IpAddr,
+    /// How services reach each other; {party} and {port} are filled in. https makes TLS certificates.
+    #[arg(long, default_value = "http://127.0.0.1:{port}")]
+    url: String,
+}
+
+/// Where services are and see their files.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) out: PathBuf,
+    pub(crate) config_dir: Seen,
+    pub(crate) data_dir: Seen,
+    pub(crate) root_sha256_file: PathBuf,
+    pub(crate) listen: IpAddr,
+    pub(crate) ports: [u16; 5],
+    pub(crate) url: String,
+}
+
+/// A folder as a service sees it: the same for all (containers), or one below the other (processes).
+#[derive(Debug, Clone)]
+pub(crate) enum Seen {
+    /// Every service sees its own under this path.
+    Same(PathBuf),
+    /// A folder for each service below this one.
+    Below(PathBuf),
+}
+
+impl Seen {
+    pub(crate) fn of(&self, party: &str) -> PathBuf {
+        match self {
+            Self::Same(path) => path.clone(),
+            Self::Below(path) => path.join(party),
+        }
+    }
+}
+
+impl Plan {
+    pub(crate) fn port(&self, party: &str) -> u16 {
+        PARTIES
+            .iter()
+            .zip(self.ports)
+            .find(|(name, _)| **name == party)
+            .map_or(0, |(_, port)| port)
+    }
+
+    pub(crate) fn url_of(&self, party: &str) -> String {
+        self.url
+            .replace("{party}", party)
+            .replace("{port}", &self.port(party).to_string())
+    }
+
+    pub(crate) fn tls(&self) -> bool {
+        self.url.starts_with("https:")
+    }
+
+    /// Where the demo's own file stands, written last.
+    pub(crate) fn demo_file(&self) -> PathBuf {
+        self.out.join("demo/demo.toml")
+    }
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let ports = [0, 1, 2, 3, 4].map(|offset: u16| FIRST_PORT.saturating_add(offset));
+    let plan = Plan {
+        out: options.out.clone(),
+        config_dir: Seen::Same(options.config_dir.clone()),
+        data_dir: Seen::Same(options.data_dir.clone()),
+        root_sha256_file: options.trust_dir.join("root.sha256"),
+        listen: options.listen,
+        ports,
+        url: options.url.clone(),
+    };
+    match write(&plan)? {
+        Written::Fresh => println!("configuration written to {}", plan.out.display()),
+        Written::WasThere => println!(
+            "{} is there already and stays as it is",
+            plan.demo_file().display()
+        ),
+    }
+    Ok(())
+}
+
+/// What [`write`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Nothing was there.
+    Fresh,
+    /// An earlier call had finished.
+    WasThere,
+}
+
+/// Writes everything, the demo's own file last: an interrupted call begins anew.
+pub(crate) fn write(plan: &Plan) -> anyhow::Result<Written> {
+    if plan.demo_file().exists() {
+        return Ok(Written::WasThere);
+    }
+    let secrets = files::Secrets::fresh()?;
+    let authority = plan.tls().then(tls::DemoAuthority::new).transpose()?;
+    for party in PARTIES {
+        let folder = plan.out.join(party);
+        create_private(&folder)?;
+        if let Some(authority) = &authority {
+            authority.write_for(party, &folder)?;
+        }
+        let table = files::service(plan, &secrets, party);
+        write_table(&folder.join(format!("{party}.toml")), &table)?;
+    }
+    let demo = plan.out.join("demo");
+    create_private(&demo)?;
+    if let Some(authority) = &authority {
+        write_private(
+            &demo.join("tls-ca.pem"),
+            authority.certificate_pem().as_bytes(),
+        )?;
+    }
+    write_table(&plan.demo_file(), &files::demo(plan, &secrets))?;
+    Ok(Written::Fresh)
+}
+
+fn create_private(folder: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))
+}
+
+fn write_table(path: &Path, table: &Table) -> anyhow::Result<()> {
+    write_private(path, toml::to_string(table)?.as_bytes())
+}
+
+/// Writes a file that only its owner reads: whole or not at all.
+fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    let context = || format!("cannot write {}", path.display());
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)
+        .with_context(context)?;
+    file.write_all(bytes).with_context(context)?;
+    file.sync_all().with_context(context)?;
+    fs::rename(&part, path).with_context(context)
+}
