@@ -47,7 +47,10 @@ impl Request {
     /// # Errors
     /// A [`Rejection`] of the form of the message.
     pub fn decode(wire: &[u8]) -> Result<Self, Rejection> {
-        Ok(Self { wrapper: MessageWrapper::decode(wire)?, digest: request_digest(wire) })
+        Ok(Self {
+            wrapper: MessageWrapper::decode(wire)?,
+            digest: request_digest(wire),
+        })
     }
 
     fn rrpid(&self) -> Result<Rrpid, Rejection> {
@@ -134,9 +137,9 @@ impl Session {
     pub fn awaiting_reg_form_req(self) -> Result<AwaitingRegFormReq, Rejection> {
         match self {
             Self::AwaitingRegFormReq(session) => Ok(session),
-            Self::AwaitingCertReq(_) => {
-                Err(Rejection::OutOfOrder("this registration has its form already; send CertReq"))
-            }
+            Self::AwaitingCertReq(_) => Err(Rejection::OutOfOrder(
+                "this registration has its form already; send CertReq",
+            )),
         }
     }
 
@@ -147,9 +150,9 @@ impl Session {
     pub fn awaiting_cert_req(self) -> Result<AwaitingCertReq, Rejection> {
         match self {
             Self::AwaitingCertReq(session) => Ok(session),
-            Self::AwaitingRegFormReq(_) => {
-                Err(Rejection::OutOfOrder("this registration has no form yet; send RegFormReq first"))
-            }
+            Self::AwaitingRegFormReq(_) => Err(Rejection::OutOfOrder(
+                "this registration has no form yet; send RegFormReq first",
+            )),
         }
     }
 
@@ -189,7 +192,10 @@ impl AccountKey {
     /// A keyed digest of a card number within one registration. Without the key nobody can try out card
     /// numbers against it, and two registrations of one card cannot be linked by it.
     fn digest(&self, lid_ca: &LocalId, pan: &Pan) -> Thumbprint {
-        let input = Zeroizing::new(length_prefixed(&[lid_ca.as_str().as_bytes(), pan.danger_digits().as_bytes()]));
+        let input = Zeroizing::new(length_prefixed(&[
+            lid_ca.as_str().as_bytes(),
+            pan.danger_digits().as_bytes(),
+        ]));
         Thumbprint::from_bytes(hmac_sha256(self.0.as_bytes(), &input))
     }
 }
@@ -206,7 +212,10 @@ impl std::fmt::Debug for AccountKey {
 /// The sealed object's header breaks the profile or names no certificate.
 pub fn sealed_for(jwe: &Jwe) -> Result<Thumbprint, Rejection> {
     let sealed = jwe::Sealed::parse(&jwe.0)?;
-    sealed.header().x5t_s256.ok_or(Rejection::MissingCertificate("x5t#S256 of the receiver"))
+    sealed
+        .header()
+        .x5t_s256
+        .ok_or(Rejection::MissingCertificate("x5t#S256 of the receiver"))
 }
 
 /// Checks that this CA is the one that serves the applicant.

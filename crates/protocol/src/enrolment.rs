@@ -7,9 +7,13 @@ pub(crate) mod exchange;
 
 use crate::content_type::ContentType;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid};
-use crate::messages::cert::{CertReqData, CertReqTbe, CertRes, CertResData, CertStatus, CertStatusCode};
+use crate::messages::cert::{
+    CertReqData, CertReqTbe, CertRes, CertResData, CertStatus, CertStatusCode,
+};
 use crate::messages::me_aq_c_init::{IdData, MeAqCInitReq, MeAqCInitResTbs};
-use crate::messages::reg_form::{FormAnswer, ReferralData, RegFormData, RegFormOrReferral, RequestType};
+use crate::messages::reg_form::{
+    FormAnswer, ReferralData, RegFormData, RegFormOrReferral, RequestType,
+};
 use crate::sealed::seal;
 use crate::signed::{Frame, Who, verify_chain};
 use crate::wrapper::Message;
@@ -21,8 +25,14 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::cardholder::purchase::Step;
 
-const ME_AQ_C_INIT_RES: Kind = Kind { content: ContentType::MeAqCInitResTbs, name: "Me-AqCInitRes" };
-const CERT_RES: Kind = Kind { content: ContentType::CertResData, name: "CertRes" };
+const ME_AQ_C_INIT_RES: Kind = Kind {
+    content: ContentType::MeAqCInitResTbs,
+    name: "Me-AqCInitRes",
+};
+const CERT_RES: Kind = Kind {
+    content: ContentType::CertResData,
+    name: "CertRes",
+};
 
 /// Who applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +132,11 @@ pub struct Enrolled {
 }
 
 /// Begins a registration with Me-AqCInitReq, which shows the key-exchange key.
-pub fn start(ctx: &mut Context<'_>, party: Party, key_exchange: &PublicKey) -> Step<AwaitingMeAqCInitRes> {
+pub fn start(
+    ctx: &mut Context<'_>,
+    party: Party,
+    key_exchange: &PublicKey,
+) -> Step<AwaitingMeAqCInitRes> {
     let exchange = Exchange {
         lid_ee: LocalId::generate(ctx.rng),
         brand_id: party.brand_id.clone(),
@@ -141,7 +155,15 @@ pub fn start(ctx: &mut Context<'_>, party: Party, key_exchange: &PublicKey) -> S
         public_key_e: ExactBytes(key_exchange.spki_der().to_vec()),
     };
     let (pending, wire) = exchange.send(ctx, rrpid, Message::MeAqCInitReq(request));
-    Step { state: AwaitingMeAqCInitRes { exchange, pending, chall_ee, party }, wire }
+    Step {
+        state: AwaitingMeAqCInitRes {
+            exchange,
+            pending,
+            chall_ee,
+            party,
+        },
+        wire,
+    }
 }
 
 impl AwaitingMeAqCInitRes {
@@ -156,10 +178,23 @@ impl AwaitingMeAqCInitRes {
         verifier: &PathVerifier,
         key_exchange: &PrivateKey,
     ) -> Result<FormOrReferral, Rejection> {
-        let Self { exchange, pending, chall_ee, party } = self;
+        let Self {
+            exchange,
+            pending,
+            chall_ee,
+            party,
+        } = self;
         let wrapper = exchange.read(&pending, wire)?;
-        let Message::MeAqCInitRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
-        let answer = exchange.verify::<MeAqCInitResTbs>(&pending, jws, &ME_AQ_C_INIT_RES, verifier, ctx.now)?;
+        let Message::MeAqCInitRes(jws) = &wrapper.message else {
+            return Err(wrapper.not_taken());
+        };
+        let answer = exchange.verify::<MeAqCInitResTbs>(
+            &pending,
+            jws,
+            &ME_AQ_C_INIT_RES,
+            verifier,
+            ctx.now,
+        )?;
         let data = answer.data;
         exchange.check_lid_ee(&data.lid_ee)?;
         if data.chall_ee != chall_ee {
@@ -168,8 +203,11 @@ impl AwaitingMeAqCInitRes {
         if data.request_type != party.request_type() {
             return Err(Rejection::Disagreement("request_type"));
         }
-        let told =
-            CaTold { lid_ca: &data.lid_ca, cae_thumb: &data.cae_thumb, ca_key_exchange: &data.ca_key_exchange };
+        let told = CaTold {
+            lid_ca: &data.lid_ca,
+            cae_thumb: &data.cae_thumb,
+            ca_key_exchange: &data.ca_key_exchange,
+        };
         let ca = exchange.meet(&answer.signer, &told, verifier, ctx.now)?;
         let form = match data.reg_form_or_referral {
             RegFormOrReferral::Referral(referral) => return Ok(FormOrReferral::Referral(referral)),
@@ -180,7 +218,14 @@ impl AwaitingMeAqCInitRes {
             return Err(Rejection::ChallengeMismatch("key_exchange_challenge"));
         }
         let (chall_ca, proof) = (data.chall_ca, challenge.secret);
-        Ok(FormOrReferral::Form(Box::new(FormReceived { exchange, ca, chall_ca, form, proof, party })))
+        Ok(FormOrReferral::Form(Box::new(FormReceived {
+            exchange,
+            ca,
+            chall_ca,
+            form,
+            proof,
+            party,
+        })))
     }
 }
 
@@ -220,13 +265,35 @@ impl FormReceived {
         };
         let ca = self.ca.key_exchange()?;
         let rrpid = Rrpid::generate(ctx.rng);
-        let frame = Frame { to: Who::Certificate(ca.thumbprint()), message: "CertReq", rrpid, answers: None };
+        let frame = Frame {
+            to: Who::Certificate(ca.thumbprint()),
+            message: "CertReq",
+            rrpid,
+            answers: None,
+        };
         let cert_req = possession::sign(ctx, signature, ContentType::CertReqData, frame, &data)?;
-        let sealed = seal(ctx, &ca, ContentType::CertReqTbe, &CertReqTbe { cert_req, acct_info: None })?;
+        let sealed = seal(
+            ctx,
+            &ca,
+            ContentType::CertReqTbe,
+            &CertReqTbe {
+                cert_req,
+                acct_info: None,
+            },
+        )?;
         let (pending, wire) = self.exchange.send(ctx, rrpid, Message::CertReq(sealed));
         let signature = signature.public_key().thumbprint();
         let key_exchange = key_exchange.thumbprint();
-        Ok(Step { state: AwaitingCertRes { pending, chall_ee3, signature, key_exchange, form: self }, wire })
+        Ok(Step {
+            state: AwaitingCertRes {
+                pending,
+                chall_ee3,
+                signature,
+                key_exchange,
+                form: self,
+            },
+            wire,
+        })
     }
 }
 
@@ -235,14 +302,24 @@ impl AwaitingCertRes {
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails.
-    pub fn handle(self, ctx: &Context<'_>, wire: &[u8], verifier: &PathVerifier) -> Result<Outcome, Rejection> {
+    pub fn handle(
+        self,
+        ctx: &Context<'_>,
+        wire: &[u8],
+        verifier: &PathVerifier,
+    ) -> Result<Outcome, Rejection> {
         let exchange = &self.form.exchange;
         let wrapper = exchange.read(&self.pending, wire)?;
-        let Message::CertRes(message) = &wrapper.message else { return Err(wrapper.not_taken()) };
-        let CertRes::Signed(jws) = message else {
-            return Err(Rejection::OutOfOrder("CertRes to a merchant or gateway is signed, not sealed"));
+        let Message::CertRes(message) = &wrapper.message else {
+            return Err(wrapper.not_taken());
         };
-        let answer = exchange.verify::<CertResData>(&self.pending, jws, &CERT_RES, verifier, ctx.now)?;
+        let CertRes::Signed(jws) = message else {
+            return Err(Rejection::OutOfOrder(
+                "CertRes to a merchant or gateway is signed, not sealed",
+            ));
+        };
+        let answer =
+            exchange.verify::<CertResData>(&self.pending, jws, &CERT_RES, verifier, ctx.now)?;
         self.form.ca.check(&answer, &answer.data.lid_ca)?;
         let data = answer.data;
         exchange.check_lid_ee(&data.lid_ee)?;
@@ -251,11 +328,18 @@ impl AwaitingCertRes {
         }
         match data.cert_status.cert_status_code {
             CertStatusCode::RequestComplete => {
-                let signature = self.certificate(ctx, &data.signature, Purpose::Signature, verifier)?;
-                let key_exchange = self.certificate(ctx, &data.key_exchange, Purpose::KeyExchange, verifier)?;
-                Ok(Outcome::Enrolled(Box::new(Enrolled { signature, key_exchange })))
+                let signature =
+                    self.certificate(ctx, &data.signature, Purpose::Signature, verifier)?;
+                let key_exchange =
+                    self.certificate(ctx, &data.key_exchange, Purpose::KeyExchange, verifier)?;
+                Ok(Outcome::Enrolled(Box::new(Enrolled {
+                    signature,
+                    key_exchange,
+                })))
             }
-            CertStatusCode::RegFormAnswerMalformed => Ok(Outcome::Mend(Box::new(self.form), data.cert_status)),
+            CertStatusCode::RegFormAnswerMalformed => {
+                Ok(Outcome::Mend(Box::new(self.form), data.cert_status))
+            }
             _ => Ok(Outcome::Refused(data.cert_status)),
         }
     }
@@ -269,9 +353,17 @@ impl AwaitingCertRes {
         verifier: &PathVerifier,
     ) -> Result<Chain, Rejection> {
         let party = &self.form.party;
-        let expect = Expect { role: party.role(), purpose, brand: Some(&party.brand_id) };
+        let expect = Expect {
+            role: party.role(),
+            purpose,
+            brand: Some(&party.brand_id),
+        };
         let certificate = verify_chain(carried, &expect, verifier, ctx.now)?;
-        let ours = if purpose == Purpose::Signature { self.signature } else { self.key_exchange };
+        let ours = if purpose == Purpose::Signature {
+            self.signature
+        } else {
+            self.key_exchange
+        };
         if certificate.public_key().thumbprint() != ours {
             return Err(Rejection::Disagreement("the certified key"));
         }
@@ -284,12 +376,20 @@ impl AwaitingCertRes {
 /// The certificate names the applicant as it named itself: a merchant in merchantData, a gateway in its CN.
 fn check_name(certificate: &Certificate, id_data: &IdData) -> Result<(), Rejection> {
     let fits = match id_data {
-        IdData::Merchant { merchant_bin, merchant_id } => certificate
-            .merchant_data()
-            .is_some_and(|data| data.merchant_id == *merchant_id && data.acquirer_bin == merchant_bin.as_str()),
-        IdData::Gateway { acquirer_bin, gateway_id } => {
-            certificate.common_name() == format!("{acquirer_bin}:{gateway_id}")
-        }
+        IdData::Merchant {
+            merchant_bin,
+            merchant_id,
+        } => certificate.merchant_data().is_some_and(|data| {
+            data.merchant_id == *merchant_id && data.acquirer_bin == merchant_bin.as_str()
+        }),
+        IdData::Gateway {
+            acquirer_bin,
+            gateway_id,
+        } => certificate.common_name() == format!("{acquirer_bin}:{gateway_id}"),
     };
-    if fits { Ok(()) } else { Err(Rejection::Disagreement("the certified name")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Rejection::Disagreement("the certified name"))
+    }
 }

@@ -30,8 +30,13 @@ pub(crate) fn sign<T: Serialize>(
         answers: frame.answers,
         data,
     };
-    let header = jws::Header { cty: content.name().to_owned(), ..jws::Header::default() };
-    jws::sign(ctx.rng, key, &header, &encode_payload(&payload)?).map(Jws).map_err(|_| Rejection::Internal)
+    let header = jws::Header {
+        cty: content.name().to_owned(),
+        ..jws::Header::default()
+    };
+    jws::sign(ctx.rng, key, &header, &encode_payload(&payload)?)
+        .map(Jws)
+        .map_err(|_| Rejection::Internal)
 }
 
 /// A payload signed with a key that stands inside it: read first, to find the key, and verified then.
@@ -46,7 +51,9 @@ impl<T: DeserializeOwned> SelfCertified<T> {
         let object = jws::Unverified::parse(&jws.0)?;
         check_content_type(&object.header().cty, content)?;
         if object.header().x5t_s256.is_some() || !object.header().x5c.is_empty() {
-            return Err(Rejection::BadHeader("a key without a certificate signs without x5t#S256 and x5c"));
+            return Err(Rejection::BadHeader(
+                "a key without a certificate signs without x5t#S256 and x5c",
+            ));
         }
         let payload = decode(object.danger_unverified_payload())?;
         Ok(Self { object, payload })
@@ -95,17 +102,26 @@ pub(crate) fn seal_challenge(
     key: &PublicKey,
     challenge: &KeyExchangeChallenge,
 ) -> Result<Jwe, Rejection> {
-    let plaintext = serde_json::to_vec(challenge).map(zeroize::Zeroizing::new).map_err(|_| Rejection::Internal)?;
+    let plaintext = serde_json::to_vec(challenge)
+        .map(zeroize::Zeroizing::new)
+        .map_err(|_| Rejection::Internal)?;
     let content = ContentType::KeyExchangeChallenge.name();
-    jwe::seal(ctx.rng, key, None, content, &plaintext).map(Jwe).map_err(|_| Rejection::Internal)
+    jwe::seal(ctx.rng, key, None, content, &plaintext)
+        .map(Jwe)
+        .map_err(|_| Rejection::Internal)
 }
 
 /// Opens a challenge with the key-exchange key that it was sealed for.
-pub(crate) fn open_challenge(jwe: &Jwe, key: &PrivateKey) -> Result<KeyExchangeChallenge, Rejection> {
+pub(crate) fn open_challenge(
+    jwe: &Jwe,
+    key: &PrivateKey,
+) -> Result<KeyExchangeChallenge, Rejection> {
     let sealed = jwe::Sealed::parse(&jwe.0)?;
     check_content_type(&sealed.header().cty, ContentType::KeyExchangeChallenge)?;
     if sealed.header().x5t_s256.is_some() {
-        return Err(Rejection::BadHeader("a challenge is for a key, not for a certificate"));
+        return Err(Rejection::BadHeader(
+            "a challenge is for a key, not for a certificate",
+        ));
     }
     decode(&sealed.open(key)?)
 }
@@ -117,5 +133,7 @@ pub(crate) fn secret_digest(secret: &Nonce) -> Thumbprint {
 
 /// Whether the applicant repeats the secret that a digest was kept of.
 pub(crate) fn repeats(kept: &Thumbprint, secret: &Nonce) -> bool {
-    kept.as_bytes().ct_eq(secret_digest(secret).as_bytes()).into()
+    kept.as_bytes()
+        .ct_eq(secret_digest(secret).as_bytes())
+        .into()
 }

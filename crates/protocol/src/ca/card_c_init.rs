@@ -10,8 +10,11 @@ use crate::wrapper::{Message, MessageIds};
 use crate::{Context, Rejection};
 use openset_pki::Role;
 
-const CARD_C_INIT_RES: Kind =
-    Kind { content: ContentType::CardCInitResTbs, name: "CardCInitRes", wrap: Message::CardCInitRes };
+const CARD_C_INIT_RES: Kind = Kind {
+    content: ContentType::CardCInitResTbs,
+    name: "CardCInitRes",
+    wrap: Message::CardCInitRes,
+};
 
 /// Answers CardCInitReq with the credentials of the cardholders' CA of its brand.
 ///
@@ -25,7 +28,9 @@ pub fn handle(
     let Message::CardCInitReq(init) = &request.wrapper.message else {
         return Err(request.wrapper.not_taken());
     };
-    request.wrapper.check_ids(&MessageIds::of_lid_c(&init.lid_ee), init.rrpid)?;
+    request
+        .wrapper
+        .check_ids(&MessageIds::of_lid_c(&init.lid_ee), init.rrpid)?;
     check_serves(ca, Role::CardholderCa, &init.brand_id)?;
     let lid_ca = LocalId::generate(ctx.rng);
     let data = CardCInitResTbs {
@@ -36,6 +41,10 @@ pub fn handle(
         ca_key_exchange: carried(ca.key_exchange.chain()),
     };
     let wire = respond(ctx, ca, request, &init.lid_ee, &CARD_C_INIT_RES, &data)?;
-    let session = AwaitingRegFormReq { lid_ee: init.lid_ee.clone(), lid_ca, brand_id: init.brand_id.clone() };
+    let session = AwaitingRegFormReq {
+        lid_ee: init.lid_ee.clone(),
+        lid_ca,
+        brand_id: init.brand_id.clone(),
+    };
     Ok(Reply { wire, session })
 }

@@ -9,8 +9,9 @@ mod application;
 mod issuance;
 
 pub use application::{
-    CardApplication, CardApproval, CardApprovalRequest, CompleteError, GatewayApplication, GatewayApproval,
-    GatewayApprovalRequest, MerchantApplication, MerchantApproval, MerchantApprovalRequest,
+    CardApplication, CardApproval, CardApprovalRequest, CompleteError, GatewayApplication,
+    GatewayApproval, GatewayApprovalRequest, MerchantApplication, MerchantApproval,
+    MerchantApprovalRequest,
 };
 pub use issuance::{CERTIFICATE_SECONDS_MAX, CertReply, Issued};
 
@@ -20,7 +21,9 @@ use crate::content_type::ContentType;
 use crate::digest::digest;
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, LocalId};
-use crate::messages::cert::{AcctInfo, CertReqData, CertReqTbe, CertStatus, CertStatusCode, FailedItem};
+use crate::messages::cert::{
+    AcctInfo, CertReqData, CertReqTbe, CertStatus, CertStatusCode, FailedItem,
+};
 use crate::messages::me_aq_c_init::IdData;
 use crate::messages::reg_form::{ACTIVATION_CODE, HOLDER, RequestType};
 use crate::possession::{SelfCertified, repeats};
@@ -74,7 +77,10 @@ pub fn open(ca: &Credentials, request: &Request) -> Result<Opened, Rejection> {
     };
     let tbe: CertReqTbe = crate::sealed::open(jwe, &[&ca.key_exchange], ContentType::CertReqTbe)?;
     let cert_req = SelfCertified::read(&tbe.cert_req, ContentType::CertReqData)?;
-    Ok(Opened { cert_req, acct_info: tbe.acct_info })
+    Ok(Opened {
+        cert_req,
+        acct_info: tbe.acct_info,
+    })
 }
 
 /// A check that ends in CertRes rather than in an Error.
@@ -86,7 +92,11 @@ struct Complaint {
 
 impl Complaint {
     fn new(code: CertStatusCode, text: &str) -> Self {
-        Self { code, text: text.to_owned(), failed_items: Vec::new() }
+        Self {
+            code,
+            text: text.to_owned(),
+            failed_items: Vec::new(),
+        }
     }
 
     fn into_status(self) -> CertStatus {
@@ -113,7 +123,10 @@ impl Opened {
     #[must_use]
     pub fn keys(&self) -> Vec<Thumbprint> {
         let data = self.cert_req.danger_unverified();
-        std::iter::once(&data.public_key_s).chain(&data.public_key_e).map(|key| Thumbprint::of(&key.0)).collect()
+        std::iter::once(&data.public_key_s)
+            .chain(&data.public_key_e)
+            .map(|key| Thumbprint::of(&key.0))
+            .collect()
     }
 
     /// Makes every check that does not need the bank.
@@ -137,7 +150,10 @@ impl Opened {
             Ok(verdict) => Ok(verdict),
             Err(complaint) => {
                 let code = complaint.code;
-                Ok(Verdict::Answer { wire: reply.answer(ctx, ca, complaint.into_status(), None)?, code })
+                Ok(Verdict::Answer {
+                    wire: reply.answer(ctx, ca, complaint.into_status(), None)?,
+                    code,
+                })
             }
         }
     }
@@ -151,8 +167,15 @@ impl Opened {
         reply: &CertReply,
     ) -> Checked<Verdict> {
         let provider = ca.key_exchange.key().public_key().provider();
-        let refused = |_| Complaint::new(CertStatusCode::RejectedByCa, "The signature key is not an RSA key of 2048 to 4096 bits.");
-        let key = match provider.public_key_from_spki(&self.cert_req.danger_unverified().public_key_s.0) {
+        let refused = |_| {
+            Complaint::new(
+                CertStatusCode::RejectedByCa,
+                "The signature key is not an RSA key of 2048 to 4096 bits.",
+            )
+        };
+        let key = match provider
+            .public_key_from_spki(&self.cert_req.danger_unverified().public_key_s.0)
+        {
             Ok(key) => key,
             Err(error) => return Ok(Err(refused(error))),
         };
@@ -170,26 +193,52 @@ impl Opened {
         }
         match &session.applicant {
             Applicant::Card { account } => {
-                let account = Account { kept: account, key: inquiry.account_key, info: self.acct_info };
+                let account = Account {
+                    kept: account,
+                    key: inquiry.account_key,
+                    info: self.acct_info,
+                };
                 card(ctx, session, data, key, account, reply)
             }
-            Applicant::Party { id_data, key_exchange, secret } => {
+            Applicant::Party {
+                id_data,
+                key_exchange,
+                secret,
+            } => {
                 if self.acct_info.is_some() || data.acct_info_digest.is_some() {
                     return Err(Rejection::Disagreement("acct_info"));
                 }
                 let second = key_exchange_key(&data, key_exchange, secret, &key)?;
-                party(session, id_data, data, KeyPair { signature: key, key_exchange: second }, reply)
+                party(
+                    session,
+                    id_data,
+                    data,
+                    KeyPair {
+                        signature: key,
+                        key_exchange: second,
+                    },
+                    reply,
+                )
             }
         }
     }
 }
 
-fn check_frame(cert_req: &SelfCertified<CertReqData>, ca: &Credentials, request: &Request) -> Result<(), Rejection> {
+fn check_frame(
+    cert_req: &SelfCertified<CertReqData>,
+    ca: &Credentials,
+    request: &Request,
+) -> Result<(), Rejection> {
     let rrpid = request.rrpid()?;
     let ids = MessageIds::of_lid_c(&cert_req.danger_unverified().lid_ee);
     request.wrapper.check_ids(&ids, rrpid)?;
     let to = Who::Certificate(ca.key_exchange.thumbprint());
-    let frame = Frame { to, message: "CertReq", rrpid, answers: None };
+    let frame = Frame {
+        to,
+        message: "CertReq",
+        rrpid,
+        answers: None,
+    };
     cert_req.check_frame(&frame, request.wrapper.message_header.date)
 }
 
@@ -270,7 +319,10 @@ fn card(
         Err(complaint) => return Ok(Err(complaint)),
     };
     if info.card_expiry.is_past(ctx.now) {
-        return Ok(Err(Complaint::new(CertStatusCode::RejectedByCa, "The card is past its expiry.")));
+        return Ok(Err(Complaint::new(
+            CertStatusCode::RejectedByCa,
+            "The card is past its expiry.",
+        )));
     }
     let request = CardApprovalRequest {
         pan: info.pan,
@@ -280,7 +332,12 @@ fn card(
         activation_code: answers.take(ACTIVATION_CODE),
         key_thumbprint: key.thumbprint(),
     };
-    let application = CardApplication { request, key, card_secret: info.card_secret, reply: reply.clone() };
+    let application = CardApplication {
+        request,
+        key,
+        card_secret: info.card_secret,
+        reply: reply.clone(),
+    };
     Ok(Ok(Verdict::AskIssuer(Box::new(application))))
 }
 
@@ -291,12 +348,22 @@ fn key_exchange_key(
     secret: &Thumbprint,
     signature: &PublicKey,
 ) -> Result<PublicKey, Rejection> {
-    let spki = data.public_key_e.as_ref().ok_or(Rejection::Disagreement("public_key_e"))?;
-    let key = signature.provider().public_key_from_spki(&spki.0).map_err(|_| Rejection::Disagreement("public_key_e"))?;
+    let spki = data
+        .public_key_e
+        .as_ref()
+        .ok_or(Rejection::Disagreement("public_key_e"))?;
+    let key = signature
+        .provider()
+        .public_key_from_spki(&spki.0)
+        .map_err(|_| Rejection::Disagreement("public_key_e"))?;
     if key.thumbprint() != *kept {
         return Err(Rejection::Disagreement("public_key_e"));
     }
-    if !data.key_exchange_proof.as_ref().is_some_and(|proof| repeats(secret, proof)) {
+    if !data
+        .key_exchange_proof
+        .as_ref()
+        .is_some_and(|proof| repeats(secret, proof))
+    {
         return Err(Rejection::Possession("key-exchange"));
     }
     Ok(key)
@@ -319,10 +386,14 @@ fn party(
     };
     let brand = session.brand_id.clone();
     let activation_code = answers.take(ACTIVATION_CODE);
-    let (key_thumbprint, key_exchange_thumbprint) = (keys.signature.thumbprint(), keys.key_exchange.thumbprint());
+    let (key_thumbprint, key_exchange_thumbprint) =
+        (keys.signature.thumbprint(), keys.key_exchange.thumbprint());
     let reply = reply.clone();
     Ok(Ok(match id_data.clone() {
-        IdData::Merchant { merchant_bin, merchant_id } => {
+        IdData::Merchant {
+            merchant_bin,
+            merchant_id,
+        } => {
             let request = MerchantApprovalRequest {
                 merchant_id,
                 merchant_bin,
@@ -331,9 +402,16 @@ fn party(
                 key_thumbprint,
                 key_exchange_thumbprint,
             };
-            Verdict::AskAcquirer(Box::new(MerchantApplication { request, keys, reply }))
+            Verdict::AskAcquirer(Box::new(MerchantApplication {
+                request,
+                keys,
+                reply,
+            }))
         }
-        IdData::Gateway { acquirer_bin, gateway_id } => {
+        IdData::Gateway {
+            acquirer_bin,
+            gateway_id,
+        } => {
             let request = GatewayApprovalRequest {
                 gateway_id,
                 acquirer_bin,
@@ -342,15 +420,21 @@ fn party(
                 key_thumbprint,
                 key_exchange_thumbprint,
             };
-            Verdict::AskBrand(Box::new(GatewayApplication { request, keys, reply }))
+            Verdict::AskBrand(Box::new(GatewayApplication {
+                request,
+                keys,
+                reply,
+            }))
         }
     }))
 }
 
 fn answers(session: &AwaitingCertReq, data: &CertReqData) -> Checked<Answers> {
-    Ok(form::check(&session.form, &data.reg_form)?.map_err(|failed_items| Complaint {
-        code: CertStatusCode::RegFormAnswerMalformed,
-        text: "Please mend the answers that are marked.".to_owned(),
-        failed_items,
-    }))
+    Ok(
+        form::check(&session.form, &data.reg_form)?.map_err(|failed_items| Complaint {
+            code: CertStatusCode::RegFormAnswerMalformed,
+            text: "Please mend the answers that are marked.".to_owned(),
+            failed_items,
+        }),
+    )
 }

@@ -26,17 +26,29 @@ pub fn cardholder(policy_text: &str) -> RegFormData {
 /// The form for merchants: the acquirer's activation code.
 #[must_use]
 pub fn merchant(policy_text: &str) -> RegFormData {
-    form("merchant-1", vec![activation_code("Activation code from the acquirer")], policy_text)
+    form(
+        "merchant-1",
+        vec![activation_code("Activation code from the acquirer")],
+        policy_text,
+    )
 }
 
 /// The form for gateways: the brand's activation code.
 #[must_use]
 pub fn gateway(policy_text: &str) -> RegFormData {
-    form("gateway-1", vec![activation_code("Activation code from the brand")], policy_text)
+    form(
+        "gateway-1",
+        vec![activation_code("Activation code from the brand")],
+        policy_text,
+    )
 }
 
 fn form(id: &str, fields: Vec<FormField>, policy_text: &str) -> RegFormData {
-    RegFormData { reg_form_id: id.to_owned(), fields, policy_text: policy_text.to_owned() }
+    RegFormData {
+        reg_form_id: id.to_owned(),
+        fields,
+        policy_text: policy_text.to_owned(),
+    }
 }
 
 fn activation_code(description: &str) -> FormField {
@@ -65,23 +77,38 @@ impl Answers {
 /// # Errors
 /// [`Rejection::Malformed`] for answers to fields that the form does not have, or two to one field: no
 /// software that has read the form sends them.
-pub(crate) fn check(form: &RegFormData, answers: &[FormAnswer]) -> Result<Result<Answers, Vec<FailedItem>>, Rejection> {
+pub(crate) fn check(
+    form: &RegFormData,
+    answers: &[FormAnswer],
+) -> Result<Result<Answers, Vec<FailedItem>>, Rejection> {
     let mut given = Answers::default();
     for answer in answers {
         let asked = form.fields.iter().any(|field| field.name == answer.name);
         let value = Zeroizing::new(answer.value.trim().to_owned());
         if !asked || given.0.insert(answer.name.clone(), value).is_some() {
-            return Err(Rejection::Malformed("reg_form has an answer that the form does not ask for".to_owned()));
+            return Err(Rejection::Malformed(
+                "reg_form has an answer that the form does not ask for".to_owned(),
+            ));
         }
     }
     let failed: Vec<FailedItem> = (0_u32..)
         .zip(&form.fields)
         .filter_map(|(item_number, field)| {
-            let item_reason = complaint(field, given.0.get(&field.name).map_or("", |value| value.as_str()))?;
-            Some(FailedItem { item_number, item_reason })
+            let item_reason = complaint(
+                field,
+                given.0.get(&field.name).map_or("", |value| value.as_str()),
+            )?;
+            Some(FailedItem {
+                item_number,
+                item_reason,
+            })
         })
         .collect();
-    Ok(if failed.is_empty() { Ok(given) } else { Err(failed) })
+    Ok(if failed.is_empty() {
+        Ok(given)
+    } else {
+        Err(failed)
+    })
 }
 
 fn complaint(field: &FormField, value: &str) -> Option<String> {
@@ -91,7 +118,10 @@ fn complaint(field: &FormField, value: &str) -> Option<String> {
     if u32::try_from(value.chars().count()).map_or(true, |chars| chars > field.length_max) {
         return Some(format!("at most {} characters", field.length_max));
     }
-    value.chars().any(char::is_control).then(|| "no line breaks or control characters".to_owned())
+    value
+        .chars()
+        .any(char::is_control)
+        .then(|| "no line breaks or control characters".to_owned())
 }
 
 #[cfg(test)]
@@ -100,20 +130,40 @@ mod tests {
     use super::*;
 
     fn answer(name: &str, value: &str) -> FormAnswer {
-        FormAnswer { name: name.to_owned(), value: value.to_owned() }
+        FormAnswer {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        }
     }
 
     fn complaints(answers: &[FormAnswer]) -> Vec<u32> {
         let result = check(&cardholder("policy"), answers).unwrap();
-        result.err().unwrap_or_default().iter().map(|item| item.item_number).collect()
+        result
+            .err()
+            .unwrap_or_default()
+            .iter()
+            .map(|item| item.item_number)
+            .collect()
     }
 
     #[test]
     fn every_answer_that_does_not_fit_is_named_by_its_place_in_the_form() {
         assert_eq!(complaints(&[]), [0, 1]);
-        assert_eq!(complaints(&[answer(HOLDER, "  "), answer(ACTIVATION_CODE, "1234")]), [0]);
-        assert_eq!(complaints(&[answer(HOLDER, &"x".repeat(41)), answer(ACTIVATION_CODE, "1234")]), [0]);
-        assert_eq!(complaints(&[answer(HOLDER, "Alice"), answer(ACTIVATION_CODE, "12\n34")]), [1]);
+        assert_eq!(
+            complaints(&[answer(HOLDER, "  "), answer(ACTIVATION_CODE, "1234")]),
+            [0]
+        );
+        assert_eq!(
+            complaints(&[
+                answer(HOLDER, &"x".repeat(41)),
+                answer(ACTIVATION_CODE, "1234")
+            ]),
+            [0]
+        );
+        assert_eq!(
+            complaints(&[answer(HOLDER, "Alice"), answer(ACTIVATION_CODE, "12\n34")]),
+            [1]
+        );
         assert!(complaints(&[answer(HOLDER, "Alice"), answer(ACTIVATION_CODE, "1234")]).is_empty());
     }
 

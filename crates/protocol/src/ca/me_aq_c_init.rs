@@ -14,8 +14,11 @@ use crate::{Context, Rejection};
 use openset_jose::PublicKey;
 use openset_pki::Role;
 
-const ME_AQ_C_INIT_RES: Kind =
-    Kind { content: ContentType::MeAqCInitResTbs, name: "Me-AqCInitRes", wrap: Message::MeAqCInitRes };
+const ME_AQ_C_INIT_RES: Kind = Kind {
+    content: ContentType::MeAqCInitResTbs,
+    name: "Me-AqCInitRes",
+    wrap: Message::MeAqCInitRes,
+};
 
 /// The most characters of a merchant's or gateway's name at its acquirer.
 const PARTY_ID_CHARS_MAX: usize = 30;
@@ -45,14 +48,19 @@ pub fn handle(
     let Message::MeAqCInitReq(init) = &request.wrapper.message else {
         return Err(request.wrapper.not_taken());
     };
-    request.wrapper.check_ids(&MessageIds::of_lid_c(&init.lid_ee), init.rrpid)?;
+    request
+        .wrapper
+        .check_ids(&MessageIds::of_lid_c(&init.lid_ee), init.rrpid)?;
     check_serves(ca, serving_role(init)?, &init.brand_id)?;
     check_party_id(&init.id_data)?;
     let key = key_exchange_key(ca, init)?;
     let lid_ca = LocalId::generate(ctx.rng);
     let chall_ca = Challenge::generate(ctx.rng);
     let secret = Nonce::generate(ctx.rng);
-    let challenge = KeyExchangeChallenge { lid_ca: lid_ca.clone(), secret };
+    let challenge = KeyExchangeChallenge {
+        lid_ca: lid_ca.clone(),
+        secret,
+    };
     let data = MeAqCInitResTbs {
         lid_ee: init.lid_ee.clone(),
         chall_ee: init.chall_ee,
@@ -83,12 +91,25 @@ pub fn handle(
 
 fn key_exchange_key(ca: &Credentials, init: &MeAqCInitReq) -> Result<PublicKey, Rejection> {
     let provider = ca.key_exchange.key().public_key().provider();
-    let refused = |_| Rejection::Malformed("public_key_e is not an RSA key of 2048 to 4096 bits".to_owned());
-    provider.public_key_from_spki(&init.public_key_e.0).map_err(refused)
+    let refused =
+        |_| Rejection::Malformed("public_key_e is not an RSA key of 2048 to 4096 bits".to_owned());
+    provider
+        .public_key_from_spki(&init.public_key_e.0)
+        .map_err(refused)
 }
 
 fn check_party_id(id_data: &IdData) -> Result<(), Rejection> {
-    let (IdData::Merchant { merchant_id: id, .. } | IdData::Gateway { gateway_id: id, .. }) = id_data;
-    let fits = (1..=PARTY_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-    if fits { Ok(()) } else { Err(Rejection::Malformed("an id has 1 to 30 printable ASCII characters".to_owned())) }
+    let (IdData::Merchant {
+        merchant_id: id, ..
+    }
+    | IdData::Gateway { gateway_id: id, .. }) = id_data;
+    let fits =
+        (1..=PARTY_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    if fits {
+        Ok(())
+    } else {
+        Err(Rejection::Malformed(
+            "an id has 1 to 30 printable ASCII characters".to_owned(),
+        ))
+    }
 }

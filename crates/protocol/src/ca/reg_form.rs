@@ -1,6 +1,9 @@
 //! RegFormReq: the cardholder tells which card it is, sealed, and gets the form for it.
 
-use super::{AccountKey, Applicant, AwaitingCertReq, AwaitingRegFormReq, Kind, Reply, Request, check_serves, respond};
+use super::{
+    AccountKey, Applicant, AwaitingCertReq, AwaitingRegFormReq, Kind, Reply, Request, check_serves,
+    respond,
+};
 use crate::card::Bin;
 use crate::content_type::ContentType;
 use crate::identity::Credentials;
@@ -13,7 +16,11 @@ use crate::wrapper::{Message, MessageIds};
 use crate::{Context, Rejection};
 use openset_pki::Role;
 
-const REG_FORM_RES: Kind = Kind { content: ContentType::RegFormResTbs, name: "RegFormRes", wrap: Message::RegFormRes };
+const REG_FORM_RES: Kind = Kind {
+    content: ContentType::RegFormResTbs,
+    name: "RegFormRes",
+    wrap: Message::RegFormRes,
+};
 
 /// RegFormReq, opened but not yet checked. It holds the card number and is not to be kept.
 #[derive(Debug)]
@@ -66,12 +73,14 @@ impl Opened {
         self.check(ca, request, &session)?;
         let asked = &self.0;
         let chall_ca = Challenge::generate(ctx.rng);
-        let serves = terms.served_bins.is_empty() || terms.served_bins.contains(&asked.pan_only.pan.bin());
+        let serves =
+            terms.served_bins.is_empty() || terms.served_bins.contains(&asked.pan_only.pan.bin());
         let reg_form_or_referral = if serves {
             RegFormOrReferral::RegForm(terms.form.clone())
         } else {
             RegFormOrReferral::Referral(ReferralData {
-                reason: "This certificate authority does not serve the bank that issued the card.".to_owned(),
+                reason: "This certificate authority does not serve the bank that issued the card."
+                    .to_owned(),
                 referral_urls: terms.referral_urls.to_vec(),
             })
         };
@@ -90,15 +99,26 @@ impl Opened {
             chall_ca,
             request_type: asked.request_type,
             form: terms.form.clone(),
-            applicant: Applicant::Card { account: terms.account_key.digest(&session.lid_ca, &asked.pan_only.pan) },
+            applicant: Applicant::Card {
+                account: terms
+                    .account_key
+                    .digest(&session.lid_ca, &asked.pan_only.pan),
+            },
             lid_ca: session.lid_ca,
         });
         Ok(Reply { wire, session })
     }
 
-    fn check(&self, ca: &Credentials, request: &Request, session: &AwaitingRegFormReq) -> Result<(), Rejection> {
+    fn check(
+        &self,
+        ca: &Credentials,
+        request: &Request,
+        session: &AwaitingRegFormReq,
+    ) -> Result<(), Rejection> {
         let asked = &self.0;
-        request.wrapper.check_ids(&MessageIds::of_lid_c(&asked.lid_ee), asked.rrpid)?;
+        request
+            .wrapper
+            .check_ids(&MessageIds::of_lid_c(&asked.lid_ee), asked.rrpid)?;
         if asked.date != request.wrapper.message_header.date {
             return Err(Rejection::HeaderMismatch("date"));
         }

@@ -13,7 +13,8 @@ use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid};
 use crate::messages::card_c_init::{CardCInitReq, CardCInitResTbs};
 use crate::messages::cert::{AcctInfo, CertReqData, CertReqTbe};
 use crate::messages::reg_form::{
-    FormAnswer, PanOnly, ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe, RegFormResTbs, RequestType,
+    FormAnswer, PanOnly, ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe,
+    RegFormResTbs, RequestType,
 };
 use crate::sealed::seal;
 use crate::signed::{Frame, Who};
@@ -27,8 +28,14 @@ use zeroize::Zeroizing;
 mod outcome;
 pub use outcome::{Outcome, Registered};
 
-const CARD_C_INIT_RES: Kind = Kind { content: ContentType::CardCInitResTbs, name: "CardCInitRes" };
-const REG_FORM_RES: Kind = Kind { content: ContentType::RegFormResTbs, name: "RegFormRes" };
+const CARD_C_INIT_RES: Kind = Kind {
+    content: ContentType::CardCInitResTbs,
+    name: "CardCInitRes",
+};
+const REG_FORM_RES: Kind = Kind {
+    content: ContentType::RegFormResTbs,
+    name: "RegFormRes",
+};
 
 /// The card to be registered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,10 +113,22 @@ pub fn start(ctx: &mut Context<'_>, card: CardToRegister) -> Step<AwaitingCardCI
     };
     let rrpid = Rrpid::generate(ctx.rng);
     let chall_ee = Challenge::generate(ctx.rng);
-    let request =
-        CardCInitReq { rrpid, lid_ee: exchange.lid_ee.clone(), chall_ee, brand_id: card.brand_id.clone() };
+    let request = CardCInitReq {
+        rrpid,
+        lid_ee: exchange.lid_ee.clone(),
+        chall_ee,
+        brand_id: card.brand_id.clone(),
+    };
     let (pending, wire) = exchange.send(ctx, rrpid, Message::CardCInitReq(request));
-    Step { state: AwaitingCardCInitRes { exchange, pending, chall_ee, card }, wire }
+    Step {
+        state: AwaitingCardCInitRes {
+            exchange,
+            pending,
+            chall_ee,
+            card,
+        },
+        wire,
+    }
 }
 
 impl AwaitingCardCInitRes {
@@ -123,17 +142,33 @@ impl AwaitingCardCInitRes {
         wire: &[u8],
         verifier: &PathVerifier,
     ) -> Result<Step<AwaitingRegFormRes>, Rejection> {
-        let Self { exchange, pending, chall_ee, card } = self;
+        let Self {
+            exchange,
+            pending,
+            chall_ee,
+            card,
+        } = self;
         let wrapper = exchange.read(&pending, wire)?;
-        let Message::CardCInitRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
-        let answer = exchange.verify::<CardCInitResTbs>(&pending, jws, &CARD_C_INIT_RES, verifier, ctx.now)?;
+        let Message::CardCInitRes(jws) = &wrapper.message else {
+            return Err(wrapper.not_taken());
+        };
+        let answer = exchange.verify::<CardCInitResTbs>(
+            &pending,
+            jws,
+            &CARD_C_INIT_RES,
+            verifier,
+            ctx.now,
+        )?;
         let data = &answer.data;
         exchange.check_lid_ee(&data.lid_ee)?;
         if data.chall_ee != chall_ee {
             return Err(Rejection::ChallengeMismatch("chall_ee"));
         }
-        let told =
-            CaTold { lid_ca: &data.lid_ca, cae_thumb: &data.cae_thumb, ca_key_exchange: &data.ca_key_exchange };
+        let told = CaTold {
+            lid_ca: &data.lid_ca,
+            cae_thumb: &data.cae_thumb,
+            ca_key_exchange: &data.ca_key_exchange,
+        };
         let ca = exchange.meet(&answer.signer, &told, verifier, ctx.now)?;
         ask_for_form(ctx, exchange, ca, card)
     }
@@ -155,11 +190,28 @@ fn ask_for_form(
         lid_ca: ca.lid_ca.clone(),
         request_type: RequestType::CardInitialSig,
         language: card.language.clone(),
-        pan_only: PanOnly { pan: card.pan.clone(), ex_nonce: Nonce::generate(ctx.rng) },
+        pan_only: PanOnly {
+            pan: card.pan.clone(),
+            ex_nonce: Nonce::generate(ctx.rng),
+        },
     };
-    let sealed = seal(ctx, &ca.key_exchange()?, ContentType::RegFormReqTbe, &request)?;
+    let sealed = seal(
+        ctx,
+        &ca.key_exchange()?,
+        ContentType::RegFormReqTbe,
+        &request,
+    )?;
     let (pending, wire) = exchange.send(ctx, rrpid, Message::RegFormReq(sealed));
-    Ok(Step { state: AwaitingRegFormRes { exchange, pending, chall_ee2, ca, card }, wire })
+    Ok(Step {
+        state: AwaitingRegFormRes {
+            exchange,
+            pending,
+            chall_ee2,
+            ca,
+            card,
+        },
+        wire,
+    })
 }
 
 impl AwaitingRegFormRes {
@@ -173,10 +225,19 @@ impl AwaitingRegFormRes {
         wire: &[u8],
         verifier: &PathVerifier,
     ) -> Result<FormOrReferral, Rejection> {
-        let Self { exchange, pending, chall_ee2, ca, card } = self;
+        let Self {
+            exchange,
+            pending,
+            chall_ee2,
+            ca,
+            card,
+        } = self;
         let wrapper = exchange.read(&pending, wire)?;
-        let Message::RegFormRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
-        let answer = exchange.verify::<RegFormResTbs>(&pending, jws, &REG_FORM_RES, verifier, ctx.now)?;
+        let Message::RegFormRes(jws) = &wrapper.message else {
+            return Err(wrapper.not_taken());
+        };
+        let answer =
+            exchange.verify::<RegFormResTbs>(&pending, jws, &REG_FORM_RES, verifier, ctx.now)?;
         ca.check(&answer, &answer.data.lid_ca)?;
         let data = answer.data;
         exchange.check_lid_ee(&data.lid_ee)?;
@@ -188,9 +249,13 @@ impl AwaitingRegFormRes {
         }
         Ok(match data.reg_form_or_referral {
             RegFormOrReferral::Referral(referral) => FormOrReferral::Referral(referral),
-            RegFormOrReferral::RegForm(form) => {
-                FormOrReferral::Form(Box::new(FormReceived { exchange, ca, chall_ca: data.chall_ca, form, card }))
-            }
+            RegFormOrReferral::RegForm(form) => FormOrReferral::Form(Box::new(FormReceived {
+                exchange,
+                ca,
+                chall_ca: data.chall_ca,
+                form,
+                card,
+            })),
         })
     }
 }
@@ -233,16 +298,38 @@ impl FormReceived {
         };
         let ca = self.ca.key_exchange()?;
         let rrpid = Rrpid::generate(ctx.rng);
-        let frame = Frame { to: Who::Certificate(ca.thumbprint()), message: "CertReq", rrpid, answers: None };
+        let frame = Frame {
+            to: Who::Certificate(ca.thumbprint()),
+            message: "CertReq",
+            rrpid,
+            answers: None,
+        };
         let cert_req = possession::sign(ctx, key, ContentType::CertReqData, frame, &data)?;
-        let tbe = CertReqTbe { cert_req, acct_info: Some(acct_info) };
+        let tbe = CertReqTbe {
+            cert_req,
+            acct_info: Some(acct_info),
+        };
         let sealed = seal(ctx, &ca, ContentType::CertReqTbe, &tbe)?;
         let (pending, wire) = self.exchange.send(ctx, rrpid, Message::CertReq(sealed));
         let key = key.public_key().thumbprint();
-        Ok(Step { state: AwaitingCertRes { pending, chall_ee3, back_key, card_secret, key, form: self }, wire })
+        Ok(Step {
+            state: AwaitingCertRes {
+                pending,
+                chall_ee3,
+                back_key,
+                card_secret,
+                key,
+                form: self,
+            },
+            wire,
+        })
     }
 
-    fn acct_info(&self, ctx: &mut Context<'_>, card_secret: &CardSecret) -> Result<ExactBytes, Rejection> {
+    fn acct_info(
+        &self,
+        ctx: &mut Context<'_>,
+        card_secret: &CardSecret,
+    ) -> Result<ExactBytes, Rejection> {
         let info = AcctInfo {
             pan: self.card.pan.clone(),
             card_expiry: self.card.card_expiry,

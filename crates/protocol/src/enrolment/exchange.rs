@@ -60,9 +60,21 @@ pub(crate) struct Answer<T> {
 
 impl Exchange {
     /// Wraps a request and remembers what its answer must fit.
-    pub(crate) fn send(&self, ctx: &Context<'_>, rrpid: Rrpid, message: Message) -> (Pending, Vec<u8>) {
-        let wire = MessageWrapper::new(ctx, MessageIds::of_lid_c(&self.lid_ee), rrpid, message).encode();
-        (Pending { rrpid, request: request_digest(&wire) }, wire)
+    pub(crate) fn send(
+        &self,
+        ctx: &Context<'_>,
+        rrpid: Rrpid,
+        message: Message,
+    ) -> (Pending, Vec<u8>) {
+        let wire =
+            MessageWrapper::new(ctx, MessageIds::of_lid_c(&self.lid_ee), rrpid, message).encode();
+        (
+            Pending {
+                rrpid,
+                request: request_digest(&wire),
+            },
+            wire,
+        )
     }
 
     /// Reads an answer: its header must name this registration and the request that waits.
@@ -86,14 +98,20 @@ impl Exchange {
     ) -> Result<Answer<T>, Rejection> {
         let expected = Expected {
             content: kind.content,
-            signer: Signer { role: self.ca_role, brand: Some(&self.brand_id) },
+            signer: Signer {
+                role: self.ca_role,
+                brand: Some(&self.brand_id),
+            },
             to: Who::Exchange(self.lid_ee.clone()),
             message: kind.name,
             rrpid: pending.rrpid,
             answers: Some(pending.request),
         };
         let verified = verify(jws, &expected, verifier, now)?;
-        Ok(Answer { signer: verified.certificate, data: verified.data })
+        Ok(Answer {
+            signer: verified.certificate,
+            data: verified.data,
+        })
     }
 
     /// Takes in the CA's key-exchange certificate: of the signer's own, for key exchange, and the one that
@@ -105,7 +123,11 @@ impl Exchange {
         verifier: &PathVerifier,
         now: Timestamp,
     ) -> Result<Ca, Rejection> {
-        let expect = Expect { role: self.ca_role, purpose: Purpose::KeyExchange, brand: Some(&self.brand_id) };
+        let expect = Expect {
+            role: self.ca_role,
+            purpose: Purpose::KeyExchange,
+            brand: Some(&self.brand_id),
+        };
         let certificate = verify_chain(told.ca_key_exchange, &expect, verifier, now)?;
         if certificate.thumbprint() != *told.cae_thumb {
             return Err(Rejection::DigestMismatch("cae_thumb"));
@@ -113,12 +135,19 @@ impl Exchange {
         if !same_party(&certificate, signer) {
             return Err(Rejection::AnotherParty("certificate authority"));
         }
-        Ok(Ca { lid_ca: told.lid_ca.clone(), key_exchange: ExactBytes(certificate.der().to_vec()) })
+        Ok(Ca {
+            lid_ca: told.lid_ca.clone(),
+            key_exchange: ExactBytes(certificate.der().to_vec()),
+        })
     }
 
     /// Checks that an answer names us as we named ourselves.
     pub(crate) fn check_lid_ee(&self, lid_ee: &LocalId) -> Result<(), Rejection> {
-        if *lid_ee == self.lid_ee { Ok(()) } else { Err(Rejection::Disagreement("lid_ee")) }
+        if *lid_ee == self.lid_ee {
+            Ok(())
+        } else {
+            Err(Rejection::Disagreement("lid_ee"))
+        }
     }
 }
 
@@ -133,6 +162,10 @@ impl Ca {
         if !same_party(&answer.signer, &self.key_exchange()?) {
             return Err(Rejection::AnotherParty("certificate authority"));
         }
-        if *lid_ca == self.lid_ca { Ok(()) } else { Err(Rejection::Disagreement("lid_ca")) }
+        if *lid_ca == self.lid_ca {
+            Ok(())
+        } else {
+            Err(Rejection::Disagreement("lid_ca"))
+        }
     }
 }

@@ -79,7 +79,11 @@ macro_rules! redacted {
         }
     )*};
 }
-redacted!(CardApprovalRequest, MerchantApprovalRequest, GatewayApprovalRequest);
+redacted!(
+    CardApprovalRequest,
+    MerchantApprovalRequest,
+    GatewayApprovalRequest
+);
 
 /// The issuer's word for a cardholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,9 +165,14 @@ impl CardApplication {
         authority: &Authority,
         approval: CardApproval,
     ) -> Result<Issued, CompleteError> {
-        let CardApprovalRequest { pan, expiry, brand, .. } = &self.request;
+        let CardApprovalRequest {
+            pan, expiry, brand, ..
+        } = &self.request;
         let nonce_cca = NonceCca::generate(ctx.rng);
-        let common_name = self.card_secret.pan_secret(&nonce_cca).account_name(pan, *expiry);
+        let common_name = self
+            .card_secret
+            .pan_secret(&nonce_cca)
+            .account_name(pan, *expiry);
         let card_ends = expiry.ends_at().plus(-1).seconds();
         let order = Order {
             authority,
@@ -173,8 +182,12 @@ impl CardApplication {
             merchant_data: None,
         };
         let certificate = order.issue(ctx, Purpose::Signature, &self.key)?;
-        let status = CertStatus { nonce_cca: Some(nonce_cca), ..complete_status() };
-        self.reply.issued(ctx, ca, authority, status, vec![certificate])
+        let status = CertStatus {
+            nonce_cca: Some(nonce_cca),
+            ..complete_status()
+        };
+        self.reply
+            .issued(ctx, ca, authority, status, vec![certificate])
     }
 }
 
@@ -190,7 +203,12 @@ impl MerchantApplication {
         authority: &Authority,
         approval: MerchantApproval,
     ) -> Result<Issued, CompleteError> {
-        let MerchantApprovalRequest { merchant_id, merchant_bin, brand, .. } = &self.request;
+        let MerchantApprovalRequest {
+            merchant_id,
+            merchant_bin,
+            brand,
+            ..
+        } = &self.request;
         let merchant_data = MerchantData {
             merchant_id: merchant_id.clone(),
             acquirer_bin: merchant_bin.as_str().to_owned(),
@@ -206,7 +224,8 @@ impl MerchantApplication {
             merchant_data: Some(merchant_data),
         };
         let certificates = order.issue_pair(ctx, &self.keys)?;
-        self.reply.issued(ctx, ca, authority, complete_status(), certificates)
+        self.reply
+            .issued(ctx, ca, authority, complete_status(), certificates)
     }
 }
 
@@ -222,15 +241,25 @@ impl GatewayApplication {
         authority: &Authority,
         approval: GatewayApproval,
     ) -> Result<Issued, CompleteError> {
-        let GatewayApprovalRequest { gateway_id, acquirer_bin, brand, .. } = &self.request;
+        let GatewayApprovalRequest {
+            gateway_id,
+            acquirer_bin,
+            brand,
+            ..
+        } = &self.request;
         let order = Order {
             authority,
             role: Role::Gateway,
-            subject: subject(brand, approval.organization, format!("{acquirer_bin}:{gateway_id}")),
+            subject: subject(
+                brand,
+                approval.organization,
+                format!("{acquirer_bin}:{gateway_id}"),
+            ),
             not_after_max: i64::MAX,
             merchant_data: None,
         };
         let certificates = order.issue_pair(ctx, &self.keys)?;
-        self.reply.issued(ctx, ca, authority, complete_status(), certificates)
+        self.reply
+            .issued(ctx, ca, authority, complete_status(), certificates)
     }
 }

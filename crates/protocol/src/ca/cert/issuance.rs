@@ -35,7 +35,11 @@ pub struct Issued {
     pub certificates: Vec<Certificate>,
 }
 
-pub(super) fn subject(brand: &BrandId, organizational_unit: String, common_name: String) -> Subject {
+pub(super) fn subject(
+    brand: &BrandId,
+    organizational_unit: String,
+    common_name: String,
+) -> Subject {
     Subject {
         country: None,
         brand: Some(brand.clone()),
@@ -63,17 +67,34 @@ pub(super) struct Order<'a> {
 }
 
 impl Order<'_> {
-    pub(super) fn issue_pair(&self, ctx: &mut Context<'_>, keys: &KeyPair) -> Result<Vec<Certificate>, IssueError> {
+    pub(super) fn issue_pair(
+        &self,
+        ctx: &mut Context<'_>,
+        keys: &KeyPair,
+    ) -> Result<Vec<Certificate>, IssueError> {
         let signature = self.issue(ctx, Purpose::Signature, &keys.signature)?;
-        Ok(vec![signature, self.issue(ctx, Purpose::KeyExchange, &keys.key_exchange)?])
+        Ok(vec![
+            signature,
+            self.issue(ctx, Purpose::KeyExchange, &keys.key_exchange)?,
+        ])
     }
 
-    pub(super) fn issue(&self, ctx: &mut Context<'_>, purpose: Purpose, key: &PublicKey) -> Result<Certificate, IssueError> {
+    pub(super) fn issue(
+        &self,
+        ctx: &mut Context<'_>,
+        purpose: Purpose,
+        key: &PublicKey,
+    ) -> Result<Certificate, IssueError> {
         let issuer = self.authority.certificate();
         let now = ctx.now.seconds();
         let validity = Validity {
-            not_before: now.saturating_sub(BACKDATED_SECONDS).max(issuer.not_before()),
-            not_after: now.saturating_add(CERTIFICATE_SECONDS_MAX).min(self.not_after_max).min(issuer.not_after()),
+            not_before: now
+                .saturating_sub(BACKDATED_SECONDS)
+                .max(issuer.not_before()),
+            not_after: now
+                .saturating_add(CERTIFICATE_SECONDS_MAX)
+                .min(self.not_after_max)
+                .min(issuer.not_after()),
         };
         let is_gateway_exchange = self.role == Role::Gateway && purpose == Purpose::KeyExchange;
         self.authority.issue_end_entity(&IssueRequest {
@@ -145,9 +166,13 @@ impl CertReply {
         let provider = ca.key_exchange.key().public_key().provider();
         let message = match &self.back_key {
             None => CertRes::Signed(jws),
-            Some(key) => {
-                CertRes::Sealed(crate::sealed::seal_direct(ctx, provider, key, ContentType::CertResTbe, &jws)?)
-            }
+            Some(key) => CertRes::Sealed(crate::sealed::seal_direct(
+                ctx,
+                provider,
+                key,
+                ContentType::CertResTbe,
+                &jws,
+            )?),
         };
         let ids = MessageIds::of_lid_c(&self.lid_ee);
         Ok(MessageWrapper::new(ctx, ids, self.rrpid, Message::CertRes(message)).encode())
@@ -162,7 +187,10 @@ impl CertReply {
         certificates: Vec<Certificate>,
     ) -> Result<Issued, CompleteError> {
         let carry = |place: usize| {
-            certificates.get(place).map(|leaf| carried(&authority.chain_of(leaf))).unwrap_or_default()
+            certificates
+                .get(place)
+                .map(|leaf| carried(&authority.chain_of(leaf)))
+                .unwrap_or_default()
         };
         let wire = self.answer(ctx, ca, status, Some([carry(0), carry(1)]))?;
         Ok(Issued { wire, certificates })

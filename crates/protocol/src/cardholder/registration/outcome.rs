@@ -11,7 +11,10 @@ use crate::{Context, Rejection};
 use openset_jose::default_provider;
 use openset_pki::{Certificate, Chain, Expect, PathError, PathVerifier, Purpose, Role};
 
-const CERT_RES: Kind = Kind { content: ContentType::CertResData, name: "CertRes" };
+const CERT_RES: Kind = Kind {
+    content: ContentType::CertResData,
+    name: "CertRes",
+};
 
 /// How a registration goes on after CertRes.
 #[derive(Debug)]
@@ -49,15 +52,34 @@ impl AwaitingCertRes {
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails.
-    pub fn handle(self, ctx: &Context<'_>, wire: &[u8], verifier: &PathVerifier) -> Result<Outcome, Rejection> {
+    pub fn handle(
+        self,
+        ctx: &Context<'_>,
+        wire: &[u8],
+        verifier: &PathVerifier,
+    ) -> Result<Outcome, Rejection> {
         let wrapper = self.form.exchange.read(&self.pending, wire)?;
-        let Message::CertRes(message) = &wrapper.message else { return Err(wrapper.not_taken()) };
-        let CertRes::Sealed(jwe) = message else {
-            return Err(Rejection::OutOfOrder("CertRes to a cardholder must be sealed"));
+        let Message::CertRes(message) = &wrapper.message else {
+            return Err(wrapper.not_taken());
         };
-        let jws: Jws = open_direct(jwe, default_provider(), &self.back_key, ContentType::CertResTbe)?;
-        let answer =
-            self.form.exchange.verify::<CertResData>(&self.pending, &jws, &CERT_RES, verifier, ctx.now)?;
+        let CertRes::Sealed(jwe) = message else {
+            return Err(Rejection::OutOfOrder(
+                "CertRes to a cardholder must be sealed",
+            ));
+        };
+        let jws: Jws = open_direct(
+            jwe,
+            default_provider(),
+            &self.back_key,
+            ContentType::CertResTbe,
+        )?;
+        let answer = self.form.exchange.verify::<CertResData>(
+            &self.pending,
+            &jws,
+            &CERT_RES,
+            verifier,
+            ctx.now,
+        )?;
         self.form.ca.check(&answer, &answer.data.lid_ca)?;
         let data = answer.data;
         self.form.exchange.check_lid_ee(&data.lid_ee)?;
@@ -66,18 +88,32 @@ impl AwaitingCertRes {
         }
         match data.cert_status.cert_status_code {
             CertStatusCode::RequestComplete => self.registered(ctx, data, verifier),
-            CertStatusCode::RegFormAnswerMalformed => Ok(Outcome::Mend(Box::new(self.form), data.cert_status)),
+            CertStatusCode::RegFormAnswerMalformed => {
+                Ok(Outcome::Mend(Box::new(self.form), data.cert_status))
+            }
             _ => Ok(Outcome::Refused(data.cert_status)),
         }
     }
 
-    fn registered(self, ctx: &Context<'_>, data: CertResData, verifier: &PathVerifier) -> Result<Outcome, Rejection> {
+    fn registered(
+        self,
+        ctx: &Context<'_>,
+        data: CertResData,
+        verifier: &PathVerifier,
+    ) -> Result<Outcome, Rejection> {
         if !data.key_exchange.is_empty() {
             return Err(Rejection::Disagreement("key_exchange"));
         }
-        let nonce_cca = data.cert_status.nonce_cca.ok_or(Rejection::Disagreement("nonce_cca"))?;
+        let nonce_cca = data
+            .cert_status
+            .nonce_cca
+            .ok_or(Rejection::Disagreement("nonce_cca"))?;
         let brand = Some(&self.form.exchange.brand_id);
-        let expect = Expect { role: Role::Cardholder, purpose: Purpose::Signature, brand };
+        let expect = Expect {
+            role: Role::Cardholder,
+            purpose: Purpose::Signature,
+            brand,
+        };
         let certificate = verify_chain(&data.signature, &expect, verifier, ctx.now)?;
         let pan_secret = self.card_secret.pan_secret(&nonce_cca);
         self.check_certificate(&certificate, &pan_secret)?;
@@ -93,7 +129,11 @@ impl AwaitingCertRes {
     }
 
     /// The certificate is for our key, our card, and no longer than the card.
-    fn check_certificate(&self, certificate: &Certificate, pan_secret: &PanSecret) -> Result<(), Rejection> {
+    fn check_certificate(
+        &self,
+        certificate: &Certificate,
+        pan_secret: &PanSecret,
+    ) -> Result<(), Rejection> {
         if certificate.public_key().thumbprint() != self.key {
             return Err(Rejection::Disagreement("the certified key"));
         }

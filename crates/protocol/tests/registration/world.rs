@@ -1,0 +1,158 @@
+//! The hierarchy, the CA's answers and the applicants that the tests use.
+
+use std::sync::LazyLock;
+
+use openset_protocol::ca::cert::{
+    CardApproval, GatewayApproval, Inquiry, Issued, MerchantApproval, Verdict,
+};
+use openset_protocol::ca::reg_form::CardTerms;
+use openset_protocol::ca::{
+    AccountKey, AwaitingCertReq, AwaitingRegFormReq, Reply, Request, card_c_init, cert, form,
+    me_aq_c_init, reg_form,
+};
+use openset_protocol::card::Bin;
+use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, HOLDER, RegFormData};
+use openset_protocol::{Context, Rejection, Timestamp};
+use openset_testkit::keys;
+use openset_testkit::pki::{TestCa, TestPki};
+
+pub(crate) const BRAND: &str = "Visa";
+pub(crate) const PAN: &str = "4111111111111111";
+
+static PKI: LazyLock<TestPki> = LazyLock::new(|| {
+    TestPki::new(
+        &[BRAND, "MasterCard"],
+        Timestamp::from_seconds(1_800_000_000),
+    )
+});
+
+pub(crate) fn pki() -> &'static TestPki {
+    &PKI
+}
+
+/// A context at the fixture's moment. Every call draws other random bytes.
+pub(crate) fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static SEED: AtomicU64 = AtomicU64::new(1);
+    let mut rng = keys::rng(SEED.fetch_add(1, Ordering::Relaxed));
+    work(&mut Context {
+        now: pki().now,
+        rng: &mut rng,
+    })
+}
+
+pub(crate) fn answer(name: &str, value: &str) -> FormAnswer {
+    FormAnswer {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+pub(crate) fn good_answers() -> Vec<FormAnswer> {
+    vec![
+        answer(HOLDER, "Alice Example"),
+        answer(ACTIVATION_CODE, "1234-5678"),
+    ]
+}
+
+/// The CA, as a service would run it.
+pub(crate) struct Ca {
+    pub account_key: AccountKey,
+    pub card_form: RegFormData,
+    pub served_bins: Vec<Bin>,
+    pub certified_before: bool,
+}
+
+impl Default for Ca {
+    fn default() -> Self {
+        Self {
+            account_key: AccountKey::from_bytes([7; 32]),
+            card_form: form::cardholder("Use the card well."),
+            served_bins: vec!["411111".parse().unwrap()],
+            certified_before: false,
+        }
+    }
+}
+
+pub(crate) fn cca() -> &'static TestCa {
+    &pki().brand(BRAND).cca
+}
+
+impl Ca {
+    pub(crate) fn card_c_init(&self, wire: &[u8]) -> Result<Reply<AwaitingRegFormReq>, Rejection> {
+        let request = Request::decode(wire)?;
+        with_context(|ctx| card_c_init::handle(ctx, &cca().credentials, &request))
+    }
+
+    pub(crate) fn reg_form(
+        &self,
+        wire: &[u8],
+        session: AwaitingRegFormReq,
+    ) -> Result<Reply<Option<AwaitingCertReq>>, Rejection> {
+        let request = Request::decode(wire)?;
+        let terms = CardTerms {
+            form: &self.card_form,
+            served_bins: &self.served_bins,
+            referral_urls: &["https://example.com/other-ca".to_owned()],
+            account_key: &self.account_key,
+        };
+        let ca = &cca().credentials;
+        let opened = reg_form::open(ca, &request)?;
+        with_context(|ctx| opened.handle(ctx, ca, &request, session, &terms))
+    }
+
+    pub(crate) fn me_aq_c_init(
+        &self,
+        ca: &TestCa,
+        wire: &[u8],
+        form: &RegFormData,
+    ) -> Result<Reply<AwaitingCertReq>, Rejection> {
+        let request = Request::decode(wire)?;
+        with_context(|ctx| me_aq_c_init::handle(ctx, &ca.credentials, &request, form))
+    }
+
+    pub(crate) fn cert(
+        &self,
+        ca: &TestCa,
+        wire: &[u8],
+        session: &AwaitingCertReq,
+    ) -> Result<Verdict, Rejection> {
+        let request = Request::decode(wire)?;
+        let opened = cert::open(&ca.credentials, &request)?;
+        let inquiry = Inquiry {
+            account_key: &self.account_key,
+            certified_before: self.certified_before,
+        };
+        with_context(|ctx| opened.verify(ctx, &ca.credentials, &request, session, &inquiry))
+    }
+}
+
+/// The bank says yes: the certificates are issued.
+pub(crate) fn approve(ca: &TestCa, verdict: Verdict) -> Issued {
+    let (credentials, authority) = (&ca.credentials, &ca.authority);
+    let issued = with_context(|ctx| match verdict {
+        Verdict::AskIssuer(application) => {
+            let approval = CardApproval {
+                issuer_name: "Test Issuer".to_owned(),
+            };
+            application.complete(ctx, credentials, authority, approval)
+        }
+        Verdict::AskAcquirer(application) => {
+            let name = "Book Shop".to_owned();
+            let approval = MerchantApproval {
+                name,
+                country: 276,
+                acquirer_name: "Test Acquirer".to_owned(),
+            };
+            application.complete(ctx, credentials, authority, approval)
+        }
+        Verdict::AskBrand(application) => {
+            let approval = GatewayApproval {
+                organization: "Test Acquirer".to_owned(),
+            };
+            application.complete(ctx, credentials, authority, approval)
+        }
+        Verdict::Answer { code, .. } => panic!("answered with {code:?} without asking the bank"),
+    });
+    issued.unwrap()
+}
