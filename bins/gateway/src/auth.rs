@@ -1,0 +1,302 @@
+//! Steps 9 and 10: AuthReq is decoded, verified, decided, committed, answered.
+
+use std::time::Instant;
+
+use openset_protocol::gateway::auth::{self, Asker, Decision, TokenKey, VerifiedPayment};
+use openset_protocol::identity::Credentials;
+use openset_protocol::messages::auth::AuthCode;
+use openset_protocol::{Context, Rejection};
+use openset_service::offload::offload;
+use openset_service::step_report::StepReport;
+use openset_service::{clock, random};
+use openset_store::exchanges;
+
+use crate::error::GatewayError;
+use crate::issuer::Word;
+use crate::set::{Received, Record, join, record, stored_answer};
+use crate::store::authorizations::{self, Decided, New};
+use crate::store::pending::{self, Pending};
+use crate::work::{Authorize, WorkRef, id_of};
+use crate::{Gateway, worker};
+
+/// What holds once an AuthReq was verified, in the order of the checks.
+const VERIFIED: &[&str] = &[
+    "merchant certificate: path, role, brand, revocation",
+    "merchant signature",
+    "digests of PI and dual signature",
+    "merchant id",
+    "cardholder certificate: path, role, brand, revocation",
+    "dual signature over both halves",
+    "trans_ids equal in both halves",
+    "order digest equal in both halves (HOI)",
+    "order and amount digest equal in both halves (HOD)",
+    "card belongs to certificate",
+    "amount is the amount signed",
+];
+
+/// Answers AuthReq.
+pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<u8>, GatewayError> {
+    let (asker, judged) = verify(gateway, &received).await?;
+    let xid = asker.auth_tags.trans_ids.xid;
+    let answered = match judged {
+        Ok(payment) => authorize(gateway, &received, asker, payment).await,
+        Err(code) => refuse(gateway, &received, &asker, code).await,
+    };
+    if answered.is_ok() {
+        tracing::info!(%xid, step = 9, set_message = "AuthReq", "answered");
+    }
+    answered
+}
+
+type Judged = Result<VerifiedPayment, AuthCode>;
+
+/// All that needs no database: seals, signatures, paths, both halves, and whether it is our merchant.
+async fn verify(
+    gateway: &Gateway,
+    received: &Received,
+) -> Result<(Asker, Judged), GatewayError> {
+    let verifier = gateway.verifier()?;
+    let keyring = gateway.keyring.all();
+    let Received { wire, wrapper, at, .. } = received.clone();
+    let (asker, judged) = offload(move || {
+        let ours: Vec<_> = keyring.iter().collect();
+        let opened = auth::open(&wire, &wrapper, &ours, &verifier, at)?;
+        let asker = opened.asker.clone();
+        let judged = opened.verify(&ours, &verifier, at)?;
+        Ok::<_, Rejection>((asker, judged))
+    })
+    .await?;
+    let judged = match judged {
+        Ok(payment) => judge_merchant(gateway, &asker).map(|()| payment),
+        Err(refusal) => {
+            tracing::warn!(outcome = "refused", error = %refusal, "payment refused");
+            Err(refusal.code())
+        }
+    };
+    Ok((asker, judged))
+}
+
+/// A merchant of ours, who may take this brand. Another acquirer's may have the same name.
+fn judge_merchant(gateway: &Gateway, asker: &Asker) -> Result<(), AuthCode> {
+    let ours = asker.acquirer_bin == gateway.settings.acquirer_bin.as_str();
+    match gateway.settings.merchant(asker.merchant_id(), &asker.brand_id) {
+        Some(_) if ours => Ok(()),
+        _ => Err(AuthCode::InvalidTransaction),
+    }
+}
+
+/// Commits that the issuer is asked, asks, and commits what it said.
+async fn authorize(
+    gateway: &Gateway,
+    received: &Received,
+    asker: Asker,
+    payment: VerifiedPayment,
+) -> Result<Vec<u8>, GatewayError> {
+    let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
+    let Some(_flight) = gateway.flights.take_off(&id) else {
+        return join(gateway, &received.digest).await;
+    };
+    let steps = vec![verified_step(received)];
+    let asked = Authorize { asker, payment, steps };
+    match begin(gateway, received, &id, &asked).await? {
+        Begun::Asked => {}
+        Begun::Answered(response) => return Ok(response),
+        Begun::AtWork => return Err(GatewayError::Working),
+        Begun::PiUsed => {
+            return refuse(gateway, received, &asked.asker, AuthCode::PiPreviouslyUsed).await;
+        }
+    }
+    if let Some(pause) = gateway.settings.danger_pause_before_issuer {
+        tracing::warn!("DANGER: pausing before the issuer is asked");
+        tokio::time::sleep(pause).await;
+    }
+    let settled = settle(gateway, &id, &asked, &received.digest).await;
+    if settled.is_err() {
+        worker::postpone(gateway, &id).await;
+    }
+    settled
+}
+
+enum Begun {
+    Asked,
+    Answered(Vec<u8>),
+    AtWork,
+    PiUsed,
+}
+
+/// First transaction: the request is recorded, its payment instruction locked.
+async fn begin(
+    gateway: &Gateway,
+    received: &Received,
+    id: &str,
+    asked: &Authorize,
+) -> Result<Begun, GatewayError> {
+    let Authorize { asker, payment, steps } = asked;
+    let mut tx = gateway.db.begin().await?;
+    match record(&mut tx, received, &asker.merchant(), &asker.rrpid()).await? {
+        Record::New => {}
+        Record::Answered(response) => return Ok(Begun::Answered(response)),
+        Record::AtWork => return Ok(Begun::AtWork),
+    }
+    let new = New {
+        id,
+        asker,
+        payment: Some(payment),
+        refused: None,
+        received_at_s: received.at.seconds(),
+        steps,
+    };
+    if !authorizations::insert(&mut tx, &gateway.vault, &new).await? {
+        tx.rollback().await?;
+        return Ok(Begun::PiUsed);
+    }
+    let next_attempt_at_ms = clock::now_ms().saturating_add(worker::LEASE_MS);
+    let work = WorkRef::Authorize(asked);
+    let pending = Pending { id, wire_digest: &received.digest, work, next_attempt_at_ms };
+    pending::insert(&mut tx, &gateway.vault, &pending).await?;
+    tx.commit().await?;
+    Ok(Begun::Asked)
+}
+
+/// Asks the issuer and commits what it said with the answer, in one transaction.
+pub(crate) async fn settle(
+    gateway: &Gateway,
+    id: &str,
+    asked: &Authorize,
+    wire_digest: &[u8; 32],
+) -> Result<Vec<u8>, GatewayError> {
+    let started = Instant::now();
+    let asker = &asked.asker;
+    let merchant = gateway.settings.merchant(asker.merchant_id(), &asker.brand_id);
+    let merchant_name = merchant.map(|merchant| merchant.name.as_str());
+    let word = gateway.issuer.authorize(id, asked, merchant_name).await?;
+    let mut steps = asked.steps.clone();
+    steps.push(asked_step(started, &word));
+    let answering = Instant::now();
+    let response = answer(gateway, asked, &word).await?;
+    steps.push(answered_step(answering, &response));
+    let (code, reason, approval_code, issuer_authorization) = match &word {
+        Word::Approved { issuer_authorization, approval_code } => {
+            (AuthCode::Approved, None, Some(approval_code.as_str()), Some(issuer_authorization))
+        }
+        Word::Declined { issuer_authorization, code, reason } => {
+            (*code, *reason, None, issuer_authorization.as_ref())
+        }
+    };
+    let decided = Decided {
+        code,
+        reason,
+        approval_code,
+        issuer_authorization: issuer_authorization.map(String::as_str),
+        at_s: clock::now_seconds(),
+        steps: &steps,
+    };
+    let mut tx = gateway.db.begin().await?;
+    if !pending::finish(&mut tx, id).await? {
+        drop(tx);
+        return stored_answer(gateway, wire_digest).await;
+    }
+    authorizations::decide(&mut tx, id, &decided).await?;
+    let (sender, rrpid) = (asker.merchant().to_string(), asker.rrpid().to_string());
+    exchanges::answer(&mut tx, &sender, "AuthReq", &rrpid, &response).await?;
+    tx.commit().await?;
+    gateway.metrics.count_authorization(code);
+    tracing::info!(xid = %asker.auth_tags.trans_ids.xid, outcome = ?code, "authorization");
+    Ok(response)
+}
+
+/// Signs and seals AuthRes.
+async fn answer(gateway: &Gateway, asked: &Authorize, word: &Word) -> Result<Vec<u8>, GatewayError> {
+    let (asker, payment) = (asked.asker.clone(), asked.payment.clone());
+    let message = gateway.settings.message_of_day.clone();
+    let word = word.clone();
+    sign(gateway, &asked.asker, move |ctx, ours, tokens| {
+        let decision = match word {
+            Word::Approved { approval_code, .. } => {
+                Decision::Approved { payment: &payment, approval_code, message }
+            }
+            Word::Declined { code, reason, .. } => Decision::Refused { code, reason },
+        };
+        auth::answer(ctx, ours, tokens, &asker, &decision)
+    })
+    .await
+}
+
+/// Refuses in the normal answer, in one transaction; the issuer is not asked.
+async fn refuse(
+    gateway: &Gateway,
+    received: &Received,
+    asker: &Asker,
+    code: AuthCode,
+) -> Result<Vec<u8>, GatewayError> {
+    let decision = Decision::Refused { code, reason: None };
+    let theirs = asker.clone();
+    let response = sign(gateway, asker, move |ctx, ours, tokens| {
+        auth::answer(ctx, ours, tokens, &theirs, &decision)
+    })
+    .await?;
+    let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
+    let mut tx = gateway.db.begin().await?;
+    match record(&mut tx, received, &asker.merchant(), &asker.rrpid()).await? {
+        Record::New => {}
+        Record::Answered(response) => return Ok(response),
+        Record::AtWork => return Err(GatewayError::Working),
+    }
+    let steps = [answered_step(received.started, &response)];
+    let new = New {
+        id: &id,
+        asker,
+        payment: None,
+        refused: Some(code),
+        received_at_s: received.at.seconds(),
+        steps: &steps,
+    };
+    authorizations::insert(&mut tx, &gateway.vault, &new).await?;
+    let (sender, rrpid) = (asker.merchant().to_string(), asker.rrpid().to_string());
+    exchanges::answer(&mut tx, &sender, "AuthReq", &rrpid, &response).await?;
+    tx.commit().await?;
+    gateway.metrics.count_authorization(code);
+    Ok(response)
+}
+
+/// Makes a signed answer with the credentials of the asker's brand, off the async workers.
+async fn sign<F>(gateway: &Gateway, asker: &Asker, make: F) -> Result<Vec<u8>, GatewayError>
+where
+    F: FnOnce(
+            &mut Context<'_>,
+            &Credentials,
+            &TokenKey,
+        ) -> Result<Vec<u8>, Rejection>
+        + Send
+        + 'static,
+{
+    let (keyring, tokens) = (gateway.keyring.all(), gateway.token_key.clone());
+    let brand = asker.brand_id.clone();
+    let answer = offload(move || {
+        let ours = keyring.iter().find(|held| held.signature.brand() == Some(&brand));
+        let ours = ours.ok_or(GatewayError::NotReady)?;
+        let mut rng = random::system();
+        let mut ctx = Context { now: clock::now(), rng: &mut rng };
+        Ok(make(&mut ctx, ours, &tokens)?)
+    });
+    answer.await
+}
+
+fn verified_step(received: &Received) -> StepReport {
+    let way = ["merchant", "gateway"];
+    let what = "opened the payment instruction, verified merchant, cardholder and dual signature, compared both halves";
+    StepReport::since(received.started, 9, what, way, "AuthReq", received.wire.len(), VERIFIED)
+}
+
+fn asked_step(started: Instant, word: &Word) -> StepReport {
+    let (what, verified) = match word {
+        Word::Approved { .. } => ("asked the issuer, who holds the amount", "one hold for one idempotency key"),
+        Word::Declined { .. } => ("asked the issuer, who declines", "nothing is held"),
+    };
+    StepReport::since(started, 9, what, ["gateway", "issuer"], "POST /authorizations", 0, &[verified])
+}
+
+fn answered_step(started: Instant, response: &[u8]) -> StepReport {
+    let what = "signed and sealed the answer for the merchant, stored before it was sent";
+    StepReport::since(started, 10, what, ["gateway", "merchant"], "AuthRes", response.len(), &[])
+}

@@ -1,0 +1,77 @@
+//! What can go wrong inside the gateway, and how a caller is told.
+
+use openset_protocol::Rejection;
+use openset_service::client::CallError;
+use openset_service::problem::Problem;
+use openset_store::ledger::LedgerError;
+use openset_store::{StoreError, VaultError};
+
+/// Why there is no answer (yet).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum GatewayError {
+    /// The message is refused: its sender is told so by SET's Error.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The work goes on; the same bytes may be sent again.
+    #[error("the issuer has not answered yet")]
+    Working,
+    /// Certificates or trust are not there yet.
+    #[error("not enrolled yet; see /readyz")]
+    NotReady,
+    /// The issuer did not say what became of a request.
+    #[error("what the issuer did is unknown")]
+    Unknown(#[source] CallError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The books refused a movement that the authorization's own row allowed.
+    #[error("the books and the authorizations disagree; run the audit before anything else")]
+    Ledger(#[source] LedgerError),
+    /// A sealed value does not open.
+    #[error(transparent)]
+    Vault(VaultError),
+    /// Something stored could not be written or read as JSON.
+    #[error("what is stored cannot be read or written")]
+    Json(#[from] serde_json::Error),
+}
+
+impl From<LedgerError> for GatewayError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Store(store) => Self::Store(store),
+            other => Self::Ledger(other),
+        }
+    }
+}
+
+impl From<VaultError> for GatewayError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Store(store) => Self::Store(store),
+            other => Self::Vault(other),
+        }
+    }
+}
+
+impl From<sqlx::Error> for GatewayError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<GatewayError> for Problem {
+    fn from(error: GatewayError) -> Self {
+        match error {
+            GatewayError::Store(store) => store.into(),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl GatewayError {
+    /// The error and its causes in one line, for the log.
+    pub(crate) fn chain(self) -> String {
+        format!("{:#}", anyhow::Error::from(self))
+    }
+}

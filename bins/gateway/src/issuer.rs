@@ -1,0 +1,168 @@
+//! What the gateway asks the issuer over REST. Every request has an idempotency key: asked again, it is one effect.
+
+use openset_protocol::BrandId;
+use openset_protocol::card::{CardExpiry, Pan};
+use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::cap::CapCode;
+use openset_protocol::messages::initiation::Money;
+use openset_service::client::{self, CallError, HttpClient};
+use openset_store::SecretString;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+use crate::error::GatewayError;
+use crate::work::{Authorize, CaptureOrder};
+
+/// The issuer's REST interface.
+#[derive(Debug, Clone)]
+pub(crate) struct Issuer {
+    client: HttpClient,
+    url: Url,
+    token: SecretString,
+}
+
+#[derive(Serialize)]
+struct AuthorizationRequest<'a> {
+    pan: &'a Pan,
+    expiry: CardExpiry,
+    brand: &'a BrandId,
+    amount: Money,
+    merchant_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merchant_name: Option<&'a str>,
+    reference: String,
+}
+
+/// Answers may grow fields.
+#[derive(Deserialize)]
+struct AuthorizationAnswer {
+    authorization_id: String,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+enum Outcome {
+    Approved { approval_code: String },
+    Declined { reason: RespReason },
+}
+
+#[derive(Serialize)]
+struct CaptureRequest {
+    amount: Money,
+}
+
+#[derive(Deserialize)]
+struct CaptureAnswer {
+    state: String,
+}
+
+/// What the issuer said to an authorization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// It holds the amount.
+    Approved {
+        /// Its id of the hold.
+        issuer_authorization: String,
+        /// Its approval code.
+        approval_code: String,
+    },
+    /// It does not.
+    Declined {
+        /// Its id of the refusal, if it has one.
+        issuer_authorization: Option<String>,
+        /// What the merchant is told.
+        code: AuthCode,
+        /// Why.
+        reason: Option<RespReason>,
+    },
+}
+
+impl Issuer {
+    pub(crate) fn new(client: HttpClient, url: Url, token: SecretString) -> Self {
+        Self { client, url, token }
+    }
+
+    /// Asks for a hold.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unknown`] unless the issuer said what it did.
+    pub(crate) async fn authorize(
+        &self,
+        key: &str,
+        work: &Authorize,
+        merchant_name: Option<&str>,
+    ) -> Result<Word, GatewayError> {
+        let Authorize { asker, payment, .. } = work;
+        let request = AuthorizationRequest {
+            pan: &payment.pan,
+            expiry: payment.card_expiry,
+            brand: &asker.brand_id,
+            amount: asker.amount.into(),
+            merchant_id: asker.merchant_id(),
+            merchant_name,
+            reference: asker.auth_tags.trans_ids.xid.to_string(),
+        };
+        let url = client::join(&self.url, "authorizations");
+        let answer = self.client.post_json(&url, Some(&self.token), Some(key), &request).await;
+        match answer {
+            Ok(AuthorizationAnswer { authorization_id, outcome }) => {
+                Ok(word(authorization_id, outcome))
+            }
+            // Refused before it was looked at: nothing is held, and asking again would not help.
+            Err(error) if problem_code(&error) == Some("invalid-field") => Ok(Word::Declined {
+                issuer_authorization: None,
+                code: AuthCode::SystemError,
+                reason: None,
+            }),
+            Err(error) => Err(GatewayError::Unknown(error)),
+        }
+    }
+
+    /// Asks for the money.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unknown`] unless the issuer said what it did.
+    pub(crate) async fn capture(&self, order: &CaptureOrder) -> Result<CapCode, GatewayError> {
+        let path = format!("authorizations/{}/capture", order.issuer_authorization);
+        let url = client::join(&self.url, &path);
+        let request = CaptureRequest { amount: order.amount.into() };
+        let key = Some(order.capture_id.as_str());
+        let answer = self.client.post_json(&url, Some(&self.token), key, &request).await;
+        match answer {
+            Ok(CaptureAnswer { state }) if state == "captured" => Ok(CapCode::Success),
+            Ok(CaptureAnswer { .. }) => Ok(CapCode::UnspecifiedFailure),
+            Err(error) => match problem_code(&error) {
+                Some("not-held") => Ok(CapCode::AuthExpired),
+                Some("no-such-authorization") => Ok(CapCode::AuthDataMissing),
+                Some("above-hold" | "wrong-currency" | "invalid-field") => {
+                    Ok(CapCode::InvalidAuthData)
+                }
+                _ => Err(GatewayError::Unknown(error)),
+            },
+        }
+    }
+}
+
+fn word(issuer_authorization: String, outcome: Outcome) -> Word {
+    match outcome {
+        Outcome::Approved { approval_code } => Word::Approved { issuer_authorization, approval_code },
+        Outcome::Declined { reason } => Word::Declined {
+            issuer_authorization: Some(issuer_authorization),
+            code: match reason {
+                RespReason::ExpiredCard => AuthCode::ExpiredCard,
+                _ => AuthCode::Declined,
+            },
+            reason: Some(reason),
+        },
+    }
+}
+
+/// The problem that the issuer names, if it is the issuer that answered.
+fn problem_code(error: &CallError) -> Option<&str> {
+    match error {
+        CallError::Status { problem: Some(problem), .. } => Some(&problem.code),
+        _ => None,
+    }
+}

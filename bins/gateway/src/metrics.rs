@@ -1,0 +1,42 @@
+//! What the gateway counts.
+
+use openset_protocol::messages::auth::AuthCode;
+use openset_protocol::messages::cap::CapCode;
+use openset_service::telemetry::Metrics;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+use crate::store::authorizations::name_of;
+
+/// Labels are code names, so their number is bounded.
+type Counted = Family<Vec<(&'static str, String)>, Counter>;
+
+/// The gateway's own metrics.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GatewayMetrics {
+    authorizations: Counted,
+    captures: Counted,
+}
+
+impl GatewayMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.register(|registry| {
+            let text = "AuthReq answered, by AuthCode";
+            registry.register("gateway_authorizations", text, own.authorizations.clone());
+            let text = "Items of CapReq answered, by CapCode";
+            registry.register("gateway_captures", text, own.captures.clone());
+        });
+        own
+    }
+
+    pub(crate) fn count_authorization(&self, code: AuthCode) {
+        let label = ("auth_code", name_of(code).unwrap_or_default());
+        self.authorizations.get_or_create(&vec![label]).inc();
+    }
+
+    pub(crate) fn count_capture(&self, code: CapCode) {
+        let label = ("cap_code", name_of(code).unwrap_or_default());
+        self.captures.get_or_create(&vec![label]).inc();
+    }
+}

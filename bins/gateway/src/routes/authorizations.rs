@@ -1,0 +1,161 @@
+//! What the gateway knows of a purchase.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use openset_protocol::Timestamp;
+use openset_protocol::ids::Xid;
+use openset_protocol::messages::initiation::Money;
+use openset_service::problem::{Json, Problem};
+use openset_service::step_report::StepReport;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Operator;
+use crate::Gateway;
+use crate::store::authorizations::{self, Authorization, State as Stage};
+use crate::store::captures;
+
+/// The most requests shown of one purchase.
+const ATTEMPTS_MAX: u32 = 20;
+
+/// A purchase as the gateway knows it. There is no order description: the gateway never has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AuthorizationView {
+    xid: String,
+    /// The merchant's name for the request.
+    auth_rrpid: String,
+    state: Stage,
+    /// SET's AuthCode, once it is decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_code: Option<String>,
+    /// Why the issuer declines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resp_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval_code: Option<String>,
+    /// The issuer's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer_authorization: Option<String>,
+    merchant_id: String,
+    brand: String,
+    /// The last four digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples("**** **** **** 1234"))]
+    card: Option<String>,
+    /// What was asked for.
+    #[schema(value_type = Object)]
+    amount: Money,
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    decided_at: Option<Timestamp>,
+    captures: Vec<CaptureView>,
+    /// What stands in the acquirer's books.
+    ledger: Vec<LineView>,
+    /// What was done, in order.
+    steps: Vec<StepReport>,
+    /// Every request for this purchase; the first is the one above.
+    attempts: Vec<AttemptView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct CaptureView {
+    #[schema(value_type = Object)]
+    amount: Money,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    captured_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct LineView {
+    account: String,
+    currency: String,
+    /// Above zero is a debit, below a credit.
+    amount_minor: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AttemptView {
+    auth_rrpid: String,
+    state: Stage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_code: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+}
+
+/// What the gateway knows of a purchase.
+#[utoipa::path(
+    get, path = "/authorizations/{xid}", tag = "operator",
+    params(("xid" = String, Path, description = "The purchase's XID, 43 characters of base64url")),
+    responses(
+        (status = 200, body = AuthorizationView),
+        (status = 404, description = "Nothing was asked for such a purchase"),
+    )
+)]
+pub(super) async fn show(
+    State(gateway): State<Arc<Gateway>>,
+    _: Operator,
+    Path(xid): Path<String>,
+) -> Result<Json<AuthorizationView>, Problem> {
+    let parsed: Xid = xid.parse().map_err(|_| no_such_purchase())?;
+    let mut connection = gateway.db.read().await?;
+    let all = authorizations::of_purchase(&mut connection, &parsed, ATTEMPTS_MAX).await?;
+    let first = all.first().cloned().ok_or_else(no_such_purchase)?;
+    let lines = captures::lines(&mut connection, &first.id).await?;
+    drop(connection);
+    let card = authorizations::open_card(&gateway.vault, &first)?;
+    Ok(Json(AuthorizationView::of(xid, first, card, lines, &all)))
+}
+
+fn no_such_purchase() -> Problem {
+    Problem::not_found("no-such-purchase", "use the XID of a purchase that a merchant asked us to authorize")
+}
+
+impl AuthorizationView {
+    fn of(
+        xid: String,
+        row: Authorization,
+        card: Option<String>,
+        lines: Vec<(String, String, i64)>,
+        all: &[Authorization],
+    ) -> Self {
+        let capture = (row.state == Stage::Captured).then(|| CaptureView {
+            amount: row.captured(),
+            captured_at: row.captured_at_s.map(Timestamp::from_seconds),
+        });
+        let line = |(account, currency, amount_minor)| LineView { account, currency, amount_minor };
+        Self {
+            xid,
+            amount: row.amount(),
+            state: row.state,
+            card,
+            received_at: Timestamp::from_seconds(row.received_at_s),
+            decided_at: row.decided_at_s.map(Timestamp::from_seconds),
+            captures: capture.into_iter().collect(),
+            ledger: lines.into_iter().map(line).collect(),
+            attempts: all.iter().map(AttemptView::of).collect(),
+            auth_rrpid: row.auth_rrpid,
+            auth_code: row.auth_code,
+            resp_reason: row.resp_reason,
+            approval_code: row.approval_code,
+            issuer_authorization: row.issuer_authorization,
+            merchant_id: row.merchant_id,
+            brand: row.brand,
+            steps: row.steps,
+        }
+    }
+}
+
+impl AttemptView {
+    fn of(row: &Authorization) -> Self {
+        Self {
+            auth_rrpid: row.auth_rrpid.clone(),
+            state: row.state,
+            auth_code: row.auth_code.clone(),
+            received_at: Timestamp::from_seconds(row.received_at_s),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `POST /set`: AuthReq and CapReq, exactly once each.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use openset_jose::{Thumbprint, sha256};
+use openset_protocol::ids::Rrpid;
+use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_protocol::{Context, Rejection, Timestamp};
+use openset_service::set_endpoint::{MediaType, Rejection as Unread, SetHandler, SetReply, Wire};
+use openset_service::server::SET_BODY_LIMIT_BYTES;
+use openset_service::{clock, random};
+use openset_store::{Tx, exchanges};
+
+use crate::error::GatewayError;
+use crate::store::pending;
+use crate::{Gateway, auth, cap};
+
+/// How long a repeated request waits for the answer to its first copy.
+const JOIN_PATIENCE: Duration = Duration::from_secs(15);
+/// How long answers are kept: far beyond the window in which a message's date is accepted.
+const KEEP_S: i64 = 30 * 24 * 60 * 60;
+
+/// A message that could be read.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    /// As it came.
+    pub(crate) wire: Bytes,
+    /// SHA-256 of that.
+    pub(crate) digest: [u8; 32],
+    /// What it says.
+    pub(crate) wrapper: Arc<MessageWrapper>,
+    /// When it came.
+    pub(crate) at: Timestamp,
+    /// The same, for measuring.
+    pub(crate) started: Instant,
+}
+
+/// The gateway's side of `POST /set`.
+#[derive(Debug)]
+pub(crate) struct SetEndpoint(pub(crate) Arc<Gateway>);
+
+impl SetHandler for SetEndpoint {
+    const MEDIA_TYPE: MediaType = MediaType::Payment;
+
+    async fn handle(&self, wire: Wire) -> SetReply {
+        let started = Instant::now();
+        let digest = sha256(&wire.bytes);
+        match known(&self.0, &digest).await {
+            Ok(None) => {}
+            Ok(Some(response)) => return SetReply::Answer(response),
+            Err(error) => return reply_to(error, None),
+        }
+        let wrapper = match MessageWrapper::decode(&wire.bytes) {
+            Ok(wrapper) => Arc::new(wrapper),
+            Err(rejection) => return reply_to(rejection.into(), None),
+        };
+        let at = clock::now();
+        let received = Received { wire: wire.bytes, digest, wrapper: Arc::clone(&wrapper), at, started };
+        let answered = match &wrapper.message {
+            Message::AuthReq(_) => Box::pin(auth::handle(&self.0, received)).await,
+            Message::CapReq(_) => Box::pin(cap::handle(&self.0, received)).await,
+            _ => Err(wrapper.not_taken().into()),
+        };
+        answered.map_or_else(|error| reply_to(error, Some(&wrapper)), SetReply::Answer)
+    }
+
+    async fn refuse(&self, rejection: Unread) -> SetReply {
+        let rejection = match rejection {
+            Unread::TooLarge => Rejection::TooBig { limit_bytes: SET_BODY_LIMIT_BYTES },
+            Unread::Incomplete => return SetReply::Busy,
+            _ => Rejection::MediaType,
+        };
+        SetReply::Error(error_message(&rejection, None))
+    }
+}
+
+/// The stored answer to these bytes. If they are known and not answered yet, their answer is waited for.
+async fn known(gateway: &Gateway, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, GatewayError> {
+    let recorded = exchanges::find_by_digest(&mut *gateway.db.read().await?, digest).await?;
+    match recorded {
+        None => Ok(None),
+        Some(recorded) => match recorded.response {
+            Some(response) => Ok(Some(response)),
+            None => join(gateway, digest).await.map(Some),
+        },
+    }
+}
+
+/// Waits for the answer to a request that is at work, or asks the issuer again if nobody does.
+pub(crate) async fn join(gateway: &Gateway, digest: &[u8; 32]) -> Result<Vec<u8>, GatewayError> {
+    let id = pending::find_by_digest(&mut *gateway.db.read().await?, digest).await?;
+    if let Some(id) = id {
+        match gateway.flights.take_off(&id) {
+            Some(flight) => Box::pin(gateway.settle(&flight, &id)).await?,
+            None => gateway.flights.landed(&id, JOIN_PATIENCE).await,
+        }
+    }
+    stored_answer(gateway, digest).await
+}
+
+/// The answer to these bytes, once somebody has stored it.
+pub(crate) async fn stored_answer(
+    gateway: &Gateway,
+    digest: &[u8; 32],
+) -> Result<Vec<u8>, GatewayError> {
+    let recorded = exchanges::find_by_digest(&mut *gateway.db.read().await?, digest).await?;
+    recorded.and_then(|recorded| recorded.response).ok_or(GatewayError::Working)
+}
+
+/// What the record of requests says of one whose signature was verified.
+pub(crate) enum Record {
+    /// It is new, recorded in this transaction, and its date is in the window.
+    New,
+    /// It was answered before.
+    Answered(Vec<u8>),
+    /// It is at work.
+    AtWork,
+}
+
+/// Records a verified request.
+pub(crate) async fn record(
+    tx: &mut Tx,
+    received: &Received,
+    sender: &Thumbprint,
+    rrpid: &Rrpid,
+) -> Result<Record, GatewayError> {
+    let opened = exchanges::open(
+        tx,
+        &exchanges::Received {
+            sender: &sender.to_string(),
+            message: received.wrapper.message.name(),
+            rrpid: &rrpid.to_string(),
+            digest: received.digest,
+            received_at: received.at.seconds(),
+            keep_until: received.at.seconds().saturating_add(KEEP_S),
+        },
+    )
+    .await?;
+    match opened {
+        exchanges::Opened::Different => Err(Rejection::RrpidReused.into()),
+        exchanges::Opened::Same { response: Some(response) } => Ok(Record::Answered(response)),
+        exchanges::Opened::Same { response: None } => Ok(Record::AtWork),
+        exchanges::Opened::New => {
+            received.wrapper.check_date(received.at)?;
+            Ok(Record::New)
+        }
+    }
+}
+
+/// SET's Error for what is the sender's to mend; for all else, "send the same bytes again".
+fn reply_to(error: GatewayError, refused: Option<&MessageWrapper>) -> SetReply {
+    let set_message = refused.map_or("unread", |wrapper| wrapper.message.name());
+    match error {
+        GatewayError::Rejected(rejection) if rejection != Rejection::Internal => {
+            tracing::warn!(set_message, outcome = "refused", error = %rejection, "SET message refused");
+            SetReply::Error(error_message(&rejection, refused))
+        }
+        GatewayError::Working | GatewayError::NotReady => {
+            tracing::info!(set_message, outcome = "working", error = %error, "SET message not answered yet");
+            SetReply::Busy
+        }
+        other => {
+            tracing::error!(set_message, outcome = "failed", error = other.chain(), "SET message not answered");
+            SetReply::Busy
+        }
+    }
+}
+
+fn error_message(rejection: &Rejection, refused: Option<&MessageWrapper>) -> Vec<u8> {
+    let mut rng = random::system();
+    let mut ctx = Context { now: clock::now(), rng: &mut rng };
+    ErrorMessage::answer(&mut ctx, rejection, refused).encode()
+}

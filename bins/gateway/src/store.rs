@@ -1,0 +1,23 @@
+//! The gateway's tables. Every change of state is a guarded UPDATE with one row counted.
+
+pub(crate) mod authorizations;
+pub(crate) mod captures;
+pub(crate) mod pending;
+pub(crate) mod registrations;
+
+use openset_store::{Migration, StoreError};
+
+/// The gateway's own tables, beside those of `openset-store`.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 100,
+    name: "gateway",
+    sql: include_str!("../migrations/100_gateway.sql"),
+}];
+
+/// The guard of an UPDATE held: exactly one row was changed.
+fn one_row(rows: u64, otherwise: &'static str) -> Result<(), StoreError> {
+    match rows {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict(otherwise)),
+    }
+}
