@@ -8,26 +8,37 @@
 //! #     shutdown: CancellationToken) -> anyhow::Result<()> {
 //! let brands: Vec<_> = applications.iter().map(|a| a.brand.clone()).collect();
 //! let keyring = Keyring::load(&db, &vault, &brands).await?;
-//! // health.add("certificates", { let keyring = keyring.clone(); move || { let found = keyring.ready(); async { found } } });
 //! let enroller = Enroller { db, vault, client, trust, keyring: keyring.clone() };
 //! tokio::spawn(enroller.run(applications, shutdown));
 //! let ours = keyring.all(); // what is held now, parsed; cheap enough for every request
+//! let ready = keyring.ready(); // for /readyz: what is missing, and why
 //! # Ok(()) }
 //! ```
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+mod keyring;
+mod steps;
 
-use openset_jose::PrivateKey;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openset_jose::{KeyError, PrivateKey};
 use openset_pki::{BrandId, Chain};
 use openset_protocol::Rejection;
-use openset_protocol::identity::{Credentials, IdentityError};
+use openset_protocol::identity::IdentityError;
 use openset_protocol::messages::me_aq_c_init::IdData;
-use openset_store::{Db, SecretString, StoreError, Tx, Vault, VaultError};
+use openset_store::{Db, SecretString, StoreError, Vault, VaultError};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{CallError, HttpClient};
+use crate::outbox_worker::backoff;
 use crate::trust::Trust;
+
+pub use keyring::{Keyring, store};
+use steps::Registration;
+
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Why there are no certificates (yet).
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +47,12 @@ pub enum EnrolmentError {
     /// The CA said no; asking again with the same answers would not help.
     #[error("the certificate authority refuses: {0}; mend the configuration and start again")]
     Refused(String),
+    /// The CA's form asks for what is not in the configuration.
+    #[error("the certificate authority's form asks for {0:?}, which is not known here")]
+    UnknownField(String),
+    /// The CA could not take the request; a new registration is begun.
+    #[error("the certificate authority could not take the request: {0}")]
+    Error(String),
     /// The CA's answer does not hold.
     #[error("the certificate authority's answer was refused: {0}")]
     Answer(#[from] Rejection),
@@ -43,18 +60,14 @@ pub enum EnrolmentError {
     #[error("the certificate authority did not answer")]
     Call(#[from] CallError),
     /// What is stored cannot be used.
-    #[error(
-        "the stored keys or certificates of {0} cannot be used; restore the database from a back-up"
-    )]
+    #[error("the stored keys or certificates of {0} cannot be used; restore the database from a back-up")]
     Damaged(BrandId),
+    /// A key could not be made or read.
+    #[error("a key could not be made or read")]
+    Key(#[from] KeyError),
     /// Key and certificate do not belong together.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The trust document names no CA for this brand.
-    #[error(
-        "the certificate authority issues nothing for the brand {0}; is it in its configuration?"
-    )]
-    NoAuthority(BrandId),
     /// The vault failed.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -83,90 +96,6 @@ pub struct Application {
     pub activation_code: SecretString,
 }
 
-/// The credentials that a party holds, parsed; clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct Keyring(Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    held: RwLock<Arc<Vec<Credentials>>>,
-    /// What stands between a brand and its certificates.
-    missing: RwLock<BTreeMap<BrandId, String>>,
-}
-
-impl Keyring {
-    /// A keyring with these credentials, none missing.
-    #[must_use]
-    pub fn holding(credentials: Vec<Credentials>) -> Self {
-        let keyring = Self::default();
-        *keyring
-            .0
-            .held
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
-        keyring
-    }
-
-    /// What was stored for these brands; the others count as missing until enrolled.
-    ///
-    /// # Errors
-    /// When what is stored cannot be opened or read.
-    pub async fn load(db: &Db, vault: &Vault, brands: &[BrandId]) -> Result<Self, EnrolmentError> {
-        let _ = (db, vault, brands);
-        Ok(Self::default())
-    }
-
-    /// What is held now, one pair for each enrolled brand.
-    #[must_use]
-    pub fn all(&self) -> Arc<Vec<Credentials>> {
-        Arc::clone(&self.0.held.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The pair of a brand.
-    #[must_use]
-    pub fn of_brand(&self, brand: &BrandId) -> Option<Credentials> {
-        self.all()
-            .iter()
-            .find(|held| held.signature.brand() == Some(brand))
-            .cloned()
-    }
-
-    /// For `/readyz`: whether nothing is missing, or else what.
-    ///
-    /// # Errors
-    /// The brands without certificates, and why.
-    pub fn ready(&self) -> Result<(), String> {
-        let missing = self
-            .0
-            .missing
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let all: Vec<String> = missing
-            .iter()
-            .map(|(brand, why)| format!("{brand}: {why}"))
-            .collect();
-        Err(all.join("; "))
-    }
-}
-
-/// Stores a brand's pair, sealed in the vault; what [`Keyring::load`] finds at the next start.
-///
-/// # Errors
-/// The vault's or the database's failure.
-pub async fn store(
-    tx: &mut Tx,
-    vault: &Vault,
-    brand: &BrandId,
-    signature: &Certified,
-    key_exchange: &Certified,
-) -> Result<(), EnrolmentError> {
-    let _ = (tx, vault, brand, signature, key_exchange);
-    Ok(())
-}
-
 /// Enrols a party with the CA.
 #[derive(Debug, Clone)]
 pub struct Enroller {
@@ -187,6 +116,43 @@ impl Enroller {
     /// them, is refused, or `shutdown`; to be spawned. Keys and requests are stored before they are sent,
     /// and the same bytes are sent again after a crash.
     pub async fn run(self, applications: Vec<Application>, shutdown: CancellationToken) {
-        let _ = (applications, shutdown);
+        let mut all = JoinSet::new();
+        for application in applications {
+            if self.keyring.of_brand(&application.brand).is_some() {
+                continue;
+            }
+            let (enroller, shutdown) = (self.clone(), shutdown.clone());
+            all.spawn(async move { enroller.enrol(&application, &shutdown).await });
+        }
+        while all.join_next().await.is_some() {}
+    }
+
+    async fn enrol(&self, application: &Application, shutdown: &CancellationToken) {
+        let brand = &application.brand;
+        let mut attempts: u32 = 0;
+        loop {
+            let registration = Registration { enroller: self, application };
+            // A step that was begun is finished: it stores what it learns.
+            let error = match Box::pin(registration.complete()).await {
+                Ok(credentials) => {
+                    tracing::info!(kind = %brand, outcome = "enrolled", "certificates received");
+                    self.keyring.add(brand, credentials);
+                    return;
+                }
+                Err(error) => error,
+            };
+            let refused = matches!(error, EnrolmentError::Refused(_) | EnrolmentError::UnknownField(_));
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::warn!(kind = %brand, error, "no certificates yet");
+            self.keyring.note_missing(brand, error);
+            if refused {
+                return;
+            }
+            attempts = attempts.saturating_add(1);
+            let pause = tokio::time::sleep(backoff(attempts).min(PAUSE_MAX));
+            if shutdown.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
     }
 }

@@ -179,6 +179,12 @@ impl Trust {
         &self.verifier
     }
 
+    /// Where the certificate authority answers.
+    #[must_use]
+    pub fn ca_url(&self) -> &Url {
+        &self.origin.ca_url
+    }
+
     /// The CAs known now.
     #[must_use]
     pub fn authorities(&self) -> Arc<Vec<Authority>> {

@@ -1,0 +1,280 @@
+//! One registration, step by step; each step first takes up what a crash may have left.
+
+use std::sync::Arc;
+
+use openset_jose::{PrivateKey, RsaBits, default_provider};
+use openset_protocol::enrolment::{
+    self, AwaitingCertRes, AwaitingMeAqCInitRes, FormOrReferral, Outcome, Party,
+};
+use openset_protocol::identity::{Credentials, KeyExchangeIdentity, SigningIdentity};
+use openset_protocol::ids::{ExactBytes, Language};
+use openset_protocol::messages::cert::CertStatus;
+use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, RegFormData};
+use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_protocol::{Context, Rejection};
+use openset_store::keys;
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::keyring::{self, load_json, put_json};
+use super::{Application, Certified, EnrolmentError, Enroller, store};
+use crate::offload::offload;
+use crate::set_endpoint::MediaType;
+use crate::{client, clock, random};
+
+/// A registration of one brand.
+pub(super) struct Registration<'a> {
+    pub(super) enroller: &'a Enroller,
+    pub(super) application: &'a Application,
+}
+
+/// The keys to be certified; their PKCS#8 is wiped when dropped.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKeys {
+    signature: ExactBytes,
+    key_exchange: ExactBytes,
+}
+
+#[derive(Clone)]
+struct Keys {
+    signature: PrivateKey,
+    key_exchange: PrivateKey,
+}
+
+/// A request that was stored before it was sent, and what its answer is checked against.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent<S> {
+    state: S,
+    wire: ExactBytes,
+}
+
+/// The names under which the steps are kept, in their order.
+const INIT: &str = "init";
+const CERT: &str = "cert";
+
+impl Registration<'_> {
+    /// Goes on from wherever the last attempt ended, up to the certificates.
+    pub(super) async fn complete(&self) -> Result<Credentials, EnrolmentError> {
+        let brand = &self.application.brand;
+        // Another replica may have been faster.
+        if let Some(held) = keyring::load(&self.enroller.db, &self.enroller.vault, brand).await? {
+            return Ok(held);
+        }
+        let keys = self.keys().await?;
+        let completed = self.exchange(&keys).await;
+        if let Err(error) = &completed
+            && begins_anew(error)
+        {
+            self.forget(&[INIT, CERT]).await?;
+        }
+        completed
+    }
+
+    async fn exchange(&self, keys: &Keys) -> Result<Credentials, EnrolmentError> {
+        let asked = match self.load::<Sent<AwaitingCertRes>>(CERT).await? {
+            Some(asked) => asked,
+            None => {
+                let begun = self.begun(keys).await?;
+                let answer = self.send(&begun.wire).await?;
+                let asked = self.fill_in(keys, begun.state, answer).await?;
+                self.keep(CERT, &asked).await?;
+                // If another replica was first, its request is the one that counts.
+                self.load(CERT).await?.unwrap_or(asked)
+            }
+        };
+        let answer = self.send(&asked.wire).await?;
+        let verifier = Arc::clone(self.enroller.trust.verifier());
+        let outcome = offload(move || {
+            let mut rng = random::system();
+            let ctx = Context { now: clock::now(), rng: &mut rng };
+            asked.state.handle(&ctx, &answer, &verifier)
+        })
+        .await?;
+        match outcome {
+            Outcome::Enrolled(enrolled) => self.install(keys, *enrolled).await,
+            Outcome::Mend(_, status) | Outcome::Refused(status) => {
+                Err(EnrolmentError::Refused(reason(&status)))
+            }
+        }
+    }
+
+    /// The keys: made once, stored before anything is sent.
+    async fn keys(&self) -> Result<Keys, EnrolmentError> {
+        if let Some(stored) = self.load::<StoredKeys>("keys").await? {
+            return stored.read();
+        }
+        let fresh = offload(|| {
+            let make = || default_provider().generate_rsa(&mut random::system(), RsaBits::B2048);
+            // Side by side: making them is most of a first start.
+            std::thread::scope(|scope| {
+                let other = scope.spawn(make);
+                let key_exchange = make();
+                let signature = other.join().unwrap_or_else(|_| make());
+                Ok::<_, openset_jose::KeyError>(Keys { signature: signature?, key_exchange: key_exchange? })
+            })
+        })
+        .await?;
+        let stored = StoredKeys {
+            signature: ExactBytes(fresh.signature.to_pkcs8().to_vec()),
+            key_exchange: ExactBytes(fresh.key_exchange.to_pkcs8().to_vec()),
+        };
+        self.keep("keys", &stored).await?;
+        // If another replica was first, its keys are the ones that count.
+        self.load::<StoredKeys>("keys").await?.unwrap_or(stored).read()
+    }
+
+    /// Me-AqCInitReq, stored.
+    async fn begun(&self, keys: &Keys) -> Result<Sent<AwaitingMeAqCInitRes>, EnrolmentError> {
+        if let Some(begun) = self.load(INIT).await? {
+            return Ok(begun);
+        }
+        let party = Party {
+            id_data: self.application.id_data.clone(),
+            brand_id: self.application.brand.clone(),
+            language: Language::english(),
+        };
+        let begun = start(party, keys);
+        self.keep(INIT, &begun).await?;
+        Ok(self.load(INIT).await?.unwrap_or(begun))
+    }
+
+    /// Reads the form and answers it with CertReq.
+    async fn fill_in(
+        &self,
+        keys: &Keys,
+        state: AwaitingMeAqCInitRes,
+        answer: Vec<u8>,
+    ) -> Result<Sent<AwaitingCertRes>, EnrolmentError> {
+        let verifier = Arc::clone(self.enroller.trust.verifier());
+        let (keys, application) = (keys.clone(), self.application.clone());
+        offload(move || {
+            let mut rng = random::system();
+            let mut ctx = Context { now: clock::now(), rng: &mut rng };
+            let form = match state.handle(&ctx, &answer, &verifier, &keys.key_exchange)? {
+                FormOrReferral::Form(form) => form,
+                FormOrReferral::Referral(referral) => {
+                    return Err(EnrolmentError::Refused(referral.reason));
+                }
+            };
+            let answers = answers(form.form(), &application)?;
+            let exchanged = keys.key_exchange.public_key();
+            let step = form.submit(&mut ctx, answers, &keys.signature, exchanged)?;
+            Ok(Sent { state: step.state, wire: ExactBytes(step.wire) })
+        })
+        .await
+    }
+
+    /// Stores the certificates and forgets how they were come by.
+    async fn install(
+        &self,
+        keys: &Keys,
+        enrolled: enrolment::Enrolled,
+    ) -> Result<Credentials, EnrolmentError> {
+        let Enroller { db, vault, .. } = self.enroller;
+        let brand = &self.application.brand;
+        let signature = Certified { chain: enrolled.signature, key: keys.signature.clone() };
+        let key_exchange = Certified { chain: enrolled.key_exchange, key: keys.key_exchange.clone() };
+        let credentials = Credentials {
+            signature: SigningIdentity::new(signature.chain.clone(), signature.key.clone())?,
+            key_exchange: KeyExchangeIdentity::new(key_exchange.chain.clone(), key_exchange.key.clone())?,
+        };
+        let mut tx = db.begin().await?;
+        store(&mut tx, vault, brand, &signature, &key_exchange).await?;
+        for step in [INIT, CERT, "keys"] {
+            keys::remove(&mut tx, &self.name(step)).await?;
+        }
+        tx.commit().await?;
+        Ok(credentials)
+    }
+
+    /// Sends a stored request; gives the answer unless it is SET's Error.
+    async fn send(&self, wire: &ExactBytes) -> Result<Vec<u8>, EnrolmentError> {
+        let Enroller { client, trust, .. } = self.enroller;
+        let url = client::join(trust.ca_url(), "set");
+        let answer = client.post_set(&url, MediaType::Registration, wire.0.clone()).await?;
+        if let Ok(wrapper) = MessageWrapper::decode(&answer.body)
+            && let Message::Error(error) = wrapper.message
+        {
+            return Err(EnrolmentError::Error(error.error_text));
+        }
+        Ok(answer.body)
+    }
+
+    async fn load<T: DeserializeOwned>(&self, step: &str) -> Result<Option<T>, EnrolmentError> {
+        let Enroller { db, vault, .. } = self.enroller;
+        load_json(db, vault, &self.name(step), &self.application.brand).await
+    }
+
+    async fn keep(&self, step: &str, value: &impl Serialize) -> Result<(), EnrolmentError> {
+        let mut tx = self.enroller.db.begin().await?;
+        put_json(&mut tx, &self.enroller.vault, &self.name(step), value).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn forget(&self, steps: &[&str]) -> Result<(), EnrolmentError> {
+        let mut tx = self.enroller.db.begin().await?;
+        for step in steps {
+            keys::remove(&mut tx, &self.name(step)).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    fn name(&self, step: &str) -> String {
+        format!("enrolment/{}/{step}", self.application.brand)
+    }
+}
+
+impl StoredKeys {
+    fn read(&self) -> Result<Keys, EnrolmentError> {
+        let provider = default_provider();
+        Ok(Keys {
+            signature: provider.private_key_from_pkcs8(&self.signature.0)?,
+            key_exchange: provider.private_key_from_pkcs8(&self.key_exchange.0)?,
+        })
+    }
+}
+
+/// Makes Me-AqCInitReq.
+fn start(party: Party, keys: &Keys) -> Sent<AwaitingMeAqCInitRes> {
+    let mut rng = random::system();
+    let mut ctx = Context { now: clock::now(), rng: &mut rng };
+    let step = enrolment::start(&mut ctx, party, keys.key_exchange.public_key());
+    Sent { state: step.state, wire: ExactBytes(step.wire) }
+}
+
+/// After these the exchange is over, and another attempt is a new registration with the same keys. After a
+/// call without an answer it is not: the same bytes are sent again.
+fn begins_anew(error: &EnrolmentError) -> bool {
+    match error {
+        EnrolmentError::Answer(rejection) => *rejection != Rejection::Internal,
+        EnrolmentError::Refused(_) | EnrolmentError::Error(_) | EnrolmentError::UnknownField(_) => true,
+        _ => false,
+    }
+}
+
+/// The answers to the form's fields; what is not required and not known stays empty.
+fn answers(form: &RegFormData, application: &Application) -> Result<Vec<FormAnswer>, EnrolmentError> {
+    let mut answers = Vec::with_capacity(form.fields.len());
+    for field in &form.fields {
+        if field.name == ACTIVATION_CODE {
+            let value = application.activation_code.expose_secret().to_owned();
+            answers.push(FormAnswer { name: field.name.clone(), value });
+        } else if field.required {
+            return Err(EnrolmentError::UnknownField(field.name.clone()));
+        }
+    }
+    Ok(answers)
+}
+
+/// The CA's reason in a line.
+fn reason(status: &CertStatus) -> String {
+    let mut text = format!("{:?}", status.cert_status_code);
+    for part in status.ee_message.iter().chain(status.failed_items.iter().map(|item| &item.item_reason)) {
+        text.push_str(": ");
+        text.push_str(part);
+    }
+    text
+}
