@@ -1,0 +1,17 @@
+//! The bank over HTTP: a real service on port 0, with a database of its own for each test.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+#[path = "rest/authorizations.rs"]
+mod authorizations;
+#[path = "rest/bank.rs"]
+mod bank;
+#[path = "rest/durability.rs"]
+mod durability;
+#[path = "rest/movements.rs"]
+mod movements;
+#[path = "rest/refusals.rs"]
+mod refusals;
+#[path = "rest/registrations.rs"]
+mod registrations;
+#[path = "rest/replicas.rs"]
+mod replicas;

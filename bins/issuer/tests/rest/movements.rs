@@ -1,0 +1,172 @@
+use openset_store::Db;
+use serde_json::json;
+
+use crate::bank::{Bank, GATEWAY, Vaulted};
+
+/// The books sum to zero, and say of every account what its own row says.
+async fn assert_books_are_right(vaulted: &Vaulted) {
+    let path = std::path::Path::new(&vaulted.data_dir()).join("issuer.db");
+    let url = openset_store::sqlite_url(&path);
+    let db = Db::open(&url, openset_issuer::MIGRATIONS).await.unwrap();
+    let mut connection = db.read().await.unwrap();
+    let audit = openset_store::ledger::check(&mut connection).await.unwrap();
+    assert_eq!(audit.faults, []);
+    assert!(audit.entries > 0);
+    let disagreeing: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM accounts a LEFT JOIN ledger_accounts l ON l.id = 'cardholder/' || a.id \
+         WHERE l.balance_minor IS NULL OR l.balance_minor <> a.owed_minor \
+         OR a.held_minor <> (SELECT COALESCE(SUM(h.amount_minor), 0) FROM authorizations h \
+                             WHERE h.account_id = a.id AND h.state = 'held')",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .unwrap();
+    assert_eq!(disagreeing, 0);
+    drop(connection);
+    db.close().await;
+}
+
+#[tokio::test]
+async fn capture_takes_a_part_and_frees_the_rest() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    let first = bank.movement(&id, "capture", "c", 4000).await;
+    let captured = first.expect(200);
+    assert_eq!(captured["state"], "captured");
+    assert_eq!(
+        captured["captured"],
+        json!({"currency": "EUR", "amount_minor": 4000})
+    );
+    assert_eq!(bank.sums(&card).await, [6000, 0, 4000]);
+    let shown = bank.show(&card).await;
+    assert_eq!(shown["holds"], json!([]));
+    assert_eq!(shown["postings"][0]["kind"], "capture");
+    assert_eq!(shown["postings"][0]["memo"], "Books & Co");
+    assert_eq!(shown["postings"][0]["amount"]["amount_minor"], 4000);
+
+    assert_eq!(
+        bank.movement(&id, "capture", "c", 4000).await,
+        first,
+        "replayed"
+    );
+    let again = bank.movement(&id, "capture", "c2", 200).await;
+    assert_eq!(again.problem(409), "not-held");
+    assert_eq!(
+        bank.movement(&id, "capture", "c2", 200).await,
+        again,
+        "refusals are kept too"
+    );
+    assert_eq!(bank.sums(&card).await, [6000, 0, 4000]);
+    assert_books_are_right(&bank.stop().await).await;
+}
+
+#[tokio::test]
+async fn capture_above_the_hold_or_in_another_currency_changes_nothing() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    let above = bank.movement(&id, "capture", "c1", 4201).await;
+    assert_eq!(above.problem(422), "above-hold");
+    assert_eq!(above.json()["errors"][0]["pointer"], "/amount/amount_minor");
+    let dollars = json!({"amount": {"currency": "USD", "amount_minor": 1}});
+    let path = format!("/authorizations/{id}/capture");
+    assert_eq!(
+        bank.post(&path, GATEWAY, "c2", &dollars).await.problem(422),
+        "wrong-currency"
+    );
+    assert_eq!(bank.sums(&card).await, [5800, 4200, 0]);
+    assert_eq!(bank.state(&id).await, "held");
+}
+
+#[tokio::test]
+async fn release_gives_the_hold_back_and_may_be_repeated() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    assert_eq!(
+        bank.release(&id, "r").await.expect(200)["state"],
+        "released"
+    );
+    assert_eq!(bank.sums(&card).await, [10_000, 0, 0]);
+    assert_eq!(
+        bank.release(&id, "r2").await.expect(200)["state"],
+        "released"
+    );
+    assert_eq!(bank.sums(&card).await, [10_000, 0, 0]);
+    assert_eq!(
+        bank.movement(&id, "capture", "c", 1).await.problem(409),
+        "not-held"
+    );
+    let taken = bank.approved(&card, "b", 100).await;
+    bank.movement(&taken, "capture", "d", 100).await.expect(200);
+    assert_eq!(
+        bank.release(&taken, "r3").await.problem(409),
+        "already-captured"
+    );
+}
+
+#[tokio::test]
+async fn credits_never_exceed_the_capture() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    assert_eq!(
+        bank.movement(&id, "credit", "x", 1).await.problem(409),
+        "not-captured"
+    );
+    bank.movement(&id, "capture", "c", 4000).await.expect(200);
+    let first = bank.movement(&id, "credit", "k1", 1500).await;
+    assert_eq!(first.expect(200)["credited"]["amount_minor"], 1500);
+    assert_eq!(
+        bank.movement(&id, "credit", "k1", 1500).await,
+        first,
+        "replayed"
+    );
+    assert_eq!(bank.sums(&card).await, [7500, 0, 2500]);
+    assert_eq!(
+        bank.movement(&id, "credit", "k2", 2501).await.problem(422),
+        "above-capture"
+    );
+    bank.movement(&id, "credit", "k3", 2500).await.expect(200);
+    assert_eq!(bank.sums(&card).await, [10_000, 0, 0]);
+    assert_eq!(
+        bank.movement(&id, "credit", "k4", 1).await.problem(422),
+        "above-capture"
+    );
+    assert_books_are_right(&bank.stop().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_captures_and_releases_move_the_money_once() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    let (one, two, three, four) = tokio::join!(
+        bank.movement(&id, "capture", "c1", 4200),
+        bank.release(&id, "r1"),
+        bank.movement(&id, "capture", "c2", 4200),
+        bank.release(&id, "r2"),
+    );
+    let captures = [one.status, three.status];
+    let taken = captures.iter().filter(|status| **status == 200).count();
+    if taken == 1 {
+        assert_eq!([two.status, four.status], [409, 409]);
+        assert_eq!(bank.sums(&card).await, [5800, 0, 4200]);
+    } else {
+        assert_eq!((taken, [two.status, four.status]), (0, [200, 200]));
+        assert_eq!(bank.sums(&card).await, [10_000, 0, 0]);
+    }
+}
+
+#[tokio::test]
+async fn hold_taken_before_a_block_may_still_be_captured() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    let path = format!("/accounts/{}/block", card.account_id);
+    bank.post(&path, crate::bank::OPERATOR, "b", &json!({}))
+        .await
+        .expect(200);
+    bank.movement(&id, "capture", "c", 4200).await.expect(200);
+}
