@@ -27,6 +27,7 @@ pub mod merchant;
 pub mod messages;
 pub mod money;
 mod possession;
+mod receipt;
 pub mod rejection;
 pub mod sealed;
 pub mod signed;

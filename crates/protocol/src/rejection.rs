@@ -186,6 +186,7 @@ impl Rejection {
             | Self::SealedObject(_)
             | Self::ContentType { .. }
             | Self::Unauthentic
+            | Self::NotSealedForUs
             | Self::NotFromSigner
             | Self::NotForUs
             | Self::AnotherRequest
@@ -194,7 +195,7 @@ impl Rejection {
             | Self::Possession(_) => ErrorCode::SignatureFailure,
             Self::Certificate(PathError::Expired(_)) => ErrorCode::ExpiredCertificate,
             Self::Certificate(PathError::Revoked(_)) => ErrorCode::RevokedCertificate,
-            Self::Certificate(_) | Self::NotSealedForUs | Self::AnotherParty(_) => ErrorCode::InvalidCertificate,
+            Self::Certificate(_) | Self::AnotherParty(_) => ErrorCode::InvalidCertificate,
             Self::MissingCertificate(_) => ErrorCode::MissingCertificate,
             Self::UnknownRrpid => ErrorCode::UnknownRrpid,
             Self::UnknownXid => ErrorCode::UnknownXid,

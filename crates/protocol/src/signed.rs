@@ -142,7 +142,7 @@ pub struct Verified<T> {
 /// Verifies a signature, its certificate's path and what the payload says of itself.
 ///
 /// # Errors
-/// The [`Rejection`] of the first check that fails, in the order: header, path, signature,
+/// The [`Rejection`] of the first check that fails, in the order: header, signature, path,
 /// structure, sender, receiver, message, pair, request answered.
 pub fn verify<T: DeserializeOwned>(
     jws: &Jws,
@@ -207,8 +207,7 @@ impl VerifiedBytes {
     ) -> Result<Self, Rejection> {
         let object = jws::Unverified::parse(&jws.0)?;
         check_content_type(&object.header().cty, content)?;
-        let certificate = signer_certificate(object.header(), signer, verifier, now)?;
-        object.verify(certificate.public_key())?;
+        let certificate = signer_certificate(&object, signer, verifier, now)?;
         Ok(Self { certificate, object })
     }
 
@@ -225,21 +224,28 @@ pub(crate) fn check_content_type(found: &str, expected: ContentType) -> Result<(
     Err(Rejection::ContentType { expected: expected.name(), found: found.chars().take(40).collect() })
 }
 
+/// Verifies the signature and its signer's path. The signature comes first: it covers the chain in the
+/// header, so that whatever is altered on the wire fails as a signature, and a path is judged only as its
+/// owner sent it.
 fn signer_certificate(
-    header: &jws::Header,
+    object: &jws::Unverified,
     signer: Signer<'_>,
     verifier: &PathVerifier,
     now: Timestamp,
 ) -> Result<Certificate, Rejection> {
+    let header = object.header();
     let expect = Expect { role: signer.role, purpose: Purpose::Signature, brand: signer.brand };
     let named = header.x5t_s256.ok_or(Rejection::MissingCertificate("x5t#S256 of the signer"))?;
     let leaf = header.x5c.first().ok_or(Rejection::MissingCertificate("x5c of the signer"))?;
     if Thumbprint::of(leaf) != named {
-        return Err(Rejection::BadHeader("x5t#S256 is not the thumbprint of x5c's first certificate"));
+        return Err(Rejection::DigestMismatch("x5c's first certificate (x5t#S256)"));
     }
     if let Some(known) = verifier.known(&named, &expect, now.seconds()) {
+        object.verify(known.public_key())?;
         return Ok(known);
     }
+    let claimed = Certificate::from_der(leaf).map_err(openset_pki::PathError::from)?;
+    object.verify(claimed.public_key())?;
     let chain = Chain::from_x5c(&header.x5c).map_err(openset_pki::PathError::from)?;
     Ok(verifier.verify(&chain, &expect, now.seconds())?)
 }

@@ -317,6 +317,15 @@ impl MessageWrapper {
         self.message_header.rrpid.ok_or(Rejection::BadHeader("rrpid is missing"))
     }
 
+    /// Checks that the header's date, which nobody signs, is the one that was signed: otherwise an old
+    /// message could be sent again under a new date.
+    ///
+    /// # Errors
+    /// [`Rejection::HeaderMismatch`].
+    pub fn check_signed_date(&self, signed: Timestamp) -> Result<(), Rejection> {
+        if self.message_header.date == signed { Ok(()) } else { Err(Rejection::HeaderMismatch("date")) }
+    }
+
     /// Checks that the header names the exchange as the message inside does.
     ///
     /// # Errors

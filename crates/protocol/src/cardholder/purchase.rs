@@ -198,7 +198,8 @@ impl AwaitingPInitRes {
             rrpid: self.rrpid,
             answers: Some(self.request),
         };
-        let Verified { certificate, data, .. }: Verified<PInitResData> = verify(jws, &expected, verifier, ctx.now)?;
+        let Verified { certificate, date, data }: Verified<PInitResData> = verify(jws, &expected, verifier, ctx.now)?;
+        wrapper.check_signed_date(date)?;
         wrapper.check_date(ctx.now)?;
         wrapper.check_ids(&MessageIds::of(&data.trans_ids), self.rrpid)?;
         if data.trans_ids.lid_c != self.lid_c || data.trans_ids.lid_m != self.lid_m {

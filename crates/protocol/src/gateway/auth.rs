@@ -6,7 +6,7 @@ use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::{Credentials, same_party};
-use crate::ids::{ExactBytes, LocalId, Rrpid};
+use crate::ids::{ExactBytes, LocalId, RrTags, Rrpid};
 use crate::messages::auth::{AuthCode, AuthReqData, AuthReqTbe, AuthTags};
 use crate::messages::p::PiData;
 use crate::money::CurrencyAmount;
@@ -33,6 +33,8 @@ pub struct Asker {
     pub amount: CurrencyAmount,
     /// The merchant's category code.
     pub merch_cat_code: String,
+    /// The BIN of the merchant's acquirer, as certified: another acquirer's merchant may have the same id.
+    pub acquirer_bin: String,
     pub(crate) merchant: Thumbprint,
     pub(crate) merchant_key_exchange: ExactBytes,
     pub(crate) request: Digest,
@@ -136,7 +138,8 @@ pub fn open(
         rrpid,
         answers: None,
     };
-    let Verified { certificate, data, .. }: Verified<AuthReqData> = verify(&auth_req, &expected, verifier, now)?;
+    let Verified { certificate, date, data }: Verified<AuthReqData> = verify(&auth_req, &expected, verifier, now)?;
+    check_dates(wrapper, date, &data.auth_tags.auth_rr_tags)?;
     wrapper.check_ids(&MessageIds::of(&data.auth_tags.trans_ids), rrpid)?;
     if data.auth_tags.auth_rr_tags.rrpid != rrpid {
         return Err(Rejection::HeaderMismatch("rrpid"));
@@ -147,13 +150,14 @@ pub fn open(
     if data.dual_signature_digest != digest(ContentType::PiTbs, dual_signature.0.as_bytes()) {
         return Err(Rejection::DigestMismatch("the dual signature"));
     }
-    check_merchant_id(&certificate, &data.auth_tags.auth_rr_tags.merchant_id)?;
+    let acquirer_bin = check_merchant_id(&certificate, &data.auth_tags.auth_rr_tags.merchant_id)?;
     let key_exchange = merchant_key_exchange(&data.merchant_key_exchange, &certificate, &brand_id, verifier, now)?;
     let asker = Asker {
         auth_tags: data.auth_tags.clone(),
         brand_id,
         amount: data.auth_req_payload.auth_req_amt,
         merch_cat_code: data.auth_req_payload.merch_cat_code.clone(),
+        acquirer_bin,
         merchant: certificate.thumbprint(),
         merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
         request: request_digest(wire),
@@ -169,9 +173,19 @@ pub(super) fn addressed(jwe: &Jwe, ours: &[&Credentials]) -> Result<(Who, BrandI
     Ok((Who::Certificate(named), brand))
 }
 
-pub(super) fn check_merchant_id(merchant: &Certificate, named: &str) -> Result<(), Rejection> {
+/// One date: the header's, the signed one and RRTags'.
+pub(super) fn check_dates(wrapper: &MessageWrapper, signed: Timestamp, tags: &RrTags) -> Result<(), Rejection> {
+    wrapper.check_signed_date(signed)?;
+    if tags.current_date == signed { Ok(()) } else { Err(Rejection::HeaderMismatch("date")) }
+}
+
+/// The merchant's id must be the certified one. Gives the BIN of its acquirer.
+pub(super) fn check_merchant_id(merchant: &Certificate, named: &str) -> Result<String, Rejection> {
     let certified = merchant.merchant_data().ok_or(Rejection::MissingCertificate("merchantData"))?;
-    if certified.merchant_id == named { Ok(()) } else { Err(Rejection::AnotherParty("merchant")) }
+    if certified.merchant_id != named {
+        return Err(Rejection::AnotherParty("merchant"));
+    }
+    Ok(certified.acquirer_bin.clone())
 }
 
 /// The merchant's key-exchange certificate, of the same party as its signature certificate.

@@ -1,11 +1,11 @@
 //! After step 10: CapReq is verified, CapRes tells what was captured.
 
-use super::auth::{TokenKey, addressed, check_merchant_id, merchant_key_exchange, open_cap_token};
+use super::auth::{TokenKey, addressed, check_dates, check_merchant_id, merchant_key_exchange, open_cap_token};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, RrTags, Rrpid};
-use crate::messages::auth::CapTokenData;
+use crate::messages::auth::{CAP_TOKEN_SEQUENCE, CapTokenData};
 use crate::messages::cap::{CAP_ITEMS_MAX, CapCode, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe};
 use crate::money::CurrencyAmount;
 use crate::sealed::{open as open_sealed, seal};
@@ -24,6 +24,8 @@ pub struct CapAsker {
     pub cap_rr_tags: RrTags,
     /// The merchant's brand.
     pub brand_id: BrandId,
+    /// The BIN of the merchant's acquirer, as certified.
+    pub acquirer_bin: String,
     merchant: Thumbprint,
     merchant_key_exchange: ExactBytes,
     request: Digest,
@@ -79,12 +81,13 @@ pub fn open(
         rrpid,
         answers: None,
     };
-    let Verified { certificate, data, .. }: Verified<CapReqData> = verify(&cap_req, &expected, verifier, now)?;
+    let Verified { certificate, date, data }: Verified<CapReqData> = verify(&cap_req, &expected, verifier, now)?;
+    check_dates(wrapper, date, &data.cap_rr_tags)?;
     wrapper.check_ids(&MessageIds::default(), data.cap_rr_tags.rrpid)?;
     if data.cap_token_seq_digest != digest(ContentType::CapTokenSeq, &cap_token_seq.0) {
         return Err(Rejection::DigestMismatch("the capture tokens"));
     }
-    check_merchant_id(&certificate, &data.cap_rr_tags.merchant_id)?;
+    let acquirer_bin = check_merchant_id(&certificate, &data.cap_rr_tags.merchant_id)?;
     let key_exchange = merchant_key_exchange(&data.merchant_key_exchange, &certificate, &brand_id, verifier, now)?;
     let token_seq: Vec<Jwe> = decode(&cap_token_seq.0)?;
     let count = data.cap_item_seq.len();
@@ -100,6 +103,7 @@ pub fn open(
     let asker = CapAsker {
         cap_rr_tags: data.cap_rr_tags,
         brand_id,
+        acquirer_bin,
         merchant: certificate.thumbprint(),
         merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
         request: request_digest(wire),
@@ -109,8 +113,9 @@ pub fn open(
 
 fn judge_token(item: &CapItem, token: &Jwe, merchant_id: &str, tokens: &TokenKey) -> Option<CapCode> {
     let Ok(token) = open_cap_token(token, tokens) else { return Some(CapCode::InvalidCapToken) };
-    let CapTokenData { merchant_id: holder, xid, auth_rrpid, auth_amt, .. } = token;
-    if holder != merchant_id || xid != item.trans_ids.xid || auth_rrpid != item.auth_rrpid {
+    let CapTokenData { merchant_id: holder, trans_ids, auth_rrpid, auth_amt, sequence } = token;
+    let ours = holder == merchant_id && sequence == CAP_TOKEN_SEQUENCE;
+    if !ours || trans_ids != item.trans_ids || auth_rrpid != item.auth_rrpid {
         return Some(CapCode::InvalidCapToken);
     }
     let amount = item.cap_req_amt;

@@ -11,6 +11,7 @@ use crate::messages::auth::{
     CheckDigests,
 };
 use crate::money::CurrencyAmount;
+use crate::receipt::ExpectedReceipt;
 use crate::sealed::{open, seal};
 use crate::signed::{Expected, Frame, Signer, Verified, Who, carried, decode, request_digest, sign, verify};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
@@ -25,6 +26,7 @@ pub struct AwaitingAuthRes {
     auth_tags: AuthTags,
     brand_id: BrandId,
     amount: CurrencyAmount,
+    hod: Digest,
     gateway_key_exchange: ExactBytes,
     request: Digest,
 }
@@ -88,6 +90,7 @@ pub fn request(
         auth_tags,
         brand_id,
         amount: asking.amount,
+        hod: asking.hod2,
         gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
         request: request_digest(&wire),
     };
@@ -135,7 +138,10 @@ impl AwaitingAuthRes {
         if !same_party(&verified.certificate, &chosen) {
             return Err(Rejection::AnotherParty("gateway"));
         }
-        self.check(&wrapper, verified.data, &sealed.baggage)
+        wrapper.check_signed_date(verified.date)?;
+        let answer = self.check(&wrapper, verified.data, &sealed.baggage)?;
+        self.check_contents(&answer, &chosen, verifier, now)?;
+        Ok(answer)
     }
 
     fn check(&self, wrapper: &MessageWrapper, data: AuthResData, baggage: &ExactBytes) -> Result<AuthAnswer, Rejection> {
@@ -146,15 +152,47 @@ impl AwaitingAuthRes {
         if data.baggage_digest != digest(ContentType::AuthResBaggage, &baggage.0) {
             return Err(Rejection::DigestMismatch("the baggage"));
         }
-        let baggage: AuthResBaggage = decode(&baggage.0)?;
-        let payload = data.auth_res_payload;
-        let amount_fits = if payload.approved() { payload.auth_amt == self.amount } else { payload.auth_amt.minor() == 0 };
-        if !amount_fits {
+        Ok(AuthAnswer { payload: data.auth_res_payload, baggage: decode(&baggage.0)? })
+    }
+
+    /// An approval is for the amount asked and brings approval code, token and receipt; anything else brings none
+    /// of them. The receipt is verified here too: goods must not leave on one that the wallet would refuse.
+    fn check_contents(
+        &self,
+        answer: &AuthAnswer,
+        gateway: &Certificate,
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        let AuthAnswer { payload, baggage } = answer;
+        let approved = payload.approved();
+        let amount = if approved { self.amount.minor() } else { 0 };
+        if payload.auth_amt.minor() != amount || payload.auth_amt.currency() != self.amount.currency() {
             return Err(Rejection::Disagreement("auth_amt"));
         }
-        if payload.approved() && (baggage.cap_token.is_none() || baggage.receipt.is_none()) {
+        if payload.approval_code.is_some() != approved || (approved && payload.resp_reason.is_some()) {
+            return Err(Rejection::Disagreement("approval_code or resp_reason"));
+        }
+        if baggage.cap_token.is_some() != approved || baggage.receipt.is_some() != approved {
             return Err(Rejection::Disagreement("baggage of an approval: cap_token and receipt"));
         }
-        Ok(AuthAnswer { payload, baggage })
+        let Some(receipt) = &baggage.receipt else { return Ok(()) };
+        let expected = ExpectedReceipt {
+            gateway,
+            brand: &self.brand_id,
+            trans_ids: &self.auth_tags.trans_ids,
+            hod: self.hod,
+            amount: self.amount,
+            merchant_id: &self.auth_tags.auth_rr_tags.merchant_id,
+            rrpid: Some(self.rrpid()),
+        };
+        let receipt = expected.verify(receipt, verifier, now)?;
+        if receipt.auth_date != payload.auth_date {
+            return Err(Rejection::Disagreement("receipt auth_date"));
+        }
+        if Some(&receipt.approval_code) != payload.approval_code.as_ref() {
+            return Err(Rejection::Disagreement("receipt approval_code"));
+        }
+        Ok(())
     }
 }

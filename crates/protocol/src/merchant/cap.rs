@@ -115,6 +115,7 @@ impl AwaitingCapRes {
         if !same_party(&verified.certificate, &chosen) {
             return Err(Rejection::AnotherParty("gateway"));
         }
+        wrapper.check_signed_date(verified.date)?;
         self.check(&wrapper, verified.data)
     }
 
@@ -126,7 +127,9 @@ impl AwaitingCapRes {
         let answers = data.cap_res_item_seq;
         let fits = |(item, answer): (&CapItem, &CapResItem)| {
             let captured = answer.cap_code == crate::messages::cap::CapCode::Success;
-            let amount_fits = if captured { answer.cap_amt == item.cap_req_amt } else { answer.cap_amt.minor() == 0 };
+            let amount = if captured { item.cap_req_amt.minor() } else { 0 };
+            let amount_fits =
+                answer.cap_amt.minor() == amount && answer.cap_amt.currency() == item.cap_req_amt.currency();
             answer.trans_ids == item.trans_ids && answer.auth_rrpid == item.auth_rrpid && amount_fits
         };
         if answers.len() != self.items.len() || !self.items.iter().zip(&answers).all(fits) {

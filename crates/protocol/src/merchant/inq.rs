@@ -47,7 +47,8 @@ pub fn open(
         rrpid,
         answers: None,
     };
-    let Verified { certificate, data, .. }: Verified<InqReqData> = verify(&inq_req, &expected, verifier, now)?;
+    let Verified { certificate, date, data }: Verified<InqReqData> = verify(&inq_req, &expected, verifier, now)?;
+    wrapper.check_signed_date(date)?;
     wrapper.check_ids(&MessageIds::of(&data.trans_ids), rrpid)?;
     Ok(VerifiedInqReq { cardholder: certificate, rrpid, trans_ids: data.trans_ids, chall_c2: data.chall_c2 })
 }

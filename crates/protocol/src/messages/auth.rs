@@ -2,7 +2,7 @@
 
 use crate::Timestamp;
 use crate::digest::Digest;
-use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds, Xid};
+use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::money::CurrencyAmount;
 use crate::wrapper::{Jwe, Jws};
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,9 @@ pub struct AuthResBaggage {
     pub receipt: Option<Jws>,
 }
 
+/// The sequence number of an authorization's only token, until reversals replace tokens.
+pub const CAP_TOKEN_SEQUENCE: u32 = 1;
+
 /// CapTokenData: for the gateway's own eyes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,7 +132,7 @@ pub struct CapTokenData {
     /// The merchant that it was given to.
     pub merchant_id: String,
     /// The purchase.
-    pub xid: Xid,
+    pub trans_ids: TransIds,
     /// The authorization.
     pub auth_rrpid: Rrpid,
     /// How much may be captured.

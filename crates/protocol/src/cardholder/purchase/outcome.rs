@@ -6,9 +6,11 @@ use crate::digest::Digest;
 use crate::identity::same_party;
 use crate::ids::{Challenge, Rrpid};
 use crate::messages::auth::AuthCode;
+use crate::messages::cap::CapCode;
 use crate::messages::p::{AcqCardMsg, AuthStatus, CompletionCode, PResData, PResPayload, Receipt, Results};
+use crate::receipt::ExpectedReceipt;
 use crate::sealed::open_direct;
-use crate::signed::{Expected, Payload, Signer, Verified, VerifiedBytes, Who, decode, verify};
+use crate::signed::{Expected, Signer, Verified, Who, verify};
 use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection};
 use openset_pki::{PathVerifier, Role};
@@ -96,7 +98,8 @@ pub(crate) fn read_answer(
         rrpid: answer.rrpid,
         answers: Some(answer.request),
     };
-    let Verified { certificate, data, .. }: Verified<PResData> = verify(jws, &expected, verifier, ctx.now)?;
+    let Verified { certificate, date, data }: Verified<PResData> = verify(jws, &expected, verifier, ctx.now)?;
+    wrapper.check_signed_date(date)?;
     if !same_party(&certificate, &purchase.merchant_certificate()?) {
         return Err(Rejection::AnotherParty("merchant"));
     }
@@ -122,23 +125,10 @@ fn read_payload(
 ) -> Result<PurchaseOutcome, Rejection> {
     let none = Results { acq_card_msg: None, auth_status: None, cap_status: None, receipt: None };
     let results = payload.results.clone().unwrap_or(none);
+    let status = read_status(payload.completion_code, &results)?;
     check_ratio(&results, purchase)?;
-    let approved = results.auth_status.as_ref().is_some_and(|a| a.auth_code == AuthCode::Approved);
     let receipt = results.receipt.as_ref().map(|jws| verify_receipt(ctx, jws, purchase, verifier)).transpose()?;
-    let status = match payload.completion_code {
-        CompletionCode::AuthorizationPerformed | CompletionCode::CapturePerformed if approved => PaymentStatus::Paid,
-        CompletionCode::AuthorizationPerformed => PaymentStatus::Declined,
-        CompletionCode::OrderReceived => PaymentStatus::Pending,
-        CompletionCode::OrderNotReceived => PaymentStatus::Unknown,
-        CompletionCode::OrderRejected => PaymentStatus::Rejected,
-        CompletionCode::CapturePerformed | CompletionCode::CreditPerformed | CompletionCode::MeaninglessRatio => {
-            return Err(Rejection::Disagreement("completion_code"));
-        }
-    };
-    // "Paid" rests on the bank's word, never on the merchant's alone.
-    if status == PaymentStatus::Paid && receipt.is_none() {
-        return Err(Rejection::MissingCertificate("the gateway's receipt"));
-    }
+    check_told_as_signed(results.auth_status.as_ref(), receipt.as_ref())?;
     let message = results.acq_card_msg.as_ref().map(|jwe| open_message(jwe, purchase)).transpose()?;
     Ok(PurchaseOutcome {
         status,
@@ -150,11 +140,50 @@ fn read_payload(
     })
 }
 
+/// The status that completion code and results give, which must not contradict each other.
+fn read_status(completion_code: CompletionCode, results: &Results) -> Result<PaymentStatus, Rejection> {
+    let auth_code = results.auth_status.as_ref().map(|a| a.auth_code);
+    let status = match (completion_code, auth_code) {
+        (CompletionCode::AuthorizationPerformed | CompletionCode::CapturePerformed, Some(AuthCode::Approved)) => {
+            PaymentStatus::Paid
+        }
+        (CompletionCode::AuthorizationPerformed, Some(_)) => PaymentStatus::Declined,
+        (CompletionCode::OrderReceived, None) => PaymentStatus::Pending,
+        (CompletionCode::OrderNotReceived, None) => PaymentStatus::Unknown,
+        (CompletionCode::OrderRejected, None) => PaymentStatus::Rejected,
+        _ => return Err(Rejection::Disagreement("completion_code")),
+    };
+    let captured = completion_code == CompletionCode::CapturePerformed;
+    let cap_code = results.cap_status.as_ref().map(|c| c.cap_code);
+    if cap_code != captured.then_some(CapCode::Success) {
+        return Err(Rejection::Disagreement("cap_status"));
+    }
+    // "Paid" rests on the bank's word, never on the merchant's alone; and where the bank's word is, nothing else is told.
+    match (status == PaymentStatus::Paid, results.receipt.is_some()) {
+        (true, false) => Err(Rejection::MissingCertificate("the gateway's receipt")),
+        (false, true) => Err(Rejection::Disagreement("receipt beside a refusal")),
+        _ => Ok(status),
+    }
+}
+
 fn check_ratio(results: &Results, purchase: &Purchase) -> Result<(), Rejection> {
     let auth = results.auth_status.as_ref().map(|a| a.auth_ratio);
     let cap = results.cap_status.as_ref().map(|c| c.cap_ratio);
     let fits = |r: crate::money::Ratio| r.denominator == purchase.purch_amt.minor() && r.numerator <= r.denominator;
     if auth.into_iter().chain(cap).all(fits) { Ok(()) } else { Err(Rejection::Disagreement("ratio")) }
+}
+
+/// What the merchant tells of the authorization is what the receipt says: its date and the whole amount, or
+/// nothing at all without one.
+fn check_told_as_signed(told: Option<&AuthStatus>, receipt: Option<&Receipt>) -> Result<(), Rejection> {
+    let Some(told) = told else { return Ok(()) };
+    if told.auth_ratio.numerator != receipt.map_or(0, |r| r.auth_amt.minor()) {
+        return Err(Rejection::Disagreement("ratio"));
+    }
+    if receipt.is_some_and(|r| r.auth_date != told.auth_date) {
+        return Err(Rejection::Disagreement("auth_date"));
+    }
+    Ok(())
 }
 
 fn open_message(jwe: &crate::wrapper::Jwe, purchase: &Purchase) -> Result<String, Rejection> {
@@ -166,39 +195,21 @@ fn open_message(jwe: &crate::wrapper::Jwe, purchase: &Purchase) -> Result<String
     Ok(message.acq_card_text)
 }
 
-/// Verifies the gateway's receipt: of the gateway that the payment was sealed for, for this very
-/// order and amount.
+/// Verifies the gateway's receipt. The pair is merchant's and gateway's own, so its RRPID is not known here.
 fn verify_receipt(
     ctx: &Context<'_>,
     jws: &Jws,
     purchase: &Purchase,
     verifier: &PathVerifier,
 ) -> Result<Receipt, Rejection> {
-    let signer = Signer { role: Role::Gateway, brand: Some(&purchase.brand_id) };
-    let object = VerifiedBytes::verify(jws, ContentType::Receipt, signer, verifier, ctx.now)?;
-    if !same_party(&object.certificate, &purchase.gateway_certificate()?) {
-        return Err(Rejection::AnotherParty("gateway"));
-    }
-    // The pair is merchant's and gateway's own, so its RRPID is not known here; XID and HOD bind it.
-    let payload: Payload<Receipt> = decode(object.payload()?)?;
-    if payload.from != Who::Certificate(object.certificate.thumbprint()) {
-        return Err(Rejection::NotFromSigner);
-    }
-    if payload.to != Who::Exchange(purchase.trans_ids.lid_c.clone()) {
-        return Err(Rejection::NotForUs);
-    }
-    if payload.message != "AuthRes" {
-        return Err(Rejection::HeaderMismatch("message"));
-    }
-    let receipt = payload.data;
-    let agrees = [
-        (receipt.xid == purchase.trans_ids.xid, "receipt xid"),
-        (receipt.hod == purchase.hod, "receipt hod"),
-        (receipt.auth_amt == purchase.purch_amt, "receipt amount"),
-        (receipt.merchant_id == purchase.merchant_id, "receipt merchant_id"),
-    ];
-    match agrees.iter().find(|(same, _)| !same) {
-        Some((_, what)) => Err(Rejection::Disagreement(what)),
-        None => Ok(receipt),
-    }
+    let expected = ExpectedReceipt {
+        gateway: &purchase.gateway_certificate()?,
+        brand: &purchase.brand_id,
+        trans_ids: &purchase.trans_ids,
+        hod: purchase.hod,
+        amount: purchase.purch_amt,
+        merchant_id: &purchase.merchant_id,
+        rrpid: None,
+    };
+    expected.verify(jws, verifier, ctx.now)
 }

@@ -6,7 +6,8 @@ use crate::digest::digest;
 use crate::identity::Credentials;
 use crate::ids::ExactBytes;
 use crate::messages::auth::{
-    AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, CapTokenData, RespReason,
+    AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, CAP_TOKEN_SEQUENCE, CapTokenData,
+    RespReason,
 };
 use crate::messages::p::{AcqCardCode, AcqCardMsg, Receipt};
 use crate::money::CurrencyAmount;
@@ -126,10 +127,10 @@ fn approval_baggage(
     let provider = openset_jose::default_provider();
     let token = CapTokenData {
         merchant_id: asker.merchant_id().to_owned(),
-        xid,
+        trans_ids: asker.auth_tags.trans_ids.clone(),
         auth_rrpid: asker.rrpid(),
         auth_amt: asker.amount,
-        sequence: 1,
+        sequence: CAP_TOKEN_SEQUENCE,
     };
     let cap_token = seal_direct(ctx, provider, tokens.key(), ContentType::CapToken, &token)?;
     let receipt = Receipt {

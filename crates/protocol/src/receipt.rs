@@ -1,0 +1,72 @@
+//! The gateway's receipt, as cardholder and merchant check it.
+
+use crate::content_type::ContentType;
+use crate::digest::Digest;
+use crate::identity::same_party;
+use crate::ids::{Rrpid, TransIds};
+use crate::messages::p::Receipt;
+use crate::money::CurrencyAmount;
+use crate::signed::{Payload, Signer, VerifiedBytes, Who, decode};
+use crate::wrapper::Jws;
+use crate::{BrandId, Rejection, Timestamp};
+use openset_pki::{Certificate, PathVerifier, Role};
+
+/// What a receipt must say: of the gateway that the payment was sealed for, for this very order and amount.
+pub(crate) struct ExpectedReceipt<'a> {
+    pub(crate) gateway: &'a Certificate,
+    pub(crate) brand: &'a BrandId,
+    pub(crate) trans_ids: &'a TransIds,
+    pub(crate) hod: Digest,
+    pub(crate) amount: CurrencyAmount,
+    pub(crate) merchant_id: &'a str,
+    /// The authorization, where it is known.
+    pub(crate) rrpid: Option<Rrpid>,
+}
+
+impl ExpectedReceipt<'_> {
+    /// Verifies a receipt.
+    pub(crate) fn verify(&self, jws: &Jws, verifier: &PathVerifier, now: Timestamp) -> Result<Receipt, Rejection> {
+        let signer = Signer { role: Role::Gateway, brand: Some(self.brand) };
+        let object = VerifiedBytes::verify(jws, ContentType::Receipt, signer, verifier, now)?;
+        if !same_party(&object.certificate, self.gateway) {
+            return Err(Rejection::AnotherParty("gateway"));
+        }
+        let payload: Payload<Receipt> = decode(object.payload()?)?;
+        if payload.from != Who::Certificate(object.certificate.thumbprint()) {
+            return Err(Rejection::NotFromSigner);
+        }
+        self.check_frame(&payload)?;
+        self.check_data(payload)
+    }
+
+    fn check_frame(&self, payload: &Payload<Receipt>) -> Result<(), Rejection> {
+        if payload.to != Who::Exchange(self.trans_ids.lid_c.clone()) {
+            return Err(Rejection::NotForUs);
+        }
+        if payload.message != "AuthRes" {
+            return Err(Rejection::HeaderMismatch("message"));
+        }
+        if self.rrpid.is_some_and(|rrpid| rrpid != payload.rrpid) {
+            return Err(Rejection::HeaderMismatch("rrpid"));
+        }
+        if payload.answers.is_some() {
+            return Err(Rejection::AnotherRequest);
+        }
+        Ok(())
+    }
+
+    fn check_data(&self, payload: Payload<Receipt>) -> Result<Receipt, Rejection> {
+        let receipt = payload.data;
+        let agrees = [
+            (receipt.xid == self.trans_ids.xid, "receipt xid"),
+            (receipt.hod == self.hod, "receipt hod"),
+            (receipt.auth_amt == self.amount, "receipt amount"),
+            (receipt.merchant_id == self.merchant_id, "receipt merchant_id"),
+            (receipt.auth_date == payload.date, "receipt auth_date"),
+        ];
+        match agrees.iter().find(|(same, _)| !same) {
+            Some((_, what)) => Err(Rejection::Disagreement(what)),
+            None => Ok(receipt),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The purchase in memory: cardholder, merchant and gateway by pure calls. That it comes out right, and
+//! that nothing altered, forwarded, mirrored or signed by somebody else comes through.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "tests")]
+
+mod flow;
+#[path = "../support/layers.rs"]
+mod layers;
+mod run;
+mod world;
