@@ -1,0 +1,264 @@
+//! What the shop sells, and what an order of it comes to.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use openset_protocol::messages::initiation::Money;
+use openset_protocol::money::{AMOUNT_MINOR_MAX, Currency, CurrencyAmount};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::schema;
+
+/// The products of a shop that was configured no others.
+const DEFAULT: &str = include_str!("../catalogue.json");
+/// A catalogue larger than this is no longer held in memory as a list.
+const PRODUCTS_MAX: usize = 10_000;
+const NAME_CHARS_MAX: usize = 80;
+const ID_CHARS_MAX: usize = 64;
+/// Most of one product in an order.
+pub(crate) const QUANTITY_MAX: u64 = 99;
+/// Most lines of an order.
+pub(crate) const LINES_MAX: usize = 50;
+
+/// A product.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Product {
+    /// Names it in orders.
+    #[schema(examples("espresso-250"))]
+    pub(crate) product_id: String,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    #[schema(value_type = schema::Amount)]
+    pub(crate) price: Money,
+}
+
+/// All products, of one currency.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Catalogue {
+    products: Vec<Product>,
+}
+
+/// A line of an order, as it was priced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line {
+    pub(crate) product_id: String,
+    pub(crate) name: String,
+    pub(crate) quantity: u64,
+    #[schema(value_type = schema::Amount)]
+    pub(crate) unit_price: Money,
+}
+
+/// A priced order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Priced {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) amount: CurrencyAmount,
+}
+
+/// Why an order cannot be priced; `line` counts from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unpriceable {
+    #[error("order 1 to {LINES_MAX} items")]
+    Lines,
+    #[error("no such product; GET /products lists them")]
+    UnknownProduct { line: usize },
+    #[error("the product stands in an item before; add the quantities up")]
+    Doubled { line: usize },
+    #[error("order 1 to {QUANTITY_MAX} of a product")]
+    Quantity { line: usize },
+    #[error("the order comes to more than {AMOUNT_MINOR_MAX} minor units; order less")]
+    TooMuch,
+}
+
+impl Unpriceable {
+    /// JSON pointer to what must be mended.
+    pub(crate) fn pointer(self) -> String {
+        match self {
+            Self::Lines | Self::TooMuch => "/items".to_owned(),
+            Self::UnknownProduct { line } | Self::Doubled { line } => {
+                format!("/items/{line}/product_id")
+            }
+            Self::Quantity { line } => format!("/items/{line}/quantity"),
+        }
+    }
+}
+
+impl Catalogue {
+    /// Reads the products of this file, or else the ones built in.
+    pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            return Self::read(DEFAULT);
+        };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read catalogue {}", path.display()))?;
+        Self::read(&text).with_context(|| format!("in catalogue {}", path.display()))
+    }
+
+    fn read(text: &str) -> anyhow::Result<Self> {
+        let catalogue: Self = serde_json::from_str(text)?;
+        let count = catalogue.products.len();
+        ensure!(
+            (1..=PRODUCTS_MAX).contains(&count),
+            "a shop has 1 to {PRODUCTS_MAX} products, not {count}"
+        );
+        let mut seen = BTreeSet::new();
+        for product in &catalogue.products {
+            catalogue.check(product)?;
+            let id = product.product_id.as_str();
+            ensure!(seen.insert(id), "product_id \"{id}\" is there twice");
+        }
+        Ok(catalogue)
+    }
+
+    fn check(&self, product: &Product) -> anyhow::Result<()> {
+        let Product { product_id: id, name, price, .. } = product;
+        ensure!(
+            (1..=ID_CHARS_MAX).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
+            "product_id \"{id}\": 1 to {ID_CHARS_MAX} of A-Z a-z 0-9 - _ ."
+        );
+        // Names stand in order descriptions: one line, nothing invisible.
+        ensure!(
+            !name.trim().is_empty()
+                && name.chars().count() <= NAME_CHARS_MAX
+                && !name.chars().any(char::is_control),
+            "the name of {id}: 1 to {NAME_CHARS_MAX} characters on one line"
+        );
+        ensure!(
+            (1..=AMOUNT_MINOR_MAX).contains(&price.amount_minor),
+            "the price of {id}: 1 to {AMOUNT_MINOR_MAX} minor units"
+        );
+        ensure!(
+            Some(price.currency) == self.currency(),
+            "{id} is priced in {}; all prices must be of one currency",
+            price.currency.alpha()
+        );
+        Ok(())
+    }
+
+    pub(crate) fn products(&self) -> &[Product] {
+        &self.products
+    }
+
+    fn currency(&self) -> Option<Currency> {
+        self.products.first().map(|product| product.price.currency)
+    }
+
+    /// Prices an order of (product, quantity), all arithmetic checked.
+    pub(crate) fn price(&self, items: &[(&str, u64)]) -> Result<Priced, Unpriceable> {
+        if items.is_empty() || items.len() > LINES_MAX {
+            return Err(Unpriceable::Lines);
+        }
+        let currency = self.currency().ok_or(Unpriceable::Lines)?;
+        let mut lines: Vec<Line> = Vec::with_capacity(items.len());
+        let mut total_minor: u64 = 0;
+        for (line, (id, quantity)) in items.iter().enumerate() {
+            let product = self.products.iter().find(|product| product.product_id == *id);
+            let product = product.ok_or(Unpriceable::UnknownProduct { line })?;
+            if lines.iter().any(|other| other.product_id == *id) {
+                return Err(Unpriceable::Doubled { line });
+            }
+            if !(1..=QUANTITY_MAX).contains(quantity) {
+                return Err(Unpriceable::Quantity { line });
+            }
+            total_minor = product
+                .price
+                .amount_minor
+                .checked_mul(*quantity)
+                .and_then(|sum| total_minor.checked_add(sum))
+                .ok_or(Unpriceable::TooMuch)?;
+            lines.push(Line {
+                product_id: product.product_id.clone(),
+                name: product.name.clone(),
+                quantity: *quantity,
+                unit_price: product.price,
+            });
+        }
+        let amount =
+            CurrencyAmount::new(currency, total_minor).map_err(|_| Unpriceable::TooMuch)?;
+        Ok(Priced { lines, amount })
+    }
+}
+
+impl Priced {
+    /// OD, the order description: its exact bytes are hashed by both sides, so they never change.
+    pub(crate) fn description(&self, order_id: &str) -> String {
+        let mut text = String::new();
+        for line in &self.lines {
+            let unit = CurrencyAmount::try_from(line.unit_price);
+            let unit = unit.map(|amount| amount.to_string()).unwrap_or_default();
+            text.push_str(&format!("{} x {} @ {unit}; ", line.quantity, line.name));
+        }
+        text + &format!("total {}; order {order_id}", self.amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn catalogue() -> Catalogue {
+        Catalogue::load(None).unwrap()
+    }
+
+    #[test]
+    fn built_in_catalogue_is_a_shop() {
+        assert!((8..=10).contains(&catalogue().products.len()));
+    }
+
+    #[test]
+    fn order_description_names_lines_total_and_order() {
+        let priced = catalogue().price(&[("espresso-250", 2), ("decaf-250", 1)]).unwrap();
+        assert_eq!(priced.amount.minor(), 2 * 750 + 940);
+        assert_eq!(
+            priced.description("o-1"),
+            "2 x Espresso beans 250 g @ 7.50 EUR; 1 x Decaf Colombia 250 g @ 9.40 EUR; \
+             total 24.40 EUR; order o-1"
+        );
+    }
+
+    #[test]
+    fn pricing_refuses_what_cannot_be_sold() {
+        let refusal = |items: &[(&str, u64)]| catalogue().price(items).unwrap_err();
+        assert_eq!(refusal(&[]), Unpriceable::Lines);
+        assert_eq!(refusal(&[("espresso-250", 1); 51]), Unpriceable::Lines);
+        assert_eq!(refusal(&[("tea", 1)]), Unpriceable::UnknownProduct { line: 0 });
+        assert_eq!(refusal(&[("espresso-250", 0)]), Unpriceable::Quantity { line: 0 });
+        assert_eq!(refusal(&[("espresso-250", 100)]), Unpriceable::Quantity { line: 0 });
+        assert_eq!(refusal(&[("espresso-250", u64::MAX)]), Unpriceable::Quantity { line: 0 });
+        let twice = [("espresso-250", 1), ("espresso-250", 1)];
+        assert_eq!(refusal(&twice), Unpriceable::Doubled { line: 1 });
+    }
+
+    #[test]
+    fn pricing_refuses_sums_above_the_largest_amount() {
+        let text = r#"{"products":[{"product_id":"yacht","name":"Yacht","description":"",
+            "price":{"currency":"EUR","amount_minor":999999999999}}]}"#;
+        let shop = Catalogue::read(text).unwrap();
+        assert!(shop.price(&[("yacht", 1)]).is_ok());
+        assert_eq!(shop.price(&[("yacht", 2)]).unwrap_err(), Unpriceable::TooMuch);
+    }
+
+    #[test]
+    fn catalogue_refuses_a_second_currency_and_a_free_product() {
+        let product = |id: &str, currency: &str, minor: u64| {
+            format!(
+                r#"{{"product_id":"{id}","name":"x","description":"",
+                "price":{{"currency":"{currency}","amount_minor":{minor}}}}}"#
+            )
+        };
+        let shop = |products: &[String]| format!(r#"{{"products":[{}]}}"#, products.join(","));
+        assert!(Catalogue::read(&shop(&[product("a", "EUR", 1)])).is_ok());
+        assert!(Catalogue::read(&shop(&[product("a", "EUR", 0)])).is_err());
+        let mixed = [product("a", "EUR", 1), product("b", "USD", 1)];
+        assert!(Catalogue::read(&shop(&mixed)).is_err());
+        let doubled = [product("a", "EUR", 1), product("a", "EUR", 2)];
+        assert!(Catalogue::read(&shop(&doubled)).is_err());
+    }
+}

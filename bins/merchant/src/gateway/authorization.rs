@@ -1,0 +1,228 @@
+//! Step 10: AuthRes is verified, its facts and PRes are committed together.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use openset_protocol::ids::Xid;
+use openset_protocol::merchant::p::{Asked, Authorized, p_res, with_results, without_results};
+use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
+use openset_protocol::messages::p::{CompletionCode, PResPayload};
+use openset_protocol::money::CurrencyAmount;
+use openset_protocol::Timestamp;
+use openset_service::client::SetAnswer;
+use openset_service::step_report::StepReport;
+use openset_store::outbox::{self, Outgoing};
+use openset_store::{StoreError, exchanges};
+
+use super::sending::{Took, final_error};
+use crate::store::payments::{self, AskedBy, Outcome, Payment, State};
+use crate::{Merchant, offload};
+
+/// What [`openset_protocol::merchant::auth::AwaitingAuthRes::handle`] checks.
+const AUTH_RES_VERIFIED: &[&str] = &[
+    "gateway's certificate path, brand and revocation",
+    "gateway's signature",
+    "answer to our AuthReq, by its digest",
+    "signed by the gateway that was asked",
+    "auth_tags",
+    "amount",
+    "digest of capture token and receipt",
+];
+
+impl AskedBy {
+    /// For PRes.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            trans_ids: &self.trans_ids,
+            rrpid: self.rrpid,
+            chall_c: self.chall_c,
+            request: self.request,
+            inquiry: false,
+        }
+    }
+}
+
+/// What PRes or InqRes says of a payment in this state.
+pub(crate) fn payload(
+    amount: CurrencyAmount,
+    state: State,
+    auth: Option<&(AuthResPayload, AuthResBaggage)>,
+    captured: Option<(Timestamp, CurrencyAmount)>,
+) -> PResPayload {
+    match (state, auth) {
+        (State::Failed | State::Rejected, _) => without_results(CompletionCode::OrderRejected),
+        (State::Ordered, _) | (_, None) => without_results(CompletionCode::OrderReceived),
+        (_, Some((payload, baggage))) => {
+            let authorized = Authorized {
+                payload: payload.clone(),
+                acq_card_msg: baggage.acq_card_msg.clone(),
+                receipt: baggage.receipt.clone(),
+                captured,
+            };
+            with_results(amount, &authorized)
+        }
+    }
+}
+
+/// Verifies the gateway's answer and commits it. Gives PRes, unless the wallet was told already that
+/// the order was received.
+pub(crate) async fn settle(
+    merchant: &Arc<Merchant>,
+    outgoing: &Outgoing,
+    answer: &SetAnswer,
+    took: Took,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(payment) = waiting(merchant, outgoing).await? else {
+        return Ok(None);
+    };
+    let awaiting = payment.awaiting_auth.clone().context("the payment has no request")?;
+    let mut steps = payment.steps.clone();
+    steps.push(StepReport::lasting(
+        took.lasted(outgoing),
+        8,
+        "Authorization request with the payment information, which the merchant cannot open",
+        ["merchant", "gateway"],
+        "AuthReq",
+        outgoing.body.len(),
+        &["gateway's key-exchange certificate path, brand and revocation"],
+    ));
+    let begin = std::time::Instant::now();
+    let outcome = match final_error(answer, awaiting.rrpid())? {
+        Some(reason) => Outcome::Failed(reason),
+        None => {
+            let ours = merchant.credentials(&payment.brand)?;
+            let verifier = merchant.verifier()?;
+            let wire = answer.body.clone();
+            let verified =
+                offload(move |ctx| awaiting.handle(&wire, &ours, &verifier, ctx.now)).await;
+            let answer = verified.map_err(|error| anyhow!("AuthRes refused: {error}"))?;
+            Outcome::Answered(Box::new((answer.payload, answer.baggage)))
+        }
+    };
+    if matches!(outcome, Outcome::Answered(_)) {
+        steps.push(StepReport::since(
+            begin,
+            10,
+            "The bank's answer, signed by the gateway; PRes goes to the wallet",
+            ["gateway", "merchant"],
+            "AuthRes",
+            answer.body.len(),
+            AUTH_RES_VERIFIED,
+        ));
+    }
+    finish(merchant, outgoing, &payment, &outcome, &steps).await
+}
+
+/// The deadline has passed: no answer will be waited for any more.
+pub(crate) async fn give_up(merchant: &Arc<Merchant>, outgoing: &Outgoing) -> anyhow::Result<()> {
+    let Some(payment) = waiting(merchant, outgoing).await? else {
+        return Ok(());
+    };
+    let outcome = Outcome::Failed("the gateway did not answer before the deadline".to_owned());
+    finish(merchant, outgoing, &payment, &outcome, &payment.steps).await?;
+    Ok(())
+}
+
+/// The payment that waits for this request's answer; none when somebody else has settled it.
+async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Option<Payment>> {
+    let xid: Xid = outgoing.reference.parse().context("the outbox names no purchase")?;
+    let payment = payments::find(&mut *merchant.db.read().await?, &xid).await?;
+    let payment = payment.context("the outbox names an unknown purchase")?;
+    if payment.state == State::Ordered {
+        return Ok(Some(payment));
+    }
+    let mut tx = merchant.db.begin().await?;
+    outbox::remove(&mut tx, &outgoing.id).await?;
+    tx.commit().await?;
+    Ok(None)
+}
+
+/// One transaction: the request leaves the outbox, the payment gets its state, PReq its answer.
+async fn finish(
+    merchant: &Arc<Merchant>,
+    outgoing: &Outgoing,
+    payment: &Payment,
+    outcome: &Outcome,
+    steps: &[StepReport],
+) -> anyhow::Result<Option<Vec<u8>>> {
+    let answer = sign_p_res(merchant, payment, outcome).await?;
+    for answer in [Some(answer), None] {
+        let mut tx = merchant.db.begin().await?;
+        if !outbox::remove(&mut tx, &outgoing.id).await? {
+            return Ok(None);
+        }
+        payments::conclude(&mut tx, &payment.xid, outcome, steps).await?;
+        if let Some(answer) = &answer {
+            match answer_p_req(&mut tx, payment, answer).await {
+                Ok(()) => {}
+                // PReq was answered with "received" meanwhile: the wallet will inquire.
+                Err(StoreError::Conflict(_)) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        tx.commit().await?;
+        let state = outcome.state();
+        tracing::info!(
+            step = 10,
+            set_message = "AuthRes",
+            xid = %payment.xid,
+            lid_m = %payment.order_id,
+            outcome = %state,
+            "authorization concluded"
+        );
+        return Ok(answer);
+    }
+    Ok(None)
+}
+
+async fn sign_p_res(
+    merchant: &Merchant,
+    payment: &Payment,
+    outcome: &Outcome,
+) -> anyhow::Result<Vec<u8>> {
+    let auth = match outcome {
+        Outcome::Answered(answer) => Some(&**answer),
+        Outcome::Failed(_) => None,
+    };
+    let payload = payload(payment.amount, outcome.state(), auth, None);
+    let ours = merchant.credentials(&payment.brand)?;
+    let by = payment.asked.clone();
+    Ok(offload(move |ctx| p_res(ctx, &ours, &by.asked(), payload)).await?)
+}
+
+async fn answer_p_req(
+    tx: &mut openset_store::Tx,
+    payment: &Payment,
+    answer: &[u8],
+) -> Result<(), StoreError> {
+    let sender = payment.cardholder.to_string();
+    exchanges::answer(tx, &sender, "PReq", &payment.asked.rrpid.to_string(), answer).await
+}
+
+/// Answers PReq with "received": the bank's answer will come to whoever inquires. Gives `None` when
+/// PReq got another answer meanwhile.
+pub(crate) async fn answer_received(
+    merchant: &Arc<Merchant>,
+    payment: &Payment,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    let ours = merchant.credentials(&payment.brand)?;
+    let by = payment.asked.clone();
+    let payload = without_results(CompletionCode::OrderReceived);
+    let answer = offload(move |ctx| p_res(ctx, &ours, &by.asked(), payload)).await?;
+    let mut tx = merchant.db.begin().await?;
+    match answer_p_req(&mut tx, payment, &answer).await {
+        Ok(()) => {}
+        Err(StoreError::Conflict(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    tx.commit().await?;
+    tracing::info!(
+        step = 10,
+        set_message = "PRes",
+        xid = %payment.xid,
+        lid_m = %payment.order_id,
+        outcome = "orderReceived",
+        "the gateway has not answered in time; it is asked on"
+    );
+    Ok(Some(answer))
+}

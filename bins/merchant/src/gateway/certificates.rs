@@ -1,0 +1,144 @@
+//! The gateway's key-exchange certificates: fetched, verified, kept, looked at again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use openset_pki::{Chain, Expect, PathVerifier, Purpose, Role};
+use openset_protocol::BrandId;
+use openset_service::{CancellationToken, clock};
+use serde::Deserialize;
+
+use crate::store::gateway_certificates;
+use crate::{Merchant, offload};
+
+/// Between two looks at the gateway: how soon a renewed certificate is used.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two tries while a brand has none.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The chains held, by brand.
+#[derive(Debug, Default)]
+pub(crate) struct GatewayCertificates(RwLock<Arc<BTreeMap<BrandId, Chain>>>);
+
+/// `GET /certificates` of the gateway. Nothing in it is believed but by its signatures.
+#[derive(Debug, Deserialize)]
+struct Published {
+    certificates: Vec<PublishedChain>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PublishedChain {
+    brand: BrandId,
+    purpose: String,
+    chain: Vec<String>,
+}
+
+impl GatewayCertificates {
+    /// The chain of a brand's gateway, if it holds now.
+    pub(crate) fn of_brand(&self, brand: &BrandId, verifier: &PathVerifier) -> Option<Chain> {
+        let chain = self.all().get(brand)?.clone();
+        let held = verify(&chain, brand, verifier);
+        if let Err(error) = &held {
+            tracing::warn!(error = %error, "the gateway's certificate does not hold any more");
+        }
+        held.is_ok().then_some(chain)
+    }
+
+    fn all(&self) -> Arc<BTreeMap<BrandId, Chain>> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hold(&self, brand: BrandId, chain: Chain) {
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut held).insert(brand, chain);
+    }
+}
+
+fn verify(chain: &Chain, brand: &BrandId, verifier: &PathVerifier) -> anyhow::Result<()> {
+    let expect = Expect {
+        role: Role::Gateway,
+        purpose: Purpose::KeyExchange,
+        brand: Some(brand),
+    };
+    verifier.verify(chain, &expect, clock::now_seconds())?;
+    Ok(())
+}
+
+/// Fetches until `shutdown`; what does not hold is never used.
+pub(crate) async fn keep_fresh(merchant: Arc<Merchant>, shutdown: CancellationToken) {
+    if let Err(error) = take_kept(&merchant).await {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "the kept gateway certificates cannot be read");
+    }
+    loop {
+        let fetched = fetch(&merchant).await;
+        if let Err(error) = &fetched {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "the gateway's certificates could not be fetched");
+        }
+        let pause = match missing(&merchant) {
+            None => REFRESH_INTERVAL,
+            Some(_) => RETRY_INTERVAL,
+        };
+        let pause = tokio::time::sleep(pause);
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// The first brand whose gateway has no certificate that holds.
+pub(crate) fn missing(merchant: &Merchant) -> Option<BrandId> {
+    let Ok(verifier) = merchant.verifier() else {
+        return merchant.settings.brands.first().cloned();
+    };
+    let lacks = |brand: &&BrandId| merchant.gateways.of_brand(brand, &verifier).is_none();
+    merchant.settings.brands.iter().find(lacks).cloned()
+}
+
+async fn take_kept(merchant: &Merchant) -> anyhow::Result<()> {
+    let kept = gateway_certificates::all(&mut *merchant.db.read().await?).await?;
+    for (brand, chain) in kept {
+        merchant.gateways.hold(brand, chain);
+    }
+    Ok(())
+}
+
+async fn fetch(merchant: &Merchant) -> anyhow::Result<()> {
+    let url = &merchant.settings.gateway_certificates_url;
+    let published: Published = merchant.client.get_json(url, None).await?;
+    for brand in &merchant.settings.brands {
+        let chain = published.key_exchange(brand)?;
+        if merchant.gateways.all().get(brand) == Some(&chain) {
+            continue;
+        }
+        let verifier = merchant.verifier()?;
+        let (of, checked) = (brand.clone(), chain.clone());
+        let verified = offload(move |_| verify(&checked, &of, &verifier)).await;
+        verified.with_context(|| format!("the gateway's certificate for {brand}"))?;
+        let mut tx = merchant.db.begin().await?;
+        gateway_certificates::put(&mut tx, brand, &chain).await?;
+        tx.commit().await?;
+        merchant.gateways.hold(brand.clone(), chain);
+        tracing::info!(kind = %brand, "the gateway's key-exchange certificate was verified");
+    }
+    Ok(())
+}
+
+impl Published {
+    fn key_exchange(&self, brand: &BrandId) -> anyhow::Result<Chain> {
+        let of_brand = |published: &&PublishedChain| {
+            published.brand == *brand && published.purpose == "key_exchange"
+        };
+        let found = self.certificates.iter().find(of_brand);
+        let found = found.ok_or_else(|| anyhow!("the gateway has no certificate for {brand} yet"))?;
+        ensure!(found.chain.len() <= openset_pki::CHAIN_LENGTH_MAX, "the chain is too long");
+        let der = |text: &String| STANDARD.decode(text);
+        let x5c: Vec<Vec<u8>> = found.chain.iter().map(der).collect::<Result<_, _>>()?;
+        Ok(Chain::from_x5c(&x5c)?)
+    }
+}

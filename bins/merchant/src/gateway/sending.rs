@@ -1,0 +1,156 @@
+//! What was committed to the outbox is sent at once by who committed it, and by the worker after that.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use openset_protocol::ids::Rrpid;
+use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_service::client::SetAnswer;
+use openset_service::outbox_worker::{LEASE, OutboxHandler, backoff};
+use openset_service::set_endpoint::MediaType;
+use openset_service::clock;
+use openset_store::outbox::{self, Outgoing};
+use openset_store::{StoreError, Tx};
+
+use super::{authorization, capture};
+use crate::Merchant;
+
+/// The kind of an authorization request in the outbox.
+pub(crate) const AUTH_REQ: &str = "AuthReq";
+/// The kind of a capture request in the outbox.
+pub(crate) const CAP_REQ: &str = "CapReq";
+/// So long the same request is sent again. The gateway takes a new one for ten minutes only, but it
+/// may have taken this one before it was lost, and then answers it as long as it remembers.
+const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How an answer came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Took {
+    /// Sent and answered here, in this time.
+    Inline(Duration),
+    /// By the outbox worker, after any number of attempts.
+    Resent,
+}
+
+impl Took {
+    /// The time from asking to the answer.
+    pub(crate) fn lasted(self, outgoing: &Outgoing) -> Duration {
+        match self {
+            Self::Inline(lasted) => lasted,
+            Self::Resent => {
+                let left_ms = outgoing.deadline_at_ms.saturating_sub(clock::now_ms());
+                let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
+                DEADLINE.saturating_sub(left)
+            }
+        }
+    }
+}
+
+/// Puts a request into the outbox, held by this replica, which sends it right after the commit.
+pub(crate) async fn enqueue(
+    tx: &mut Tx,
+    merchant: &Merchant,
+    kind: &str,
+    rrpid: Rrpid,
+    reference: String,
+    body: Vec<u8>,
+) -> Result<Outgoing, StoreError> {
+    let now_ms = clock::now_ms();
+    let outgoing = Outgoing {
+        id: rrpid.to_string(),
+        kind: kind.to_owned(),
+        reference,
+        url: merchant.settings.gateway_set_url.to_string(),
+        media_type: MediaType::Payment.name().to_owned(),
+        body,
+        next_attempt_at_ms: now_ms,
+        deadline_at_ms: now_ms.saturating_add(millis(DEADLINE)),
+    };
+    outbox::enqueue_leased(tx, &outgoing, &merchant.replica, now_ms, millis(LEASE)).await?;
+    Ok(outgoing)
+}
+
+/// Sends once and settles the answer; gives back what was answered to the wallet, if there was
+/// somebody to answer. Without an answer the worker goes on with the same bytes.
+pub(crate) async fn send_now(merchant: Arc<Merchant>, outgoing: Outgoing) -> Option<Vec<u8>> {
+    let error = match attempt(&merchant, &outgoing).await {
+        Ok(answered) => return answered,
+        Err(error) => format!("{error:#}"),
+    };
+    tracing::warn!(error, kind = %outgoing.kind, "no answer yet; it is sent again");
+    let at_ms = clock::now_ms().saturating_add(millis(backoff(1)));
+    let postponed = async {
+        let mut tx = merchant.db.begin().await?;
+        outbox::retry_at(&mut tx, &outgoing.id, at_ms).await?;
+        tx.commit().await
+    };
+    if let Err(error) = postponed.await {
+        // The lease runs out by itself.
+        tracing::error!(error = %error, "the next attempt could not be set");
+    }
+    None
+}
+
+async fn attempt(merchant: &Arc<Merchant>, outgoing: &Outgoing) -> anyhow::Result<Option<Vec<u8>>> {
+    let begin = Instant::now();
+    let url = &merchant.settings.gateway_set_url;
+    let body = outgoing.body.clone();
+    let answer = merchant.client.post_set(url, MediaType::Payment, body).await?;
+    settle(merchant, outgoing, &answer, Took::Inline(begin.elapsed())).await
+}
+
+async fn settle(
+    merchant: &Arc<Merchant>,
+    outgoing: &Outgoing,
+    answer: &SetAnswer,
+    took: Took,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    match outgoing.kind.as_str() {
+        AUTH_REQ => authorization::settle(merchant, outgoing, answer, took).await,
+        CAP_REQ => {
+            capture::settle(merchant, outgoing, answer, took).await?;
+            Ok(None)
+        }
+        other => bail!("the outbox holds a {other}, which the merchant does not send"),
+    }
+}
+
+/// The gateway's Error about the request with this RRPID: it will not take it, now or later. Its text
+/// goes to the log and to the operator.
+pub(crate) fn final_error(answer: &SetAnswer, rrpid: Rrpid) -> anyhow::Result<Option<String>> {
+    if answer.status == 200 {
+        return Ok(None);
+    }
+    let wrapper = MessageWrapper::decode(&answer.body)?;
+    let Message::Error(error) = wrapper.message else {
+        bail!("the gateway answered with {} and status {}", wrapper.message.name(), answer.status);
+    };
+    if error.error_msg.rrpid != Some(rrpid) {
+        bail!("the gateway's Error is about another message: {}", error.error_text);
+    }
+    let text: String = error.error_text.chars().take(200).collect();
+    Ok(Some(format!("the gateway refused the request ({:?}): {text}", error.error_code)))
+}
+
+/// The outbox worker's way into [`settle`].
+#[derive(Debug)]
+pub(crate) struct Resending(pub(crate) Arc<Merchant>);
+
+impl OutboxHandler for Resending {
+    async fn answered(&self, outgoing: &Outgoing, answer: SetAnswer) -> anyhow::Result<()> {
+        Box::pin(settle(&self.0, outgoing, &answer, Took::Resent)).await.map(drop)
+    }
+
+    async fn gave_up(&self, outgoing: &Outgoing) -> anyhow::Result<()> {
+        match outgoing.kind.as_str() {
+            AUTH_REQ => Box::pin(authorization::give_up(&self.0, outgoing)).await,
+            CAP_REQ => capture::give_up(&self.0, outgoing).await,
+            other => bail!("the outbox holds a {other}, which the merchant does not send"),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

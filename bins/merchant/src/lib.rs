@@ -1,0 +1,125 @@
+//! The merchant: a web shop over REST, and SET's merchant at `POST /set`. It never sees a card number.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`config`] | its options |
+//! | `catalogue` | products and prices |
+//! | `routes` | the shop's REST interface, one file for each group |
+//! | `set` | the wallet's messages: PInitReq, PReq, InqReq; each decodes, verifies, decides, commits, answers |
+//! | `gateway` | what is asked of the gateway, and its answers: AuthReq, CapReq, its certificates |
+//! | `store` | its tables |
+//! | `upkeep` | what happens without being asked: enrolment, resending, expiry |
+
+mod catalogue;
+pub mod config;
+mod failure;
+mod gateway;
+mod routes;
+mod schema;
+mod set;
+mod store;
+mod upkeep;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context as _;
+use openset_pki::PathVerifier;
+use openset_protocol::identity::Credentials;
+use openset_protocol::{BrandId, Context};
+use openset_service::client::HttpClient;
+use openset_service::config::Config;
+use openset_service::enrolment::Keyring;
+use openset_service::shell::Shell;
+use openset_service::trust::Trust;
+use openset_service::{CancellationToken, clock, random};
+use openset_store::{Db, Vault};
+use tokio::net::TcpListener;
+
+pub use config::Options;
+pub use store::MIGRATIONS;
+
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::gateway::certificates::GatewayCertificates;
+
+/// What every handler holds. Keys and certificates are parsed once and shared.
+#[derive(Debug)]
+pub(crate) struct Merchant {
+    pub(crate) db: Db,
+    pub(crate) client: HttpClient,
+    pub(crate) settings: Settings,
+    pub(crate) keyring: Keyring,
+    pub(crate) gateways: GatewayCertificates,
+    pub(crate) trust: OnceLock<Arc<Trust>>,
+    /// Under which name this replica leases what it sends.
+    pub(crate) replica: String,
+    /// Orders that nobody has begun to pay, about: recounted by the upkeep.
+    pub(crate) unpaid_orders: AtomicU64,
+}
+
+impl Merchant {
+    /// Verifies the other parties' certificates, once the CA was reached.
+    pub(crate) fn verifier(&self) -> Result<Arc<PathVerifier>, Failure> {
+        let trust = self.trust.get();
+        let trust = trust.ok_or(Failure::NotReady("the certificate authority was not reached yet"))?;
+        Ok(Arc::clone(trust.verifier()))
+    }
+
+    /// The merchant's own keys for a brand.
+    pub(crate) fn credentials(&self, brand: &BrandId) -> Result<Credentials, Failure> {
+        let held = self.keyring.of_brand(brand);
+        held.ok_or(Failure::NotReady("the merchant's own certificates are not here yet"))
+    }
+}
+
+/// Runs protocol work, which signs and opens, beside the async workers.
+pub(crate) async fn offload<T: Send + 'static>(
+    work: impl FnOnce(&mut Context<'_>) -> T + Send + 'static,
+) -> T {
+    openset_service::offload::offload(move || {
+        let mut rng = random::system();
+        work(&mut Context { now: clock::now(), rng: &mut rng })
+    })
+    .await
+}
+
+/// Serves the shop on `listener` until `shutdown`.
+///
+/// # Errors
+/// When the configuration, the database, the passphrase or the pinned root cannot be used.
+pub async fn run(
+    listener: TcpListener,
+    config: Config<Options>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let Config { common, own } = config;
+    common.require_root_sha256()?;
+    common.require_ca_url()?;
+    let settings = own.check(&common).context("in the merchant's configuration")?;
+    if settings.tokens.is_empty() {
+        tracing::warn!("no [[tokens]] are configured: nobody can look at orders or capture");
+    }
+    let mut shell = Shell::new(&common)?;
+    let db = Db::open(&common.database_url, MIGRATIONS).await?;
+    let vault = Vault::unlock(&db, common.require_passphrase()?).await?;
+    let keyring = Keyring::load(&db, &vault, &settings.brands).await?;
+    let merchant = Arc::new(Merchant {
+        db: db.clone(),
+        client: shell.client.clone(),
+        settings,
+        keyring,
+        gateways: GatewayCertificates::default(),
+        trust: OnceLock::new(),
+        replica: common.replica.clone(),
+        unpaid_orders: AtomicU64::new(0),
+    });
+    upkeep::add_checks(&mut shell.health, &merchant);
+    let upkeep = tokio::spawn(upkeep::run(Arc::clone(&merchant), common, vault, shutdown.clone()));
+    let (router, api) = routes::router(merchant);
+    let served = shell.serve(listener, router, &api, shutdown.clone()).await;
+    shutdown.cancel();
+    let kept_up = upkeep.await.context("the upkeep ended early")?;
+    db.close().await;
+    served.and(kept_up)
+}

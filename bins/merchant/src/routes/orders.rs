@@ -1,0 +1,176 @@
+//! Orders: placed by anyone, shown to the shop's own staff.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::StatusCode;
+use openset_protocol::ids::LocalId;
+use openset_protocol::messages::initiation::{Money, PaymentInitiation};
+use openset_service::problem::{self, Json, Problem};
+use openset_service::{clock, random};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::Operator;
+use super::order_view::{self, OrderView};
+use super::replay::{Answer, Call, IdempotencyKey, Known};
+use crate::catalogue::Priced;
+use crate::store::orders::{self, Order};
+use crate::{Merchant, schema};
+
+/// Orders that nobody has begun to pay, at once: anyone may place one.
+const UNPAID_ORDERS_MAX: u64 = 100_000;
+
+/// An order.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OrderRequest {
+    /// 1 to 50 products.
+    items: Vec<Item>,
+}
+
+/// So many of a product.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Item {
+    #[schema(examples("espresso-250"))]
+    product_id: String,
+    #[schema(minimum = 1, maximum = 99, examples(2))]
+    quantity: u64,
+}
+
+/// A placed order, and what starts a wallet to pay it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PlacedOrder {
+    #[schema(value_type = String)]
+    order_id: LocalId,
+    #[schema(value_type = schema::Amount)]
+    amount: Money,
+    /// Its UTF-8 bytes are what wallet and shop hash.
+    #[schema(examples("2 x Espresso beans 250 g @ 7.50 EUR; total 15.00 EUR; order 0f…"))]
+    order_description: String,
+    #[schema(value_type = schema::PaymentInitiation)]
+    payment_initiation: PaymentInitiation,
+}
+
+/// A JSON body, as its text and as what that says.
+pub(crate) struct Decoded<T> {
+    text: Box<RawValue>,
+    value: T,
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Merchant>> for Decoded<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, merchant: &Arc<Merchant>) -> Result<Self, Problem> {
+        let Json(text) = Json::<Box<RawValue>>::from_request(request, merchant).await?;
+        let value = problem::from_json(text.get().as_bytes())?;
+        Ok(Self { text, value })
+    }
+}
+
+/// Places an order. It is forgotten after a day unless somebody begins to pay it.
+#[utoipa::path(
+    post, path = "/orders", tag = "shop",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request one order; take a UUID")),
+    request_body = OrderRequest,
+    responses(
+        (status = 201, body = PlacedOrder),
+        (status = 400, content_type = "application/problem+json", description = "Not JSON"),
+        (status = 422, content_type = "application/problem+json", description = "A field must be mended, or the key was used for another order"),
+        (status = 503, content_type = "application/problem+json", description = "Too many unpaid orders"),
+    )
+)]
+pub(crate) async fn place(
+    State(merchant): State<Arc<Merchant>>,
+    key: Option<IdempotencyKey>,
+    request: Decoded<OrderRequest>,
+) -> Result<Answer, Problem> {
+    let call = Call::new(key, "orders", request.text.get().as_bytes());
+    let priced = price(&merchant, &request.value)?;
+    if merchant.unpaid_orders.load(Ordering::Relaxed) >= UNPAID_ORDERS_MAX {
+        return Err(Problem::unavailable("too-many-orders", "too many unpaid orders; try again later"));
+    }
+    let order = order(priced)?;
+    let answer = Answer::json(StatusCode::CREATED, &placed(&merchant, &order))?;
+    let mut tx = merchant.db.begin().await?;
+    if let Some(call) = &call
+        && let Known::Answered(answer) = call.claim(&mut tx).await?
+    {
+        return Ok(answer);
+    }
+    orders::insert(&mut tx, &order).await?;
+    if let Some(call) = &call {
+        call.complete(&mut tx, &answer).await?;
+    }
+    tx.commit().await?;
+    merchant.unpaid_orders.fetch_add(1, Ordering::Relaxed);
+    tracing::info!(step = 4, lid_m = %order.id, outcome = "placed", "order placed");
+    Ok(answer)
+}
+
+fn price(merchant: &Merchant, request: &OrderRequest) -> Result<Priced, Problem> {
+    let items: Vec<(&str, u64)> = request
+        .items
+        .iter()
+        .map(|item| (item.product_id.as_str(), item.quantity))
+        .collect();
+    merchant.settings.catalogue.price(&items).map_err(|error| {
+        Problem::unprocessable("invalid-order", "mend the order where errors says so")
+            .with_field(error.pointer(), error.to_string())
+    })
+}
+
+fn order(priced: Priced) -> Result<Order, Problem> {
+    let id: LocalId = random::hex_id::<16>().parse().map_err(Problem::internal)?;
+    Ok(Order {
+        description: priced.description(id.as_str()),
+        id,
+        amount: priced.amount,
+        lines: priced.lines,
+        xid: None,
+        created_at_s: clock::now_seconds(),
+    })
+}
+
+fn placed(merchant: &Merchant, order: &Order) -> PlacedOrder {
+    let settings = &merchant.settings;
+    let amount = Money::from(order.amount);
+    PlacedOrder {
+        order_id: order.id.clone(),
+        amount,
+        order_description: order.description.clone(),
+        payment_initiation: PaymentInitiation {
+            set_initiation_type: "payment".to_owned(),
+            set_version: "2.0".to_owned(),
+            set_url: settings.set_url.to_string(),
+            brands: settings.brands.iter().map(ToString::to_string).collect(),
+            amount,
+            order_description: order.description.clone(),
+            lid_m: order.id.clone(),
+        },
+    }
+}
+
+/// Shows an order, its payment, and the steps as the merchant saw them.
+#[utoipa::path(
+    get, path = "/orders/{id}", tag = "operator", security(("bearer" = [])),
+    params(("id" = String, Path, description = "order_id")),
+    responses(
+        (status = 200, body = OrderView),
+        (status = 401, content_type = "application/problem+json", description = "No token"),
+        (status = 403, content_type = "application/problem+json", description = "A token of another scope"),
+        (status = 404, content_type = "application/problem+json", description = "No such order"),
+    )
+)]
+pub(crate) async fn show(
+    State(merchant): State<Arc<Merchant>>,
+    _: Operator,
+    Path(id): Path<String>,
+) -> Result<Json<OrderView>, Problem> {
+    let (order, payment) = order_view::find(&merchant, &id).await?;
+    Ok(Json(OrderView::of(&order, payment.as_ref())))
+}

@@ -1,0 +1,122 @@
+//! Answers that are kept under their `Idempotency-Key` and given again byte for byte.
+
+use axum::extract::OptionalFromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use openset_service::client::IDEMPOTENCY_KEY;
+use openset_service::clock;
+use openset_service::problem::{self, Problem};
+use openset_store::idempotency::{self, Claim};
+use openset_store::{StoreError, Tx};
+use serde::Serialize;
+
+/// The longest key; a UUID has 36 characters.
+const KEY_CHARS_MAX: usize = 200;
+/// Keys are remembered so long.
+const KEEP_SECONDS: i64 = 24 * 60 * 60;
+
+/// The caller's name for one effect: sent again, it brings the first answer again.
+#[derive(Debug, Clone)]
+pub(crate) struct IdempotencyKey(String);
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
+        let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(first) = keys.next() else {
+            return Ok(None);
+        };
+        let text = first.to_str().unwrap_or_default();
+        let readable = (1..=KEY_CHARS_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if keys.next().is_some() || !readable {
+            return Err(Problem::bad_request(
+                "idempotency-key-unusable",
+                format!(
+                    "send one Idempotency-Key of at most {KEY_CHARS_MAX} visible ASCII characters, a \
+                     UUID for example"
+                ),
+            ));
+        }
+        Ok(Some(Self(text.to_owned())))
+    }
+}
+
+/// A status and a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Self, Problem> {
+        let body = serde_json::to_vec(value).map_err(Problem::internal)?;
+        Ok(Self { status: status.as_u16(), body })
+    }
+
+    /// A refusal that is kept as an answer.
+    pub(crate) fn problem(problem: &Problem) -> Result<Self, Problem> {
+        let body = serde_json::to_vec(problem).map_err(Problem::internal)?;
+        Ok(Self { status: problem.status, body })
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let media_type =
+            if status.is_success() { "application/json" } else { problem::MEDIA_TYPE };
+        let media_type = HeaderValue::from_static(media_type);
+        (status, [(header::CONTENT_TYPE, media_type)], self.body).into_response()
+    }
+}
+
+/// One call that may be made again: of what operation, under which key, with what content.
+#[derive(Debug)]
+pub(crate) struct Call {
+    scope: String,
+    key: String,
+    digest: [u8; 32],
+}
+
+/// What the key says of a call.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// The call is this transaction's to answer.
+    New,
+    /// It was made before; its answer was not stored (yet).
+    Begun,
+    /// It was answered.
+    Answered(Answer),
+}
+
+impl Call {
+    /// None without a key: such a call is never made again.
+    pub(crate) fn new(key: Option<IdempotencyKey>, scope: &str, body: &[u8]) -> Option<Self> {
+        let digest = openset_jose::sha256(body);
+        key.map(|key| Self { scope: scope.to_owned(), key: key.0, digest })
+    }
+
+    pub(crate) async fn claim(&self, tx: &mut Tx) -> Result<Known, Problem> {
+        let now_s = clock::now_seconds();
+        let until_s = now_s.saturating_add(KEEP_SECONDS);
+        let claim =
+            idempotency::claim(tx, &self.scope, &self.key, &self.digest, now_s, until_s).await?;
+        match claim {
+            Claim::New => Ok(Known::New),
+            Claim::InFlight => Ok(Known::Begun),
+            Claim::Replay { status, body } => Ok(Known::Answered(Answer { status, body })),
+            Claim::Mismatch => Err(Problem::unprocessable(
+                "idempotency-key-reused",
+                "this Idempotency-Key was used for another request; take a new key for a new effect",
+            )),
+        }
+    }
+
+    pub(crate) async fn complete(&self, tx: &mut Tx, answer: &Answer) -> Result<(), StoreError> {
+        idempotency::complete(tx, &self.scope, &self.key, answer.status, &answer.body).await
+    }
+}

@@ -1,0 +1,31 @@
+//! How the OpenAPI document shows types that are defined in crates without OpenAPI.
+#![expect(dead_code, reason = "these types are never made: they only describe others")]
+
+use utoipa::ToSchema;
+
+/// An amount in minor units (cents) of an ISO 4217 currency.
+#[derive(ToSchema)]
+pub(crate) struct Amount {
+    #[schema(examples("EUR"))]
+    currency: String,
+    #[schema(minimum = 0, maximum = 999_999_999_999_u64)]
+    amount_minor: u64,
+}
+
+/// The payment initiation: what starts a wallet for an order.
+#[derive(ToSchema)]
+pub(crate) struct PaymentInitiation {
+    /// Always `payment`.
+    set_initiation_type: String,
+    /// The protocol's version.
+    set_version: String,
+    /// Where the wallet sends its SET messages.
+    set_url: String,
+    /// The brands that the shop takes.
+    brands: Vec<String>,
+    amount: Amount,
+    /// Its UTF-8 bytes are hashed exactly as they stand here.
+    order_description: String,
+    /// The shop's name for the order.
+    lid_m: String,
+}

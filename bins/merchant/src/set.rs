@@ -1,0 +1,161 @@
+//! `POST /set`: PInitReq, PReq and InqReq of wallets.
+
+mod inq;
+mod p;
+mod p_init;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
+use openset_protocol::{Context, Rejection};
+use openset_service::server::SET_BODY_LIMIT_BYTES;
+use openset_service::set_endpoint::{self, MediaType, SetHandler, SetReply, Wire};
+use openset_service::{clock, random};
+use openset_store::exchanges::{self, Opened};
+use openset_store::Tx;
+
+use crate::Merchant;
+use crate::failure::Failure;
+
+/// Answers to purchases are kept so long: longer than AuthReq is asked, and than any date is taken.
+const KEEP_SECONDS: i64 = 3 * 24 * 60 * 60;
+/// Answers to PInitReq, which anyone may send, only as long as its date is taken.
+const KEEP_UNAUTHENTICATED_SECONDS: i64 = AGE_SECONDS_MAX + 2 * SKEW_SECONDS_MAX;
+
+/// The merchant's side of `POST /set`.
+#[derive(Debug)]
+pub(crate) struct SetEndpoint(pub(crate) Arc<Merchant>);
+
+/// A message as it came.
+#[derive(Debug, Clone)]
+struct Received {
+    bytes: Bytes,
+    /// SHA-256 of the bytes, by which they are known again.
+    digest: [u8; 32],
+}
+
+/// Who sent a message, and for how long its answer is kept.
+#[derive(Debug)]
+struct Sender {
+    name: String,
+    keep_s: i64,
+}
+
+impl SetHandler for SetEndpoint {
+    const MEDIA_TYPE: MediaType = MediaType::Payment;
+
+    async fn handle(&self, wire: Wire) -> SetReply {
+        let received = Received {
+            digest: openset_jose::sha256(&wire.bytes),
+            bytes: wire.bytes,
+        };
+        match Box::pin(self.answer(&received)).await {
+            Ok(answer) => SetReply::Answer(answer),
+            Err(failure) => refuse(failure, MessageWrapper::decode(&received.bytes).ok().as_ref()),
+        }
+    }
+
+    async fn refuse(&self, rejection: set_endpoint::Rejection) -> SetReply {
+        let rejection = match rejection {
+            set_endpoint::Rejection::TooLarge => {
+                Rejection::TooBig { limit_bytes: SET_BODY_LIMIT_BYTES }
+            }
+            set_endpoint::Rejection::WrongMediaType { .. } => Rejection::MediaType,
+            _ => return SetReply::Busy,
+        };
+        SetReply::Error(error(&rejection, None))
+    }
+}
+
+impl SetEndpoint {
+    async fn answer(&self, received: &Received) -> Result<Vec<u8>, Failure> {
+        let merchant = &self.0;
+        // The same bytes again get the same answer, before any key is used or date is judged.
+        let mut connection = merchant.db.read().await?;
+        let recorded = exchanges::find_by_digest(&mut connection, &received.digest).await?;
+        drop(connection);
+        if let Some(answer) = recorded.as_ref().and_then(|known| known.response.clone()) {
+            return Ok(answer);
+        }
+        let wrapper = MessageWrapper::decode(&received.bytes)?;
+        if recorded.is_some() {
+            return p::join(merchant, received, &wrapper).await;
+        }
+        match &wrapper.message {
+            Message::PInitReq(_) => p_init::handle(merchant, received, wrapper).await,
+            Message::PReq(_) => p::handle(merchant, received, wrapper).await,
+            Message::InqReq(_) => inq::handle(merchant, received, wrapper).await,
+            _ => Err(wrapper.not_taken().into()),
+        }
+    }
+}
+
+/// SET's Error for what the sender can mend; "send it again" for all else.
+fn refuse(failure: Failure, wrapper: Option<&MessageWrapper>) -> SetReply {
+    let set_message = wrapper.map_or("unreadable", |wrapper| wrapper.message.name());
+    match failure {
+        Failure::Rejected(rejection) => {
+            tracing::warn!(set_message, outcome = "refused", error = %rejection, "message refused");
+            SetReply::Error(error(&rejection, wrapper))
+        }
+        Failure::NotReady(what) | Failure::Overtaken(what) => {
+            tracing::info!(set_message, outcome = "busy", error = what, "message put off");
+            SetReply::Busy
+        }
+        Failure::Internal(cause) => {
+            let cause = format!("{cause:#}");
+            tracing::error!(set_message, outcome = "failed", error = cause, "message not handled");
+            SetReply::Busy
+        }
+    }
+}
+
+fn error(rejection: &Rejection, wrapper: Option<&MessageWrapper>) -> Vec<u8> {
+    let mut rng = random::system();
+    let mut ctx = Context { now: clock::now(), rng: &mut rng };
+    // An Error is never answered by another Error, but somebody must be told why it came here.
+    ErrorMessage::answer(&mut ctx, rejection, wrapper).encode()
+}
+
+/// Records a message in the transaction that has its effect. Gives the stored answer of a message
+/// that was recorded meanwhile; judges the date of new ones.
+async fn open(
+    tx: &mut Tx,
+    sender: &Sender,
+    wrapper: &MessageWrapper,
+    received: &Received,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let now = clock::now();
+    let rrpid = wrapper.rrpid()?.to_string();
+    let recorded = exchanges::Received {
+        sender: &sender.name,
+        message: wrapper.message.name(),
+        rrpid: &rrpid,
+        digest: received.digest,
+        received_at: now.seconds(),
+        keep_until: now.seconds().saturating_add(sender.keep_s),
+    };
+    match exchanges::open(tx, &recorded).await? {
+        Opened::New => {
+            wrapper.check_date(now)?;
+            Ok(None)
+        }
+        Opened::Same { response: Some(answer) } => Ok(Some(answer)),
+        Opened::Same { response: None } => Err(Failure::Overtaken("the same message is at work")),
+        Opened::Different => Err(Rejection::RrpidReused.into()),
+    }
+}
+
+/// Stores the answer to a message that [`open`] found new.
+async fn keep_answer(
+    tx: &mut Tx,
+    sender: &Sender,
+    wrapper: &MessageWrapper,
+    answer: &[u8],
+) -> Result<(), Failure> {
+    let rrpid = wrapper.rrpid()?.to_string();
+    exchanges::answer(tx, &sender.name, wrapper.message.name(), &rrpid, answer).await?;
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! InqReq: a cardholder asks what became of its own order.
+
+use std::sync::Arc;
+
+use openset_protocol::Rejection;
+use openset_protocol::identity::Credentials;
+use openset_protocol::merchant::inq::{self, VerifiedInqReq};
+use openset_protocol::merchant::p::{Asked, p_res, without_results};
+use openset_protocol::messages::p::{CompletionCode, PResPayload};
+use openset_protocol::signed::request_digest;
+use openset_protocol::wrapper::MessageWrapper;
+
+use super::{KEEP_SECONDS, Received, Sender};
+use crate::failure::Failure;
+use crate::gateway::authorization::payload;
+use crate::store::payments::{self, Payment};
+use crate::{Merchant, offload};
+
+pub(super) async fn handle(
+    merchant: &Arc<Merchant>,
+    received: &Received,
+    wrapper: MessageWrapper,
+) -> Result<Vec<u8>, Failure> {
+    let verifier = merchant.verifier()?;
+    let keyring = merchant.keyring.all();
+    let copy = wrapper.clone();
+    let verified = offload(move |ctx| {
+        let ours: Vec<&Credentials> = keyring.iter().collect();
+        inq::open(&copy, &ours, &verifier, ctx.now)
+    });
+    let inquiry = verified.await?;
+
+    let mut connection = merchant.db.read().await?;
+    let payment = payments::find(&mut connection, &inquiry.trans_ids.xid).await?;
+    drop(connection);
+    let payload = told(&inquiry, payment.as_ref())?;
+    let outcome = payload.completion_code;
+    let answer = sign(merchant, received, &inquiry, payload).await?;
+
+    let sender = Sender {
+        name: inquiry.cardholder.thumbprint().to_string(),
+        keep_s: KEEP_SECONDS,
+    };
+    let mut tx = merchant.db.begin().await?;
+    if let Some(stored) = super::open(&mut tx, &sender, &wrapper, received).await? {
+        return Ok(stored);
+    }
+    super::keep_answer(&mut tx, &sender, &wrapper, &answer).await?;
+    tx.commit().await?;
+    tracing::info!(
+        set_message = "InqReq",
+        xid = %inquiry.trans_ids.xid,
+        lid_m = %inquiry.trans_ids.lid_m,
+        rrpid = %inquiry.rrpid,
+        outcome = ?outcome,
+        "inquiry answered"
+    );
+    Ok(answer)
+}
+
+/// What the asker may know: all of its own purchase, nothing of another's.
+fn told(inquiry: &VerifiedInqReq, payment: Option<&Payment>) -> Result<PResPayload, Rejection> {
+    let Some(payment) = payment else {
+        return Ok(without_results(CompletionCode::OrderNotReceived));
+    };
+    inquiry.check_owner(&payment.cardholder, &payment.asked.trans_ids)?;
+    Ok(payload(payment.amount, payment.state, payment.auth.as_ref(), payment.captured))
+}
+
+async fn sign(
+    merchant: &Merchant,
+    received: &Received,
+    inquiry: &VerifiedInqReq,
+    payload: PResPayload,
+) -> Result<Vec<u8>, Failure> {
+    let brand = inquiry.cardholder.brand();
+    let brand = brand.ok_or(Rejection::MissingCertificate("the cardholder's certificate has no brand"))?;
+    let ours = merchant.credentials(brand)?;
+    let (wire, inquiry) = (received.bytes.clone(), inquiry.clone());
+    let signed = offload(move |ctx| {
+        let asked = Asked {
+            trans_ids: &inquiry.trans_ids,
+            rrpid: inquiry.rrpid,
+            chall_c: inquiry.chall_c2,
+            request: request_digest(&wire),
+            inquiry: true,
+        };
+        p_res(ctx, &ours, &asked, payload)
+    });
+    Ok(signed.await?)
+}

@@ -1,0 +1,274 @@
+//! Steps 6 to 8 and 10: PReq is verified, the gateway is asked, PRes tells what became of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openset_pki::Chain;
+use openset_protocol::identity::Credentials;
+use openset_protocol::ids::Xid;
+use openset_protocol::merchant::auth::{self, Asking, AwaitingAuthRes};
+use openset_protocol::merchant::p::{self, OwnOrder, VerifiedPReq, p_res, without_results};
+use openset_protocol::messages::p::CompletionCode;
+use openset_protocol::signed::request_digest;
+use openset_protocol::wrapper::MessageWrapper;
+use openset_protocol::{Context, Rejection};
+use openset_pki::PathVerifier;
+use openset_service::clock;
+use openset_service::step_report::StepReport;
+use openset_store::exchanges;
+use openset_store::outbox::Outgoing;
+use tokio::time::{sleep, timeout_at};
+use tracing::Instrument as _;
+
+use super::{KEEP_SECONDS, Received, Sender};
+use crate::failure::Failure;
+use crate::gateway::authorization::answer_received;
+use crate::gateway::sending::{self, AUTH_REQ};
+use crate::store::payments::{self, AskedBy, NewPayment, State};
+use crate::store::purchases::{self, Purchase};
+use crate::store::orders;
+use crate::{Merchant, offload};
+
+/// How often a stored answer is looked for while somebody else works on it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+/// What [`p::OpenedPReq::verify`] checks.
+const P_REQ_VERIFIED: &[&str] = &[
+    "cardholder's certificate path, brand and revocation",
+    "dual signature over order and payment, for this merchant and this gateway",
+    "xid, lid_c, lid_m, p_req_date, brand_id, bin",
+    "chall_m",
+    "HOD of our own order",
+];
+
+/// A PReq after every check, and what follows from it; nothing is stored yet.
+struct Decided {
+    p_req: VerifiedPReq,
+    asked: AskedBy,
+    next: Next,
+}
+
+enum Next {
+    /// AuthReq goes to the gateway.
+    Ask(AwaitingAuthRes, Vec<u8>),
+    /// PRes tells that the merchant does not take the order.
+    Reject(Vec<u8>),
+}
+
+/// What it takes to decide, all in memory.
+struct Ingredients {
+    purchase: Purchase,
+    ours: Arc<Vec<Credentials>>,
+    sign_with: Credentials,
+    gateway: Chain,
+    verifier: Arc<PathVerifier>,
+    merch_cat_code: String,
+}
+
+pub(super) async fn handle(
+    merchant: &Arc<Merchant>,
+    received: &Received,
+    wrapper: MessageWrapper,
+) -> Result<Vec<u8>, Failure> {
+    let until = tokio::time::Instant::now() + merchant.settings.authorization_wait;
+    let begin = Instant::now();
+    let xid = xid(&wrapper)?;
+    let ingredients = Arc::new(gather(merchant, &xid).await?);
+    let (with, bytes, copy) = (Arc::clone(&ingredients), received.bytes.clone(), wrapper.clone());
+    let decided = offload(move |ctx| decide(ctx, &with, &bytes, &copy)).await?;
+    let step = StepReport::since(
+        begin,
+        7,
+        "Order information and dual signature verified",
+        ["cardholder", "merchant"],
+        "PReq",
+        received.bytes.len(),
+        P_REQ_VERIFIED,
+    );
+    let purchase = &ingredients.purchase;
+    match commit(merchant, received, &wrapper, purchase, &decided, &[step]).await? {
+        Committed::Answered(answer) => Ok(answer),
+        Committed::Queued(outgoing) => ask(merchant, received, &xid, outgoing, until).await,
+    }
+}
+
+/// What stands in the database after [`commit`].
+enum Committed {
+    /// The answer to this PReq.
+    Answered(Vec<u8>),
+    /// AuthReq, which is to be sent now.
+    Queued(Outgoing),
+}
+
+/// One transaction: PReq is recorded, the order has its payment, and AuthReq stands in the outbox or
+/// the rejection is PReq's answer.
+async fn commit(
+    merchant: &Merchant,
+    received: &Received,
+    wrapper: &MessageWrapper,
+    purchase: &Purchase,
+    decided: &Decided,
+    steps: &[StepReport],
+) -> Result<Committed, Failure> {
+    let Decided { p_req, asked, next } = decided;
+    let (order, xid) = (&purchase.order, asked.trans_ids.xid);
+    let mut new = NewPayment {
+        order_id: &order.id,
+        brand: &purchase.opened.brand_id,
+        cardholder: p_req.cardholder.thumbprint(),
+        asked,
+        dual_signature: &p_req.dual_signature,
+        awaiting_auth: None,
+        steps,
+        created_at_ms: clock::now_ms(),
+    };
+    let sender = Sender { name: new.cardholder.to_string(), keep_s: KEEP_SECONDS };
+    let mut tx = merchant.db.begin().await?;
+    if let Some(stored) = super::open(&mut tx, &sender, wrapper, received).await? {
+        return Ok(Committed::Answered(stored));
+    }
+    let committed = match next {
+        Next::Reject(answer) => {
+            payments::insert(&mut tx, &new).await?;
+            super::keep_answer(&mut tx, &sender, wrapper, answer).await?;
+            Committed::Answered(answer.clone())
+        }
+        Next::Ask(awaiting, wire) => {
+            new.awaiting_auth = Some(awaiting);
+            let taken = orders::take(&mut tx, &order.id, order.xid, xid).await?;
+            if !(taken && payments::insert(&mut tx, &new).await?) {
+                return Err(Failure::Overtaken("another payment took the order"));
+            }
+            let (rrpid, wire) = (awaiting.rrpid(), wire.clone());
+            let queued = sending::enqueue(&mut tx, merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
+            Committed::Queued(queued.await?)
+        }
+    };
+    tx.commit().await?;
+    tracing::info!(
+        step = 7,
+        set_message = "PReq",
+        xid = %xid,
+        lid_m = %order.id,
+        rrpid = %asked.rrpid,
+        outcome = if new.awaiting_auth.is_some() { "verified" } else { "orderRejected" },
+        "purchase request verified"
+    );
+    Ok(committed)
+}
+
+/// The same PReq again while the first is at work, perhaps in another replica or before a restart.
+pub(super) async fn join(
+    merchant: &Arc<Merchant>,
+    received: &Received,
+    wrapper: &MessageWrapper,
+) -> Result<Vec<u8>, Failure> {
+    let until = tokio::time::Instant::now() + merchant.settings.authorization_wait;
+    wait(merchant, received, &xid(wrapper)?, until).await
+}
+
+fn xid(wrapper: &MessageWrapper) -> Result<Xid, Rejection> {
+    wrapper.message_header.message_ids.xid.ok_or(Rejection::HeaderMismatch("xid"))
+}
+
+async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> {
+    let verifier = merchant.verifier()?;
+    let mut connection = merchant.db.read().await?;
+    let purchase = purchases::find(&mut connection, xid, clock::now_seconds()).await?;
+    drop(connection);
+    let purchase = purchase.ok_or(Rejection::UnknownXid)?;
+    let brand = &purchase.opened.brand_id;
+    let gateway = merchant.gateways.of_brand(brand, &verifier);
+    Ok(Ingredients {
+        ours: merchant.keyring.all(),
+        sign_with: merchant.credentials(brand)?,
+        gateway: gateway.ok_or(Failure::NotReady("the gateway's certificate is not here yet"))?,
+        merch_cat_code: merchant.settings.merch_cat_code.clone(),
+        verifier,
+        purchase,
+    })
+}
+
+/// Opens, verifies, and makes the next message: AuthReq, or PRes for an order that is not taken.
+fn decide(
+    ctx: &mut Context<'_>,
+    with: &Ingredients,
+    wire: &[u8],
+    wrapper: &MessageWrapper,
+) -> Result<Decided, Rejection> {
+    let Purchase { opened, order, held_in, used } = &with.purchase;
+    let ours: Vec<&Credentials> = with.ours.iter().collect();
+    let own = OwnOrder {
+        order_description: order.description.as_bytes(),
+        purch_amt: order.amount,
+    };
+    let p_req = p::open(wrapper, &ours)?.verify(wrapper, opened, own, &with.verifier, ctx.now)?;
+    let asked = AskedBy {
+        trans_ids: p_req.trans_ids.clone(),
+        rrpid: p_req.rrpid,
+        chall_c: p_req.chall_c,
+        request: request_digest(wire),
+    };
+    // One authorization for each order: only a signed decline frees it, for another purchase.
+    let free = !used && matches!(held_in, None | Some(State::Declined));
+    let next = if p_req.order_agrees && free {
+        let asking = Asking {
+            p_req: &p_req,
+            hod2: p_req.hod,
+            amount: order.amount,
+            merch_cat_code: &with.merch_cat_code,
+        };
+        let (awaiting, wire) = auth::request(ctx, &with.sign_with, with.gateway.leaf(), &asking)?;
+        Next::Ask(awaiting, wire)
+    } else {
+        let payload = without_results(CompletionCode::OrderRejected);
+        Next::Reject(p_res(ctx, &with.sign_with, &asked.asked(), payload)?)
+    };
+    Ok(Decided { p_req, asked, next })
+}
+
+/// Sends AuthReq and waits for the bank, but not for ever. The sending goes on when nobody waits.
+async fn ask(
+    merchant: &Arc<Merchant>,
+    received: &Received,
+    xid: &Xid,
+    outgoing: Outgoing,
+    until: tokio::time::Instant,
+) -> Result<Vec<u8>, Failure> {
+    let sending = sending::send_now(Arc::clone(merchant), outgoing).in_current_span();
+    if let Ok(Ok(Some(answer))) = timeout_at(until, tokio::spawn(sending)).await {
+        return Ok(answer);
+    }
+    wait(merchant, received, xid, until).await
+}
+
+/// Looks for the stored answer until it is there; in the end answers that the order was received.
+async fn wait(
+    merchant: &Arc<Merchant>,
+    received: &Received,
+    xid: &Xid,
+    until: tokio::time::Instant,
+) -> Result<Vec<u8>, Failure> {
+    let mut told = false;
+    loop {
+        let mut connection = merchant.db.read().await?;
+        let known = exchanges::find_by_digest(&mut connection, &received.digest).await?;
+        if let Some(answer) = known.and_then(|known| known.response) {
+            return Ok(answer);
+        }
+        if tokio::time::Instant::now() >= until {
+            if told {
+                return Err(Failure::Overtaken("the answer is being stored"));
+            }
+            told = true;
+            let payment = payments::find(&mut connection, xid).await?;
+            drop(connection);
+            let payment = payment.ok_or(Rejection::UnknownXid)?;
+            if let Some(answer) = answer_received(merchant, &payment).await.map_err(Failure::Internal)? {
+                return Ok(answer);
+            }
+            continue;
+        }
+        drop(connection);
+        sleep(LOOK_INTERVAL).await;
+    }
+}

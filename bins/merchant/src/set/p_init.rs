@@ -1,0 +1,89 @@
+//! Steps 4 and 5: PInitReq opens a purchase of an order.
+//!
+//! Anyone may send one. So it costs a signature for an existing order only, few times each, and what
+//! it leaves is little and soon gone.
+
+use std::sync::Arc;
+
+use openset_pki::Chain;
+use openset_protocol::identity::Credentials;
+use openset_protocol::merchant::p_init;
+use openset_protocol::messages::p_init::PInitReq;
+use openset_protocol::wrapper::MessageWrapper;
+use openset_protocol::{Context, Rejection};
+use openset_service::{clock, random};
+
+use super::{KEEP_UNAUTHENTICATED_SECONDS, Received, Sender};
+use crate::failure::Failure;
+use crate::store::{orders, purchases};
+use crate::{Merchant, offload};
+
+const TOO_MANY: Rejection =
+    Rejection::OutOfOrder("too many purchases of this order were begun; place a new order");
+
+pub(super) async fn handle(
+    merchant: &Arc<Merchant>,
+    received: &Received,
+    wrapper: MessageWrapper,
+) -> Result<Vec<u8>, Failure> {
+    let request = decode(&wrapper)?;
+    let (ours, gateway) = chosen(merchant, &request).await?;
+    let (wire, asked) = (received.bytes.clone(), request.clone());
+    let answered = offload(move |ctx| p_init::answer(ctx, &wire, &asked, &ours, &gateway)).await;
+    let (opened, answer) = answered?;
+
+    let sender = Sender {
+        name: format!("lid_c/{}", request.lid_c),
+        keep_s: KEEP_UNAUTHENTICATED_SECONDS,
+    };
+    let now_s = clock::now_seconds();
+    let mut tx = merchant.db.begin().await?;
+    if let Some(stored) = super::open(&mut tx, &sender, &wrapper, received).await? {
+        return Ok(stored);
+    }
+    if purchases::count(&mut tx, request.lid_m.as_str(), now_s).await? >= purchases::OPEN_PER_ORDER_MAX {
+        return Err(TOO_MANY.into());
+    }
+    purchases::insert(&mut tx, &opened, now_s).await?;
+    super::keep_answer(&mut tx, &sender, &wrapper, &answer).await?;
+    tx.commit().await?;
+    tracing::info!(
+        step = 5,
+        set_message = "PInitReq",
+        xid = %opened.trans_ids.xid,
+        lid_m = %request.lid_m,
+        rrpid = %request.rrpid,
+        outcome = "opened",
+        "purchase opened"
+    );
+    Ok(answer)
+}
+
+fn decode(wrapper: &MessageWrapper) -> Result<PInitReq, Failure> {
+    let mut rng = random::system();
+    let ctx = Context { now: clock::now(), rng: &mut rng };
+    Ok(p_init::open(&ctx, wrapper)?.clone())
+}
+
+/// Our keys and the gateway's certificate for the card's brand, if there is such an order to pay.
+async fn chosen(
+    merchant: &Merchant,
+    request: &PInitReq,
+) -> Result<(Credentials, Chain), Failure> {
+    let lid_m = request.lid_m.as_str();
+    let mut connection = merchant.db.read().await?;
+    let order = orders::find(&mut connection, lid_m).await?;
+    order.ok_or(Rejection::UnknownLid)?;
+    let open = purchases::count(&mut connection, lid_m, clock::now_seconds()).await?;
+    drop(connection);
+    if open >= purchases::OPEN_PER_ORDER_MAX {
+        return Err(TOO_MANY.into());
+    }
+    if !merchant.settings.brands.contains(&request.brand_id) {
+        return Err(Rejection::Disagreement("brand_id").into());
+    }
+    let ours = merchant.credentials(&request.brand_id)?;
+    let gateway = merchant.gateways.of_brand(&request.brand_id, &*merchant.verifier()?);
+    let gateway = gateway.ok_or(Failure::NotReady("the gateway's certificate is not here yet"))?;
+    Ok((ours, gateway))
+}

@@ -1,0 +1,48 @@
+//! The merchant's tables. Every change of state is a guarded UPDATE with one row counted.
+
+pub(crate) mod gateway_certificates;
+pub(crate) mod orders;
+pub(crate) mod payments;
+pub(crate) mod purchases;
+
+use std::str::FromStr;
+
+use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_store::{Migration, StoreError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The merchant's own tables, beside those of `openset-store`.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 100,
+    name: "merchant",
+    sql: include_str!("../migrations/100_merchant.sql"),
+}];
+
+/// A stored text as what it stands for; one that this program cannot have written is damage.
+fn stored<T: FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt(column))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str, column: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Corrupt(column))
+}
+
+fn to_json<T: Serialize>(value: &T, column: &'static str) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|_| StoreError::Corrupt(column))
+}
+
+fn amount(currency: &str, minor: i64, column: &'static str) -> Result<CurrencyAmount, StoreError> {
+    let damaged = || StoreError::Corrupt(column);
+    let currency = Currency::from_alpha(currency).map_err(|_| damaged())?;
+    let minor = u64::try_from(minor).map_err(|_| damaged())?;
+    CurrencyAmount::new(currency, minor).map_err(|_| damaged())
+}
+
+/// The guard of an UPDATE held: exactly one row was changed.
+fn one_row(rows: u64, otherwise: &'static str) -> Result<(), StoreError> {
+    match rows {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict(otherwise)),
+    }
+}
