@@ -164,6 +164,6 @@ async fn tell(calls: &Calls, screen: &Screen) -> anyhow::Result<Story> {
 }
 
 /// Whether a step shows that something was verified.
-pub(crate) fn is_verified(step: &StepReport) -> bool {
+fn is_verified(step: &StepReport) -> bool {
     !step.verified.is_empty()
 }

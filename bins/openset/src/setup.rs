@@ -13,12 +13,12 @@ use toml::Table;
 mod files;
 mod tls;
 
-pub(crate) use files::DemoFile;
+pub use files::{DemoFile, DemoTokens, Urls};
 
 /// The five services, in the order in which they start.
-pub(crate) const PARTIES: [&str; 5] = ["ca", "issuer", "gateway", "merchant", "cardholder"];
+pub const PARTIES: [&str; 5] = ["ca", "issuer", "gateway", "merchant", "cardholder"];
 /// The port of the first service; the others follow.
-pub(crate) const FIRST_PORT: u16 = 7001;
+pub const FIRST_PORT: u16 = 7001;
 
 /// Flags of `openset setup`.
 #[derive(Debug, clap::Args)]
@@ -45,19 +45,26 @@ pub(crate) struct Options {
 
 /// Where services are and see their files.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) out: PathBuf,
-    pub(crate) config_dir: Seen,
-    pub(crate) data_dir: Seen,
-    pub(crate) root_sha256_file: PathBuf,
-    pub(crate) listen: IpAddr,
-    pub(crate) ports: [u16; 5],
-    pub(crate) url: String,
+pub struct Plan {
+    /// Where the files are written: a folder for each service.
+    pub out: PathBuf,
+    /// Where a service sees its configuration.
+    pub config_dir: Seen,
+    /// Where a service sees its data.
+    pub data_dir: Seen,
+    /// Where the CA writes the root's SHA-256, and the others read it.
+    pub root_sha256_file: PathBuf,
+    /// The address that services listen on.
+    pub listen: IpAddr,
+    /// Their ports, in the order of [`PARTIES`].
+    pub ports: [u16; 5],
+    /// How they reach each other, with `{party}` and `{port}` to be filled in.
+    pub url: String,
 }
 
 /// A folder as a service sees it: the same for all (containers), or one below the other (processes).
 #[derive(Debug, Clone)]
-pub(crate) enum Seen {
+pub enum Seen {
     /// Every service sees its own under this path.
     Same(PathBuf),
     /// A folder for each service below this one.
@@ -65,7 +72,9 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
-    pub(crate) fn of(&self, party: &str) -> PathBuf {
+    /// The folder of one party.
+    #[must_use]
+    pub fn of(&self, party: &str) -> PathBuf {
         match self {
             Self::Same(path) => path.clone(),
             Self::Below(path) => path.join(party),
@@ -74,7 +83,9 @@ impl Seen {
 }
 
 impl Plan {
-    pub(crate) fn port(&self, party: &str) -> u16 {
+    /// A party's port.
+    #[must_use]
+    pub fn port(&self, party: &str) -> u16 {
         PARTIES
             .iter()
             .zip(self.ports)
@@ -82,18 +93,23 @@ impl Plan {
             .map_or(0, |(_, port)| port)
     }
 
-    pub(crate) fn url_of(&self, party: &str) -> String {
+    /// A party's address.
+    #[must_use]
+    pub fn url_of(&self, party: &str) -> String {
         self.url
             .replace("{party}", party)
             .replace("{port}", &self.port(party).to_string())
     }
 
-    pub(crate) fn tls(&self) -> bool {
+    /// Whether they speak TLS.
+    #[must_use]
+    pub fn tls(&self) -> bool {
         self.url.starts_with("https:")
     }
 
     /// Where the demo's own file stands, written last.
-    pub(crate) fn demo_file(&self) -> PathBuf {
+    #[must_use]
+    pub fn demo_file(&self) -> PathBuf {
         self.out.join("demo/demo.toml")
     }
 }
@@ -121,7 +137,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// What [`write`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Written {
+pub enum Written {
     /// Nothing was there.
     Fresh,
     /// An earlier call had finished.
@@ -129,7 +145,10 @@ pub(crate) enum Written {
 }
 
 /// Writes everything, the demo's own file last: an interrupted call begins anew.
-pub(crate) fn write(plan: &Plan) -> anyhow::Result<Written> {
+///
+/// # Errors
+/// The system gives no randomness, or a file cannot be written.
+pub fn write(plan: &Plan) -> anyhow::Result<Written> {
     if plan.demo_file().exists() {
         return Ok(Written::WasThere);
     }

@@ -15,7 +15,7 @@ const MERCHANT_ID: &str = "shop-0001";
 const GATEWAY_ID: &str = "gateway-1";
 
 /// Fresh tokens, codes and passphrases.
-pub(crate) struct Secrets {
+pub(super) struct Secrets {
     passphrases: [String; 5],
     operators: [String; 5],
     wallet_owner: String,
@@ -34,7 +34,7 @@ fn random() -> anyhow::Result<String> {
 }
 
 impl Secrets {
-    pub(crate) fn fresh() -> anyhow::Result<Self> {
+    pub(super) fn fresh() -> anyhow::Result<Self> {
         let five = || -> anyhow::Result<[String; 5]> {
             Ok([random()?, random()?, random()?, random()?, random()?])
         };
@@ -54,37 +54,47 @@ impl Secrets {
 /// What the demo needs to talk to the five services.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DemoFile {
+pub struct DemoFile {
     /// The brand that everybody serves.
-    pub(crate) brand: String,
+    pub brand: String,
     /// Where the services answer.
-    pub(crate) urls: Urls,
+    pub urls: Urls,
     /// With what the demo asks them.
-    pub(crate) tokens: DemoTokens,
+    pub tokens: DemoTokens,
     /// The CA of their TLS certificates.
-    pub(crate) client_ca: Option<std::path::PathBuf>,
+    pub client_ca: Option<std::path::PathBuf>,
 }
 
 /// Where the services answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Urls {
-    pub(crate) ca: String,
-    pub(crate) issuer: String,
-    pub(crate) gateway: String,
-    pub(crate) merchant: String,
-    pub(crate) cardholder: String,
+pub struct Urls {
+    /// The certificate authority.
+    pub ca: String,
+    /// The issuer.
+    pub issuer: String,
+    /// The gateway.
+    pub gateway: String,
+    /// The merchant.
+    pub merchant: String,
+    /// The wallet.
+    pub cardholder: String,
 }
 
 /// With what the demo asks them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DemoTokens {
-    pub(crate) ca: String,
-    pub(crate) issuer: String,
-    pub(crate) gateway: String,
-    pub(crate) merchant: String,
-    pub(crate) cardholder: String,
+pub struct DemoTokens {
+    /// The certificate authority.
+    pub ca: String,
+    /// The issuer.
+    pub issuer: String,
+    /// The gateway.
+    pub gateway: String,
+    /// The merchant.
+    pub merchant: String,
+    /// The wallet.
+    pub cardholder: String,
 }
 
 fn place(party: &str) -> usize {
@@ -111,7 +121,7 @@ fn list(values: impl IntoIterator<Item = Value>) -> Value {
 }
 
 /// The configuration of one service.
-pub(crate) fn service(plan: &Plan, secrets: &Secrets, party: &str) -> Table {
+pub(super) fn service(plan: &Plan, secrets: &Secrets, party: &str) -> Table {
     let mut entries = common(plan, secrets, party);
     let operator = secrets
         .operators
@@ -240,7 +250,7 @@ fn merchant(plan: &Plan, secrets: &Secrets, operator: Value) -> Vec<(&'static st
 }
 
 /// The demo's own file.
-pub(crate) fn demo(plan: &Plan, secrets: &Secrets) -> Table {
+pub(super) fn demo(plan: &Plan, secrets: &Secrets) -> Table {
     let operator = |party: &str| {
         secrets
             .operators

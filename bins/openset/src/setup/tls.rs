@@ -11,10 +11,10 @@ use rcgen::{
 use super::write_private;
 
 /// The demo's TLS CA, in memory alone.
-pub(crate) struct DemoAuthority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct DemoAuthority(CertifiedIssuer<'static, KeyPair>);
 
 impl DemoAuthority {
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
         params
             .distinguished_name
@@ -27,12 +27,12 @@ impl DemoAuthority {
         ))
     }
 
-    pub(crate) fn certificate_pem(&self) -> String {
+    pub(super) fn certificate_pem(&self) -> String {
         self.0.pem()
     }
 
     /// Writes a certificate that is good for the container's name and for the host's loopback.
-    pub(crate) fn write_for(&self, party: &str, folder: &Path) -> anyhow::Result<()> {
+    pub(super) fn write_for(&self, party: &str, folder: &Path) -> anyhow::Result<()> {
         let names = [party, "localhost", "127.0.0.1"].map(str::to_owned);
         let mut params = CertificateParams::new(names).context("TLS names")?;
         params

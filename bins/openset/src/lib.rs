@@ -1,0 +1,74 @@
+//! `openset`: the command line. It starts the demo, writes its configuration, looks into messages and asks
+//! services for their health.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line speaks to its terminal"
+)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod demo;
+mod healthcheck;
+mod inspect;
+pub mod setup;
+
+/// OpenSET: Secure Electronic Transaction, made to work today.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the five services and make a purchase through all ten steps.
+    Demo(demo::Options),
+    /// Write configuration, tokens and TLS certificates for five services.
+    Setup(setup::Options),
+    /// Show what is inside a message: header, sender, receiver, certificates, size.
+    Inspect(inspect::Options),
+    /// Ask a service whether it is ready; ends with status 0 if it is.
+    Healthcheck {
+        /// For example http://127.0.0.1:7001/readyz.
+        url: String,
+        /// PEM file with the CA that the service's TLS certificate comes from.
+        #[arg(long)]
+        ca: Option<PathBuf>,
+    },
+}
+
+/// The whole program: reads the arguments, does what they say, gives the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("openset: cannot start the async runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match Cli::parse().command {
+            Command::Demo(options) => Box::pin(demo::run(options)).await,
+            Command::Setup(options) => setup::run(&options),
+            Command::Inspect(options) => Box::pin(inspect::run(options)).await,
+            Command::Healthcheck { url, ca } => healthcheck::run(&url, ca.as_deref()).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("openset: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

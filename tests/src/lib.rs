@@ -1,0 +1,298 @@
+//! What crosses services: five real processes with a folder and free ports of their own.
+//!
+//! A [`World`] writes the configuration that `openset setup` writes, starts the programs beside the
+//! test program, and stops them when it is dropped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test support")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use openset::setup::{self, DemoFile, PARTIES, Plan, Seen};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long a service may take to be ready in a debug build on a busy machine.
+const READY_PATIENCE: Duration = Duration::from_secs(90);
+
+/// An HTTP answer with its body as JSON.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body; null when it is not JSON.
+    pub json: Value,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// A string member of the body.
+    #[must_use]
+    pub fn text(&self, pointer: &str) -> &str {
+        self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// Five services.
+pub struct World {
+    folder: TempDir,
+    children: Vec<(&'static str, Child)>,
+    /// Where they answer and what opens them.
+    pub file: DemoFile,
+    client: reqwest::Client,
+}
+
+/// A card that an account was opened for.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The issuer's name for the account.
+    pub account_id: String,
+    /// The card number.
+    pub pan: String,
+    /// Its expiry.
+    pub expiry: String,
+    /// The code for its registration.
+    pub activation_code: String,
+}
+
+impl World {
+    /// Starts five services and waits until all are ready.
+    pub async fn start() -> Self {
+        Self::start_with(|_, _| ()).await
+    }
+
+    /// As [`Self::start`], after `change` was applied to each party's configuration.
+    pub async fn start_with(change: impl Fn(&str, &mut toml::Table)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan(folder.path());
+        setup::write(&plan).unwrap();
+        for party in PARTIES {
+            let path = folder.path().join(party).join(format!("{party}.toml"));
+            let mut table: toml::Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            change(party, &mut table);
+            std::fs::write(&path, toml::to_string(&table).unwrap()).unwrap();
+        }
+        let file: DemoFile = toml::from_str(&std::fs::read_to_string(plan.demo_file()).unwrap()).unwrap();
+        let mut world = Self { folder, children: Vec::new(), file, client: reqwest::Client::new() };
+        world.spawn("ca");
+        world.spawn("issuer");
+        world.ready("ca").await;
+        for party in ["gateway", "cardholder", "merchant"] {
+            world.spawn(party);
+        }
+        for party in PARTIES {
+            world.ready(party).await;
+        }
+        world
+    }
+
+    /// Starts a party's process.
+    pub fn spawn(&mut self, party: &'static str) {
+        let folder = self.folder_of(party);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+        let child = Command::new(program(party))
+            .arg("--config")
+            .arg(folder.join(format!("{party}.toml")))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.children.push((party, child));
+    }
+
+    /// Ends a party's process at once (SIGKILL).
+    pub fn kill(&mut self, party: &str) {
+        let place = self.children.iter().position(|(name, _)| *name == party).expect("a running party");
+        let (_, mut child) = self.children.remove(place);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts a killed party again on its data and waits until it is ready.
+    pub async fn restart(&mut self, party: &'static str) {
+        self.spawn(party);
+        self.ready(party).await;
+    }
+
+    /// Waits until a party says that it is ready.
+    pub async fn ready(&self, party: &str) {
+        let started = Instant::now();
+        while self.get(party, "readyz").await.is_none_or(|answer| answer.status != 200) {
+            assert!(started.elapsed() < READY_PATIENCE, "{party} is not ready:\n{}", self.log(party));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where a party keeps its data.
+    #[must_use]
+    pub fn folder_of(&self, party: &str) -> PathBuf {
+        self.folder.path().join(party)
+    }
+
+    /// What a party has logged.
+    #[must_use]
+    pub fn log(&self, party: &str) -> String {
+        std::fs::read_to_string(self.folder_of(party).join("log")).unwrap_or_default()
+    }
+
+    /// Where a party answers.
+    #[must_use]
+    pub fn url(&self, party: &str) -> &str {
+        let urls = &self.file.urls;
+        match party {
+            "ca" => &urls.ca,
+            "issuer" => &urls.issuer,
+            "gateway" => &urls.gateway,
+            "merchant" => &urls.merchant,
+            _ => &urls.cardholder,
+        }
+    }
+
+    fn token(&self, party: &str) -> &str {
+        let tokens = &self.file.tokens;
+        match party {
+            "ca" => &tokens.ca,
+            "issuer" => &tokens.issuer,
+            "gateway" => &tokens.gateway,
+            "merchant" => &tokens.merchant,
+            _ => &tokens.cardholder,
+        }
+    }
+
+    async fn answer(request: reqwest::RequestBuilder) -> Option<Answer> {
+        let response = request.send().await.ok()?;
+        let status = response.status().as_u16();
+        let bytes = response.bytes().await.ok()?.to_vec();
+        Some(Answer { status, json: serde_json::from_slice(&bytes).unwrap_or_default(), bytes })
+    }
+
+    /// GET with the party's token; nothing when it does not answer.
+    pub async fn get(&self, party: &str, path: &str) -> Option<Answer> {
+        let request = self.client.get(format!("{}/{path}", self.url(party)));
+        Self::answer(request.bearer_auth(self.token(party))).await
+    }
+
+    /// POST with the party's token and an Idempotency-Key; nothing when it does not answer.
+    pub async fn post(&self, party: &str, path: &str, key: &str, body: &Value) -> Option<Answer> {
+        let request = self.client.post(format!("{}/{path}", self.url(party)));
+        let request = request.bearer_auth(self.token(party)).header("idempotency-key", key).json(body);
+        Self::answer(request).await
+    }
+
+    /// POST of any bytes to `/set`.
+    pub async fn post_set(&self, party: &str, media_type: &str, body: impl Into<Vec<u8>>) -> Option<Answer> {
+        let request = self.client.post(format!("{}/set", self.url(party)));
+        Self::answer(request.header("content-type", media_type).body(body.into())).await
+    }
+
+    /// Opens an account with a credit limit in cents; `more` is laid over the request.
+    pub async fn account(&self, credit_limit: u64, more: &Value) -> Account {
+        let mut request = json!({"holder": "Ada Lovelace", "brand": self.file.brand, "currency": "EUR", "credit_limit": credit_limit});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            request[name] = value.clone();
+        }
+        let answer = self.post("issuer", "accounts", &fresh(), &request).await.unwrap();
+        assert_eq!(answer.status, 201, "{:?}", answer.json);
+        Account {
+            account_id: answer.text("/account_id").to_owned(),
+            pan: answer.text("/card/pan").to_owned(),
+            expiry: answer.text("/card/expiry").to_owned(),
+            activation_code: answer.text("/activation_code").to_owned(),
+        }
+    }
+
+    /// Registers a card; gives the wallet's name for it.
+    pub async fn card(&self, account: &Account) -> String {
+        let request = json!({
+            "pan": account.pan, "expiry": account.expiry, "brand": self.file.brand, "holder": "Ada Lovelace",
+            "activation_code": account.activation_code,
+        });
+        let answer = self.post("cardholder", "cards", &fresh(), &request).await.unwrap();
+        assert_eq!(answer.status, 201, "{:?}\n{}", answer.json, self.log("ca"));
+        answer.text("/card_id").to_owned()
+    }
+
+    /// The first product and its price in cents.
+    pub async fn product(&self) -> (String, u64) {
+        let products = self.get("merchant", "products").await.unwrap();
+        let product = products.json.pointer("/products/0").unwrap();
+        (product["product_id"].as_str().unwrap().to_owned(), product["price"]["amount_minor"].as_u64().unwrap())
+    }
+
+    /// The body of a purchase of `quantity` of the first product.
+    pub async fn basket(&self, card_id: &str, quantity: u64) -> Value {
+        let (product_id, price) = self.product().await;
+        json!({
+            "merchant_url": self.url("merchant"), "card_id": card_id,
+            "items": [{"product_id": product_id, "quantity": quantity}],
+            "amount": {"currency": "EUR", "amount_minor": price * quantity},
+        })
+    }
+
+    /// Buys one of the first product under a key.
+    pub async fn purchase(&self, card_id: &str, key: &str) -> Option<Answer> {
+        let basket = self.basket(card_id, 1).await;
+        self.post("cardholder", "purchases", key, &basket).await
+    }
+
+    /// An account as the issuer shows it.
+    pub async fn account_view(&self, account: &Account) -> Value {
+        self.get("issuer", &format!("accounts/{}", account.account_id)).await.unwrap().json
+    }
+
+    /// Inquires until the purchase is no longer pending, and gives its last view.
+    pub async fn settled(&self, purchase_id: &str) -> Answer {
+        let started = Instant::now();
+        loop {
+            let path = format!("purchases/{purchase_id}/inquiry");
+            let answer = self.post("cardholder", &path, &fresh(), &json!({})).await;
+            if let Some(answer) = answer.filter(|a| a.status == 200 && a.text("/status") != "pending") {
+                return answer;
+            }
+            assert!(started.elapsed() < READY_PATIENCE, "still pending:\n{}\n{}", self.log("merchant"), self.log("gateway"));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A fresh key or id.
+#[must_use]
+pub fn fresh() -> String {
+    openset_service::random::hex_id::<16>()
+}
+
+fn plan(folder: &Path) -> Plan {
+    // Held until all are chosen, so that no two are the same.
+    let held: Vec<TcpListener> = PARTIES.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
+    Plan {
+        out: folder.to_owned(),
+        config_dir: Seen::Below(folder.to_owned()),
+        data_dir: Seen::Below(folder.to_owned()),
+        root_sha256_file: folder.join("ca/root.sha256"),
+        listen: std::net::Ipv4Addr::LOCALHOST.into(),
+        ports: ports.try_into().unwrap(),
+        url: "http://127.0.0.1:{port}".to_owned(),
+    }
+}
+
+/// A service's program: `cargo test --workspace` builds it beside the tests' own folder.
+fn program(party: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let folder = own.parent().and_then(Path::parent).unwrap();
+    let program = folder.join(format!("openset-{party}"));
+    assert!(program.exists(), "{} is not built; run `cargo build --workspace --bins` first", program.display());
+    program
+}

@@ -1,0 +1,144 @@
+//! A purchase through all ten steps, what each party knows of it after, and every way in which the bank says no.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use openset_tests::{Answer, World, fresh};
+use serde_json::{Value, json};
+
+async fn bought(world: &World, limit: u64) -> (openset_tests::Account, String, Answer) {
+    let account = world.account(limit, &json!({})).await;
+    let card_id = world.card(&account).await;
+    let answer = world.purchase(&card_id, &fresh()).await.unwrap();
+    (account, card_id, answer)
+}
+
+fn holds(view: &Value) -> Vec<Value> {
+    let all = view["holds"].as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|hold| hold["state"] == "held").collect()
+}
+
+#[tokio::test]
+async fn purchase_is_paid_and_captured_once() {
+    let world = World::start().await;
+    let (account, _, answer) = bought(&world, 100_000).await;
+    assert_eq!((answer.status, answer.text("/status")), (201, "paid"), "{:?}", answer.json);
+    assert!(!answer.text("/receipt/approval_code").is_empty());
+    assert_eq!(answer.text("/message"), "Your bank wishes you a good read.");
+    assert_eq!(holds(&world.account_view(&account).await).len(), 1);
+
+    let order = answer.text("/order_id").to_owned();
+    let path = format!("orders/{order}/capture");
+    let key = fresh();
+    let first = world.post("merchant", &path, &key, &json!({})).await.unwrap();
+    assert_eq!(first.text("/state"), "captured", "{:?}", first.json);
+    let again = world.post("merchant", &path, &key, &json!({})).await.unwrap();
+    assert_eq!(again.bytes, first.bytes);
+    let view = world.account_view(&account).await;
+    assert!(holds(&view).is_empty(), "{view}");
+    let ledger = world.get("gateway", "ledger").await.unwrap();
+    assert_eq!(ledger.status, 200);
+
+    let purchase_id = answer.text("/purchase_id").to_owned();
+    let inquiry = world.settled(&purchase_id).await;
+    assert_eq!(inquiry.text("/status"), "paid");
+}
+
+#[tokio::test]
+async fn same_idempotency_key_is_the_same_purchase() {
+    let world = World::start().await;
+    let account = world.account(100_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    let key = fresh();
+    let first = world.purchase(&card_id, &key).await.unwrap();
+    let again = world.purchase(&card_id, &key).await.unwrap();
+    assert_eq!(first.text("/purchase_id"), again.text("/purchase_id"));
+    assert_eq!(holds(&world.account_view(&account).await).len(), 1);
+
+    let other = world.basket(&card_id, 3).await;
+    let refused = world.post("cardholder", "purchases", &key, &other).await.unwrap();
+    assert_eq!((refused.status, refused.text("/code")), (422, "idempotency-key-reused"));
+}
+
+#[tokio::test]
+async fn two_requests_with_one_key_at_once_are_one_purchase() {
+    let world = World::start().await;
+    let account = world.account(100_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    let key = fresh();
+    let (one, two) = tokio::join!(world.purchase(&card_id, &key), world.purchase(&card_id, &key));
+    assert_eq!(one.unwrap().text("/purchase_id"), two.unwrap().text("/purchase_id"));
+    assert_eq!(holds(&world.account_view(&account).await).len(), 1);
+}
+
+#[tokio::test]
+async fn every_decline_ends_cleanly_and_leaves_no_hold() {
+    let world = World::start().await;
+    // Too little credit.
+    let (account, _, answer) = bought(&world, 1).await;
+    assert_eq!(answer.text("/status"), "declined", "{:?}", answer.json);
+    assert!(holds(&world.account_view(&account).await).is_empty());
+    // Blocked after its registration.
+    let account = world.account(100_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    let block = world.post("issuer", &format!("accounts/{}/block", account.account_id), &fresh(), &json!({})).await.unwrap();
+    assert!(block.status < 300, "{:?}", block.json);
+    let answer = world.purchase(&card_id, &fresh()).await.unwrap();
+    assert_eq!(answer.text("/status"), "declined", "{:?}", answer.json);
+    assert!(holds(&world.account_view(&account).await).is_empty());
+    // An account in another currency.
+    let account = world.account(100_000, &json!({"currency": "USD"})).await;
+    let card_id = world.card(&account).await;
+    let answer = world.purchase(&card_id, &fresh()).await.unwrap();
+    assert_eq!(answer.text("/status"), "declined", "{:?}", answer.json);
+    assert!(holds(&world.account_view(&account).await).is_empty());
+}
+
+#[tokio::test]
+async fn nobody_keeps_what_is_not_theirs_to_know() {
+    let world = World::start().await;
+    let (account, _, answer) = bought(&world, 100_000).await;
+    assert_eq!(answer.text("/status"), "paid");
+    let description = answer.text("/order_description").to_owned();
+    assert!(description.len() > 12);
+    for party in openset::setup::PARTIES {
+        assert_absent(&world, party, &account.pan, "card number");
+    }
+    for party in ["gateway", "issuer", "ca"] {
+        assert_absent(&world, party, &description, "order description");
+    }
+    // The search finds what is there.
+    assert!(found(&world, "merchant", description.as_bytes()));
+}
+
+/// Neither data nor log of a party hold a text: plain, in hexadecimal, in base64 at any alignment, or as
+/// its bare SHA-256.
+fn assert_absent(world: &World, party: &str, text: &str, what: &str) {
+    use base64::Engine as _;
+    let digest = openset_jose::sha256(text.as_bytes());
+    let standard = base64::engine::general_purpose::STANDARD_NO_PAD;
+    let mut needles = vec![
+        text.as_bytes().to_vec(),
+        hex::encode(text).into_bytes(),
+        hex::encode_upper(text).into_bytes(),
+        digest.to_vec(),
+        hex::encode(digest).into_bytes(),
+        standard.encode(digest).into_bytes(),
+        openset_jose::base64url::encode(&digest).into_bytes(),
+    ];
+    for skip in 0..3 {
+        for encoded in [standard.encode(&text.as_bytes()[skip..]), openset_jose::base64url::encode(&text.as_bytes()[skip..])] {
+            // The last characters depend on what follows.
+            needles.push(encoded.as_bytes()[..encoded.len() - 3].to_vec());
+        }
+    }
+    for needle in needles {
+        assert!(!found(world, party, &needle), "{party} keeps the {what} as {}", String::from_utf8_lossy(&needle));
+    }
+}
+
+fn found(world: &World, party: &str, needle: &[u8]) -> bool {
+    let entries = std::fs::read_dir(world.folder_of(party)).unwrap();
+    entries.flatten().filter(|e| e.path().is_file()).any(|e| {
+        let bytes = std::fs::read(e.path()).unwrap();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    })
+}
