@@ -40,7 +40,7 @@ pub(super) struct CommonOptions {
     /// SHA-256 of the root certificate (DER), in hexadecimal.
     #[arg(long)]
     root_sha256: Option<String>,
-    /// File whose first line is the root's SHA-256.
+    /// File whose first line is the root's SHA-256; the certificate authority writes it.
     #[arg(long)]
     root_sha256_file: Option<PathBuf>,
     /// Where the certificate authority answers.
@@ -84,6 +84,8 @@ pub struct Common {
     pub passphrase: Option<SecretString>,
     /// SHA-256 of the root certificate's DER.
     pub root_sha256: Option<[u8; 32]>,
+    /// Where that stands for all parties: the certificate authority writes it, the others have read it.
+    pub root_sha256_file: Option<PathBuf>,
     /// The certificate authority.
     pub ca_url: Option<Url>,
     /// Between two looks at the certificate authority.
@@ -129,7 +131,10 @@ impl CommonOptions {
             openset_store::sqlite_url(&data_dir.join(format!("{}.db", party.name())))
         });
         let passphrase = either(self.passphrase, self.passphrase_file, "passphrase")?;
-        let root_sha256 = either(self.root_sha256, self.root_sha256_file, "root_sha256")?;
+        let root_sha256_file = self.root_sha256_file.clone();
+        // At its first start the certificate authority has no root yet, and pins none later.
+        let to_read = self.root_sha256_file.filter(|_| party != Party::Ca);
+        let root_sha256 = either(self.root_sha256, to_read, "root_sha256")?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let public_url = self
             .public_url
@@ -144,6 +149,7 @@ impl CommonOptions {
             database_url,
             passphrase: passphrase.map(SecretString::from),
             root_sha256: root_sha256.map(|text| fingerprint(&text)).transpose()?,
+            root_sha256_file,
             ca_url: self.ca_url.map(|text| url(&text, "ca_url")).transpose()?,
             public_url: url(&public_url, "public_url")?,
             tls,
