@@ -9,6 +9,8 @@ mod bank;
 mod durability;
 #[path = "rest/movements.rs"]
 mod movements;
+#[path = "rest/process.rs"]
+mod process;
 #[path = "rest/refusals.rs"]
 mod refusals;
 #[path = "rest/registrations.rs"]

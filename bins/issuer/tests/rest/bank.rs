@@ -45,6 +45,7 @@ pub(crate) struct Bank {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: String,
+    pub(crate) retry_after: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -145,6 +146,10 @@ impl Vaulted {
         )
     }
 
+    pub(crate) fn database_url(&self) -> String {
+        openset_store::sqlite_url(&Path::new(&self.data_dir()).join("issuer.db"))
+    }
+
     pub(crate) fn data_dir(&self) -> String {
         self.folder.path().join("data").display().to_string()
     }
@@ -186,12 +191,14 @@ impl Bank {
                 .body(body.to_owned());
         }
         let response = request.send().await.unwrap();
-        let content_type = response.headers().get("content-type");
+        let header = |name: &str| {
+            let value = response.headers().get(name)?;
+            Some(value.to_str().unwrap().to_owned())
+        };
         Answer {
             status: response.status().as_u16(),
-            content_type: content_type
-                .map_or("", |value| value.to_str().unwrap())
-                .to_owned(),
+            content_type: header("content-type").unwrap_or_default(),
+            retry_after: header("retry-after"),
             body: response.bytes().await.unwrap().to_vec(),
         }
     }

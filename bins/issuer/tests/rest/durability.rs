@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use openset_jose::Thumbprint;
+use openset_store::Db;
 use serde_json::json;
 
 use crate::bank::{Bank, CA, OPERATOR, Opened, Vaulted, files_under};
@@ -94,6 +95,29 @@ async fn caller_that_hangs_up_between_commit_and_answer_finds_its_hold() {
     let answer = bank.authorize(&card, "a", 4200).await.expect(200);
     assert_eq!(answer["outcome"], "approved");
     assert_eq!(bank.sums(&card).await, [5800, 4200, 0], "one hold");
+}
+
+#[tokio::test]
+async fn key_whose_first_call_is_still_at_work_is_told_to_come_again() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    bank.authorize(&card, "a", 4200).await.expect(200);
+    let vaulted = bank.stop().await;
+    let db = Db::open(&vaulted.database_url(), openset_issuer::MIGRATIONS)
+        .await
+        .unwrap();
+    let mut tx = db.begin().await.unwrap();
+    sqlx::query("UPDATE idempotency SET status = NULL, body = NULL")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+    let bank = vaulted.start().await;
+    let answer = bank.authorize(&card, "a", 4200).await;
+    assert_eq!(answer.problem(409), "idempotency-key-in-flight");
+    assert_eq!(answer.retry_after.as_deref(), Some("1"));
+    assert_eq!(bank.sums(&card).await, [5800, 4200, 0]);
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use crate::bank::{Bank, GATEWAY, Vaulted};
 
 /// The books sum to zero, and say of every account what its own row says.
 async fn assert_books_are_right(vaulted: &Vaulted) {
-    let path = std::path::Path::new(&vaulted.data_dir()).join("issuer.db");
-    let url = openset_store::sqlite_url(&path);
-    let db = Db::open(&url, openset_issuer::MIGRATIONS).await.unwrap();
+    let db = Db::open(&vaulted.database_url(), openset_issuer::MIGRATIONS)
+        .await
+        .unwrap();
     let mut connection = db.read().await.unwrap();
     let audit = openset_store::ledger::check(&mut connection).await.unwrap();
     assert_eq!(audit.faults, []);
