@@ -20,12 +20,12 @@ impl IssuerMetrics {
         let own = Self::default();
         metrics.register(|registry| {
             registry.register(
-                "openset_issuer_authorizations",
+                "issuer_authorizations",
                 "Authorizations asked for, by outcome",
                 own.authorizations.clone(),
             );
             registry.register(
-                "openset_issuer_movements",
+                "issuer_movements",
                 "Captures, releases and credits made",
                 own.movements.clone(),
             );
