@@ -1,0 +1,12 @@
+//! The gateway against real messages, a bank that can be told how to behave, and crashes.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod authorizations;
+mod bank;
+mod captures;
+mod crashes;
+mod privacy;
+mod purchase;
+mod replicas;
+mod rest;
+mod service;

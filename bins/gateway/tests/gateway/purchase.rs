@@ -1,0 +1,167 @@
+//! Real purchases up to AuthReq, and from AuthRes on: wallet and shop by the protocol crate.
+
+use std::sync::{Arc, LazyLock};
+
+use openset_pki::PathVerifier;
+use openset_protocol::card::{CardExpiry, CardSecret, NonceCca, Pan};
+use openset_protocol::cardholder::Card;
+use openset_protocol::cardholder::purchase::{self, Order};
+use openset_protocol::identity::Credentials;
+use openset_protocol::ids::Language;
+use openset_protocol::merchant::auth::{self, Asking, AuthAnswer, AwaitingAuthRes};
+use openset_protocol::merchant::cap::{self, AwaitingCapRes, Capture};
+use openset_protocol::merchant::p::{self, OwnOrder, VerifiedPReq};
+use openset_protocol::merchant::p_init;
+use openset_protocol::messages::cap::{CapCode, CapResItem};
+use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_protocol::wrapper::{Jwe, MessageWrapper};
+use openset_protocol::{Context, Timestamp};
+use openset_service::{clock, random};
+use openset_testkit::pki::TestPki;
+
+/// What no database and no log may hold.
+pub(crate) const ORDER_DESCRIPTION: &str = "2 x Faust, der Tragoedie erster Teil";
+pub(crate) const PAN: &str = "4000001234567899";
+
+/// One hierarchy for all tests: making its keys is most of their time.
+pub(crate) static PKI: LazyLock<TestPki> = LazyLock::new(|| TestPki::new(&["Visa"], clock::now()));
+pub(crate) static GATEWAY: LazyLock<Credentials> = LazyLock::new(|| PKI.gateway("Visa", "gateway-1"));
+pub(crate) static SHOP: LazyLock<Credentials> = LazyLock::new(|| PKI.merchant("Visa", "shop-1"));
+pub(crate) static OTHER_SHOP: LazyLock<Credentials> = LazyLock::new(|| PKI.merchant("Visa", "shop-2"));
+static CARD: LazyLock<Card> = LazyLock::new(|| card("203012"));
+
+pub(crate) fn verifier() -> Arc<PathVerifier> {
+    Arc::new(PKI.fresh_verifier())
+}
+
+/// A card with this expiry, and a certificate that hides it.
+pub(crate) fn card(expiry: &str) -> Card {
+    let pan: Pan = PAN.parse().unwrap();
+    let card_expiry: CardExpiry = expiry.parse().unwrap();
+    let card_secret = CardSecret::from_bytes([7; 32]);
+    let pan_secret = card_secret.pan_secret(&NonceCca::from_bytes([8; 32]));
+    let name = pan_secret.account_name(&pan, card_expiry);
+    Card { pan, card_expiry, card_secret, pan_secret, signature: PKI.cardholder("Visa", &name) }
+}
+
+pub(crate) fn euros(minor: u64) -> CurrencyAmount {
+    CurrencyAmount::new(Currency::from_alpha("EUR").unwrap(), minor).unwrap()
+}
+
+/// A purchase that has come as far as the merchant's verified PReq.
+pub(crate) struct Bought {
+    pub(crate) shop: &'static Credentials,
+    pub(crate) p_req: VerifiedPReq,
+    pub(crate) amount: CurrencyAmount,
+}
+
+/// An AuthReq on its way.
+pub(crate) struct Asked {
+    shop: &'static Credentials,
+    awaiting: AwaitingAuthRes,
+    pub(crate) xid: String,
+    pub(crate) wire: Vec<u8>,
+}
+
+/// A CapReq on its way.
+pub(crate) struct Claimed {
+    shop: &'static Credentials,
+    awaiting: AwaitingCapRes,
+    pub(crate) wire: Vec<u8>,
+}
+
+/// Buys at the shop with the card that is good.
+pub(crate) fn buy(shop: &'static Credentials, minor: u64) -> Bought {
+    buy_with(&CARD, shop, minor)
+}
+
+pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> Bought {
+    let mut rng = random::system();
+    let now = clock::now();
+    let ctx = &mut Context { now, rng: &mut rng };
+    let amount = euros(minor);
+    let order = Order {
+        lid_m: "order-1".parse().unwrap(),
+        order_description: ORDER_DESCRIPTION.as_bytes().to_vec(),
+        purch_amt: amount,
+        language: Language::english(),
+    };
+    let init = purchase::start(ctx, card, order).unwrap();
+    let wrapper = MessageWrapper::decode(&init.wire).unwrap();
+    let request = p_init::open(ctx, &wrapper).unwrap();
+    let (opened, answer) =
+        p_init::answer(ctx, &init.wire, request, shop, GATEWAY.key_exchange.chain()).unwrap();
+    let step = init.state.handle(ctx, card, &answer, PKI.verifier()).unwrap();
+    let wrapper = MessageWrapper::decode(&step.wire).unwrap();
+    let p_req = p::open(&wrapper, &[shop]).unwrap();
+    let own = OwnOrder { order_description: ORDER_DESCRIPTION.as_bytes(), purch_amt: amount };
+    let p_req = p_req.verify(&wrapper, &opened, own, PKI.verifier(), now).unwrap();
+    assert!(p_req.order_agrees);
+    Bought { shop, p_req, amount }
+}
+
+impl Bought {
+    /// AuthReq for all of it.
+    pub(crate) fn ask(&self) -> Asked {
+        self.ask_with(clock::now(), &mut random::system())
+    }
+
+    /// AuthReq made at another time, or with another's randomness: the same seed gives the same RRPID.
+    pub(crate) fn ask_with(&self, now: Timestamp, rng: openset_protocol::Random<'_>) -> Asked {
+        let ctx = &mut Context { now, rng };
+        let asking = Asking {
+            p_req: &self.p_req,
+            hod2: self.p_req.hod,
+            amount: self.amount,
+            merch_cat_code: "5942",
+        };
+        let gateway = GATEWAY.key_exchange.certificate();
+        let (awaiting, wire) = auth::request(ctx, self.shop, gateway, &asking).unwrap();
+        Asked { shop: self.shop, awaiting, xid: self.p_req.trans_ids.xid.to_string(), wire }
+    }
+}
+
+impl Asked {
+    /// What the merchant makes of the answer.
+    pub(crate) fn read(&self, answer: &[u8]) -> AuthAnswer {
+        self.awaiting.handle(answer, self.shop, PKI.verifier(), clock::now()).unwrap()
+    }
+
+    pub(crate) fn auth_code(&self, answer: &[u8]) -> String {
+        let code = self.read(answer).payload.auth_code;
+        serde_json::to_value(code).unwrap().as_str().unwrap().to_owned()
+    }
+
+    /// What to capture, out of the answer.
+    pub(crate) fn capture(&self, bought: &Bought, answer: &[u8], minor: u64) -> Capture {
+        Capture {
+            trans_ids: bought.p_req.trans_ids.clone(),
+            auth_rrpid: self.awaiting.rrpid(),
+            amount: euros(minor),
+            cap_token: self.token(answer),
+        }
+    }
+
+    pub(crate) fn token(&self, answer: &[u8]) -> Jwe {
+        self.read(answer).baggage.cap_token.unwrap()
+    }
+}
+
+/// CapReq of these captures.
+pub(crate) fn claim(shop: &'static Credentials, captures: Vec<Capture>) -> Claimed {
+    let mut rng = random::system();
+    let ctx = &mut Context { now: clock::now(), rng: &mut rng };
+    let gateway = GATEWAY.key_exchange.certificate();
+    let (awaiting, wire) = cap::request(ctx, shop, gateway, captures).unwrap();
+    Claimed { shop, awaiting, wire }
+}
+
+impl Claimed {
+    pub(crate) fn read(&self, answer: &[u8]) -> Vec<CapResItem> {
+        self.awaiting.handle(answer, self.shop, PKI.verifier(), clock::now()).unwrap()
+    }
+
+    pub(crate) fn codes(&self, answer: &[u8]) -> Vec<CapCode> {
+        self.read(answer).iter().map(|item| item.cap_code).collect()
+    }
+}
