@@ -90,7 +90,7 @@ async fn bad_orders_and_purchases_say_what_to_mend() {
     refuse(&|b| b["merchant_url"] = json!("http://10.0.0.1:1"), 422, "address-not-allowed").await;
     refuse(&|b| b["surprise"] = json!(1), 422, "invalid-field").await;
     let view = world.account_view(&account).await;
-    assert_eq!(view["holds"].as_array().unwrap().len(), 0, "{view}");
+    assert_eq!(view["authorizations"].as_array().unwrap().len(), 0, "{view}");
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn merchant_that_shows_another_price_is_refused_before_anything_is_signed(
     // Wallet and initiation agree on a lower price than the merchant's own order: HOD tells.
     let answer = world.post("cardholder", "purchases", &fresh(), &body).await.unwrap();
     assert_eq!(answer.text("/status"), "rejected", "{:?}", answer.json);
-    assert_eq!(world.account_view(&account).await["holds"].as_array().unwrap().len(), 0);
+    assert_eq!(world.account_view(&account).await["authorizations"].as_array().unwrap().len(), 0);
 }
 
 #[tokio::test]

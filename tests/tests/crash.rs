@@ -8,7 +8,7 @@ use openset_tests::{World, fresh};
 use serde_json::{Value, json};
 
 fn holds(view: &Value, state: &str) -> usize {
-    view["holds"].as_array().unwrap().iter().filter(|hold| hold["state"] == state).count()
+    view["authorizations"].as_array().unwrap().iter().filter(|one| one["state"] == state).count()
 }
 
 #[tokio::test]
