@@ -5,5 +5,8 @@
 mod flow;
 #[path = "../support/layers.rs"]
 mod layers;
+mod matrix;
+#[path = "../support/rows.rs"]
+mod rows;
 mod run;
 mod world;

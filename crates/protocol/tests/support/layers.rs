@@ -175,6 +175,30 @@ impl Node {
         }
     }
 
+    /// Fixes the bytes of each layer, innermost first: sealing the same again gives other bytes.
+    fn settle(&mut self, ring: &KeyRing) {
+        match self {
+            Self::Leaf(_) => return,
+            Self::Object(fields) => return fields.values_mut().for_each(|node| node.settle(ring)),
+            Self::List(items) => return items.iter_mut().for_each(|node| node.settle(ring)),
+            Self::Signed { inside, .. } | Self::Sealed { inside, .. } | Self::Bytes { inside, .. } => {
+                inside.settle(ring);
+            }
+        }
+        let written = self.write(ring);
+        if let Self::Signed { compact: text, .. } | Self::Sealed { compact: text, .. } | Self::Bytes { text, .. } = self
+        {
+            written.as_str().unwrap().clone_into(text);
+        }
+    }
+
+    /// What a digest over this piece hashes.
+    fn bytes(&self, ring: &KeyRing) -> Vec<u8> {
+        let written = self.write(ring);
+        let text = written.as_str().unwrap();
+        if matches!(self, Self::Bytes { .. }) { base64url::decode(text).unwrap() } else { text.as_bytes().to_vec() }
+    }
+
     fn child(&mut self, name: &str) -> Option<&mut Node> {
         match self {
             Self::Object(fields) => fields.get_mut(name),
@@ -253,11 +277,12 @@ impl Letter {
 
     /// The piece at a path. Layers have no name of their own in it.
     pub fn at(&mut self, path: &str) -> &mut Node {
-        let mut node = &mut self.body;
-        for name in path.split('/').filter(|name| !name.is_empty()) {
-            node = node.child(name).unwrap_or_else(|| panic!("no {name} in {path}"));
-        }
-        node
+        self.find(path).unwrap_or_else(|| panic!("there is no {path}"))
+    }
+
+    fn find(&mut self, path: &str) -> Option<&mut Node> {
+        let mut names = path.split('/').filter(|name| !name.is_empty());
+        names.try_fold(&mut self.body, |node, name| node.child(name))
     }
 
     /// The value of a leaf.
@@ -299,22 +324,15 @@ impl Letter {
         found
     }
 
-    /// Puts the piece at a path together, so that its bytes are fixed.
-    fn settle(&mut self, path: &str, ring: &KeyRing) -> Vec<u8> {
-        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-        let node = self.at(path);
-        let exact = matches!(node, Node::Bytes { .. });
-        let value = node.write(ring);
-        *node = Node::read(&name, value.clone(), ring);
-        let text = value.as_str().unwrap();
-        if exact { base64url::decode(text).unwrap() } else { text.as_bytes().to_vec() }
-    }
-
     /// Computes the digests inside anew, all but the one at `except`.
     pub fn relink(&mut self, links: &[Link], except: &str, ring: &KeyRing) {
         for link in links.iter().filter(|link| link.at != except) {
-            let bytes = self.settle(link.over, ring);
-            *self.leaf(link.at) = Value::String(digest(link.content, &bytes).to_string());
+            let Some(node) = self.find(link.over) else { continue };
+            node.settle(ring);
+            let bytes = node.bytes(ring);
+            if let Some(Node::Leaf(value)) = self.find(link.at) {
+                *value = Value::String(digest(link.content, &bytes).to_string());
+            }
         }
     }
 }

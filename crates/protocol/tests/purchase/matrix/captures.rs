@@ -1,0 +1,94 @@
+//! The merchant asks for its money: CapReq, CapRes.
+
+use super::fields::{amount, cap_token, chain, frame, same_trans_ids};
+use super::{CAP_REQ_LINKS, Case};
+use crate::rows::Alteration::{Add, Bit, Later, Number, Text};
+use crate::rows::{harmless, malformed, row};
+use crate::run::{End, genuine};
+use openset_protocol::Rejection::{self, AnotherParty, DigestMismatch, Disagreement, HeaderMismatch};
+use openset_protocol::messages::cap::CapCode;
+
+fn cap_req() -> Case {
+    let refused = |rejection| End::Refused("CapReq", rejection);
+    let invalid = End::Uncaptured(CapCode::InvalidCapToken);
+    let mut rows = frame("CapReq", "cap_req/", "certificate", false);
+    let item = "cap_req/data/cap_item_seq/0/";
+    rows.extend([
+        row("cap_req/data/cap_rr_tags/rrpid", Bit, refused(HeaderMismatch("rrpid"))),
+        row("cap_req/data/cap_rr_tags/merchant_id", Text("shop-2"), refused(AnotherParty("merchant"))),
+        row("cap_req/data/cap_rr_tags/current_date", Later, refused(HeaderMismatch("date"))),
+        row("cap_req/data/cap_token_seq_digest", Bit, refused(DigestMismatch("the capture tokens"))),
+        row(format!("{item}auth_rrpid"), Bit, invalid.clone()),
+        harmless(format!("{item}cap_date"), Later, "the merchant's word on when it sent the goods"),
+        row(format!("{item}cap_req_amt/amount"), Add(1), End::Uncaptured(CapCode::InvalidAuthData)),
+        row(format!("{item}cap_req_amt/currency"), Number(840), End::Uncaptured(CapCode::InvalidAuthData)),
+        malformed(format!("{item}cap_req_amt/amt_exp10"), Add(1), "CapReq"),
+    ]);
+    rows.extend(same_trans_ids(&format!("{item}trans_ids/"), &invalid));
+    rows.extend(chain("CapReq", "cap_req/data/merchant_key_exchange"));
+    rows.extend(cap_token("cap_token_seq/0/"));
+    Case { wire: &genuine().cap_req, go_on: |run, wire| run.cap_req(wire), links: CAP_REQ_LINKS, rows, optional: &[] }
+}
+
+fn cap_res() -> Case {
+    let differs = |what| End::Refused("CapRes", Disagreement(what));
+    let mut rows = frame("CapRes", "cap_res/", "certificate", true);
+    let item = "cap_res/data/cap_res_item_seq/0/";
+    let items = differs("cap_res_item_seq");
+    rows.extend([
+        row("cap_res/data/cap_rr_tags/rrpid", Bit, End::Refused("CapRes", HeaderMismatch("rrpid"))),
+        row("cap_res/data/cap_rr_tags/merchant_id", Text("shop-2"), differs("cap_rr_tags")),
+        row("cap_res/data/cap_rr_tags/current_date", Later, differs("cap_rr_tags")),
+        row(format!("{item}auth_rrpid"), Bit, items.clone()),
+        row(format!("{item}cap_code"), Text("authExpired"), items.clone()),
+    ]);
+    rows.extend(same_trans_ids(&format!("{item}trans_ids/"), &items));
+    rows.extend(amount("CapRes", &format!("{item}cap_amt/"), -1, &items));
+    let optional = [("cap_res/answers", Some(End::Refused("CapRes", Rejection::AnotherRequest)))];
+    Case {
+        wire: &genuine().cap_res,
+        go_on: |run, wire| run.cap_res(wire),
+        links: &[],
+        rows,
+        optional: Box::leak(Box::new(optional)),
+    }
+}
+
+pub fn all() -> Vec<Case> {
+    vec![cap_req(), cap_res()]
+}
+
+#[test]
+fn cap_req_is_refused_by_name_for_every_field() {
+    cap_req().check_fields();
+}
+
+#[test]
+fn cap_req_is_refused_for_every_flipped_part() {
+    cap_req().check_flips();
+}
+
+#[test]
+fn cap_req_is_refused_for_every_surplus_or_missing_field() {
+    cap_req().check_records();
+}
+
+#[test]
+fn cap_req_is_refused_for_every_field_of_a_token_that_was_not_signed() {
+    cap_req().check_linked("cap_token_seq/", &End::Refused("CapReq", DigestMismatch("the capture tokens")));
+}
+
+#[test]
+fn cap_res_is_refused_by_name_for_every_field() {
+    cap_res().check_fields();
+}
+
+#[test]
+fn cap_res_is_refused_for_every_flipped_part() {
+    cap_res().check_flips();
+}
+
+#[test]
+fn cap_res_is_refused_for_every_surplus_or_missing_field() {
+    cap_res().check_records();
+}
