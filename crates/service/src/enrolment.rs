@@ -60,7 +60,9 @@ pub enum EnrolmentError {
     #[error("the certificate authority did not answer")]
     Call(#[from] CallError),
     /// What is stored cannot be used.
-    #[error("the stored keys or certificates of {0} cannot be used; restore the database from a back-up")]
+    #[error(
+        "the stored keys or certificates of {0} cannot be used; restore the database from a back-up"
+    )]
     Damaged(BrandId),
     /// A key could not be made or read.
     #[error("a key could not be made or read")]
@@ -131,7 +133,10 @@ impl Enroller {
         let brand = &application.brand;
         let mut attempts: u32 = 0;
         loop {
-            let registration = Registration { enroller: self, application };
+            let registration = Registration {
+                enroller: self,
+                application,
+            };
             // A step that was begun is finished: it stores what it learns.
             let error = match Box::pin(registration.complete()).await {
                 Ok(credentials) => {
@@ -141,7 +146,10 @@ impl Enroller {
                 }
                 Err(error) => error,
             };
-            let refused = matches!(error, EnrolmentError::Refused(_) | EnrolmentError::UnknownField(_));
+            let refused = matches!(
+                error,
+                EnrolmentError::Refused(_) | EnrolmentError::UnknownField(_)
+            );
             let error = format!("{:#}", anyhow::Error::from(error));
             tracing::warn!(kind = %brand, error, "no certificates yet");
             self.keyring.note_missing(brand, error);

@@ -46,7 +46,11 @@ impl Keyring {
     #[must_use]
     pub fn holding(credentials: Vec<Credentials>) -> Self {
         let keyring = Self::default();
-        *keyring.0.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
+        *keyring
+            .0
+            .held
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
         keyring
     }
 
@@ -74,7 +78,10 @@ impl Keyring {
     /// The pair of a brand.
     #[must_use]
     pub fn of_brand(&self, brand: &BrandId) -> Option<Credentials> {
-        self.all().iter().find(|held| held.signature.brand() == Some(brand)).cloned()
+        self.all()
+            .iter()
+            .find(|held| held.signature.brand() == Some(brand))
+            .cloned()
     }
 
     /// For `/readyz`: whether nothing is missing, or else what.
@@ -82,11 +89,18 @@ impl Keyring {
     /// # Errors
     /// The brands without certificates, and why.
     pub fn ready(&self) -> Result<(), String> {
-        let missing = self.0.missing.read().unwrap_or_else(PoisonError::into_inner);
+        let missing = self
+            .0
+            .missing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         if missing.is_empty() {
             return Ok(());
         }
-        let all: Vec<String> = missing.iter().map(|(brand, why)| format!("{brand}: {why}")).collect();
+        let all: Vec<String> = missing
+            .iter()
+            .map(|(brand, why)| format!("{brand}: {why}"))
+            .collect();
         Err(all.join("; "))
     }
 
@@ -94,11 +108,19 @@ impl Keyring {
         let mut held = self.0.held.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut held).push(credentials);
         drop(held);
-        self.0.missing.write().unwrap_or_else(PoisonError::into_inner).remove(brand);
+        self.0
+            .missing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(brand);
     }
 
     pub(super) fn note_missing(&self, brand: &BrandId, why: String) {
-        let mut missing = self.0.missing.write().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self
+            .0
+            .missing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         missing.insert(brand.clone(), why);
     }
 }
@@ -119,7 +141,10 @@ pub async fn store(
         chain: carried(&certified.chain),
         key: ExactBytes(certified.key.to_pkcs8().to_vec()),
     };
-    let stored = Stored { signature: stored(signature), key_exchange: stored(key_exchange) };
+    let stored = Stored {
+        signature: stored(signature),
+        key_exchange: stored(key_exchange),
+    };
     put_json(tx, vault, &name(brand), &stored).await
 }
 
@@ -130,19 +155,31 @@ pub(super) async fn load(
     brand: &BrandId,
 ) -> Result<Option<Credentials>, EnrolmentError> {
     let stored: Option<Stored> = load_json(db, vault, &name(brand), brand).await?;
-    let Some(Stored { signature, key_exchange }) = stored else { return Ok(None) };
+    let Some(Stored {
+        signature,
+        key_exchange,
+    }) = stored
+    else {
+        return Ok(None);
+    };
     let (chain, key) = signature.read(brand)?;
     let signature = SigningIdentity::new(chain, key)?;
     let (chain, key) = key_exchange.read(brand)?;
     let key_exchange = KeyExchangeIdentity::new(chain, key)?;
-    Ok(Some(Credentials { signature, key_exchange }))
+    Ok(Some(Credentials {
+        signature,
+        key_exchange,
+    }))
 }
 
 impl StoredKey {
     fn read(&self, brand: &BrandId) -> Result<(Chain, openset_jose::PrivateKey), EnrolmentError> {
         let x5c: Vec<Vec<u8>> = self.chain.iter().map(|der| der.0.clone()).collect();
         let chain = Chain::from_x5c(&x5c).map_err(|_| EnrolmentError::Damaged(brand.clone()))?;
-        Ok((chain, default_provider().private_key_from_pkcs8(&self.key.0)?))
+        Ok((
+            chain,
+            default_provider().private_key_from_pkcs8(&self.key.0)?,
+        ))
     }
 }
 
@@ -167,12 +204,16 @@ pub(super) async fn load_json<T: serde::de::DeserializeOwned>(
     brand: &BrandId,
 ) -> Result<Option<T>, EnrolmentError> {
     let mut connection = db.read().await?;
-    let plain = keys::load(&mut connection, vault, name).await.map_err(|error| match error {
-        VaultError::Unopened => EnrolmentError::Damaged(brand.clone()),
-        other => other.into(),
-    })?;
+    let plain = keys::load(&mut connection, vault, name)
+        .await
+        .map_err(|error| match error {
+            VaultError::Unopened => EnrolmentError::Damaged(brand.clone()),
+            other => other.into(),
+        })?;
     let Some(plain) = plain else { return Ok(None) };
-    serde_json::from_slice(&plain).map(Some).map_err(|_| EnrolmentError::Damaged(brand.clone()))
+    serde_json::from_slice(&plain)
+        .map(Some)
+        .map_err(|_| EnrolmentError::Damaged(brand.clone()))
 }
 
 fn name(brand: &BrandId) -> String {

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::keyring::{self, load_json, put_json};
-use super::{Application, Certified, EnrolmentError, Enroller, store};
+use super::{Application, Certified, Enroller, EnrolmentError, store};
 use crate::offload::offload;
 use crate::set_endpoint::MediaType;
 use crate::{client, clock, random};
@@ -89,7 +89,10 @@ impl Registration<'_> {
         let verifier = Arc::clone(self.enroller.trust.verifier());
         let outcome = offload(move || {
             let mut rng = random::system();
-            let ctx = Context { now: clock::now(), rng: &mut rng };
+            let ctx = Context {
+                now: clock::now(),
+                rng: &mut rng,
+            };
             asked.state.handle(&ctx, &answer, &verifier)
         })
         .await?;
@@ -113,7 +116,10 @@ impl Registration<'_> {
                 let other = scope.spawn(make);
                 let key_exchange = make();
                 let signature = other.join().unwrap_or_else(|_| make());
-                Ok::<_, openset_jose::KeyError>(Keys { signature: signature?, key_exchange: key_exchange? })
+                Ok::<_, openset_jose::KeyError>(Keys {
+                    signature: signature?,
+                    key_exchange: key_exchange?,
+                })
             })
         })
         .await?;
@@ -123,7 +129,10 @@ impl Registration<'_> {
         };
         self.keep("keys", &stored).await?;
         // If another replica was first, its keys are the ones that count.
-        self.load::<StoredKeys>("keys").await?.unwrap_or(stored).read()
+        self.load::<StoredKeys>("keys")
+            .await?
+            .unwrap_or(stored)
+            .read()
     }
 
     /// Me-AqCInitReq, stored.
@@ -152,7 +161,10 @@ impl Registration<'_> {
         let (keys, application) = (keys.clone(), self.application.clone());
         offload(move || {
             let mut rng = random::system();
-            let mut ctx = Context { now: clock::now(), rng: &mut rng };
+            let mut ctx = Context {
+                now: clock::now(),
+                rng: &mut rng,
+            };
             let form = match state.handle(&ctx, &answer, &verifier, &keys.key_exchange)? {
                 FormOrReferral::Form(form) => form,
                 FormOrReferral::Referral(referral) => {
@@ -162,7 +174,10 @@ impl Registration<'_> {
             let answers = answers(form.form(), &application)?;
             let exchanged = keys.key_exchange.public_key();
             let step = form.submit(&mut ctx, answers, &keys.signature, exchanged)?;
-            Ok(Sent { state: step.state, wire: ExactBytes(step.wire) })
+            Ok(Sent {
+                state: step.state,
+                wire: ExactBytes(step.wire),
+            })
         })
         .await
     }
@@ -175,11 +190,20 @@ impl Registration<'_> {
     ) -> Result<Credentials, EnrolmentError> {
         let Enroller { db, vault, .. } = self.enroller;
         let brand = &self.application.brand;
-        let signature = Certified { chain: enrolled.signature, key: keys.signature.clone() };
-        let key_exchange = Certified { chain: enrolled.key_exchange, key: keys.key_exchange.clone() };
+        let signature = Certified {
+            chain: enrolled.signature,
+            key: keys.signature.clone(),
+        };
+        let key_exchange = Certified {
+            chain: enrolled.key_exchange,
+            key: keys.key_exchange.clone(),
+        };
         let credentials = Credentials {
             signature: SigningIdentity::new(signature.chain.clone(), signature.key.clone())?,
-            key_exchange: KeyExchangeIdentity::new(key_exchange.chain.clone(), key_exchange.key.clone())?,
+            key_exchange: KeyExchangeIdentity::new(
+                key_exchange.chain.clone(),
+                key_exchange.key.clone(),
+            )?,
         };
         let mut tx = db.begin().await?;
         store(&mut tx, vault, brand, &signature, &key_exchange).await?;
@@ -187,14 +211,17 @@ impl Registration<'_> {
             keys::remove(&mut tx, &self.name(step)).await?;
         }
         tx.commit().await?;
-        Ok(credentials)
+        // If another replica was first, its certificates are the ones that count.
+        Ok(keyring::load(db, vault, brand).await?.unwrap_or(credentials))
     }
 
     /// Sends a stored request; gives the answer unless it is SET's Error.
     async fn send(&self, wire: &ExactBytes) -> Result<Vec<u8>, EnrolmentError> {
         let Enroller { client, trust, .. } = self.enroller;
         let url = client::join(trust.ca_url(), "set");
-        let answer = client.post_set(&url, MediaType::Registration, wire.0.clone()).await?;
+        let answer = client
+            .post_set(&url, MediaType::Registration, wire.0.clone())
+            .await?;
         if let Ok(wrapper) = MessageWrapper::decode(&answer.body)
             && let Message::Error(error) = wrapper.message
         {
@@ -240,9 +267,15 @@ impl StoredKeys {
 /// Makes Me-AqCInitReq.
 fn start(party: Party, keys: &Keys) -> Sent<AwaitingMeAqCInitRes> {
     let mut rng = random::system();
-    let mut ctx = Context { now: clock::now(), rng: &mut rng };
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
     let step = enrolment::start(&mut ctx, party, keys.key_exchange.public_key());
-    Sent { state: step.state, wire: ExactBytes(step.wire) }
+    Sent {
+        state: step.state,
+        wire: ExactBytes(step.wire),
+    }
 }
 
 /// After these the exchange is over, and another attempt is a new registration with the same keys. After a
@@ -250,18 +283,26 @@ fn start(party: Party, keys: &Keys) -> Sent<AwaitingMeAqCInitRes> {
 fn begins_anew(error: &EnrolmentError) -> bool {
     match error {
         EnrolmentError::Answer(rejection) => *rejection != Rejection::Internal,
-        EnrolmentError::Refused(_) | EnrolmentError::Error(_) | EnrolmentError::UnknownField(_) => true,
+        EnrolmentError::Refused(_) | EnrolmentError::Error(_) | EnrolmentError::UnknownField(_) => {
+            true
+        }
         _ => false,
     }
 }
 
 /// The answers to the form's fields; what is not required and not known stays empty.
-fn answers(form: &RegFormData, application: &Application) -> Result<Vec<FormAnswer>, EnrolmentError> {
+fn answers(
+    form: &RegFormData,
+    application: &Application,
+) -> Result<Vec<FormAnswer>, EnrolmentError> {
     let mut answers = Vec::with_capacity(form.fields.len());
     for field in &form.fields {
         if field.name == ACTIVATION_CODE {
             let value = application.activation_code.expose_secret().to_owned();
-            answers.push(FormAnswer { name: field.name.clone(), value });
+            answers.push(FormAnswer {
+                name: field.name.clone(),
+                value,
+            });
         } else if field.required {
             return Err(EnrolmentError::UnknownField(field.name.clone()));
         }
@@ -272,7 +313,11 @@ fn answers(form: &RegFormData, application: &Application) -> Result<Vec<FormAnsw
 /// The CA's reason in a line.
 fn reason(status: &CertStatus) -> String {
     let mut text = format!("{:?}", status.cert_status_code);
-    for part in status.ee_message.iter().chain(status.failed_items.iter().map(|item| &item.item_reason)) {
+    for part in status
+        .ee_message
+        .iter()
+        .chain(status.failed_items.iter().map(|item| &item.item_reason))
+    {
         text.push_str(": ");
         text.push_str(part);
     }
