@@ -116,10 +116,17 @@ impl Catalogue {
     }
 
     fn check(&self, product: &Product) -> anyhow::Result<()> {
-        let Product { product_id: id, name, price, .. } = product;
+        let Product {
+            product_id: id,
+            name,
+            price,
+            ..
+        } = product;
         ensure!(
             (1..=ID_CHARS_MAX).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
             "product_id \"{id}\": 1 to {ID_CHARS_MAX} of A-Z a-z 0-9 - _ ."
         );
         // Names stand in order descriptions: one line, nothing invisible.
@@ -158,7 +165,10 @@ impl Catalogue {
         let mut lines: Vec<Line> = Vec::with_capacity(items.len());
         let mut total_minor: u64 = 0;
         for (line, (id, quantity)) in items.iter().enumerate() {
-            let product = self.products.iter().find(|product| product.product_id == *id);
+            let product = self
+                .products
+                .iter()
+                .find(|product| product.product_id == *id);
             let product = product.ok_or(Unpriceable::UnknownProduct { line })?;
             if lines.iter().any(|other| other.product_id == *id) {
                 return Err(Unpriceable::Doubled { line });
@@ -214,7 +224,9 @@ mod tests {
 
     #[test]
     fn order_description_names_lines_total_and_order() {
-        let priced = catalogue().price(&[("espresso-250", 2), ("decaf-250", 1)]).unwrap();
+        let priced = catalogue()
+            .price(&[("espresso-250", 2), ("decaf-250", 1)])
+            .unwrap();
         assert_eq!(priced.amount.minor(), 2 * 750 + 940);
         assert_eq!(
             priced.description("o-1"),
@@ -228,10 +240,22 @@ mod tests {
         let refusal = |items: &[(&str, u64)]| catalogue().price(items).unwrap_err();
         assert_eq!(refusal(&[]), Unpriceable::Lines);
         assert_eq!(refusal(&[("espresso-250", 1); 51]), Unpriceable::Lines);
-        assert_eq!(refusal(&[("tea", 1)]), Unpriceable::UnknownProduct { line: 0 });
-        assert_eq!(refusal(&[("espresso-250", 0)]), Unpriceable::Quantity { line: 0 });
-        assert_eq!(refusal(&[("espresso-250", 100)]), Unpriceable::Quantity { line: 0 });
-        assert_eq!(refusal(&[("espresso-250", u64::MAX)]), Unpriceable::Quantity { line: 0 });
+        assert_eq!(
+            refusal(&[("tea", 1)]),
+            Unpriceable::UnknownProduct { line: 0 }
+        );
+        assert_eq!(
+            refusal(&[("espresso-250", 0)]),
+            Unpriceable::Quantity { line: 0 }
+        );
+        assert_eq!(
+            refusal(&[("espresso-250", 100)]),
+            Unpriceable::Quantity { line: 0 }
+        );
+        assert_eq!(
+            refusal(&[("espresso-250", u64::MAX)]),
+            Unpriceable::Quantity { line: 0 }
+        );
         let twice = [("espresso-250", 1), ("espresso-250", 1)];
         assert_eq!(refusal(&twice), Unpriceable::Doubled { line: 1 });
     }
@@ -242,7 +266,10 @@ mod tests {
             "price":{"currency":"EUR","amount_minor":999999999999}}]}"#;
         let shop = Catalogue::read(text).unwrap();
         assert!(shop.price(&[("yacht", 1)]).is_ok());
-        assert_eq!(shop.price(&[("yacht", 2)]).unwrap_err(), Unpriceable::TooMuch);
+        assert_eq!(
+            shop.price(&[("yacht", 2)]).unwrap_err(),
+            Unpriceable::TooMuch
+        );
     }
 
     #[test]

@@ -40,9 +40,11 @@ impl From<StoreError> for Failure {
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Rejected(rejection) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", rejection.to_string())
-            }
+            Failure::Rejected(rejection) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                rejection.to_string(),
+            ),
             Failure::NotReady(what) => Self::unavailable("not-ready", what),
             Failure::Overtaken(what) => Self::unavailable("overtaken", what),
             Failure::Internal(error) => match error.downcast::<StoreError>() {

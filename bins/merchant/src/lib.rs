@@ -62,14 +62,18 @@ impl Merchant {
     /// Verifies the other parties' certificates, once the CA was reached.
     pub(crate) fn verifier(&self) -> Result<Arc<PathVerifier>, Failure> {
         let trust = self.trust.get();
-        let trust = trust.ok_or(Failure::NotReady("the certificate authority was not reached yet"))?;
+        let trust = trust.ok_or(Failure::NotReady(
+            "the certificate authority was not reached yet",
+        ))?;
         Ok(Arc::clone(trust.verifier()))
     }
 
     /// The merchant's own keys for a brand.
     pub(crate) fn credentials(&self, brand: &BrandId) -> Result<Credentials, Failure> {
         let held = self.keyring.of_brand(brand);
-        held.ok_or(Failure::NotReady("the merchant's own certificates are not here yet"))
+        held.ok_or(Failure::NotReady(
+            "the merchant's own certificates are not here yet",
+        ))
     }
 }
 
@@ -79,7 +83,10 @@ pub(crate) async fn offload<T: Send + 'static>(
 ) -> T {
     openset_service::offload::offload(move || {
         let mut rng = random::system();
-        work(&mut Context { now: clock::now(), rng: &mut rng })
+        work(&mut Context {
+            now: clock::now(),
+            rng: &mut rng,
+        })
     })
     .await
 }
@@ -96,7 +103,9 @@ pub async fn run(
     let Config { common, own } = config;
     common.require_root_sha256()?;
     common.require_ca_url()?;
-    let settings = own.check(&common).context("in the merchant's configuration")?;
+    let settings = own
+        .check(&common)
+        .context("in the merchant's configuration")?;
     if settings.tokens.is_empty() {
         tracing::warn!("no [[tokens]] are configured: nobody can look at orders or capture");
     }
@@ -115,7 +124,12 @@ pub async fn run(
         unpaid_orders: AtomicU64::new(0),
     });
     upkeep::add_checks(&mut shell.health, &merchant);
-    let upkeep = tokio::spawn(upkeep::run(Arc::clone(&merchant), common, vault, shutdown.clone()));
+    let upkeep = tokio::spawn(upkeep::run(
+        Arc::clone(&merchant),
+        common,
+        vault,
+        shutdown.clone(),
+    ));
     let (router, api) = routes::router(merchant);
     let served = shell.serve(listener, router, &api, shutdown.clone()).await;
     shutdown.cancel();

@@ -56,7 +56,10 @@ impl Modify for Bearer {
         (status = 503, content_type = "application/problem+json", description = "Still at work: send the same bytes again"),
     )
 )]
-#[expect(dead_code, reason = "only describes the route, which is made by set_endpoint")]
+#[expect(
+    dead_code,
+    reason = "only describes the route, which is made by set_endpoint"
+)]
 fn set() {}
 
 pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenApi) {
@@ -82,6 +85,8 @@ impl FromRequestParts<Arc<Merchant>> for Operator {
         merchant: &Arc<Merchant>,
     ) -> Result<Self, Problem> {
         let tokens = &merchant.settings.tokens;
-        tokens.require(&parts.headers, &[Scope::Operator]).map(|_| Self)
+        tokens
+            .require(&parts.headers, &[Scope::Operator])
+            .map(|_| Self)
     }
 }

@@ -1,5 +1,8 @@
 //! How the OpenAPI document shows types that are defined in crates without OpenAPI.
-#![expect(dead_code, reason = "these types are never made: they only describe others")]
+#![expect(
+    dead_code,
+    reason = "these types are never made: they only describe others"
+)]
 
 use utoipa::ToSchema;
 

@@ -13,8 +13,8 @@ use openset_protocol::{Context, Rejection};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
 use openset_service::set_endpoint::{self, MediaType, SetHandler, SetReply, Wire};
 use openset_service::{clock, random};
-use openset_store::exchanges::{self, Opened};
 use openset_store::Tx;
+use openset_store::exchanges::{self, Opened};
 
 use crate::Merchant;
 use crate::failure::Failure;
@@ -53,15 +53,18 @@ impl SetHandler for SetEndpoint {
         };
         match Box::pin(self.answer(&received)).await {
             Ok(answer) => SetReply::Answer(answer),
-            Err(failure) => refuse(failure, MessageWrapper::decode(&received.bytes).ok().as_ref()),
+            Err(failure) => refuse(
+                failure,
+                MessageWrapper::decode(&received.bytes).ok().as_ref(),
+            ),
         }
     }
 
     async fn refuse(&self, rejection: set_endpoint::Rejection) -> SetReply {
         let rejection = match rejection {
-            set_endpoint::Rejection::TooLarge => {
-                Rejection::TooBig { limit_bytes: SET_BODY_LIMIT_BYTES }
-            }
+            set_endpoint::Rejection::TooLarge => Rejection::TooBig {
+                limit_bytes: SET_BODY_LIMIT_BYTES,
+            },
             set_endpoint::Rejection::WrongMediaType { .. } => Rejection::MediaType,
             _ => return SetReply::Busy,
         };
@@ -101,12 +104,22 @@ fn refuse(failure: Failure, wrapper: Option<&MessageWrapper>) -> SetReply {
             SetReply::Error(error(&rejection, wrapper))
         }
         Failure::NotReady(what) | Failure::Overtaken(what) => {
-            tracing::info!(set_message, outcome = "busy", error = what, "message put off");
+            tracing::info!(
+                set_message,
+                outcome = "busy",
+                error = what,
+                "message put off"
+            );
             SetReply::Busy
         }
         Failure::Internal(cause) => {
             let cause = format!("{cause:#}");
-            tracing::error!(set_message, outcome = "failed", error = cause, "message not handled");
+            tracing::error!(
+                set_message,
+                outcome = "failed",
+                error = cause,
+                "message not handled"
+            );
             SetReply::Busy
         }
     }
@@ -114,7 +127,10 @@ fn refuse(failure: Failure, wrapper: Option<&MessageWrapper>) -> SetReply {
 
 fn error(rejection: &Rejection, wrapper: Option<&MessageWrapper>) -> Vec<u8> {
     let mut rng = random::system();
-    let mut ctx = Context { now: clock::now(), rng: &mut rng };
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
     // An Error is never answered by another Error, but somebody must be told why it came here.
     ErrorMessage::answer(&mut ctx, rejection, wrapper).encode()
 }
@@ -142,7 +158,9 @@ async fn open(
             wrapper.check_date(now)?;
             Ok(None)
         }
-        Opened::Same { response: Some(answer) } => Ok(Some(answer)),
+        Opened::Same {
+            response: Some(answer),
+        } => Ok(Some(answer)),
         Opened::Same { response: None } => Err(Failure::Overtaken("the same message is at work")),
         Opened::Different => Err(Rejection::RrpidReused.into()),
     }

@@ -76,10 +76,17 @@ async fn begin(
         keyring: merchant.keyring.clone(),
     };
     tasks.spawn(enroller.run(merchant.settings.applications.clone(), shutdown.clone()));
-    tasks.spawn(certificates::keep_fresh(Arc::clone(&merchant), shutdown.clone()));
+    tasks.spawn(certificates::keep_fresh(
+        Arc::clone(&merchant),
+        shutdown.clone(),
+    ));
     let handler = Arc::new(Resending(Arc::clone(&merchant)));
-    let worker =
-        OutboxWorker::new(merchant.db.clone(), merchant.client.clone(), handler, &merchant.replica);
+    let worker = OutboxWorker::new(
+        merchant.db.clone(),
+        merchant.client.clone(),
+        handler,
+        &merchant.replica,
+    );
     tasks.spawn(worker.run(shutdown.clone()));
     Ok(tasks)
 }
@@ -129,7 +136,10 @@ pub(crate) fn add_checks(health: &mut Health, merchant: &Arc<Merchant>) {
     });
     let of = Arc::clone(merchant);
     health.add("trust", move || {
-        let found = of.verifier().map(drop).map_err(|failure| failure.to_string());
+        let found = of
+            .verifier()
+            .map(drop)
+            .map_err(|failure| failure.to_string());
         async { found }
     });
     let of = Arc::clone(merchant);

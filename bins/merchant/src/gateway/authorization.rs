@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use openset_protocol::Timestamp;
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::p::{Asked, Authorized, p_res, with_results, without_results};
 use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::money::CurrencyAmount;
-use openset_protocol::Timestamp;
 use openset_service::client::SetAnswer;
 use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
@@ -75,7 +75,10 @@ pub(crate) async fn settle(
     let Some(payment) = waiting(merchant, outgoing).await? else {
         return Ok(None);
     };
-    let awaiting = payment.awaiting_auth.clone().context("the payment has no request")?;
+    let awaiting = payment
+        .awaiting_auth
+        .clone()
+        .context("the payment has no request")?;
     let mut steps = payment.steps.clone();
     steps.push(StepReport::lasting(
         took.lasted(outgoing),
@@ -125,7 +128,10 @@ pub(crate) async fn give_up(merchant: &Arc<Merchant>, outgoing: &Outgoing) -> an
 
 /// The payment that waits for this request's answer; none when somebody else has settled it.
 async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Option<Payment>> {
-    let xid: Xid = outgoing.reference.parse().context("the outbox names no purchase")?;
+    let xid: Xid = outgoing
+        .reference
+        .parse()
+        .context("the outbox names no purchase")?;
     let payment = payments::find(&mut *merchant.db.read().await?, &xid).await?;
     let payment = payment.context("the outbox names an unknown purchase")?;
     if payment.state == State::Ordered {
@@ -196,7 +202,14 @@ async fn answer_p_req(
     answer: &[u8],
 ) -> Result<(), StoreError> {
     let sender = payment.cardholder.to_string();
-    exchanges::answer(tx, &sender, "PReq", &payment.asked.rrpid.to_string(), answer).await
+    exchanges::answer(
+        tx,
+        &sender,
+        "PReq",
+        &payment.asked.rrpid.to_string(),
+        answer,
+    )
+    .await
 }
 
 /// Answers PReq with "received": the bank's answer will come to whoever inquires. Gives `None` when

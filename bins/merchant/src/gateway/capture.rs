@@ -39,7 +39,9 @@ pub(crate) async fn draft(merchant: &Arc<Merchant>, payment: &Payment) -> Result
     let ours = merchant.credentials(&payment.brand)?;
     let verifier = merchant.verifier()?;
     let gateway = merchant.gateways.of_brand(&payment.brand, &verifier);
-    let gateway = gateway.ok_or(Failure::NotReady("the gateway's certificate is not here yet"))?;
+    let gateway = gateway.ok_or(Failure::NotReady(
+        "the gateway's certificate is not here yet",
+    ))?;
     let made = offload(move |ctx| cap::request(ctx, &ours, gateway.leaf(), vec![capture])).await;
     let (awaiting, wire) = made?;
     Ok(Draft { awaiting, wire })
@@ -47,12 +49,18 @@ pub(crate) async fn draft(merchant: &Arc<Merchant>, payment: &Payment) -> Result
 
 fn wanted(payment: &Payment) -> anyhow::Result<Capture> {
     let (payload, baggage) = payment.auth.as_ref().context("there is no authorization")?;
-    let awaiting = payment.awaiting_auth.as_ref().context("there was no request")?;
+    let awaiting = payment
+        .awaiting_auth
+        .as_ref()
+        .context("there was no request")?;
     Ok(Capture {
         trans_ids: payment.asked.trans_ids.clone(),
         auth_rrpid: awaiting.rrpid(),
         amount: payload.auth_amt,
-        cap_token: baggage.cap_token.clone().context("the approval has no capture token")?,
+        cap_token: baggage
+            .cap_token
+            .clone()
+            .context("the approval has no capture token")?,
     })
 }
 
@@ -66,7 +74,10 @@ pub(crate) async fn settle(
     let Some(payment) = waiting(merchant, outgoing).await? else {
         return Ok(());
     };
-    let awaiting = payment.awaiting_cap.clone().context("the payment has no request")?;
+    let awaiting = payment
+        .awaiting_cap
+        .clone()
+        .context("the payment has no request")?;
     let begin = Instant::now();
     let outcome = match final_error(answer, awaiting.rrpid())? {
         Some(reason) => CaptureOutcome::Refused(reason),
@@ -124,10 +135,16 @@ pub(crate) async fn give_up(merchant: &Arc<Merchant>, outgoing: &Outgoing) -> an
 
 /// The payment that waits for this request's answer; none when somebody else has settled it.
 async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Option<Payment>> {
-    let xid: Xid = outgoing.reference.parse().context("the outbox names no purchase")?;
+    let xid: Xid = outgoing
+        .reference
+        .parse()
+        .context("the outbox names no purchase")?;
     let payment = payments::find(&mut *merchant.db.read().await?, &xid).await?;
     let payment = payment.context("the outbox names an unknown purchase")?;
-    let awaited = payment.awaiting_cap.as_ref().map(|awaiting| awaiting.rrpid().to_string());
+    let awaited = payment
+        .awaiting_cap
+        .as_ref()
+        .map(|awaiting| awaiting.rrpid().to_string());
     if payment.state == State::Capturing && awaited.as_deref() == Some(outgoing.id.as_str()) {
         return Ok(Some(payment));
     }

@@ -41,11 +41,7 @@ impl GatewayCertificates {
     /// The chain of a brand's gateway, if it holds now.
     pub(crate) fn of_brand(&self, brand: &BrandId, verifier: &PathVerifier) -> Option<Chain> {
         let chain = self.all().get(brand)?.clone();
-        let held = verify(&chain, brand, verifier);
-        if let Err(error) = &held {
-            tracing::warn!(error = %error, "the gateway's certificate does not hold any more");
-        }
-        held.is_ok().then_some(chain)
+        verify(&chain, brand, verifier).is_ok().then_some(chain)
     }
 
     fn all(&self) -> Arc<BTreeMap<BrandId, Chain>> {
@@ -74,12 +70,17 @@ pub(crate) async fn keep_fresh(merchant: Arc<Merchant>, shutdown: CancellationTo
         let error = format!("{error:#}");
         tracing::warn!(error, "the kept gateway certificates cannot be read");
     }
+    let mut last_error = String::new();
     loop {
-        let fetched = fetch(&merchant).await;
-        if let Err(error) = &fetched {
-            let error = format!("{error:#}");
+        let error = match fetch(&merchant).await {
+            Ok(()) => String::new(),
+            Err(error) => format!("{error:#}"),
+        };
+        // Told once, not every half second.
+        if error != last_error && !error.is_empty() {
             tracing::warn!(error, "the gateway's certificates could not be fetched");
         }
+        last_error = error;
         let pause = match missing(&merchant) {
             None => REFRESH_INTERVAL,
             Some(_) => RETRY_INTERVAL,
@@ -108,24 +109,32 @@ async fn take_kept(merchant: &Merchant) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Fetches and verifies the chain of every brand; gives the first failure after it has tried all.
 async fn fetch(merchant: &Merchant) -> anyhow::Result<()> {
     let url = &merchant.settings.gateway_certificates_url;
     let published: Published = merchant.client.get_json(url, None).await?;
+    let mut outcome = Ok(());
     for brand in &merchant.settings.brands {
-        let chain = published.key_exchange(brand)?;
-        if merchant.gateways.all().get(brand) == Some(&chain) {
-            continue;
-        }
-        let verifier = merchant.verifier()?;
-        let (of, checked) = (brand.clone(), chain.clone());
-        let verified = offload(move |_| verify(&checked, &of, &verifier)).await;
-        verified.with_context(|| format!("the gateway's certificate for {brand}"))?;
-        let mut tx = merchant.db.begin().await?;
-        gateway_certificates::put(&mut tx, brand, &chain).await?;
-        tx.commit().await?;
-        merchant.gateways.hold(brand.clone(), chain);
-        tracing::info!(kind = %brand, "the gateway's key-exchange certificate was verified");
+        let taken = take(merchant, &published, brand).await;
+        let taken = taken.with_context(|| format!("the gateway's certificate for {brand}"));
+        outcome = outcome.and(taken);
     }
+    outcome
+}
+
+async fn take(merchant: &Merchant, published: &Published, brand: &BrandId) -> anyhow::Result<()> {
+    let chain = published.key_exchange(brand)?;
+    if merchant.gateways.all().get(brand) == Some(&chain) {
+        return Ok(());
+    }
+    let verifier = merchant.verifier()?;
+    let (of, checked) = (brand.clone(), chain.clone());
+    offload(move |_| verify(&checked, &of, &verifier)).await?;
+    let mut tx = merchant.db.begin().await?;
+    gateway_certificates::put(&mut tx, brand, &chain).await?;
+    tx.commit().await?;
+    merchant.gateways.hold(brand.clone(), chain);
+    tracing::info!(kind = %brand, "the gateway's key-exchange certificate was verified");
     Ok(())
 }
 
@@ -135,8 +144,11 @@ impl Published {
             published.brand == *brand && published.purpose == "key_exchange"
         };
         let found = self.certificates.iter().find(of_brand);
-        let found = found.ok_or_else(|| anyhow!("the gateway has no certificate for {brand} yet"))?;
-        ensure!(found.chain.len() <= openset_pki::CHAIN_LENGTH_MAX, "the chain is too long");
+        let found = found.ok_or_else(|| anyhow!("it has none yet"))?;
+        ensure!(
+            found.chain.len() <= openset_pki::CHAIN_LENGTH_MAX,
+            "the chain is too long"
+        );
         let der = |text: &String| STANDARD.decode(text);
         let x5c: Vec<Vec<u8>> = found.chain.iter().map(der).collect::<Result<_, _>>()?;
         Ok(Chain::from_x5c(&x5c)?)

@@ -7,9 +7,9 @@ use anyhow::bail;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_service::client::SetAnswer;
+use openset_service::clock;
 use openset_service::outbox_worker::{LEASE, OutboxHandler, backoff};
 use openset_service::set_endpoint::MediaType;
-use openset_service::clock;
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
@@ -96,7 +96,10 @@ async fn attempt(merchant: &Arc<Merchant>, outgoing: &Outgoing) -> anyhow::Resul
     let begin = Instant::now();
     let url = &merchant.settings.gateway_set_url;
     let body = outgoing.body.clone();
-    let answer = merchant.client.post_set(url, MediaType::Payment, body).await?;
+    let answer = merchant
+        .client
+        .post_set(url, MediaType::Payment, body)
+        .await?;
     settle(merchant, outgoing, &answer, Took::Inline(begin.elapsed())).await
 }
 
@@ -124,13 +127,23 @@ pub(crate) fn final_error(answer: &SetAnswer, rrpid: Rrpid) -> anyhow::Result<Op
     }
     let wrapper = MessageWrapper::decode(&answer.body)?;
     let Message::Error(error) = wrapper.message else {
-        bail!("the gateway answered with {} and status {}", wrapper.message.name(), answer.status);
+        bail!(
+            "the gateway answered with {} and status {}",
+            wrapper.message.name(),
+            answer.status
+        );
     };
     if error.error_msg.rrpid != Some(rrpid) {
-        bail!("the gateway's Error is about another message: {}", error.error_text);
+        bail!(
+            "the gateway's Error is about another message: {}",
+            error.error_text
+        );
     }
     let text: String = error.error_text.chars().take(200).collect();
-    Ok(Some(format!("the gateway refused the request ({:?}): {text}", error.error_code)))
+    Ok(Some(format!(
+        "the gateway refused the request ({:?}): {text}",
+        error.error_code
+    )))
 }
 
 /// The outbox worker's way into [`settle`].
@@ -139,7 +152,9 @@ pub(crate) struct Resending(pub(crate) Arc<Merchant>);
 
 impl OutboxHandler for Resending {
     async fn answered(&self, outgoing: &Outgoing, answer: SetAnswer) -> anyhow::Result<()> {
-        Box::pin(settle(&self.0, outgoing, &answer, Took::Resent)).await.map(drop)
+        Box::pin(settle(&self.0, outgoing, &answer, Took::Resent))
+            .await
+            .map(drop)
     }
 
     async fn gave_up(&self, outgoing: &Outgoing) -> anyhow::Result<()> {

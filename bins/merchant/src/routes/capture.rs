@@ -173,9 +173,10 @@ async fn conclude(
 
 fn impossible(payment: Option<&Payment>) -> Problem {
     match payment.map(|payment| payment.state) {
-        Some(Standing::Captured) => {
-            Problem::conflict("already-captured", "the order was captured before; nothing was done")
-        }
+        Some(Standing::Captured) => Problem::conflict(
+            "already-captured",
+            "the order was captured before; nothing was done",
+        ),
         Some(Standing::Capturing | Standing::Authorized) => Problem::conflict(
             "capture-in-progress",
             "the order is being captured; GET it to see how far that is",

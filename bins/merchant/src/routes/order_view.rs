@@ -88,7 +88,10 @@ pub(super) async fn find(
     let mut connection = merchant.db.read().await?;
     let order = orders::find(&mut connection, id).await?;
     let order = order.ok_or_else(|| {
-        Problem::not_found("no-such-order", "no order has this id; unpaid ones are kept for a day")
+        Problem::not_found(
+            "no-such-order",
+            "no order has this id; unpaid ones are kept for a day",
+        )
     })?;
     let payment = match &order.xid {
         Some(xid) => payments::find(&mut connection, xid).await?,
@@ -117,12 +120,17 @@ impl OrderView {
                 resp_reason: payload.resp_reason,
                 receipt: baggage.receipt.is_some(),
             }),
-            capture: payment.and_then(|payment| payment.captured).map(|(date, amount)| {
-                CaptureView { amount: amount.into(), date }
-            }),
+            capture: payment
+                .and_then(|payment| payment.captured)
+                .map(|(date, amount)| CaptureView {
+                    amount: amount.into(),
+                    date,
+                }),
             failure: payment.and_then(|payment| payment.failure.clone()),
             capture_refusal: payment.and_then(|payment| payment.cap_refusal.clone()),
-            steps: payment.map(|payment| payment.steps.clone()).unwrap_or_default(),
+            steps: payment
+                .map(|payment| payment.steps.clone())
+                .unwrap_or_default(),
         }
     }
 }

@@ -92,7 +92,10 @@ pub(crate) async fn place(
     let call = Call::new(key, "orders", request.text.get().as_bytes());
     let priced = price(&merchant, &request.value)?;
     if merchant.unpaid_orders.load(Ordering::Relaxed) >= UNPAID_ORDERS_MAX {
-        return Err(Problem::unavailable("too-many-orders", "too many unpaid orders; try again later"));
+        return Err(Problem::unavailable(
+            "too-many-orders",
+            "too many unpaid orders; try again later",
+        ));
     }
     let order = order(priced)?;
     let answer = Answer::json(StatusCode::CREATED, &placed(&merchant, &order))?;

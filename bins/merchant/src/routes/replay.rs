@@ -54,21 +54,30 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_vec(value).map_err(Problem::internal)?;
-        Ok(Self { status: status.as_u16(), body })
+        Ok(Self {
+            status: status.as_u16(),
+            body,
+        })
     }
 
     /// A refusal that is kept as an answer.
     pub(crate) fn problem(problem: &Problem) -> Result<Self, Problem> {
         let body = serde_json::to_vec(problem).map_err(Problem::internal)?;
-        Ok(Self { status: problem.status, body })
+        Ok(Self {
+            status: problem.status,
+            body,
+        })
     }
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let media_type =
-            if status.is_success() { "application/json" } else { problem::MEDIA_TYPE };
+        let media_type = if status.is_success() {
+            "application/json"
+        } else {
+            problem::MEDIA_TYPE
+        };
         let media_type = HeaderValue::from_static(media_type);
         (status, [(header::CONTENT_TYPE, media_type)], self.body).into_response()
     }
@@ -97,7 +106,11 @@ impl Call {
     /// None without a key: such a call is never made again.
     pub(crate) fn new(key: Option<IdempotencyKey>, scope: &str, body: &[u8]) -> Option<Self> {
         let digest = openset_jose::sha256(body);
-        key.map(|key| Self { scope: scope.to_owned(), key: key.0, digest })
+        key.map(|key| Self {
+            scope: scope.to_owned(),
+            key: key.0,
+            digest,
+        })
     }
 
     pub(crate) async fn claim(&self, tx: &mut Tx) -> Result<Known, Problem> {

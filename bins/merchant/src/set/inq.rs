@@ -64,7 +64,12 @@ fn told(inquiry: &VerifiedInqReq, payment: Option<&Payment>) -> Result<PResPaylo
         return Ok(without_results(CompletionCode::OrderNotReceived));
     };
     inquiry.check_owner(&payment.cardholder, &payment.asked.trans_ids)?;
-    Ok(payload(payment.amount, payment.state, payment.auth.as_ref(), payment.captured))
+    Ok(payload(
+        payment.amount,
+        payment.state,
+        payment.auth.as_ref(),
+        payment.captured,
+    ))
 }
 
 async fn sign(
@@ -74,7 +79,9 @@ async fn sign(
     payload: PResPayload,
 ) -> Result<Vec<u8>, Failure> {
     let brand = inquiry.cardholder.brand();
-    let brand = brand.ok_or(Rejection::MissingCertificate("the cardholder's certificate has no brand"))?;
+    let brand = brand.ok_or(Rejection::MissingCertificate(
+        "the cardholder's certificate has no brand",
+    ))?;
     let ours = merchant.credentials(brand)?;
     let (wire, inquiry) = (received.bytes.clone(), inquiry.clone());
     let signed = offload(move |ctx| {

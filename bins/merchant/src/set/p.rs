@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openset_pki::Chain;
+use openset_pki::PathVerifier;
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::auth::{self, Asking, AwaitingAuthRes};
@@ -12,7 +13,6 @@ use openset_protocol::messages::p::CompletionCode;
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
 use openset_protocol::{Context, Rejection};
-use openset_pki::PathVerifier;
 use openset_service::clock;
 use openset_service::step_report::StepReport;
 use openset_store::exchanges;
@@ -24,9 +24,9 @@ use super::{KEEP_SECONDS, Received, Sender};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
 use crate::gateway::sending::{self, AUTH_REQ};
+use crate::store::orders;
 use crate::store::payments::{self, AskedBy, NewPayment, State};
 use crate::store::purchases::{self, Purchase};
-use crate::store::orders;
 use crate::{Merchant, offload};
 
 /// How often a stored answer is looked for while somebody else works on it.
@@ -73,7 +73,11 @@ pub(super) async fn handle(
     let begin = Instant::now();
     let xid = xid(&wrapper)?;
     let ingredients = Arc::new(gather(merchant, &xid).await?);
-    let (with, bytes, copy) = (Arc::clone(&ingredients), received.bytes.clone(), wrapper.clone());
+    let (with, bytes, copy) = (
+        Arc::clone(&ingredients),
+        received.bytes.clone(),
+        wrapper.clone(),
+    );
     let decided = offload(move |ctx| decide(ctx, &with, &bytes, &copy)).await?;
     let step = StepReport::since(
         begin,
@@ -121,7 +125,10 @@ async fn commit(
         steps,
         created_at_ms: clock::now_ms(),
     };
-    let sender = Sender { name: new.cardholder.to_string(), keep_s: KEEP_SECONDS };
+    let sender = Sender {
+        name: new.cardholder.to_string(),
+        keep_s: KEEP_SECONDS,
+    };
     let mut tx = merchant.db.begin().await?;
     if let Some(stored) = super::open(&mut tx, &sender, wrapper, received).await? {
         return Ok(Committed::Answered(stored));
@@ -139,7 +146,8 @@ async fn commit(
                 return Err(Failure::Overtaken("another payment took the order"));
             }
             let (rrpid, wire) = (awaiting.rrpid(), wire.clone());
-            let queued = sending::enqueue(&mut tx, merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
+            let queued =
+                sending::enqueue(&mut tx, merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
             Committed::Queued(queued.await?)
         }
     };
@@ -167,7 +175,11 @@ pub(super) async fn join(
 }
 
 fn xid(wrapper: &MessageWrapper) -> Result<Xid, Rejection> {
-    wrapper.message_header.message_ids.xid.ok_or(Rejection::HeaderMismatch("xid"))
+    wrapper
+        .message_header
+        .message_ids
+        .xid
+        .ok_or(Rejection::HeaderMismatch("xid"))
 }
 
 async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> {
@@ -181,7 +193,9 @@ async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> 
     Ok(Ingredients {
         ours: merchant.keyring.all(),
         sign_with: merchant.credentials(brand)?,
-        gateway: gateway.ok_or(Failure::NotReady("the gateway's certificate is not here yet"))?,
+        gateway: gateway.ok_or(Failure::NotReady(
+            "the gateway's certificate is not here yet",
+        ))?,
         merch_cat_code: merchant.settings.merch_cat_code.clone(),
         verifier,
         purchase,
@@ -195,7 +209,12 @@ fn decide(
     wire: &[u8],
     wrapper: &MessageWrapper,
 ) -> Result<Decided, Rejection> {
-    let Purchase { opened, order, held_in, used } = &with.purchase;
+    let Purchase {
+        opened,
+        order,
+        held_in,
+        used,
+    } = &with.purchase;
     let ours: Vec<&Credentials> = with.ours.iter().collect();
     let own = OwnOrder {
         order_description: order.description.as_bytes(),
@@ -263,7 +282,10 @@ async fn wait(
             let payment = payments::find(&mut connection, xid).await?;
             drop(connection);
             let payment = payment.ok_or(Rejection::UnknownXid)?;
-            if let Some(answer) = answer_received(merchant, &payment).await.map_err(Failure::Internal)? {
+            if let Some(answer) = answer_received(merchant, &payment)
+                .await
+                .map_err(Failure::Internal)?
+            {
                 return Ok(answer);
             }
             continue;

@@ -41,7 +41,9 @@ pub(super) async fn handle(
     if let Some(stored) = super::open(&mut tx, &sender, &wrapper, received).await? {
         return Ok(stored);
     }
-    if purchases::count(&mut tx, request.lid_m.as_str(), now_s).await? >= purchases::OPEN_PER_ORDER_MAX {
+    if purchases::count(&mut tx, request.lid_m.as_str(), now_s).await?
+        >= purchases::OPEN_PER_ORDER_MAX
+    {
         return Err(TOO_MANY.into());
     }
     purchases::insert(&mut tx, &opened, now_s).await?;
@@ -61,15 +63,15 @@ pub(super) async fn handle(
 
 fn decode(wrapper: &MessageWrapper) -> Result<PInitReq, Failure> {
     let mut rng = random::system();
-    let ctx = Context { now: clock::now(), rng: &mut rng };
+    let ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
     Ok(p_init::open(&ctx, wrapper)?.clone())
 }
 
 /// Our keys and the gateway's certificate for the card's brand, if there is such an order to pay.
-async fn chosen(
-    merchant: &Merchant,
-    request: &PInitReq,
-) -> Result<(Credentials, Chain), Failure> {
+async fn chosen(merchant: &Merchant, request: &PInitReq) -> Result<(Credentials, Chain), Failure> {
     let lid_m = request.lid_m.as_str();
     let mut connection = merchant.db.read().await?;
     let order = orders::find(&mut connection, lid_m).await?;
@@ -83,7 +85,11 @@ async fn chosen(
         return Err(Rejection::Disagreement("brand_id").into());
     }
     let ours = merchant.credentials(&request.brand_id)?;
-    let gateway = merchant.gateways.of_brand(&request.brand_id, &*merchant.verifier()?);
-    let gateway = gateway.ok_or(Failure::NotReady("the gateway's certificate is not here yet"))?;
+    let gateway = merchant
+        .gateways
+        .of_brand(&request.brand_id, &*merchant.verifier()?);
+    let gateway = gateway.ok_or(Failure::NotReady(
+        "the gateway's certificate is not here yet",
+    ))?;
     Ok((ours, gateway))
 }

@@ -40,7 +40,11 @@ pub(super) fn read(row: &AnyRow) -> Result<Order, StoreError> {
         amount: amount(&currency, row.try_get(2)?, "orders.amount_minor")?,
         description: row.try_get(3)?,
         lines: from_json(&lines, "orders.lines")?,
-        xid: if xid.is_empty() { None } else { Some(stored(&xid, "orders.xid")?) },
+        xid: if xid.is_empty() {
+            None
+        } else {
+            Some(stored(&xid, "orders.xid")?)
+        },
         created_at_s: row.try_get(6)?,
     })
 }
@@ -61,10 +65,7 @@ pub(crate) async fn insert(tx: &mut Tx, order: &Order) -> Result<(), StoreError>
     Ok(())
 }
 
-pub(crate) async fn find(
-    conn: &mut AnyConnection,
-    id: &str,
-) -> Result<Option<Order>, StoreError> {
+pub(crate) async fn find(conn: &mut AnyConnection, id: &str) -> Result<Option<Order>, StoreError> {
     let row = sqlx::query(
         "SELECT o.id, o.currency, o.amount_minor, o.description, o.lines, o.xid, o.created_at_s \
          FROM orders o WHERE o.id = $1",

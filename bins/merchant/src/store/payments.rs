@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use openset_protocol::Timestamp;
-use openset_protocol::ids::{Challenge, LocalId, Rrpid, TransIds, Xid};
 use openset_protocol::digest::Digest;
+use openset_protocol::ids::{Challenge, LocalId, Rrpid, TransIds, Xid};
 use openset_protocol::merchant::auth::AwaitingAuthRes;
 use openset_protocol::merchant::cap::AwaitingCapRes;
 use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
@@ -76,7 +76,10 @@ impl FromStr for State {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|state| state.name() == text).ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|state| state.name() == text)
+            .ok_or(())
     }
 }
 
@@ -132,9 +135,14 @@ pub(crate) struct NewPayment<'a> {
 pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, StoreError> {
     let (state, failure) = match new.awaiting_auth {
         Some(_) => (State::Ordered, None),
-        None => (State::Rejected, Some("not the order that was placed, or paid already")),
+        None => (
+            State::Rejected,
+            Some("not the order that was placed, or paid already"),
+        ),
     };
-    let awaiting = new.awaiting_auth.map(|auth| to_json(auth, "payments.awaiting_auth"));
+    let awaiting = new
+        .awaiting_auth
+        .map(|auth| to_json(auth, "payments.awaiting_auth"));
     let done = sqlx::query(
         "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, \
          awaiting_auth, failure, steps, created_at_ms) \
@@ -176,13 +184,18 @@ fn read(row: &AnyRow) -> Result<Payment, StoreError> {
     let text = |column: usize| row.try_get::<String, _>(column);
     let optional = |column: usize| row.try_get::<Option<String>, _>(column);
     let currency = text(6)?;
-    let payload = optional(9)?.map(|t| from_json(&t, "payments.auth_payload")).transpose()?;
-    let baggage = optional(10)?.map(|t| from_json(&t, "payments.auth_baggage")).transpose()?;
+    let payload = optional(9)?
+        .map(|t| from_json(&t, "payments.auth_payload"))
+        .transpose()?;
+    let baggage = optional(10)?
+        .map(|t| from_json(&t, "payments.auth_baggage"))
+        .transpose()?;
     let captured: (Option<i64>, Option<i64>) = (row.try_get(14)?, row.try_get(15)?);
     let captured = match captured {
-        (Some(minor), Some(at)) => {
-            Some((Timestamp::from_seconds(at), amount(&currency, minor, "payments.captured_minor")?))
-        }
+        (Some(minor), Some(at)) => Some((
+            Timestamp::from_seconds(at),
+            amount(&currency, minor, "payments.captured_minor")?,
+        )),
         _ => None,
     };
     Ok(Payment {
@@ -193,10 +206,14 @@ fn read(row: &AnyRow) -> Result<Payment, StoreError> {
         cardholder: stored(&text(4)?, "payments.cardholder")?,
         asked: from_json(&text(5)?, "payments.asked")?,
         amount: amount(&currency, row.try_get(7)?, "orders.amount_minor")?,
-        awaiting_auth: optional(8)?.map(|t| from_json(&t, "payments.awaiting_auth")).transpose()?,
+        awaiting_auth: optional(8)?
+            .map(|t| from_json(&t, "payments.awaiting_auth"))
+            .transpose()?,
         auth: payload.zip(baggage),
         failure: optional(11)?,
-        awaiting_cap: optional(12)?.map(|t| from_json(&t, "payments.awaiting_cap")).transpose()?,
+        awaiting_cap: optional(12)?
+            .map(|t| from_json(&t, "payments.awaiting_cap"))
+            .transpose()?,
         cap_refusal: optional(13)?,
         captured,
         steps: from_json(&text(16)?, "payments.steps")?,
@@ -249,7 +266,10 @@ pub(crate) async fn conclude(
     .bind(xid.to_string())
     .execute(&mut **tx)
     .await?;
-    one_row(done.rows_affected(), "the payment was not waiting for an authorization")
+    one_row(
+        done.rows_affected(),
+        "the payment was not waiting for an authorization",
+    )
 }
 
 /// Begins a capture. `false`: the payment is not (or no longer) authorized.
@@ -286,9 +306,12 @@ pub(crate) async fn conclude_capture(
     steps: &[StepReport],
 ) -> Result<(), StoreError> {
     let (state, minor, at, refusal) = match outcome {
-        CaptureOutcome::Captured(at, amount) => {
-            (State::Captured, Some(amount.minor_i64()), Some(at.seconds()), None)
-        }
+        CaptureOutcome::Captured(at, amount) => (
+            State::Captured,
+            Some(amount.minor_i64()),
+            Some(at.seconds()),
+            None,
+        ),
         CaptureOutcome::Refused(reason) => (State::Authorized, None, None, Some(reason.as_str())),
     };
     let done = sqlx::query(
@@ -303,5 +326,8 @@ pub(crate) async fn conclude_capture(
     .bind(xid.to_string())
     .execute(&mut **tx)
     .await?;
-    one_row(done.rows_affected(), "the payment was not waiting for a capture")
+    one_row(
+        done.rows_affected(),
+        "the payment was not waiting for a capture",
+    )
 }

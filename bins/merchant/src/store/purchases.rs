@@ -82,7 +82,9 @@ pub(crate) async fn find(
         opened: from_json(&opened, "purchases.opened")?,
         order: orders::read(&row)?,
         used: own.is_some(),
-        held_in: state.map(|text| stored(&text, "payments.state")).transpose()?,
+        held_in: state
+            .map(|text| stored(&text, "payments.state"))
+            .transpose()?,
     }))
 }
 

@@ -1,0 +1,258 @@
+//! A payment gateway and a certificate authority in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use openset_jose::ContentKey;
+use openset_pki::Chain;
+use openset_protocol::gateway::auth::{self, Decision, TokenKey};
+use openset_protocol::gateway::cap;
+use openset_protocol::identity::Credentials;
+use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::cap::CapCode;
+use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_protocol::{Context, Rejection};
+use openset_service::set_endpoint::SET_PAYMENT;
+use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::{clock, random};
+use openset_testkit::pki::TestPki;
+use tokio::net::TcpListener;
+
+/// How the gateway treats what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Approves and captures.
+    Approves,
+    /// Declines: not enough credit left.
+    Declines,
+    /// 503 to everything.
+    Down,
+    /// Takes the request, approves, and answers 503: the answer is lost.
+    LosesAnswers,
+    /// Approves after a while.
+    Slow(Duration),
+    /// SET's Error to everything.
+    Errors,
+    /// Approves, but does not capture.
+    RefusesCaptures,
+    /// Answers with the answer to another request.
+    Confuses,
+}
+
+pub(crate) struct Bank {
+    pub(crate) url: String,
+    pub(crate) state: Arc<BankState>,
+}
+
+pub(crate) struct BankState {
+    pki: Arc<TestPki>,
+    ours: Credentials,
+    tokens: TokenKey,
+    mood: Mutex<Mood>,
+    /// Every message as it came, with its name.
+    received: Mutex<Vec<(String, Vec<u8>)>>,
+    /// The same request, the same answer.
+    answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl Bank {
+    pub(crate) async fn open(pki: &Arc<TestPki>) -> Self {
+        let state = Arc::new(BankState {
+            pki: Arc::clone(pki),
+            ours: pki.gateway("Visa", "gateway-1"),
+            tokens: TokenKey::new(ContentKey::from_bytes([7; 32])),
+            mood: Mutex::new(Mood::Approves),
+            received: Mutex::default(),
+            answers: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/certificates", get(certificates))
+            .route("/set", post(set))
+            .with_state(Arc::clone(&state));
+        Self {
+            url: serve(router).await,
+            state,
+        }
+    }
+
+    pub(crate) fn be(&self, mood: Mood) {
+        *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// The different requests of this name that came, and how many came in all.
+    pub(crate) fn received(&self, message: &str) -> (usize, usize) {
+        let received = self.state.received.lock().unwrap();
+        let of: Vec<_> = received
+            .iter()
+            .filter(|(name, _)| name == message)
+            .collect();
+        let distinct: std::collections::BTreeSet<_> = of.iter().map(|(_, wire)| wire).collect();
+        (distinct.len(), of.len())
+    }
+}
+
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+fn encoded(chain: &Chain) -> Vec<String> {
+    chain
+        .to_x5c()
+        .iter()
+        .map(|der| STANDARD.encode(der))
+        .collect()
+}
+
+async fn certificates(State(bank): State<Arc<BankState>>) -> Response {
+    if *bank.mood.lock().unwrap() == Mood::Down {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let published = Json(serde_json::json!({"certificates": [
+        {"brand": "Visa", "purpose": "signature", "chain": encoded(bank.ours.signature.chain())},
+        {"brand": "Visa", "purpose": "key_exchange", "chain": encoded(bank.ours.key_exchange.chain())},
+    ]}));
+    published.into_response()
+}
+
+async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
+    let mood = *bank.mood.lock().unwrap();
+    let wire = body.to_vec();
+    let wrapper = MessageWrapper::decode(&wire).unwrap();
+    let name = wrapper.message.name().to_owned();
+    bank.received.lock().unwrap().push((name, wire.clone()));
+    let known = bank.answers.lock().unwrap().get(&wire).cloned();
+    match mood {
+        Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Slow(pause) => tokio::time::sleep(pause).await,
+        Mood::Errors => {
+            let mut rng = random::system();
+            let mut ctx = Context {
+                now: clock::now(),
+                rng: &mut rng,
+            };
+            let error = ErrorMessage::answer(&mut ctx, &Rejection::Unauthentic, Some(&wrapper));
+            let media_type = [(header::CONTENT_TYPE, SET_PAYMENT)];
+            return (StatusCode::BAD_REQUEST, media_type, error.encode()).into_response();
+        }
+        _ => {}
+    }
+    let answer = match known {
+        Some(answer) => answer,
+        None => {
+            let answer = match &wrapper.message {
+                Message::AuthReq(_) => authorize(&bank, &wire, &wrapper, mood),
+                Message::CapReq(_) => capture(&bank, &wire, &wrapper, mood),
+                other => panic!("a merchant does not send {}", other.name()),
+            };
+            bank.answers
+                .lock()
+                .unwrap()
+                .insert(wire.clone(), answer.clone());
+            answer
+        }
+    };
+    let answer = match mood {
+        Mood::LosesAnswers => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Confuses => {
+            let answers = bank.answers.lock().unwrap();
+            let other = answers.iter().find(|(request, _)| **request != wire);
+            other.map_or(answer, |(_, other)| other.clone())
+        }
+        _ => answer,
+    };
+    ([(header::CONTENT_TYPE, SET_PAYMENT)], answer).into_response()
+}
+
+fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let verifier = bank.pki.verifier();
+    let opened = auth::open(wire, wrapper, &[&bank.ours], verifier, ctx.now).unwrap();
+    let asker = opened.asker.clone();
+    let payment = opened
+        .verify(&[&bank.ours], verifier, ctx.now)
+        .unwrap()
+        .unwrap();
+    let decision = match mood {
+        Mood::Declines => Decision::Refused {
+            code: AuthCode::Declined,
+            reason: Some(RespReason::InsufficientFunds),
+        },
+        _ => Decision::Approved {
+            payment: &payment,
+            approval_code: "A1B2C3".to_owned(),
+            message: Some("Thank you for your purchase.".to_owned()),
+        },
+    };
+    auth::answer(&mut ctx, &bank.ours, &bank.tokens, &asker, &decision).unwrap()
+}
+
+fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let verifier = bank.pki.verifier();
+    let request = cap::open(
+        wire,
+        wrapper,
+        &[&bank.ours],
+        &bank.tokens,
+        verifier,
+        ctx.now,
+    )
+    .unwrap();
+    let outcome = |refused: Option<CapCode>| match mood {
+        Mood::RefusesCaptures => CapCode::AuthExpired,
+        _ => refused.unwrap_or(CapCode::Success),
+    };
+    let outcomes: Vec<_> = request
+        .items
+        .iter()
+        .map(|(_, refused)| outcome(*refused))
+        .collect();
+    cap::answer(&mut ctx, &bank.ours, &request, &outcomes).unwrap()
+}
+
+/// A certificate authority that only shows what there is to trust; gives its URL.
+pub(crate) async fn open_authority(pki: &Arc<TestPki>) -> String {
+    let root = pki.root.certificate().clone();
+    let mut document: Option<TrustDocument> = None;
+    for (number, authority) in pki.authorities().into_iter().enumerate() {
+        let crl = pki.crl(authority, 1, &[]);
+        let id = format!("ca-{number}");
+        match &mut document {
+            None => document = Some(TrustDocument::new(root.der(), &id, crl.der())),
+            Some(document) => {
+                let chain = authority.chain().unwrap();
+                document
+                    .authorities
+                    .push(AuthorityEntry::new(&id, &chain, crl.der()));
+            }
+        }
+    }
+    let router = Router::new()
+        .route("/root.pem", get(move || async move { root.to_pem() }))
+        .route(
+            "/trust",
+            get(move || async move { Json(document.unwrap()) }),
+        );
+    serve(router).await
+}

@@ -1,0 +1,13 @@
+//! The merchant as wallets, customers, its own staff and its gateway see it: the real service on port 0
+//! with a database of its own, against a gateway and a certificate authority in memory.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod bank;
+mod captures;
+mod crashes;
+mod orders;
+mod purchases;
+mod refusals;
+mod replicas;
+mod shop;
+mod wallet;

@@ -1,0 +1,146 @@
+//! The shop's REST interface.
+
+use serde_json::json;
+
+use crate::shop::World;
+
+#[tokio::test]
+async fn order_comes_with_its_payment_initiation() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let (status, products) = shop.get("/products", None).await;
+    assert_eq!(status, 200);
+    assert!(products["products"].as_array().unwrap().len() >= 8);
+
+    let items = json!({"items": [
+        {"product_id": "espresso-250", "quantity": 2},
+        {"product_id": "cup-porcelain", "quantity": 1},
+    ]});
+    let (status, order) = shop.post("/orders", None, &items.to_string()).await;
+    assert_eq!(status, 201);
+    let id = order["order_id"].as_str().unwrap();
+    let description = format!(
+        "2 x Espresso beans 250 g @ 7.50 EUR; 1 x Espresso cup, porcelain @ 8.50 EUR; \
+         total 23.50 EUR; order {id}"
+    );
+    assert_eq!(order["order_description"], description);
+    assert_eq!(
+        order["amount"],
+        json!({"currency": "EUR", "amount_minor": 2350})
+    );
+    let initiation = &order["payment_initiation"];
+    assert_eq!(initiation["set_initiation_type"], "payment");
+    assert_eq!(initiation["set_version"], "2.0");
+    assert_eq!(initiation["brands"], json!(["Visa"]));
+    assert_eq!(initiation["lid_m"], id);
+    assert_eq!(initiation["amount"], order["amount"]);
+    assert_eq!(initiation["order_description"], description);
+    assert!(initiation["set_url"].as_str().unwrap().ends_with("/set"));
+}
+
+#[tokio::test]
+async fn bad_orders_are_told_what_to_mend() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let item = |quantity: &str| {
+        format!(r#"{{"items":[{{"product_id":"decaf-250","quantity":{quantity}}}]}}"#)
+    };
+    let cases = [
+        (item("0"), 422, "/items/0/quantity"),
+        (item("-1"), 422, "/items/0/quantity"),
+        (item("1.5"), 422, "/items/0/quantity"),
+        (item("\"2\""), 422, "/items/0/quantity"),
+        (item("100"), 422, "/items/0/quantity"),
+        (item("99999999999999999999"), 422, "/items/0/quantity"),
+        (r#"{"items":[]}"#.to_owned(), 422, "/items"),
+        (
+            r#"{"items":[{"product_id":"tea","quantity":1}]}"#.to_owned(),
+            422,
+            "/items/0/product_id",
+        ),
+        (
+            r#"{"items":[{"product_id":"decaf-250","quantity":1,"price":1}]}"#.to_owned(),
+            422,
+            "/items/0/price",
+        ),
+        (
+            r#"{"items":[{"product_id":"decaf-250"}]}"#.to_owned(),
+            422,
+            "/items/0",
+        ),
+        (
+            r#"{"items":[{"product_id":"decaf-250","quantity":1}],"amount":1}"#.to_owned(),
+            422,
+            "/amount",
+        ),
+    ];
+    for (body, status, pointer) in cases {
+        let (found, problem) = shop.post("/orders", None, &body).await;
+        assert_eq!(found, status, "{body}: {problem}");
+        assert_eq!(
+            problem["errors"][0]["pointer"], pointer,
+            "{body}: {problem}"
+        );
+        assert!(
+            problem["type"]
+                .as_str()
+                .unwrap()
+                .starts_with("urn:openset:problem:")
+        );
+    }
+    let (status, problem) = shop.post("/orders", None, "{").await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (400, Some("malformed-json"))
+    );
+}
+
+#[tokio::test]
+async fn order_placed_twice_under_one_key_is_one_order() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let body = r#"{"items":[{"product_id":"decaf-250","quantity":1}]}"#;
+    let first = shop.post("/orders", Some("checkout-1"), body).await;
+    assert_eq!(first.0, 201);
+    assert_eq!(shop.post("/orders", Some("checkout-1"), body).await, first);
+    let other = body.replace(":1}", ":2}");
+    let (status, problem) = shop.post("/orders", Some("checkout-1"), &other).await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (422, Some("idempotency-key-reused"))
+    );
+    assert_ne!(
+        shop.post("/orders", None, body).await.1["order_id"],
+        first.1["order_id"]
+    );
+}
+
+#[tokio::test]
+async fn orders_are_shown_to_operators_alone() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = shop.order().await;
+    let path = format!("/orders/{}", order.lid_m);
+    assert_eq!(shop.get(&path, None).await.0, 401);
+    assert_eq!(shop.get(&path, Some("some-other-token-0123")).await.0, 401);
+    let capture = reqwest::Client::new().post(format!("{}{path}/capture", shop.url));
+    assert_eq!(capture.send().await.unwrap().status(), 401);
+    assert_eq!(shop.post("/orders/nothing/capture", None, "").await.0, 404);
+}
+
+#[tokio::test]
+async fn interface_is_described() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let (status, api) = shop.get("/openapi.json", None).await;
+    assert_eq!(status, 200);
+    for path in [
+        "/products",
+        "/orders",
+        "/orders/{id}",
+        "/orders/{id}/capture",
+        "/set",
+    ] {
+        assert!(api["paths"][path].is_object(), "{path}");
+    }
+}

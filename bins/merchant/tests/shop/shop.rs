@@ -1,0 +1,274 @@
+//! The merchant under test: started, asked, killed, started again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use openset_merchant::{MIGRATIONS, Options};
+use openset_protocol::messages::initiation::PaymentInitiation;
+use openset_service::CancellationToken;
+use openset_service::config::{Party, load_from};
+use openset_service::enrolment::{self, Certified};
+use openset_store::{Db, SecretString, Vault, sqlite_url};
+use openset_testkit::keys::key;
+use openset_testkit::pki::TestPki;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::bank::{self, Bank};
+
+const PASSPHRASE: &str = "only for tests";
+const OPERATOR: &str = "operator-token-of-the-tests";
+
+/// Made once for all tests: keys take their time.
+static PKI: LazyLock<Arc<TestPki>> = LazyLock::new(|| {
+    let pki = TestPki::new(&["Visa"], openset_service::clock::now());
+    drop(pki.merchant("Visa", "shop-1"));
+    Arc::new(pki)
+});
+
+/// A merchant with all that it needs around it.
+pub(crate) struct World {
+    pub(crate) pki: Arc<TestPki>,
+    pub(crate) bank: Bank,
+    pub(crate) authority_url: String,
+    data: TempDir,
+    database_url: String,
+}
+
+/// A running merchant.
+pub(crate) struct Shop {
+    pub(crate) url: String,
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let data = TempDir::new().unwrap();
+        let database_url = sqlite_url(&data.path().join("merchant.db"));
+        Self::on(database_url, data).await
+    }
+
+    /// A world whose merchant has this database.
+    pub(crate) async fn on(database_url: String, data: TempDir) -> Self {
+        let pki = tokio::task::spawn_blocking(|| Arc::clone(&PKI))
+            .await
+            .unwrap();
+        let world = Self {
+            bank: Bank::open(&pki).await,
+            authority_url: bank::open_authority(&pki).await,
+            data,
+            database_url,
+            pki,
+        };
+        world.enrol().await;
+        world
+    }
+
+    /// Puts the merchant's keys and certificates where enrolment puts them.
+    async fn enrol(&self) {
+        let db = Db::open(&self.database_url, MIGRATIONS).await.unwrap();
+        let vault = Vault::unlock(&db, &SecretString::from(PASSPHRASE))
+            .await
+            .unwrap();
+        let held = self.pki.merchant("Visa", "shop-1");
+        let signature = Certified {
+            chain: held.signature.chain().clone(),
+            key: key("Visa/merchant/shop-1/sign"),
+        };
+        let key_exchange = Certified {
+            chain: held.key_exchange.chain().clone(),
+            key: key("Visa/merchant/shop-1/open"),
+        };
+        let brand = &self.pki.brand("Visa").id;
+        let mut tx = db.begin().await.unwrap();
+        enrolment::store(&mut tx, &vault, brand, &signature, &key_exchange)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+    }
+
+    /// The merchant's configuration, as a file.
+    pub(crate) fn configuration(&self, wait_ms: u64, replica: &str) -> PathBuf {
+        let root = openset_jose::sha256(self.pki.root.certificate().der());
+        let toml = format!(
+            r#"
+            listen = "127.0.0.1:0"
+            data_dir = "{data}/{replica}"
+            database_url = "{database}"
+            passphrase = "{PASSPHRASE}"
+            root_sha256 = "{root}"
+            ca_url = "{authority}"
+            gateway_url = "{gateway}"
+            merchant_id = "shop-1"
+            merchant_bin = "411111"
+            brands = ["Visa"]
+            authorization_wait_ms = {wait_ms}
+            [[tokens]]
+            token = "{OPERATOR}"
+            scope = "operator"
+            "#,
+            data = self.data.path().display(),
+            database = self.database_url,
+            root = hex::encode(root),
+            authority = self.authority_url,
+            gateway = self.bank.url,
+        );
+        let path = self.data.path().join(format!("{replica}.toml"));
+        fs::write(&path, toml).unwrap();
+        path
+    }
+
+    pub(crate) async fn open_shop(&self) -> Shop {
+        self.open_shop_waiting(5_000).await
+    }
+
+    /// A shop that waits so long for the bank.
+    pub(crate) async fn open_shop_waiting(&self, wait_ms: u64) -> Shop {
+        self.open_replica(wait_ms, "one").await
+    }
+
+    /// One of several shops on the same database.
+    pub(crate) async fn open_replica(&self, wait_ms: u64, replica: &str) -> Shop {
+        let file = self.configuration(wait_ms, replica);
+        let args = [
+            "openset-merchant".into(),
+            "--config".into(),
+            OsString::from(file),
+        ];
+        let config = load_from::<Options>(Party::Merchant, args, &BTreeMap::new()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(openset_merchant::run(listener, config, stop.clone()));
+        wait_until_ready(&url).await;
+        Shop { url, stop, running }
+    }
+
+    /// All bytes of the database's files.
+    pub(crate) fn database_bytes(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for file in ["merchant.db", "merchant.db-wal"] {
+            all.extend(fs::read(self.data.path().join(file)).unwrap_or_default());
+        }
+        assert!(all.len() > 10_000, "the database is where it is looked for");
+        all
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+}
+
+pub(crate) async fn wait_until_ready(url: &str) {
+    for _ in 0..200 {
+        if let Ok(response) = reqwest::get(format!("{url}/readyz")).await
+            && response.status().is_success()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let why = reqwest::get(format!("{url}/readyz"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    panic!("the shop does not open: {why}");
+}
+
+impl Shop {
+    /// A shop that runs elsewhere, at this URL.
+    pub(crate) fn elsewhere(url: String) -> Self {
+        let running = tokio::spawn(async { Ok(()) });
+        Self {
+            url,
+            stop: CancellationToken::new(),
+            running,
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+
+    /// Orders two bags of espresso.
+    pub(crate) async fn order(&self) -> PaymentInitiation {
+        let items = json!({"items": [{"product_id": "espresso-250", "quantity": 2}]});
+        let (status, answer) = self.post("/orders", None, &items.to_string()).await;
+        assert_eq!(status, 201, "{answer}");
+        serde_json::from_value(answer["payment_initiation"].clone()).unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, key: Option<&str>, body: &str) -> (u16, Value) {
+        let request = reqwest::Client::new().post(format!("{}{path}", self.url));
+        let request = request
+            .bearer_auth(OPERATOR)
+            .header("content-type", "application/json");
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        let status = response.status().as_u16();
+        (
+            status,
+            serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+        )
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> (u16, Value) {
+        let request = reqwest::Client::new().get(format!("{}{path}", self.url));
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (
+            status,
+            serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+        )
+    }
+
+    /// The order as the shop's staff see it.
+    pub(crate) async fn show(&self, order: &PaymentInitiation) -> Value {
+        let (status, view) = self
+            .get(&format!("/orders/{}", order.lid_m), Some(OPERATOR))
+            .await;
+        assert_eq!(status, 200, "{view}");
+        view
+    }
+
+    pub(crate) async fn wait_for_state(&self, order: &PaymentInitiation, state: &str) -> Value {
+        for _ in 0..200 {
+            let view = self.show(order).await;
+            if view["state"] == state {
+                return view;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!(
+            "the order does not become {state}: {}",
+            self.show(order).await
+        );
+    }
+
+    pub(crate) async fn capture(
+        &self,
+        order: &PaymentInitiation,
+        key: Option<&str>,
+    ) -> (u16, Value) {
+        self.post(&format!("/orders/{}/capture", order.lid_m), key, "")
+            .await
+    }
+}
