@@ -13,7 +13,7 @@ use openset_store::exchanges;
 
 use crate::error::GatewayError;
 use crate::issuer::Word;
-use crate::set::{Received, Record, join, record, stored_answer};
+use crate::set::{Received, Record, answer_of_first, record, stored_answer};
 use crate::store::authorizations::{self, Decided, New};
 use crate::store::pending::{self, Pending};
 use crate::work::{Authorize, WorkRef, id_of};
@@ -51,13 +51,12 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
 type Judged = Result<VerifiedPayment, AuthCode>;
 
 /// All that needs no database: seals, signatures, paths, both halves, and whether it is our merchant.
-async fn verify(
-    gateway: &Gateway,
-    received: &Received,
-) -> Result<(Asker, Judged), GatewayError> {
+async fn verify(gateway: &Gateway, received: &Received) -> Result<(Asker, Judged), GatewayError> {
     let verifier = gateway.verifier()?;
     let keyring = gateway.keyring.all();
-    let Received { wire, wrapper, at, .. } = received.clone();
+    let Received {
+        wire, wrapper, at, ..
+    } = received.clone();
     let (asker, judged) = offload(move || {
         let ours: Vec<_> = keyring.iter().collect();
         let opened = auth::open(&wire, &wrapper, &ours, &verifier, at)?;
@@ -79,7 +78,10 @@ async fn verify(
 /// A merchant of ours, who may take this brand. Another acquirer's may have the same name.
 fn judge_merchant(gateway: &Gateway, asker: &Asker) -> Result<(), AuthCode> {
     let ours = asker.acquirer_bin == gateway.settings.acquirer_bin.as_str();
-    match gateway.settings.merchant(asker.merchant_id(), &asker.brand_id) {
+    match gateway
+        .settings
+        .merchant(asker.merchant_id(), &asker.brand_id)
+    {
         Some(_) if ours => Ok(()),
         _ => Err(AuthCode::InvalidTransaction),
     }
@@ -94,10 +96,14 @@ async fn authorize(
 ) -> Result<Vec<u8>, GatewayError> {
     let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
     let Some(_flight) = gateway.flights.take_off(&id) else {
-        return join(gateway, &received.digest).await;
+        return answer_of_first(gateway, &id, &received.digest).await;
     };
     let steps = vec![verified_step(received)];
-    let asked = Authorize { asker, payment, steps };
+    let asked = Authorize {
+        asker,
+        payment,
+        steps,
+    };
     match begin(gateway, received, &id, &asked).await? {
         Begun::Asked => {}
         Begun::Answered(response) => return Ok(response),
@@ -131,7 +137,11 @@ async fn begin(
     id: &str,
     asked: &Authorize,
 ) -> Result<Begun, GatewayError> {
-    let Authorize { asker, payment, steps } = asked;
+    let Authorize {
+        asker,
+        payment,
+        steps,
+    } = asked;
     let mut tx = gateway.db.begin().await?;
     match record(&mut tx, received, &asker.merchant(), &asker.rrpid()).await? {
         Record::New => {}
@@ -152,7 +162,12 @@ async fn begin(
     }
     let next_attempt_at_ms = clock::now_ms().saturating_add(worker::LEASE_MS);
     let work = WorkRef::Authorize(asked);
-    let pending = Pending { id, wire_digest: &received.digest, work, next_attempt_at_ms };
+    let pending = Pending {
+        id,
+        wire_digest: &received.digest,
+        work,
+        next_attempt_at_ms,
+    };
     pending::insert(&mut tx, &gateway.vault, &pending).await?;
     tx.commit().await?;
     Ok(Begun::Asked)
@@ -167,7 +182,9 @@ pub(crate) async fn settle(
 ) -> Result<Vec<u8>, GatewayError> {
     let started = Instant::now();
     let asker = &asked.asker;
-    let merchant = gateway.settings.merchant(asker.merchant_id(), &asker.brand_id);
+    let merchant = gateway
+        .settings
+        .merchant(asker.merchant_id(), &asker.brand_id);
     let merchant_name = merchant.map(|merchant| merchant.name.as_str());
     let word = gateway.issuer.authorize(id, asked, merchant_name).await?;
     let mut steps = asked.steps.clone();
@@ -176,12 +193,20 @@ pub(crate) async fn settle(
     let response = answer(gateway, asked, &word).await?;
     steps.push(answered_step(answering, &response));
     let (code, reason, approval_code, issuer_authorization) = match &word {
-        Word::Approved { issuer_authorization, approval_code } => {
-            (AuthCode::Approved, None, Some(approval_code.as_str()), Some(issuer_authorization))
-        }
-        Word::Declined { issuer_authorization, code, reason } => {
-            (*code, *reason, None, issuer_authorization.as_ref())
-        }
+        Word::Approved {
+            issuer_authorization,
+            approval_code,
+        } => (
+            AuthCode::Approved,
+            None,
+            Some(approval_code.as_str()),
+            Some(issuer_authorization),
+        ),
+        Word::Declined {
+            issuer_authorization,
+            code,
+            reason,
+        } => (*code, *reason, None, issuer_authorization.as_ref()),
     };
     let decided = Decided {
         code,
@@ -206,15 +231,21 @@ pub(crate) async fn settle(
 }
 
 /// Signs and seals AuthRes.
-async fn answer(gateway: &Gateway, asked: &Authorize, word: &Word) -> Result<Vec<u8>, GatewayError> {
+async fn answer(
+    gateway: &Gateway,
+    asked: &Authorize,
+    word: &Word,
+) -> Result<Vec<u8>, GatewayError> {
     let (asker, payment) = (asked.asker.clone(), asked.payment.clone());
     let message = gateway.settings.message_of_day.clone();
     let word = word.clone();
     sign(gateway, &asked.asker, move |ctx, ours, tokens| {
         let decision = match word {
-            Word::Approved { approval_code, .. } => {
-                Decision::Approved { payment: &payment, approval_code, message }
-            }
+            Word::Approved { approval_code, .. } => Decision::Approved {
+                payment: &payment,
+                approval_code,
+                message,
+            },
             Word::Declined { code, reason, .. } => Decision::Refused { code, reason },
         };
         auth::answer(ctx, ours, tokens, &asker, &decision)
@@ -262,21 +293,22 @@ async fn refuse(
 /// Makes a signed answer with the credentials of the asker's brand, off the async workers.
 async fn sign<F>(gateway: &Gateway, asker: &Asker, make: F) -> Result<Vec<u8>, GatewayError>
 where
-    F: FnOnce(
-            &mut Context<'_>,
-            &Credentials,
-            &TokenKey,
-        ) -> Result<Vec<u8>, Rejection>
+    F: FnOnce(&mut Context<'_>, &Credentials, &TokenKey) -> Result<Vec<u8>, Rejection>
         + Send
         + 'static,
 {
     let (keyring, tokens) = (gateway.keyring.all(), gateway.token_key.clone());
     let brand = asker.brand_id.clone();
     let answer = offload(move || {
-        let ours = keyring.iter().find(|held| held.signature.brand() == Some(&brand));
+        let ours = keyring
+            .iter()
+            .find(|held| held.signature.brand() == Some(&brand));
         let ours = ours.ok_or(GatewayError::NotReady)?;
         let mut rng = random::system();
-        let mut ctx = Context { now: clock::now(), rng: &mut rng };
+        let mut ctx = Context {
+            now: clock::now(),
+            rng: &mut rng,
+        };
         Ok(make(&mut ctx, ours, &tokens)?)
     });
     answer.await
@@ -285,18 +317,45 @@ where
 fn verified_step(received: &Received) -> StepReport {
     let way = ["merchant", "gateway"];
     let what = "opened the payment instruction, verified merchant, cardholder and dual signature, compared both halves";
-    StepReport::since(received.started, 9, what, way, "AuthReq", received.wire.len(), VERIFIED)
+    StepReport::since(
+        received.started,
+        9,
+        what,
+        way,
+        "AuthReq",
+        received.wire.len(),
+        VERIFIED,
+    )
 }
 
 fn asked_step(started: Instant, word: &Word) -> StepReport {
     let (what, verified) = match word {
-        Word::Approved { .. } => ("asked the issuer, who holds the amount", "one hold for one idempotency key"),
+        Word::Approved { .. } => (
+            "asked the issuer, who holds the amount",
+            "one hold for one idempotency key",
+        ),
         Word::Declined { .. } => ("asked the issuer, who declines", "nothing is held"),
     };
-    StepReport::since(started, 9, what, ["gateway", "issuer"], "POST /authorizations", 0, &[verified])
+    StepReport::since(
+        started,
+        9,
+        what,
+        ["gateway", "issuer"],
+        "POST /authorizations",
+        0,
+        &[verified],
+    )
 }
 
 fn answered_step(started: Instant, response: &[u8]) -> StepReport {
     let what = "signed and sealed the answer for the merchant, stored before it was sent";
-    StepReport::since(started, 10, what, ["gateway", "merchant"], "AuthRes", response.len(), &[])
+    StepReport::since(
+        started,
+        10,
+        what,
+        ["gateway", "merchant"],
+        "AuthRes",
+        response.len(),
+        &[],
+    )
 }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use openset_protocol::Context;
 use openset_protocol::gateway::cap::{self, VerifiedCapReq};
 use openset_protocol::messages::cap::CapCode;
-use openset_protocol::Context;
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::error::GatewayError;
-use crate::set::{Received, Record, join, record, stored_answer};
+use crate::set::{Received, Record, answer_of_first, record, stored_answer};
 use crate::store::captures;
 use crate::store::pending::{self, Pending};
 use crate::work::{Capture, CaptureOrder, WorkRef, id_of, id_of_item};
@@ -33,7 +33,7 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
     let request = verify(gateway, &received).await?;
     let id = id_of(&request.asker.merchant(), "CapReq", &request.asker.rrpid());
     let Some(_flight) = gateway.flights.take_off(&id) else {
-        return join(gateway, &received.digest).await;
+        return answer_of_first(gateway, &id, &received.digest).await;
     };
     let capture = match begin(gateway, &received, &id, request).await? {
         Begun::Asked(capture) => capture,
@@ -56,7 +56,9 @@ async fn verify(gateway: &Gateway, received: &Received) -> Result<VerifiedCapReq
     let verifier = gateway.verifier()?;
     let keyring = gateway.keyring.all();
     let tokens = gateway.token_key.clone();
-    let Received { wire, wrapper, at, .. } = received.clone();
+    let Received {
+        wire, wrapper, at, ..
+    } = received.clone();
     let mut request = offload(move || {
         let ours: Vec<_> = keyring.iter().collect();
         cap::open(&wire, &wrapper, &ours, &tokens, &verifier, at)
@@ -101,10 +103,19 @@ async fn begin(
             }
         });
     }
-    let capture = Box::new(Capture { request, bytes: received.wire.len(), plan });
+    let capture = Box::new(Capture {
+        request,
+        bytes: received.wire.len(),
+        plan,
+    });
     let work = WorkRef::Capture(&capture);
     let next_attempt_at_ms = clock::now_ms().saturating_add(worker::LEASE_MS);
-    let pending = Pending { id, wire_digest: &received.digest, work, next_attempt_at_ms };
+    let pending = Pending {
+        id,
+        wire_digest: &received.digest,
+        work,
+        next_attempt_at_ms,
+    };
     pending::insert(&mut tx, &gateway.vault, &pending).await?;
     tx.commit().await?;
     Ok(Begun::Asked(capture))
@@ -147,7 +158,13 @@ async fn ask(gateway: &Gateway, capture: &Capture) -> Result<Vec<CapCode>, Gatew
     let mut outcomes: Vec<CapCode> = Vec::with_capacity(capture.plan.len());
     let mut asking = JoinSet::new();
     for (place, planned) in capture.plan.iter().enumerate() {
-        outcomes.push(planned.as_ref().err().copied().unwrap_or(CapCode::UnspecifiedFailure));
+        outcomes.push(
+            planned
+                .as_ref()
+                .err()
+                .copied()
+                .unwrap_or(CapCode::UnspecifiedFailure),
+        );
         if let Ok(order) = planned {
             let (issuer, order) = (gateway.issuer.clone(), order.clone());
             let call = async move { (place, issuer.capture(&order).await) };
@@ -155,7 +172,9 @@ async fn ask(gateway: &Gateway, capture: &Capture) -> Result<Vec<CapCode>, Gatew
         }
     }
     while let Some(asked) = asking.join_next().await {
-        let Ok((place, outcome)) = asked else { return Err(GatewayError::Working) };
+        let Ok((place, outcome)) = asked else {
+            return Err(GatewayError::Working);
+        };
         if let Some(slot) = outcomes.get_mut(place) {
             *slot = outcome?;
         }
@@ -186,11 +205,17 @@ async fn answer(
     outcomes: &[CapCode],
 ) -> Result<Vec<u8>, GatewayError> {
     let brand = &capture.request.asker.brand_id;
-    let ours = gateway.keyring.of_brand(brand).ok_or(GatewayError::NotReady)?;
+    let ours = gateway
+        .keyring
+        .of_brand(brand)
+        .ok_or(GatewayError::NotReady)?;
     let (request, outcomes) = (capture.request.clone(), outcomes.to_vec());
     let answer = offload(move || {
         let mut rng = random::system();
-        let mut ctx = Context { now: clock::now(), rng: &mut rng };
+        let mut ctx = Context {
+            now: clock::now(),
+            rng: &mut rng,
+        };
         cap::answer(&mut ctx, &ours, &request, &outcomes)
     });
     Ok(answer.await?)
@@ -198,5 +223,13 @@ async fn answer(
 
 fn step(started: Instant, capture: &Capture) -> StepReport {
     let what = "verified the capture, asked the issuer to pay, booked it";
-    StepReport::since(started, 11, what, ["merchant", "gateway"], "CapReq", capture.bytes, VERIFIED)
+    StepReport::since(
+        started,
+        11,
+        what,
+        ["merchant", "gateway"],
+        "CapReq",
+        capture.bytes,
+        VERIFIED,
+    )
 }

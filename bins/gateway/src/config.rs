@@ -94,18 +94,32 @@ pub(crate) struct Settings {
 
 impl Options {
     pub(crate) fn check(self) -> anyhow::Result<Settings> {
-        let acquirer_bin = self.acquirer_bin.context("set acquirer_bin: the acquirer's six digits")?;
+        let acquirer_bin = self
+            .acquirer_bin
+            .context("set acquirer_bin: the acquirer's six digits")?;
         let acquirer_bin = acquirer_bin.parse().context("acquirer_bin")?;
-        let issuer_url = self.issuer_url.context("set issuer_url: where the issuer answers")?;
+        let issuer_url = self
+            .issuer_url
+            .context("set issuer_url: where the issuer answers")?;
         let issuer_token = self
             .issuer_token
             .context("set issuer_token: a token of scope gateway in the issuer's configuration")?;
-        ensure!(!self.brands.is_empty(), "set brands = [\"Visa\"] or more: what the gateway serves");
+        ensure!(
+            !self.brands.is_empty(),
+            "set brands = [\"Visa\"] or more: what the gateway serves"
+        );
         let pause_ms = self.danger_pause_before_issuer_ms.unwrap_or(0);
-        ensure!(pause_ms <= PAUSE_MS_MAX, "danger_pause_before_issuer_ms is at most {PAUSE_MS_MAX}");
+        ensure!(
+            pause_ms <= PAUSE_MS_MAX,
+            "danger_pause_before_issuer_ms is at most {PAUSE_MS_MAX}"
+        );
         if let Some(text) = &self.message_of_day {
-            let fits = text.chars().count() <= MESSAGE_CHARS_MAX && !text.contains(char::is_control);
-            ensure!(fits, "message_of_day has at most {MESSAGE_CHARS_MAX} characters, no control characters");
+            let fits =
+                text.chars().count() <= MESSAGE_CHARS_MAX && !text.contains(char::is_control);
+            ensure!(
+                fits,
+                "message_of_day has at most {MESSAGE_CHARS_MAX} characters, no control characters"
+            );
         }
         for merchant in &self.merchants {
             merchant.check(&self.brands)?;
@@ -114,7 +128,9 @@ impl Options {
             anyhow::bail!("[[merchants]] has merchant_id = \"{doubled}\" twice; leave one");
         }
         Ok(Settings {
-            acquirer_name: self.acquirer_name.unwrap_or_else(|| "OpenSET Test Acquirer".to_owned()),
+            acquirer_name: self
+                .acquirer_name
+                .unwrap_or_else(|| "OpenSET Test Acquirer".to_owned()),
             acquirer_bin,
             gateway_id: self.gateway_id.unwrap_or_else(|| "gateway-1".to_owned()),
             activation_code: self.activation_code.map(SecretString::from),
@@ -132,14 +148,29 @@ impl Options {
 impl Merchant {
     fn check(&self, served: &[BrandId]) -> anyhow::Result<()> {
         let id = &self.merchant_id;
-        let digits = |text: &str, count| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
+        let digits =
+            |text: &str, count| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
         let named = (1..=30).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-        ensure!(named, "[[merchants]] merchant_id = \"{id}\": 1 to 30 visible ASCII characters");
-        ensure!(digits(&self.country, 3), "[[merchants]] {id}: country is three digits (ISO 3166), such as \"276\"");
-        ensure!(digits(&self.merch_cat_code, 4), "[[merchants]] {id}: merch_cat_code is four digits, such as \"5942\"");
-        ensure!(!self.activation_code.expose().is_empty(), "[[merchants]] {id}: set activation_code");
+        ensure!(
+            named,
+            "[[merchants]] merchant_id = \"{id}\": 1 to 30 visible ASCII characters"
+        );
+        ensure!(
+            digits(&self.country, 3),
+            "[[merchants]] {id}: country is three digits (ISO 3166), such as \"276\""
+        );
+        ensure!(
+            digits(&self.merch_cat_code, 4),
+            "[[merchants]] {id}: merch_cat_code is four digits, such as \"5942\""
+        );
+        ensure!(
+            !self.activation_code.expose().is_empty(),
+            "[[merchants]] {id}: set activation_code"
+        );
         match self.brands.iter().find(|brand| !served.contains(brand)) {
-            Some(brand) => anyhow::bail!("[[merchants]] {id}: the brand \"{brand}\" is not among this gateway's brands"),
+            Some(brand) => anyhow::bail!(
+                "[[merchants]] {id}: the brand \"{brand}\" is not among this gateway's brands"
+            ),
             None => Ok(()),
         }
     }
@@ -148,7 +179,10 @@ impl Merchant {
 impl Settings {
     /// The merchant of this name, if it may take the brand.
     pub(crate) fn merchant(&self, merchant_id: &str, brand: &BrandId) -> Option<&Merchant> {
-        let named = self.merchants.iter().find(|merchant| merchant.merchant_id == merchant_id)?;
+        let named = self
+            .merchants
+            .iter()
+            .find(|merchant| merchant.merchant_id == merchant_id)?;
         named.brands.contains(brand).then_some(named)
     }
 }
@@ -156,7 +190,9 @@ impl Settings {
 fn first_doubled(merchants: &[Merchant]) -> Option<&str> {
     merchants.iter().enumerate().find_map(|(place, merchant)| {
         let mut before = merchants.iter().take(place);
-        before.any(|other| other.merchant_id == merchant.merchant_id).then_some(merchant.merchant_id.as_str())
+        before
+            .any(|other| other.merchant_id == merchant.merchant_id)
+            .then_some(merchant.merchant_id.as_str())
     })
 }
 

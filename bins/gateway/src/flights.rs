@@ -26,12 +26,17 @@ impl Flights {
             return None;
         }
         flying.insert(id.to_owned(), watch::Sender::new(()));
-        Some(Flight { flights: self, id: id.to_owned() })
+        Some(Flight {
+            flights: self,
+            id: id.to_owned(),
+        })
     }
 
     /// Waits until nobody asks, `patience` at most.
     pub(crate) async fn landed(&self, id: &str, patience: Duration) {
-        let Some(mut waiting) = self.lock().get(id).map(watch::Sender::subscribe) else { return };
+        let Some(mut waiting) = self.lock().get(id).map(watch::Sender::subscribe) else {
+            return;
+        };
         // Nothing is ever sent: the wait ends when the sender is dropped.
         let _ = tokio::time::timeout(patience, waiting.changed()).await;
     }

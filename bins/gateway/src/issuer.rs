@@ -105,11 +105,15 @@ impl Issuer {
             reference: asker.auth_tags.trans_ids.xid.to_string(),
         };
         let url = client::join(&self.url, "authorizations");
-        let answer = self.client.post_json(&url, Some(&self.token), Some(key), &request).await;
+        let answer = self
+            .client
+            .post_json(&url, Some(&self.token), Some(key), &request)
+            .await;
         match answer {
-            Ok(AuthorizationAnswer { authorization_id, outcome }) => {
-                Ok(word(authorization_id, outcome))
-            }
+            Ok(AuthorizationAnswer {
+                authorization_id,
+                outcome,
+            }) => Ok(word(authorization_id, outcome)),
             // Refused before it was looked at: nothing is held, and asking again would not help.
             Err(error) if problem_code(&error) == Some("invalid-field") => Ok(Word::Declined {
                 issuer_authorization: None,
@@ -127,9 +131,14 @@ impl Issuer {
     pub(crate) async fn capture(&self, order: &CaptureOrder) -> Result<CapCode, GatewayError> {
         let path = format!("authorizations/{}/capture", order.issuer_authorization);
         let url = client::join(&self.url, &path);
-        let request = CaptureRequest { amount: order.amount.into() };
+        let request = CaptureRequest {
+            amount: order.amount.into(),
+        };
         let key = Some(order.capture_id.as_str());
-        let answer = self.client.post_json(&url, Some(&self.token), key, &request).await;
+        let answer = self
+            .client
+            .post_json(&url, Some(&self.token), key, &request)
+            .await;
         match answer {
             Ok(CaptureAnswer { state }) if state == "captured" => Ok(CapCode::Success),
             Ok(CaptureAnswer { .. }) => Ok(CapCode::UnspecifiedFailure),
@@ -147,7 +156,10 @@ impl Issuer {
 
 fn word(issuer_authorization: String, outcome: Outcome) -> Word {
     match outcome {
-        Outcome::Approved { approval_code } => Word::Approved { issuer_authorization, approval_code },
+        Outcome::Approved { approval_code } => Word::Approved {
+            issuer_authorization,
+            approval_code,
+        },
         Outcome::Declined { reason } => Word::Declined {
             issuer_authorization: Some(issuer_authorization),
             code: match reason {
@@ -162,7 +174,10 @@ fn word(issuer_authorization: String, outcome: Outcome) -> Word {
 /// The problem that the issuer names, if it is the issuer that answered.
 fn problem_code(error: &CallError) -> Option<&str> {
     match error {
-        CallError::Status { problem: Some(problem), .. } => Some(&problem.code),
+        CallError::Status {
+            problem: Some(problem),
+            ..
+        } => Some(&problem.code),
         _ => None,
     }
 }

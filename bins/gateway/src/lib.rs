@@ -83,7 +83,11 @@ pub async fn run(
     let keyring = Keyring::load(&db, &vault, &settings.brands).await?;
     let client = shell.client.clone();
     let gateway = Gateway::new(&shell, settings, db, vault, keyring).await?;
-    let background = start::Background { common, client, gateway: Arc::clone(&gateway) };
+    let background = start::Background {
+        common,
+        client,
+        gateway: Arc::clone(&gateway),
+    };
     let background = tokio::spawn(background.run(shutdown.clone()));
     let served = serve(listener, shell, gateway, shutdown).await;
     background.await?.and(served)
@@ -115,7 +119,9 @@ async fn open(config: Config<Options>) -> anyhow::Result<Opened> {
         tracing::warn!("no [[tokens]] are configured: every REST call will be refused");
     }
     if settings.danger_pause_before_issuer.is_some() {
-        tracing::warn!("DANGER: danger_pause_before_issuer_ms is set; this is for crash tests alone");
+        tracing::warn!(
+            "DANGER: danger_pause_before_issuer_ms is set; this is for crash tests alone"
+        );
     }
     let shell = Shell::new(&common)?;
     let db = Db::open(&common.database_url, MIGRATIONS).await?;
@@ -180,7 +186,9 @@ impl Gateway {
     /// Asks the issuer again for what is pending under this id, and stores outcome and answer.
     pub(crate) async fn settle(&self, _flight: &Flight<'_>, id: &str) -> Result<(), GatewayError> {
         let work = pending::load(&mut *self.db.read().await?, &self.vault, id).await?;
-        let Some((work, wire_digest)) = work else { return Ok(()) };
+        let Some((work, wire_digest)) = work else {
+            return Ok(());
+        };
         let settled = match &work {
             Work::Authorize(asked) => auth::settle(self, id, asked, &wire_digest).await,
             Work::Capture(capture) => cap::settle(self, id, capture, &wire_digest).await,

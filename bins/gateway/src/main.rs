@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    openset_service::shell::main(openset_service::config::Party::Gateway, openset_gateway::run)
+    openset_service::shell::main(
+        openset_service::config::Party::Gateway,
+        openset_gateway::run,
+    )
 }

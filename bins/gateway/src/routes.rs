@@ -69,7 +69,11 @@ impl FromRequestParts<Arc<Gateway>> for Operator {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Self, Problem> {
-        gateway.settings.tokens.require(&parts.headers, &[Scope::Operator]).map(|_| Self)
+        gateway
+            .settings
+            .tokens
+            .require(&parts.headers, &[Scope::Operator])
+            .map(|_| Self)
     }
 }
 
@@ -80,6 +84,10 @@ impl FromRequestParts<Arc<Gateway>> for CertificateAuthority {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Self, Problem> {
-        gateway.settings.tokens.require(&parts.headers, &[Scope::Ca]).map(|_| Self)
+        gateway
+            .settings
+            .tokens
+            .require(&parts.headers, &[Scope::Ca])
+            .map(|_| Self)
     }
 }

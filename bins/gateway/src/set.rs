@@ -9,8 +9,8 @@ use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_protocol::{Context, Rejection, Timestamp};
-use openset_service::set_endpoint::{MediaType, Rejection as Unread, SetHandler, SetReply, Wire};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
+use openset_service::set_endpoint::{MediaType, Rejection as Unread, SetHandler, SetReply, Wire};
 use openset_service::{clock, random};
 use openset_store::{Tx, exchanges};
 
@@ -58,7 +58,13 @@ impl SetHandler for SetEndpoint {
             Err(rejection) => return reply_to(rejection.into(), None),
         };
         let at = clock::now();
-        let received = Received { wire: wire.bytes, digest, wrapper: Arc::clone(&wrapper), at, started };
+        let received = Received {
+            wire: wire.bytes,
+            digest,
+            wrapper: Arc::clone(&wrapper),
+            at,
+            started,
+        };
         let answered = match &wrapper.message {
             Message::AuthReq(_) => Box::pin(auth::handle(&self.0, received)).await,
             Message::CapReq(_) => Box::pin(cap::handle(&self.0, received)).await,
@@ -69,7 +75,9 @@ impl SetHandler for SetEndpoint {
 
     async fn refuse(&self, rejection: Unread) -> SetReply {
         let rejection = match rejection {
-            Unread::TooLarge => Rejection::TooBig { limit_bytes: SET_BODY_LIMIT_BYTES },
+            Unread::TooLarge => Rejection::TooBig {
+                limit_bytes: SET_BODY_LIMIT_BYTES,
+            },
             Unread::Incomplete => return SetReply::Busy,
             _ => Rejection::MediaType,
         };
@@ -90,14 +98,24 @@ async fn known(gateway: &Gateway, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, 
 }
 
 /// Waits for the answer to a request that is at work, or asks the issuer again if nobody does.
-pub(crate) async fn join(gateway: &Gateway, digest: &[u8; 32]) -> Result<Vec<u8>, GatewayError> {
+async fn join(gateway: &Gateway, digest: &[u8; 32]) -> Result<Vec<u8>, GatewayError> {
     let id = pending::find_by_digest(&mut *gateway.db.read().await?, digest).await?;
     if let Some(id) = id {
         match gateway.flights.take_off(&id) {
             Some(flight) => Box::pin(gateway.settle(&flight, &id)).await?,
-            None => gateway.flights.landed(&id, JOIN_PATIENCE).await,
+            None => return answer_of_first(gateway, &id, digest).await,
         }
     }
+    stored_answer(gateway, digest).await
+}
+
+/// Waits for the answer that another task of this process is at.
+pub(crate) async fn answer_of_first(
+    gateway: &Gateway,
+    id: &str,
+    digest: &[u8; 32],
+) -> Result<Vec<u8>, GatewayError> {
+    gateway.flights.landed(id, JOIN_PATIENCE).await;
     stored_answer(gateway, digest).await
 }
 
@@ -107,7 +125,9 @@ pub(crate) async fn stored_answer(
     digest: &[u8; 32],
 ) -> Result<Vec<u8>, GatewayError> {
     let recorded = exchanges::find_by_digest(&mut *gateway.db.read().await?, digest).await?;
-    recorded.and_then(|recorded| recorded.response).ok_or(GatewayError::Working)
+    recorded
+        .and_then(|recorded| recorded.response)
+        .ok_or(GatewayError::Working)
 }
 
 /// What the record of requests says of one whose signature was verified.
@@ -141,7 +161,9 @@ pub(crate) async fn record(
     .await?;
     match opened {
         exchanges::Opened::Different => Err(Rejection::RrpidReused.into()),
-        exchanges::Opened::Same { response: Some(response) } => Ok(Record::Answered(response)),
+        exchanges::Opened::Same {
+            response: Some(response),
+        } => Ok(Record::Answered(response)),
         exchanges::Opened::Same { response: None } => Ok(Record::AtWork),
         exchanges::Opened::New => {
             received.wrapper.check_date(received.at)?;
@@ -163,7 +185,12 @@ fn reply_to(error: GatewayError, refused: Option<&MessageWrapper>) -> SetReply {
             SetReply::Busy
         }
         other => {
-            tracing::error!(set_message, outcome = "failed", error = other.chain(), "SET message not answered");
+            tracing::error!(
+                set_message,
+                outcome = "failed",
+                error = other.chain(),
+                "SET message not answered"
+            );
             SetReply::Busy
         }
     }
@@ -171,6 +198,9 @@ fn reply_to(error: GatewayError, refused: Option<&MessageWrapper>) -> SetReply {
 
 fn error_message(rejection: &Rejection, refused: Option<&MessageWrapper>) -> Vec<u8> {
     let mut rng = random::system();
-    let mut ctx = Context { now: clock::now(), rng: &mut rng };
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
     ErrorMessage::answer(&mut ctx, rejection, refused).encode()
 }

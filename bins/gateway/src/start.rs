@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use openset_jose::ContentKey;
+use openset_pki::{Expect, Purpose, Role};
 use openset_protocol::gateway::auth::TokenKey;
 use openset_protocol::messages::me_aq_c_init::IdData;
-use openset_pki::{Expect, Purpose, Role};
 use openset_service::client::HttpClient;
 use openset_service::config::Common;
 use openset_service::enrolment::{Application, Enroller};
@@ -35,7 +35,10 @@ pub(crate) async fn token_key(db: &Db, vault: &Vault) -> anyhow::Result<TokenKey
             held.context("the token key was stored and is gone")?
         }
     };
-    let bytes: [u8; 32] = bytes.as_slice().try_into().context("the token key is damaged")?;
+    let bytes: [u8; 32] = bytes
+        .as_slice()
+        .try_into()
+        .context("the token key is damaged")?;
     Ok(TokenKey::new(ContentKey::from_bytes(bytes)))
 }
 
@@ -49,7 +52,11 @@ pub(crate) struct Background {
 impl Background {
     /// Works until `shutdown`. Without trust there is nothing to serve, so its failure ends the service.
     pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { common, client, gateway } = self;
+        let Self {
+            common,
+            client,
+            gateway,
+        } = self;
         let trust = match Trust::bootstrap(&common, &client, &gateway.db, &shutdown).await {
             Ok(trust) => trust,
             Err(TrustError::Stopped) => return Ok(()),
@@ -77,7 +84,9 @@ impl Background {
 fn applications(gateway: &Gateway) -> Vec<Application> {
     let settings = &gateway.settings;
     let Some(code) = &settings.activation_code else {
-        tracing::warn!("no activation_code is configured: brands without certificates stay without");
+        tracing::warn!(
+            "no activation_code is configured: brands without certificates stay without"
+        );
         return Vec::new();
     };
     let application = |brand: &openset_protocol::BrandId| Application {
@@ -99,7 +108,9 @@ pub(crate) fn add_checks(health: &mut Health, gateway: &Arc<Gateway>) {
         async move {
             let mut connection = db.read().await.map_err(|error| error.to_string())?;
             let asked = sqlx::query("SELECT 1").execute(&mut *connection).await;
-            asked.map(drop).map_err(|_| "the database does not answer".to_owned())
+            asked
+                .map(drop)
+                .map_err(|_| "the database does not answer".to_owned())
         }
     });
     let checked = Arc::clone(gateway);
@@ -116,15 +127,25 @@ pub(crate) fn add_checks(health: &mut Health, gateway: &Arc<Gateway>) {
 
 /// Our own certificates are good by the CRLs held now, or else everybody's are refused.
 fn check_trust(gateway: &Gateway) -> Result<(), String> {
-    let verifier = gateway.verifier().map_err(|_| "the CA's trust document is not there yet")?;
+    let verifier = gateway
+        .verifier()
+        .map_err(|_| "the CA's trust document is not there yet")?;
     let now = clock::now_seconds();
     for held in gateway.keyring.all().iter() {
         let brand = held.signature.brand();
-        let expect = |purpose| Expect { role: Role::Gateway, purpose, brand };
+        let expect = |purpose| Expect {
+            role: Role::Gateway,
+            purpose,
+            brand,
+        };
         verifier
             .verify(held.signature.chain(), &expect(Purpose::Signature), now)
             .and_then(|_| {
-                verifier.verify(held.key_exchange.chain(), &expect(Purpose::KeyExchange), now)
+                verifier.verify(
+                    held.key_exchange.chain(),
+                    &expect(Purpose::KeyExchange),
+                    now,
+                )
             })
             .map_err(|error| error.to_string())?;
     }

@@ -72,7 +72,10 @@ pub(crate) struct CaptureOrder {
 pub(crate) fn id_of(sender: &Thumbprint, message: &str, rrpid: &Rrpid) -> String {
     let name = format!("openset/2/gateway/{message}/{sender}/{rrpid}");
     let letter = |nibble: u8| char::from(b'a' + nibble);
-    sha256(name.as_bytes()).iter().flat_map(|byte| [letter(byte >> 4), letter(byte & 15)]).collect()
+    sha256(name.as_bytes())
+        .iter()
+        .flat_map(|byte| [letter(byte >> 4), letter(byte & 15)])
+        .collect()
 }
 
 /// The id of a request's item.

@@ -74,7 +74,9 @@ async fn round(gateway: &Arc<Gateway>) -> Result<(), GatewayError> {
     for id in due {
         let gateway = Arc::clone(gateway);
         tasks.spawn(async move {
-            let Some(flight) = gateway.flights.take_off(&id) else { return };
+            let Some(flight) = gateway.flights.take_off(&id) else {
+                return;
+            };
             log_failure(Box::pin(gateway.settle(&flight, &id)).await);
         });
     }
@@ -90,6 +92,9 @@ async fn purge(gateway: &Gateway) -> Result<(), StoreError> {
 
 fn log_failure(outcome: Result<(), GatewayError>) {
     if let Err(error) = outcome {
-        tracing::warn!(error = error.chain(), "not settled; it is tried again later");
+        tracing::warn!(
+            error = error.chain(),
+            "not settled; it is tried again later"
+        );
     }
 }

@@ -111,7 +111,10 @@ pub(super) async fn show(
 }
 
 fn no_such_purchase() -> Problem {
-    Problem::not_found("no-such-purchase", "use the XID of a purchase that a merchant asked us to authorize")
+    Problem::not_found(
+        "no-such-purchase",
+        "use the XID of a purchase that a merchant asked us to authorize",
+    )
 }
 
 impl AuthorizationView {
@@ -126,7 +129,11 @@ impl AuthorizationView {
             amount: row.captured(),
             captured_at: row.captured_at_s.map(Timestamp::from_seconds),
         });
-        let line = |(account, currency, amount_minor)| LineView { account, currency, amount_minor };
+        let line = |(account, currency, amount_minor)| LineView {
+            account,
+            currency,
+            amount_minor,
+        };
         Self {
             xid,
             amount: row.amount(),

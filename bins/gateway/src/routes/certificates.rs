@@ -42,9 +42,17 @@ enum PurposeView {
 )]
 pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<CertificatesView> {
     let view = |purpose, chain: &Chain| CertificateView {
-        brand: chain.leaf().brand().map(ToString::to_string).unwrap_or_default(),
+        brand: chain
+            .leaf()
+            .brand()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         purpose,
-        chain: chain.to_x5c().iter().map(|der| STANDARD.encode(der)).collect(),
+        chain: chain
+            .to_x5c()
+            .iter()
+            .map(|der| STANDARD.encode(der))
+            .collect(),
     };
     let held = gateway.keyring.all();
     let certificates = held.iter().flat_map(|held| {
@@ -53,5 +61,7 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<Certificat
             view(PurposeView::Signature, held.signature.chain()),
         ]
     });
-    Json(CertificatesView { certificates: certificates.collect() })
+    Json(CertificatesView {
+        certificates: certificates.collect(),
+    })
 }

@@ -55,7 +55,9 @@ pub(super) async fn show(
 ) -> Result<Json<LedgerView>, Problem> {
     let mut connection = gateway.db.read().await?;
     let accounts = captures::accounts(&mut connection, ACCOUNTS_MAX).await?;
-    let audit = ledger::check(&mut connection).await.map_err(GatewayError::from)?;
+    let audit = ledger::check(&mut connection)
+        .await
+        .map_err(GatewayError::from)?;
     let account = |account: captures::Account| AccountView {
         id: account.id,
         kind: account.kind,
@@ -69,7 +71,11 @@ pub(super) async fn show(
             accounts: audit.accounts,
             entries: audit.entries,
             postings: audit.postings,
-            faults: audit.faults.iter().map(|fault| format!("{fault:?}")).collect(),
+            faults: audit
+                .faults
+                .iter()
+                .map(|fault| format!("{fault:?}"))
+                .collect(),
         },
     }))
 }

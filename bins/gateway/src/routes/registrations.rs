@@ -90,7 +90,9 @@ pub(super) async fn approve(
 ) -> Result<Json<ApprovalAnswer>, Problem> {
     let settings = &gateway.settings;
     let ours = request.merchant_bin == settings.acquirer_bin;
-    let merchant = settings.merchant(&request.merchant_id, &request.brand).filter(|_| ours);
+    let merchant = settings
+        .merchant(&request.merchant_id, &request.brand)
+        .filter(|_| ours);
     let decided = match merchant {
         None => Err(Disapproval::UnknownMerchant),
         Some(merchant) => {
@@ -100,10 +102,17 @@ pub(super) async fn approve(
             decided.map(|()| merchant)
         }
     };
-    let outcome = if decided.is_ok() { "approved" } else { "refused" };
+    let outcome = if decided.is_ok() {
+        "approved"
+    } else {
+        "refused"
+    };
     tracing::info!(outcome, "registration");
     Ok(Json(match decided {
-        Err(reason) => ApprovalAnswer { reason: Some(reason), ..ApprovalAnswer::default() },
+        Err(reason) => ApprovalAnswer {
+            reason: Some(reason),
+            ..ApprovalAnswer::default()
+        },
         Ok(merchant) => ApprovalAnswer {
             approved: true,
             name: Some(merchant.name.clone()),
@@ -122,7 +131,10 @@ async fn decide(
     request: &ApprovalRequest,
 ) -> Result<Result<(), Disapproval>, GatewayError> {
     let (id, brand) = (merchant.merchant_id.as_str(), request.brand.as_str());
-    let keys = (request.key_thumbprint.to_string(), request.key_exchange_thumbprint.to_string());
+    let keys = (
+        request.key_thumbprint.to_string(),
+        request.key_exchange_thumbprint.to_string(),
+    );
     let held = registrations::lock(tx, id, brand).await?;
     let decided = judge(&held, &keys, same_code(merchant, request));
     match decided {
@@ -150,6 +162,9 @@ fn judge(held: &Registration, keys: &(String, String), same_code: bool) -> Resul
 /// Compares hashes in constant time: neither length nor place of a difference shows.
 fn same_code(merchant: &Merchant, request: &ApprovalRequest) -> bool {
     let hash = |code: &str| openset_jose::sha256(code.trim().as_bytes());
-    let (held, claimed) = (merchant.activation_code.expose(), request.activation_code.as_str());
+    let (held, claimed) = (
+        merchant.activation_code.expose(),
+        request.activation_code.as_str(),
+    );
     bool::from(hash(held).ct_eq(&hash(claimed)))
 }

@@ -93,8 +93,15 @@ pub(crate) async fn insert(
     new: &New<'_>,
 ) -> Result<bool, GatewayError> {
     let asker = new.asker;
-    let card = new.payment.map(|payment| seal_card(vault, new.id, payment)).transpose()?;
-    let state = if new.payment.is_some() { State::Asked } else { State::Refused };
+    let card = new
+        .payment
+        .map(|payment| seal_card(vault, new.id, payment))
+        .transpose()?;
+    let state = if new.payment.is_some() {
+        State::Asked
+    } else {
+        State::Refused
+    };
     let done = sqlx::query(
         "INSERT INTO authorizations (id, xid, auth_rrpid, merchant_id, brand, state, hpi, \
          card_sealed, currency, amount_minor, auth_code, received_at_s, decided_at_s, \
@@ -189,8 +196,13 @@ pub(crate) async fn find_approved(
 }
 
 /// The last four digits, from the sealed card.
-pub(crate) fn open_card(vault: &Vault, row: &Authorization) -> Result<Option<String>, GatewayError> {
-    let Some(sealed) = &row.card_sealed else { return Ok(None) };
+pub(crate) fn open_card(
+    vault: &Vault,
+    row: &Authorization,
+) -> Result<Option<String>, GatewayError> {
+    let Some(sealed) = &row.card_sealed else {
+        return Ok(None);
+    };
     let plain = vault.open(&card_context(&row.id), sealed)?;
     let card: Card = serde_json::from_slice(&plain)?;
     Ok(Some(format!("**** **** **** {}", card.pan.last_four())))
@@ -203,7 +215,10 @@ struct Card {
 }
 
 fn seal_card(vault: &Vault, id: &str, payment: &VerifiedPayment) -> Result<Vec<u8>, GatewayError> {
-    let card = Card { pan: payment.pan.clone(), expiry: payment.card_expiry };
+    let card = Card {
+        pan: payment.pan.clone(),
+        expiry: payment.card_expiry,
+    };
     let plain = Zeroizing::new(serde_json::to_vec(&card)?);
     Ok(vault.seal(&card_context(id), &plain))
 }
@@ -256,7 +271,10 @@ impl Authorization {
 
     fn money(&self, minor: i64) -> Money {
         // Both columns hold what came out of a CurrencyAmount.
-        Money { currency: self.currency, amount_minor: u64::try_from(minor).unwrap_or(0) }
+        Money {
+            currency: self.currency,
+            amount_minor: u64::try_from(minor).unwrap_or(0),
+        }
     }
 }
 

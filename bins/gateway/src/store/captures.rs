@@ -23,7 +23,9 @@ pub(crate) async fn begin(
 ) -> Result<Result<CaptureOrder, CapCode>, GatewayError> {
     let (xid, rrpid) = (&item.trans_ids.xid, item.auth_rrpid.to_string());
     let found = authorizations::find_approved(&mut *tx, merchant_id, xid, &rrpid).await?;
-    let Some(authorization) = found else { return Ok(Err(CapCode::AuthDataMissing)) };
+    let Some(authorization) = found else {
+        return Ok(Err(CapCode::AuthDataMissing));
+    };
     if let Err(code) = judge(&authorization, item) {
         return Ok(Err(code));
     }
@@ -60,7 +62,11 @@ fn judge(authorization: &Authorization, item: &CapItem) -> Result<(), CapCode> {
     let amount = item.cap_req_amt;
     let fits = amount.currency() == authorization.currency
         && (1..=authorization.amount_minor).contains(&amount.minor_i64());
-    if fits { Ok(()) } else { Err(CapCode::InvalidAuthData) }
+    if fits {
+        Ok(())
+    } else {
+        Err(CapCode::InvalidAuthData)
+    }
 }
 
 /// The issuer pays: state and books.
@@ -89,7 +95,11 @@ pub(crate) async fn succeed(
 }
 
 /// The issuer does not pay: the hold is as it was, or over.
-pub(crate) async fn fail(tx: &mut Tx, order: &CaptureOrder, code: CapCode) -> Result<(), GatewayError> {
+pub(crate) async fn fail(
+    tx: &mut Tx,
+    order: &CaptureOrder,
+    code: CapCode,
+) -> Result<(), GatewayError> {
     let state = match code {
         CapCode::AuthExpired => State::Expired,
         _ => State::Authorized,
@@ -121,8 +131,16 @@ async fn book(
     ledger::open_account(tx, &receivable, "receivable", currency).await?;
     ledger::open_account(tx, &payable, "payable", currency).await?;
     let postings = [
-        Posting { account: &receivable, currency, amount_minor },
-        Posting { account: &payable, currency, amount_minor: -amount_minor },
+        Posting {
+            account: &receivable,
+            currency,
+            amount_minor,
+        },
+        Posting {
+            account: &payable,
+            currency,
+            amount_minor: -amount_minor,
+        },
     ];
     let entry = Entry {
         kind: ENTRY_KIND,
@@ -157,7 +175,10 @@ pub(crate) struct Account {
 }
 
 /// The acquirer's accounts.
-pub(crate) async fn accounts(conn: &mut AnyConnection, limit: u32) -> Result<Vec<Account>, StoreError> {
+pub(crate) async fn accounts(
+    conn: &mut AnyConnection,
+    limit: u32,
+) -> Result<Vec<Account>, StoreError> {
     let rows = sqlx::query(
         "SELECT id, kind, currency, balance_minor FROM ledger_accounts ORDER BY id LIMIT $1",
     )

@@ -19,7 +19,11 @@ pub(crate) struct Pending<'a> {
     pub(crate) next_attempt_at_ms: i64,
 }
 
-pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &Pending<'_>) -> Result<(), GatewayError> {
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    vault: &Vault,
+    new: &Pending<'_>,
+) -> Result<(), GatewayError> {
     let plain = Zeroizing::new(serde_json::to_vec(&new.work)?);
     sqlx::query(
         "INSERT INTO pending (id, wire_digest, sealed, next_attempt_at_ms, attempts) \
@@ -46,8 +50,9 @@ pub(crate) async fn load(
     let Some(row) = row else { return Ok(None) };
     let plain = vault.open(&context(id), &row.try_get::<Vec<u8>, _>(0)?)?;
     let wire_digest: Vec<u8> = row.try_get(1)?;
-    let wire_digest =
-        wire_digest.try_into().map_err(|_| StoreError::Corrupt("pending.wire_digest"))?;
+    let wire_digest = wire_digest
+        .try_into()
+        .map_err(|_| StoreError::Corrupt("pending.wire_digest"))?;
     Ok(Some((serde_json::from_slice(&plain)?, wire_digest)))
 }
 
@@ -64,7 +69,10 @@ pub(crate) async fn find_by_digest(
 
 /// Takes it out. `false`: somebody else has stored the outcome, so the caller's transaction must be dropped.
 pub(crate) async fn finish(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
-    let done = sqlx::query("DELETE FROM pending WHERE id = $1").bind(id).execute(&mut **tx).await?;
+    let done = sqlx::query("DELETE FROM pending WHERE id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -131,9 +139,10 @@ pub(crate) async fn retry_later(
 
 /// Makes everything due at once: for a process that knows itself to be alone.
 pub(crate) async fn release_all(tx: &mut Tx) -> Result<u64, StoreError> {
-    let done = sqlx::query("UPDATE pending SET next_attempt_at_ms = 0 WHERE next_attempt_at_ms > 0")
-        .execute(&mut **tx)
-        .await?;
+    let done =
+        sqlx::query("UPDATE pending SET next_attempt_at_ms = 0 WHERE next_attempt_at_ms > 0")
+            .execute(&mut **tx)
+            .await?;
     Ok(done.rows_affected())
 }
 

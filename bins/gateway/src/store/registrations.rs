@@ -39,7 +39,10 @@ pub(crate) async fn lock(
     .await?;
     let signature: Option<String> = row.try_get(1)?;
     let key_exchange: Option<String> = row.try_get(2)?;
-    Ok(Registration { wrong_attempts: row.try_get(0)?, keys: signature.zip(key_exchange) })
+    Ok(Registration {
+        wrong_attempts: row.try_get(0)?,
+        keys: signature.zip(key_exchange),
+    })
 }
 
 pub(crate) async fn count_wrong_attempt(

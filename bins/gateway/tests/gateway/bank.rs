@@ -83,7 +83,11 @@ impl Bank {
     /// How many effects of this kind there were.
     pub(crate) fn effects(&self, kind: &str) -> usize {
         let books = self.books.lock().unwrap();
-        books.effects.values().filter(|(request, _, _)| request.starts_with(kind)).count()
+        books
+            .effects
+            .values()
+            .filter(|(request, _, _)| request.starts_with(kind))
+            .count()
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -127,7 +131,11 @@ impl Bank {
     }
 }
 
-async fn authorize(State(bank): State<Bank>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+async fn authorize(
+    State(bank): State<Bank>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
     let request = format!("authorize {body}");
     bank.effect(&headers, request, |mood, number| {
         let id = format!("hold-{number}");
@@ -154,7 +162,10 @@ async fn capture(
     let request = format!("capture {id} {body}");
     bank.effect(&headers, request, |mood, _| match mood {
         Mood::NotHeld => (409, problem("not-held")),
-        _ => (200, json!({"authorization_id": id, "state": "captured", "captured": body["amount"]})),
+        _ => (
+            200,
+            json!({"authorization_id": id, "state": "captured", "captured": body["amount"]}),
+        ),
     })
     .await
 }

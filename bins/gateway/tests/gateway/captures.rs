@@ -38,7 +38,10 @@ async fn capture_is_paid_and_booked_once() {
     let claimed = claim(&SHOP, vec![asked.capture(&bought, &answer, 4200)]);
     let response = service.set(&claimed.wire).await.taken();
     let items = claimed.read(&response);
-    assert_eq!((items[0].cap_code, items[0].cap_amt), (CapCode::Success, euros(4200)));
+    assert_eq!(
+        (items[0].cap_code, items[0].cap_amt),
+        (CapCode::Success, euros(4200))
+    );
     assert_eq!(service.balance(RECEIVABLE).await, Some(4200));
     assert_eq!(service.balance(PAYABLE).await, Some(-4200));
 
@@ -53,15 +56,24 @@ async fn capture_is_paid_and_booked_once() {
     assert_eq!(view["state"], "captured");
     assert_eq!(view["captures"][0]["amount"]["amount_minor"], 4200);
     assert_eq!(view["ledger"].as_array().unwrap().len(), 2);
-    assert_eq!(view["steps"].as_array().unwrap().last().unwrap()["step"], 11);
+    assert_eq!(
+        view["steps"].as_array().unwrap().last().unwrap()["step"],
+        11
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn capture_of_a_part_is_paid_and_the_rest_is_not() {
     let (_, service) = gateway().await;
     let (bought, asked, answer) = authorized(&service, 4200).await;
-    assert_eq!(code(&service, asked.capture(&bought, &answer, 1000)).await, CapCode::Success);
-    assert_eq!(code(&service, asked.capture(&bought, &answer, 1000)).await, CapCode::DuplicateRequest);
+    assert_eq!(
+        code(&service, asked.capture(&bought, &answer, 1000)).await,
+        CapCode::Success
+    );
+    assert_eq!(
+        code(&service, asked.capture(&bought, &answer, 1000)).await,
+        CapCode::DuplicateRequest
+    );
     assert_eq!(service.balance(PAYABLE).await, Some(-1000));
 }
 
@@ -74,7 +86,10 @@ async fn capture_above_the_authorization_is_refused_and_can_be_mended() {
     let nothing = asked.capture(&bought, &answer, 0);
     assert_eq!(code(&service, nothing).await, CapCode::InvalidAuthData);
     assert_eq!(bank.effects("capture"), 0);
-    assert_eq!(code(&service, asked.capture(&bought, &answer, 4200)).await, CapCode::Success);
+    assert_eq!(
+        code(&service, asked.capture(&bought, &answer, 4200)).await,
+        CapCode::Success
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,12 +105,21 @@ async fn capture_with_a_token_that_is_not_ours_is_refused() {
     };
     assert_eq!(code(&service, foreign).await, CapCode::InvalidCapToken);
     let (_, other, other_answer) = authorized(&service, 4200).await;
-    let swapped =
-        Capture { cap_token: other.token(&other_answer), ..asked.capture(&bought, &answer, 4200) };
+    let swapped = Capture {
+        cap_token: other.token(&other_answer),
+        ..asked.capture(&bought, &answer, 4200)
+    };
     assert_eq!(code(&service, swapped).await, CapCode::InvalidCapToken);
     let mut altered = asked.capture(&bought, &answer, 4200);
-    let flipped = if altered.cap_token.0.ends_with('A') { "B" } else { "A" };
-    altered.cap_token = Jwe(format!("{}{flipped}", &altered.cap_token.0[..altered.cap_token.0.len() - 1]));
+    let flipped = if altered.cap_token.0.ends_with('A') {
+        "B"
+    } else {
+        "A"
+    };
+    altered.cap_token = Jwe(format!(
+        "{}{flipped}",
+        &altered.cap_token.0[..altered.cap_token.0.len() - 1]
+    ));
     assert_eq!(code(&service, altered).await, CapCode::InvalidCapToken);
     assert_eq!(bank.effects("capture"), 0);
 }
@@ -108,7 +132,10 @@ async fn capture_with_another_merchants_token_is_refused() {
     let codes = stolen.codes(&service.set(&stolen.wire).await.taken());
     assert_eq!(codes, [CapCode::InvalidCapToken]);
     assert_eq!(bank.effects("capture"), 0);
-    assert_eq!(service.authorization(&asked.xid).await["state"], "authorized");
+    assert_eq!(
+        service.authorization(&asked.xid).await["state"],
+        "authorized"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,8 +163,14 @@ async fn capture_of_a_hold_that_ran_out_is_refused_and_nothing_is_booked() {
     let (bank, service) = gateway().await;
     let (bought, asked, answer) = authorized(&service, 4200).await;
     bank.set_mood(Mood::NotHeld);
-    assert_eq!(code(&service, asked.capture(&bought, &answer, 4200)).await, CapCode::AuthExpired);
+    assert_eq!(
+        code(&service, asked.capture(&bought, &answer, 4200)).await,
+        CapCode::AuthExpired
+    );
     assert_eq!(service.authorization(&asked.xid).await["state"], "expired");
     assert_eq!(service.balance(RECEIVABLE).await, None);
-    assert_eq!(code(&service, asked.capture(&bought, &answer, 4200)).await, CapCode::AuthExpired);
+    assert_eq!(
+        code(&service, asked.capture(&bought, &answer, 4200)).await,
+        CapCode::AuthExpired
+    );
 }

@@ -51,7 +51,11 @@ async fn merchant_that_asks_again_after_a_crash_is_answered_at_once() {
     let service = Premises::with(&bank, pause).start().await;
     let asked = buy(&SHOP, 4200).ask();
     let asking = async {
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), service.set(&asked.wire)).await;
+        let _ = tokio::time::timeout(
+            std::time::Duration::from_millis(300),
+            service.set(&asked.wire),
+        )
+        .await;
     };
     asking.await;
     assert_eq!(service.authorization(&asked.xid).await["state"], "asked");
@@ -93,7 +97,10 @@ async fn capture_that_a_crash_cut_short_is_finished_and_booked_once() {
     bank.set_answering(true);
     let service = premises.start().await;
     service.until(&asked.xid, "captured").await;
-    assert_eq!(claimed.codes(&service.set(&claimed.wire).await.taken()), [CapCode::Success]);
+    assert_eq!(
+        claimed.codes(&service.set(&claimed.wire).await.taken()),
+        [CapCode::Success]
+    );
     assert_eq!(bank.effects("capture"), 1);
     assert_eq!(service.balance("payable/shop-1/EUR").await, Some(-4200));
 }

@@ -1,10 +1,12 @@
 //! The gateway against real messages, a bank that can be told how to behave, and crashes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod authority;
 mod authorizations;
 mod bank;
 mod captures;
 mod crashes;
+mod enrolment;
 mod privacy;
 mod purchase;
 mod replicas;

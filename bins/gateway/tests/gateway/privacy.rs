@@ -8,7 +8,9 @@ use crate::purchase::{ORDER_DESCRIPTION, PAN, SHOP, buy, claim};
 use crate::service::{LOG, Premises};
 
 fn holds(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
 }
 
 /// A text in the shapes in which it could be written down.
@@ -43,10 +45,24 @@ async fn card_number_and_order_stand_neither_in_database_nor_in_logs() {
     }
     let database = service.kill().await.database();
     let log = LOG.bytes();
-    assert!(holds(&database, asked.xid.as_bytes()), "the database is the one that was written");
-    assert!(holds(&log, b"AuthReq"), "the log is the one that was written");
+    assert!(
+        holds(&database, asked.xid.as_bytes()),
+        "the database is the one that was written"
+    );
+    assert!(
+        holds(&log, b"AuthReq"),
+        "the log is the one that was written"
+    );
     for shape in shapes(PAN).iter().chain(&shapes(ORDER_DESCRIPTION)) {
-        assert!(!holds(&database, shape), "{} in the database", String::from_utf8_lossy(shape));
-        assert!(!holds(&log, shape), "{} in the log", String::from_utf8_lossy(shape));
+        assert!(
+            !holds(&database, shape),
+            "{} in the database",
+            String::from_utf8_lossy(shape)
+        );
+        assert!(
+            !holds(&log, shape),
+            "{} in the log",
+            String::from_utf8_lossy(shape)
+        );
     }
 }

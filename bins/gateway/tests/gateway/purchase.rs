@@ -25,9 +25,11 @@ pub(crate) const PAN: &str = "4000001234567899";
 
 /// One hierarchy for all tests: making its keys is most of their time.
 pub(crate) static PKI: LazyLock<TestPki> = LazyLock::new(|| TestPki::new(&["Visa"], clock::now()));
-pub(crate) static GATEWAY: LazyLock<Credentials> = LazyLock::new(|| PKI.gateway("Visa", "gateway-1"));
+pub(crate) static GATEWAY: LazyLock<Credentials> =
+    LazyLock::new(|| PKI.gateway("Visa", "gateway-1"));
 pub(crate) static SHOP: LazyLock<Credentials> = LazyLock::new(|| PKI.merchant("Visa", "shop-1"));
-pub(crate) static OTHER_SHOP: LazyLock<Credentials> = LazyLock::new(|| PKI.merchant("Visa", "shop-2"));
+pub(crate) static OTHER_SHOP: LazyLock<Credentials> =
+    LazyLock::new(|| PKI.merchant("Visa", "shop-2"));
 static CARD: LazyLock<Card> = LazyLock::new(|| card("203012"));
 
 pub(crate) fn verifier() -> Arc<PathVerifier> {
@@ -41,7 +43,13 @@ pub(crate) fn card(expiry: &str) -> Card {
     let card_secret = CardSecret::from_bytes([7; 32]);
     let pan_secret = card_secret.pan_secret(&NonceCca::from_bytes([8; 32]));
     let name = pan_secret.account_name(&pan, card_expiry);
-    Card { pan, card_expiry, card_secret, pan_secret, signature: PKI.cardholder("Visa", &name) }
+    Card {
+        pan,
+        card_expiry,
+        card_secret,
+        pan_secret,
+        signature: PKI.cardholder("Visa", &name),
+    }
 }
 
 pub(crate) fn euros(minor: u64) -> CurrencyAmount {
@@ -91,13 +99,25 @@ pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> B
     let request = p_init::open(ctx, &wrapper).unwrap();
     let (opened, answer) =
         p_init::answer(ctx, &init.wire, request, shop, GATEWAY.key_exchange.chain()).unwrap();
-    let step = init.state.handle(ctx, card, &answer, PKI.verifier()).unwrap();
+    let step = init
+        .state
+        .handle(ctx, card, &answer, PKI.verifier())
+        .unwrap();
     let wrapper = MessageWrapper::decode(&step.wire).unwrap();
     let p_req = p::open(&wrapper, &[shop]).unwrap();
-    let own = OwnOrder { order_description: ORDER_DESCRIPTION.as_bytes(), purch_amt: amount };
-    let p_req = p_req.verify(&wrapper, &opened, own, PKI.verifier(), now).unwrap();
+    let own = OwnOrder {
+        order_description: ORDER_DESCRIPTION.as_bytes(),
+        purch_amt: amount,
+    };
+    let p_req = p_req
+        .verify(&wrapper, &opened, own, PKI.verifier(), now)
+        .unwrap();
     assert!(p_req.order_agrees);
-    Bought { shop, p_req, amount }
+    Bought {
+        shop,
+        p_req,
+        amount,
+    }
 }
 
 impl Bought {
@@ -117,19 +137,30 @@ impl Bought {
         };
         let gateway = GATEWAY.key_exchange.certificate();
         let (awaiting, wire) = auth::request(ctx, self.shop, gateway, &asking).unwrap();
-        Asked { shop: self.shop, awaiting, xid: self.p_req.trans_ids.xid.to_string(), wire }
+        Asked {
+            shop: self.shop,
+            awaiting,
+            xid: self.p_req.trans_ids.xid.to_string(),
+            wire,
+        }
     }
 }
 
 impl Asked {
     /// What the merchant makes of the answer.
     pub(crate) fn read(&self, answer: &[u8]) -> AuthAnswer {
-        self.awaiting.handle(answer, self.shop, PKI.verifier(), clock::now()).unwrap()
+        self.awaiting
+            .handle(answer, self.shop, PKI.verifier(), clock::now())
+            .unwrap()
     }
 
     pub(crate) fn auth_code(&self, answer: &[u8]) -> String {
         let code = self.read(answer).payload.auth_code;
-        serde_json::to_value(code).unwrap().as_str().unwrap().to_owned()
+        serde_json::to_value(code)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// What to capture, out of the answer.
@@ -150,15 +181,24 @@ impl Asked {
 /// CapReq of these captures.
 pub(crate) fn claim(shop: &'static Credentials, captures: Vec<Capture>) -> Claimed {
     let mut rng = random::system();
-    let ctx = &mut Context { now: clock::now(), rng: &mut rng };
+    let ctx = &mut Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
     let gateway = GATEWAY.key_exchange.certificate();
     let (awaiting, wire) = cap::request(ctx, shop, gateway, captures).unwrap();
-    Claimed { shop, awaiting, wire }
+    Claimed {
+        shop,
+        awaiting,
+        wire,
+    }
 }
 
 impl Claimed {
     pub(crate) fn read(&self, answer: &[u8]) -> Vec<CapResItem> {
-        self.awaiting.handle(answer, self.shop, PKI.verifier(), clock::now()).unwrap()
+        self.awaiting
+            .handle(answer, self.shop, PKI.verifier(), clock::now())
+            .unwrap()
     }
 
     pub(crate) fn codes(&self, answer: &[u8]) -> Vec<CapCode> {

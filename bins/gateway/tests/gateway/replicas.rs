@@ -27,7 +27,10 @@ async fn two_replicas_on_postgres_hold_once_and_capture_once() {
     assert_eq!(bank.effects("authorize"), 1);
     // The same payment instruction under another request, to either: used.
     let second = bought.ask();
-    assert_eq!(second.auth_code(&two.set(&second.wire).await.taken()), "piPreviouslyUsed");
+    assert_eq!(
+        second.auth_code(&two.set(&second.wire).await.taken()),
+        "piPreviouslyUsed"
+    );
     // Each replica captures: one succeeds, with a token that the other may have made.
     let [first, other] = [1, 2].map(|_| claim(&SHOP, vec![asked.capture(&bought, &left, 4200)]));
     let (answer, other_answer) = tokio::join!(

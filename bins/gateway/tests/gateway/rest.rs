@@ -20,16 +20,32 @@ async fn certificates_are_public_and_lead_to_the_root() {
     let (status, body) = service.get("/certificates", "").await;
     assert_eq!(status, 200);
     let found = body["certificates"].as_array().unwrap();
-    let exchange = found.iter().find(|found| found["purpose"] == "key_exchange").unwrap();
+    let exchange = found
+        .iter()
+        .find(|found| found["purpose"] == "key_exchange")
+        .unwrap();
     assert_eq!(exchange["brand"], "Visa");
     let decode = |text: &Value| {
-        base64::engine::general_purpose::STANDARD.decode(text.as_str().unwrap()).unwrap()
+        base64::engine::general_purpose::STANDARD
+            .decode(text.as_str().unwrap())
+            .unwrap()
     };
-    let x5c: Vec<Vec<u8>> = exchange["chain"].as_array().unwrap().iter().map(decode).collect();
+    let x5c: Vec<Vec<u8>> = exchange["chain"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(decode)
+        .collect();
     let brand = "Visa".parse().unwrap();
-    let expect = Expect { role: Role::Gateway, purpose: Purpose::KeyExchange, brand: Some(&brand) };
+    let expect = Expect {
+        role: Role::Gateway,
+        purpose: Purpose::KeyExchange,
+        brand: Some(&brand),
+    };
     let chain = Chain::from_x5c(&x5c).unwrap();
-    PKI.verifier().verify(&chain, &expect, clock::now_seconds()).unwrap();
+    PKI.verifier()
+        .verify(&chain, &expect, clock::now_seconds())
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,9 +56,17 @@ async fn rest_wants_a_token_of_the_right_scope() {
         assert_eq!(service.get(&path, "wrong").await.0, 401, "{path}");
         assert_eq!(service.get(&path, CA).await.0, 403, "{path}");
     }
-    assert_eq!(service.get(&format!("/authorizations/{xid}"), OPERATOR).await.0, 404);
+    assert_eq!(
+        service
+            .get(&format!("/authorizations/{xid}"), OPERATOR)
+            .await
+            .0,
+        404
+    );
     assert_eq!(service.get("/authorizations/x", OPERATOR).await.0, 404);
-    let (status, _) = service.post("/registrations/approve", OPERATOR, &application("A")).await;
+    let (status, _) = service
+        .post("/registrations/approve", OPERATOR, &application("A"))
+        .await;
     assert_eq!(status, 403);
 }
 
@@ -55,7 +79,9 @@ fn application(code: &str) -> Value {
 }
 
 async fn reason(service: &Service, application: &Value) -> Value {
-    let (status, answer) = service.post("/registrations/approve", CA, application).await;
+    let (status, answer) = service
+        .post("/registrations/approve", CA, application)
+        .await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["approved"], answer["reason"].is_null());
     answer["reason"].clone()
@@ -82,14 +108,23 @@ async fn registration_is_approved_for_one_pair_of_keys() {
 async fn registration_of_a_stranger_is_not_approved() {
     let service = gateway().await;
     let good = application(ACTIVATION_CODE);
-    let fields = [("merchant_id", "shop-9"), ("merchant_bin", "422222"), ("brand", "MasterCard")];
+    let fields = [
+        ("merchant_id", "shop-9"),
+        ("merchant_bin", "422222"),
+        ("brand", "MasterCard"),
+    ];
     for (field, value) in fields {
         let mut other = good.clone();
         other[field] = value.into();
         assert_eq!(reason(&service, &other).await, "unknownMerchant");
     }
-    let (status, problem) =
-        service.post("/registrations/approve", CA, &json!({"merchant_id": "shop-1"})).await;
+    let (status, problem) = service
+        .post(
+            "/registrations/approve",
+            CA,
+            &json!({"merchant_id": "shop-1"}),
+        )
+        .await;
     assert_eq!((status, &problem["code"]), (422, &"invalid-field".into()));
 }
 
@@ -99,16 +134,27 @@ async fn activation_code_locks_after_five_wrong_attempts() {
     for _ in 0..5 {
         assert_eq!(reason(&service, &application("WRONG")).await, "wrongCode");
     }
-    assert_eq!(reason(&service, &application(ACTIVATION_CODE)).await, "codeLocked");
+    assert_eq!(
+        reason(&service, &application(ACTIVATION_CODE)).await,
+        "codeLocked"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn service_tells_its_health_and_its_interface() {
     let service = gateway().await;
     let (status, ready) = service.get("/readyz", "").await;
-    assert_eq!((status, &ready["checks"]), (200, &json!(["database", "trust", "certificates"])));
+    assert_eq!(
+        (status, &ready["checks"]),
+        (200, &json!(["database", "trust", "certificates"]))
+    );
     let (_, api) = service.get("/openapi.json", "").await;
-    let paths = ["/authorizations/{xid}", "/certificates", "/ledger", "/registrations/approve"];
+    let paths = [
+        "/authorizations/{xid}",
+        "/certificates",
+        "/ledger",
+        "/registrations/approve",
+    ];
     for path in paths {
         assert!(api["paths"][path].is_object(), "{path}");
     }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use openset_gateway::Options;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_service::CancellationToken;
-use openset_service::config::{self, Party};
+use openset_service::config::{self, Config, Party};
 use openset_service::enrolment::Keyring;
 use openset_service::telemetry::{LogFormat, LogLayer};
 use serde_json::Value;
@@ -57,6 +59,8 @@ impl Write for Log {
     }
 }
 
+type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
 /// What remains when a gateway is killed.
 #[derive(Clone)]
 pub(crate) struct Premises {
@@ -90,7 +94,10 @@ impl Premises {
 
     /// Another replica, which asks the same bank.
     pub(crate) fn replica(&self) -> Self {
-        Self { folder: Arc::new(tempfile::tempdir().unwrap()), ..self.clone() }
+        Self {
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            ..self.clone()
+        }
     }
 
     fn toml(&self) -> String {
@@ -133,7 +140,36 @@ impl Premises {
         )
     }
 
+    /// A gateway that has its certificates.
     pub(crate) async fn start(self) -> Service {
+        let service = self
+            .launch(|listener, config, shutdown| {
+                let keyring = Keyring::holding(vec![GATEWAY.clone()]);
+                Box::pin(openset_gateway::run_as(
+                    keyring,
+                    verifier(),
+                    listener,
+                    config,
+                    shutdown,
+                ))
+            })
+            .await;
+        service.until_ready().await;
+        service
+    }
+
+    /// A gateway that has to apply for them.
+    pub(crate) async fn start_enrolling(self) -> Service {
+        self.launch(|listener, config, shutdown| {
+            Box::pin(openset_gateway::run(listener, config, shutdown))
+        })
+        .await
+    }
+
+    async fn launch(
+        self,
+        run: impl FnOnce(TcpListener, Config<Options>, CancellationToken) -> Running,
+    ) -> Service {
         LazyLock::force(&LOG);
         let file = self.folder.path().join("gateway.toml");
         std::fs::write(&file, self.toml()).unwrap();
@@ -145,17 +181,23 @@ impl Premises {
             .enable_all()
             .build()
             .unwrap();
-        let listener = runtime.spawn(TcpListener::bind("127.0.0.1:0")).await.unwrap().unwrap();
+        let listener = runtime
+            .spawn(TcpListener::bind("127.0.0.1:0"))
+            .await
+            .unwrap()
+            .unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let keyring = Keyring::holding(vec![GATEWAY.clone()]);
-        let run =
-            openset_gateway::run_as(keyring, verifier(), listener, config, shutdown.clone());
-        let task = runtime.spawn(run);
+        let task = runtime.spawn(run(listener, config, shutdown.clone()));
         let client = reqwest::Client::new();
-        let service = Service { premises: self, url, client, shutdown, task, runtime: Some(runtime) };
-        service.until_ready().await;
-        service
+        Service {
+            premises: self,
+            url,
+            client,
+            shutdown,
+            task,
+            runtime: Some(runtime),
+        }
     }
 
     pub(crate) fn database(&self) -> Vec<u8> {
@@ -166,15 +208,27 @@ impl Premises {
 
 fn all_bytes(folder: &Path) -> Vec<u8> {
     let files = std::fs::read_dir(folder).unwrap();
-    files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    files
+        .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect()
 }
 
 /// An answer to a SET message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SetAnswer {
     pub(crate) status: u16,
     pub(crate) retry_after: bool,
     pub(crate) body: Vec<u8>,
+}
+
+impl std::fmt::Debug for SetAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let start: String = String::from_utf8_lossy(&self.body)
+            .chars()
+            .take(300)
+            .collect();
+        write!(f, "{} {start}", self.status)
+    }
 }
 
 impl SetAnswer {
@@ -191,7 +245,11 @@ impl SetAnswer {
             panic!("not SET's Error")
         };
         let ErrorMessage { error_code, .. } = error;
-        serde_json::to_value(error_code).unwrap().as_str().unwrap().to_owned()
+        serde_json::to_value(error_code)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// "Send the same bytes again."
@@ -202,7 +260,7 @@ impl SetAnswer {
 }
 
 impl Service {
-    async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         for _ in 0..500 {
             let ready = self.client.get(format!("{}/readyz", self.url)).send().await;
             if ready.is_ok_and(|answer| answer.status() == 200) {
@@ -214,13 +272,24 @@ impl Service {
         panic!("the gateway does not get ready");
     }
 
+    pub(crate) async fn healthy(&self) -> bool {
+        let alive = self
+            .client
+            .get(format!("{}/healthz", self.url))
+            .send()
+            .await;
+        alive.is_ok_and(|answer| answer.status() == 200)
+    }
+
     pub(crate) async fn set(&self, wire: &[u8]) -> SetAnswer {
         self.set_as("application/set-payment+json", wire).await
     }
 
     pub(crate) async fn set_as(&self, media_type: &str, wire: &[u8]) -> SetAnswer {
         let request = self.client.post(format!("{}/set", self.url));
-        let request = request.header("content-type", media_type).body(wire.to_vec());
+        let request = request
+            .header("content-type", media_type)
+            .body(wire.to_vec());
         let answer = request.send().await.unwrap();
         SetAnswer {
             status: answer.status().as_u16(),
@@ -242,13 +311,19 @@ impl Service {
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> (u16, Value) {
-        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(token);
+        let request = self
+            .client
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(token);
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
     pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> (u16, Value) {
-        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(token);
+        let request = self
+            .client
+            .post(format!("{}{path}", self.url))
+            .bearer_auth(token);
         let answer = request.json(body).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
@@ -277,7 +352,10 @@ impl Service {
         let (_, ledger) = self.get("/ledger", OPERATOR).await;
         assert_eq!(ledger["audit"]["balanced"], true, "{ledger}");
         let accounts = ledger["accounts"].as_array().unwrap();
-        let sum: i64 = accounts.iter().map(|account| account["balance_minor"].as_i64().unwrap()).sum();
+        let sum: i64 = accounts
+            .iter()
+            .map(|account| account["balance_minor"].as_i64().unwrap())
+            .sum();
         assert_eq!(sum, 0, "{ledger}");
         let found = accounts.iter().find(|found| found["id"] == account)?;
         found["balance_minor"].as_i64()
