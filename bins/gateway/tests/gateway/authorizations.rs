@@ -120,6 +120,20 @@ async fn merchant_without_a_contract_is_refused_without_asking_the_issuer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_acquirers_merchant_of_the_same_name_is_refused() {
+    let bank = Bank::open().await;
+    let premises = Premises {
+        acquirer_bin: "422222",
+        ..Premises::new(&bank)
+    };
+    let service = premises.start().await;
+    let asked = buy(&SHOP, 4200).ask();
+    let answer = service.set(&asked.wire).await.taken();
+    assert_eq!(asked.auth_code(&answer), "invalidTransaction");
+    assert_eq!(bank.calls(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn payment_instruction_of_another_purchase_under_this_dual_signature_is_an_error() {
     let (bank, service) = gateway().await;
     let (mut one, other) = (buy(&SHOP, 4200), buy(&SHOP, 4200));

@@ -15,6 +15,7 @@ use openset_service::CancellationToken;
 use openset_service::config::{self, Config, Party};
 use openset_service::enrolment::Keyring;
 use openset_service::telemetry::{LogFormat, LogLayer};
+use openset_testkit::pki::ACQUIRER_BIN;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -66,6 +67,8 @@ type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 pub(crate) struct Premises {
     pub(crate) folder: Arc<TempDir>,
     issuer: String,
+    /// As in every certificate of the fixture, unless told otherwise.
+    pub(crate) acquirer_bin: &'static str,
     extra_toml: String,
 }
 
@@ -88,6 +91,7 @@ impl Premises {
         Self {
             folder: Arc::new(tempfile::tempdir().unwrap()),
             issuer: format!("http://{}", bank.address),
+            acquirer_bin: ACQUIRER_BIN,
             extra_toml: extra_toml.to_owned(),
         }
     }
@@ -107,7 +111,7 @@ impl Premises {
             listen = "127.0.0.1:0"
             data_dir = "{data}"
             passphrase = "correct horse battery staple"
-            acquirer_bin = "411111"
+            acquirer_bin = "{bin}"
             issuer_url = "{issuer}"
             issuer_token = "{TOKEN}"
             message_of_day = "Thank you"
@@ -134,6 +138,7 @@ impl Premises {
             token = "{CA}"
             scope = "ca"
             "#,
+            bin = self.acquirer_bin,
             data = data.display(),
             issuer = self.issuer,
             extra = self.extra_toml,
