@@ -2,6 +2,9 @@
 //! that nothing altered, forwarded, mirrored or signed by somebody else comes through.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "tests")]
 
+mod algorithms;
+mod certificates;
+mod exchanges;
 mod flow;
 #[path = "../support/layers.rs"]
 mod layers;

@@ -18,6 +18,8 @@ mod requests;
 
 /// A message of the purchase under test.
 pub struct Case {
+    /// Its name.
+    pub name: &'static str,
     /// The genuine one.
     pub wire: &'static [u8],
     /// How the purchase goes on from it.
@@ -55,7 +57,7 @@ pub const CAP_REQ_LINKS: &[Link] = &[Link {
 }];
 
 impl Case {
-    fn received(&self, verifier: &PathVerifier, wire: &[u8]) -> Outcome {
+    pub fn received(&self, verifier: &PathVerifier, wire: &[u8]) -> Outcome {
         (self.go_on)(&Run { world: world(), verifier }, wire)
     }
 
@@ -201,7 +203,8 @@ fn is_malformed(path: &str, outcome: &Outcome) -> bool {
     }
 }
 
-fn all() -> Vec<Case> {
+/// Every message.
+pub fn all() -> Vec<Case> {
     [requests::all(), answers::all(), captures::all()].into_iter().flatten().collect()
 }
 

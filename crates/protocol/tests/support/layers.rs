@@ -53,7 +53,28 @@ impl KeyRing {
         named.unwrap_or_else(|| panic!("the test has no key for {content}"))
     }
 
-    fn open(&self, sealed: &jwe::Sealed) -> Vec<u8> {
+    /// The key that signed an object.
+    #[allow(dead_code, reason = "not every binary needs it")]
+    pub fn signer(&self, signed: &str) -> &PrivateKey {
+        let object = jws::Unverified::parse(signed).unwrap();
+        self.key(object.header().x5t_s256, &object.header().cty)
+    }
+
+    /// The key that opens an object.
+    #[allow(dead_code, reason = "not every binary needs it")]
+    pub fn opener(&self, sealed: &str) -> &PrivateKey {
+        let object = jwe::Sealed::parse(sealed).unwrap();
+        self.key(object.header().x5t_s256, &object.header().cty)
+    }
+
+    /// The key of both sides that opens an object.
+    #[allow(dead_code, reason = "not every binary needs it")]
+    pub fn content_key(&self, sealed: &str) -> &ContentKey {
+        &self.symmetric[jwe::Sealed::parse(sealed).unwrap().header().cty.as_str()]
+    }
+
+    /// What an object holds.
+    pub fn open(&self, sealed: &jwe::Sealed) -> Vec<u8> {
         let header = sealed.header();
         let plaintext = match header.alg {
             jwe::Alg::RsaOaep256 => sealed.open(self.key(header.x5t_s256, &header.cty)),

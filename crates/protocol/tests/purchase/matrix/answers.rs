@@ -23,7 +23,7 @@ fn p_init_res() -> Case {
     rows.extend(chain("PInitRes", "data/gateway_key_exchange"));
     rows.extend(chain("PInitRes", "data/merchant_key_exchange"));
     let answers = Some(End::Refused("PInitRes", Rejection::AnotherRequest));
-    Case { wire: &genuine().p_init_res, go_on: |run, wire| run.p_init_res(wire), links: &[], rows, optional: answered(answers) }
+    Case { name: "PInitRes", wire: &genuine().p_init_res, go_on: |run, wire| run.p_init_res(wire), links: &[], rows, optional: answered(answers) }
 }
 
 /// `answers` may be absent, in requests.
@@ -69,7 +69,7 @@ fn auth_res() -> Case {
         ("auth_res/data/auth_res_payload/approval_code", Some(differs("approval_code or resp_reason"))),
     ];
     Case {
-        wire: &genuine().auth_res,
+        name: "AuthRes", wire: &genuine().auth_res,
         go_on: |run, wire| run.auth_res(wire),
         links: AUTH_RES_LINKS,
         rows,
@@ -92,7 +92,7 @@ fn auth_res_declined() -> Case {
         ("auth_res/data/auth_res_payload/resp_reason", None),
     ];
     Case {
-        wire: &genuine().auth_res_declined,
+        name: "AuthRes", wire: &genuine().auth_res_declined,
         go_on: |run, wire| run.auth_res(wire),
         links: AUTH_RES_LINKS,
         rows,
@@ -135,7 +135,7 @@ fn p_res() -> Case {
         row(format!("{RESULTS}auth_status/auth_code"), Text("declined"), differs("receipt beside a refusal")),
     ]);
     let answers = Some(End::Refused("PRes", Rejection::AnotherRequest));
-    Case { wire: &genuine().p_res, go_on: |run, wire| run.p_res(wire), links: &[], rows, optional: answered(answers) }
+    Case { name: "PRes", wire: &genuine().p_res, go_on: |run, wire| run.p_res(wire), links: &[], rows, optional: answered(answers) }
 }
 
 fn inq_res() -> Case {
@@ -151,7 +151,7 @@ fn inq_res() -> Case {
         row(format!("{status}cap_ratio/denominator"), Add(1), differs("ratio")),
     ]);
     let answers = Some(End::Refused("InqRes", Rejection::AnotherRequest));
-    Case { wire: &genuine().inq_res, go_on: |run, wire| run.inq_res(wire), links: &[], rows, optional: answered(answers) }
+    Case { name: "InqRes", wire: &genuine().inq_res, go_on: |run, wire| run.inq_res(wire), links: &[], rows, optional: answered(answers) }
 }
 
 pub fn all() -> Vec<Case> {

@@ -27,7 +27,7 @@ fn cap_req() -> Case {
     rows.extend(same_trans_ids(&format!("{item}trans_ids/"), &invalid));
     rows.extend(chain("CapReq", "cap_req/data/merchant_key_exchange"));
     rows.extend(cap_token("cap_token_seq/0/"));
-    Case { wire: &genuine().cap_req, go_on: |run, wire| run.cap_req(wire), links: CAP_REQ_LINKS, rows, optional: &[] }
+    Case { name: "CapReq", wire: &genuine().cap_req, go_on: |run, wire| run.cap_req(wire), links: CAP_REQ_LINKS, rows, optional: &[] }
 }
 
 fn cap_res() -> Case {
@@ -46,7 +46,7 @@ fn cap_res() -> Case {
     rows.extend(amount("CapRes", &format!("{item}cap_amt/"), -1, &items));
     let optional = [("cap_res/answers", Some(End::Refused("CapRes", Rejection::AnotherRequest)))];
     Case {
-        wire: &genuine().cap_res,
+        name: "CapRes", wire: &genuine().cap_res,
         go_on: |run, wire| run.cap_res(wire),
         links: &[],
         rows,

@@ -37,7 +37,7 @@ fn p_req() -> Case {
     rows.extend(dual_signature("PReq"));
     rows.extend(payment_instruction());
     Case {
-        wire: &genuine().p_req,
+        name: "PReq", wire: &genuine().p_req,
         go_on: |run, wire| run.p_req(wire),
         links: P_REQ_LINKS,
         rows,
@@ -75,7 +75,7 @@ fn auth_req() -> Case {
     rows.extend(dual_signature("AuthReq"));
     rows.extend(payment_instruction());
     Case {
-        wire: &genuine().auth_req,
+        name: "AuthReq", wire: &genuine().auth_req,
         go_on: |run, wire| run.auth_req(wire),
         links: AUTH_REQ_LINKS,
         rows,
@@ -89,7 +89,7 @@ fn inq_req() -> Case {
     let others = [refused(Rejection::UnknownLid), refused(Rejection::UnknownLid)];
     rows.extend(trans_ids("InqReq", "inq_req/data/trans_ids/", others));
     rows.push(row("inq_req/data/chall_c2", Bit, End::Refused("InqRes", ChallengeMismatch("chall_c"))));
-    Case { wire: &genuine().inq_req, go_on: |run, wire| run.inq_req(wire), links: &[], rows, optional: &[] }
+    Case { name: "InqReq", wire: &genuine().inq_req, go_on: |run, wire| run.inq_req(wire), links: &[], rows, optional: &[] }
 }
 
 pub fn all() -> Vec<Case> {
