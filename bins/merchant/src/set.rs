@@ -135,14 +135,34 @@ fn error(rejection: &Rejection, wrapper: Option<&MessageWrapper>) -> Vec<u8> {
     ErrorMessage::answer(&mut ctx, rejection, wrapper).encode()
 }
 
-/// Records a message in the transaction that has its effect. Gives the stored answer of a message
-/// that was recorded meanwhile; judges the date of new ones.
+/// What [`open`] found.
+enum Found {
+    /// Recorded now, in this transaction; its date was judged.
+    New,
+    /// Recorded before: this is its answer.
+    Answered(Vec<u8>),
+    /// Recorded before and not answered yet.
+    AtWork,
+}
+
+impl Found {
+    /// The stored answer of a message that is recorded and answered in one transaction.
+    fn answered(self) -> Result<Option<Vec<u8>>, Failure> {
+        match self {
+            Self::New => Ok(None),
+            Self::Answered(answer) => Ok(Some(answer)),
+            Self::AtWork => Err(Failure::Overtaken("the same message is at work")),
+        }
+    }
+}
+
+/// Records a message in the transaction that has its effect, or says that it is known.
 async fn open(
     tx: &mut Tx,
     sender: &Sender,
     wrapper: &MessageWrapper,
     received: &Received,
-) -> Result<Option<Vec<u8>>, Failure> {
+) -> Result<Found, Failure> {
     let now = clock::now();
     let rrpid = wrapper.rrpid()?.to_string();
     let recorded = exchanges::Received {
@@ -156,12 +176,12 @@ async fn open(
     match exchanges::open(tx, &recorded).await? {
         Opened::New => {
             wrapper.check_date(now)?;
-            Ok(None)
+            Ok(Found::New)
         }
         Opened::Same {
             response: Some(answer),
-        } => Ok(Some(answer)),
-        Opened::Same { response: None } => Err(Failure::Overtaken("the same message is at work")),
+        } => Ok(Found::Answered(answer)),
+        Opened::Same { response: None } => Ok(Found::AtWork),
         Opened::Different => Err(Rejection::RrpidReused.into()),
     }
 }

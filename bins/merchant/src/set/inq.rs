@@ -42,7 +42,8 @@ pub(super) async fn handle(
         keep_s: KEEP_SECONDS,
     };
     let mut tx = merchant.db.begin().await?;
-    if let Some(stored) = super::open(&mut tx, &sender, &wrapper, received).await? {
+    let found = super::open(&mut tx, &sender, &wrapper, received).await?;
+    if let Some(stored) = found.answered()? {
         return Ok(stored);
     }
     super::keep_answer(&mut tx, &sender, &wrapper, &answer).await?;

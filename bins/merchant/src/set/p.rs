@@ -20,7 +20,7 @@ use openset_store::outbox::Outgoing;
 use tokio::time::{sleep, timeout_at};
 use tracing::Instrument as _;
 
-use super::{KEEP_SECONDS, Received, Sender};
+use super::{Found, KEEP_SECONDS, Received, Sender};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
 use crate::gateway::sending::{self, AUTH_REQ};
@@ -49,7 +49,7 @@ struct Decided {
 
 enum Next {
     /// AuthReq goes to the gateway.
-    Ask(AwaitingAuthRes, Vec<u8>),
+    Ask(Box<AwaitingAuthRes>, Vec<u8>),
     /// PRes tells that the merchant does not take the order.
     Reject(Vec<u8>),
 }
@@ -91,6 +91,7 @@ pub(super) async fn handle(
     let purchase = &ingredients.purchase;
     match commit(merchant, received, &wrapper, purchase, &decided, &[step]).await? {
         Committed::Answered(answer) => Ok(answer),
+        Committed::AtWork => wait(merchant, received, &xid, until).await,
         Committed::Queued(outgoing) => ask(merchant, received, &xid, outgoing, until).await,
     }
 }
@@ -99,6 +100,8 @@ pub(super) async fn handle(
 enum Committed {
     /// The answer to this PReq.
     Answered(Vec<u8>),
+    /// The same PReq, which was a moment faster.
+    AtWork,
     /// AuthReq, which is to be sent now.
     Queued(Outgoing),
 }
@@ -130,8 +133,10 @@ async fn commit(
         keep_s: KEEP_SECONDS,
     };
     let mut tx = merchant.db.begin().await?;
-    if let Some(stored) = super::open(&mut tx, &sender, wrapper, received).await? {
-        return Ok(Committed::Answered(stored));
+    match super::open(&mut tx, &sender, wrapper, received).await? {
+        Found::New => {}
+        Found::Answered(stored) => return Ok(Committed::Answered(stored)),
+        Found::AtWork => return Ok(Committed::AtWork),
     }
     let committed = match next {
         Next::Reject(answer) => {
@@ -237,7 +242,7 @@ fn decide(
             merch_cat_code: &with.merch_cat_code,
         };
         let (awaiting, wire) = auth::request(ctx, &with.sign_with, with.gateway.leaf(), &asking)?;
-        Next::Ask(awaiting, wire)
+        Next::Ask(Box::new(awaiting), wire)
     } else {
         let payload = without_results(CompletionCode::OrderRejected);
         Next::Reject(p_res(ctx, &with.sign_with, &asked.asked(), payload)?)

@@ -38,7 +38,8 @@ pub(super) async fn handle(
     };
     let now_s = clock::now_seconds();
     let mut tx = merchant.db.begin().await?;
-    if let Some(stored) = super::open(&mut tx, &sender, &wrapper, received).await? {
+    let found = super::open(&mut tx, &sender, &wrapper, received).await?;
+    if let Some(stored) = found.answered()? {
         return Ok(stored);
     }
     if purchases::count(&mut tx, request.lid_m.as_str(), now_s).await?
