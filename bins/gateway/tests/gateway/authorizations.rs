@@ -122,10 +122,8 @@ async fn merchant_without_a_contract_is_refused_without_asking_the_issuer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_acquirers_merchant_of_the_same_name_is_refused() {
     let bank = Bank::open().await;
-    let premises = Premises {
-        acquirer_bin: "422222",
-        ..Premises::new(&bank)
-    };
+    let mut premises = Premises::new(&bank);
+    premises.acquirer_bin = "422222";
     let service = premises.start().await;
     let asked = buy(&SHOP, 4200).ask();
     let answer = service.set(&asked.wire).await.taken();
