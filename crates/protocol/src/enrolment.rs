@@ -190,7 +190,7 @@ impl AwaitingMeAqCInitRes {
         };
         let answer = exchange.verify::<MeAqCInitResTbs>(
             &pending,
-            jws,
+            (&wrapper, jws),
             &ME_AQ_C_INIT_RES,
             verifier,
             ctx.now,
@@ -318,8 +318,13 @@ impl AwaitingCertRes {
                 "CertRes to a merchant or gateway is signed, not sealed",
             ));
         };
-        let answer =
-            exchange.verify::<CertResData>(&self.pending, jws, &CERT_RES, verifier, ctx.now)?;
+        let answer = exchange.verify::<CertResData>(
+            &self.pending,
+            (&wrapper, jws),
+            &CERT_RES,
+            verifier,
+            ctx.now,
+        )?;
         self.form.ca.check(&answer, &answer.data.lid_ca)?;
         let data = answer.data;
         exchange.check_lid_ee(&data.lid_ee)?;

@@ -154,7 +154,7 @@ impl AwaitingCardCInitRes {
         };
         let answer = exchange.verify::<CardCInitResTbs>(
             &pending,
-            jws,
+            (&wrapper, jws),
             &CARD_C_INIT_RES,
             verifier,
             ctx.now,
@@ -236,8 +236,13 @@ impl AwaitingRegFormRes {
         let Message::RegFormRes(jws) = &wrapper.message else {
             return Err(wrapper.not_taken());
         };
-        let answer =
-            exchange.verify::<RegFormResTbs>(&pending, jws, &REG_FORM_RES, verifier, ctx.now)?;
+        let answer = exchange.verify::<RegFormResTbs>(
+            &pending,
+            (&wrapper, jws),
+            &REG_FORM_RES,
+            verifier,
+            ctx.now,
+        )?;
         ca.check(&answer, &answer.data.lid_ca)?;
         let data = answer.data;
         exchange.check_lid_ee(&data.lid_ee)?;

@@ -91,7 +91,7 @@ impl Exchange {
     pub(crate) fn verify<T: DeserializeOwned>(
         &self,
         pending: &Pending,
-        jws: &Jws,
+        (wrapper, jws): (&MessageWrapper, &Jws),
         kind: &Kind,
         verifier: &PathVerifier,
         now: Timestamp,
@@ -108,6 +108,7 @@ impl Exchange {
             answers: Some(pending.request),
         };
         let verified = verify(jws, &expected, verifier, now)?;
+        wrapper.check_signed_date(verified.date)?;
         Ok(Answer {
             signer: verified.certificate,
             data: verified.data,

@@ -8,7 +8,9 @@ use crate::world::world;
 use openset_jose::jwe::{Alg, JweError};
 use openset_jose::jws::JwsError;
 use openset_jose::{ContentKey, HeaderError, base64url, default_provider, hmac_sha256, jwe};
-use openset_protocol::Rejection::{self, DigestMismatch, MissingCertificate, SealedObject, SignedObject};
+use openset_protocol::Rejection::{
+    self, DigestMismatch, MissingCertificate, SealedObject, SignedObject,
+};
 use openset_protocol::messages::cap::CapCode;
 use serde_json::{Value, json};
 
@@ -32,7 +34,9 @@ fn put(case: &Case, path: &str, object: String, ring: &KeyRing) -> Rejection {
     match case.received(world().pki.verifier(), &letter.close(ring)) {
         Err(End::Refused(_, rejection)) => rejection,
         // The gateway judges its own tokens in its answer, whatever is wrong with them.
-        Err(End::Uncaptured(CapCode::InvalidCapToken)) if path.contains("cap_token") => Rejection::Unauthentic,
+        Err(End::Uncaptured(CapCode::InvalidCapToken)) if path.contains("cap_token") => {
+            Rejection::Unauthentic
+        }
         other => panic!("{}: {path:?}: {other:?}", case.name),
     }
 }
@@ -54,7 +58,9 @@ fn signed_as(alg: &str, header: &Value, payload: &str, ring: &KeyRing, genuine: 
         // The classic confusion: the public key as the secret of a MAC.
         "HS256" => hmac_sha256(key.public_key().spki_der(), input.as_bytes()).to_vec(),
         "RS256" => key.sign_pkcs1_sha256(input.as_bytes()).unwrap(),
-        _ => key.sign_pss_sha256(&mut fresh_rng(), input.as_bytes()).unwrap(),
+        _ => key
+            .sign_pss_sha256(&mut fresh_rng(), input.as_bytes())
+            .unwrap(),
     };
     format!("{input}.{}", base64url::encode(&signature))
 }
@@ -65,7 +71,9 @@ fn each_signed(mut attack: impl FnMut(&Case, &str, &str, &KeyRing)) {
         let ring = genuine().ring();
         let letter = Letter::open(case.wire, &ring);
         for path in letter.signed() {
-            let Node::Signed { compact, .. } = letter.clone().at(&path).clone() else { unreachable!("{path}") };
+            let Node::Signed { compact, .. } = letter.clone().at(&path).clone() else {
+                unreachable!("{path}")
+            };
             attack(&case, &path, &compact, &ring);
         }
     }
@@ -74,12 +82,19 @@ fn each_signed(mut attack: impl FnMut(&Case, &str, &str, &KeyRing)) {
 #[test]
 fn every_other_signature_algorithm_is_refused_by_name() {
     each_signed(|case, path, compact, ring| {
-        for alg in ["none", "None", "HS256", "RS256", "PS384", "PS512", "ES256", "EdDSA", ""] {
+        for alg in [
+            "none", "None", "HS256", "RS256", "PS384", "PS512", "ES256", "EdDSA", "",
+        ] {
             let mut header = header(compact);
             header["alg"] = alg.into();
             let object = signed_as(alg, &header, part(compact, 1), ring, compact);
             let refused = put(case, path, object, ring);
-            assert_eq!(refused, refused_header(algorithm(alg)), "{}: {path:?}, {alg}", case.name);
+            assert_eq!(
+                refused,
+                refused_header(algorithm(alg)),
+                "{}: {path:?}, {alg}",
+                case.name
+            );
         }
     });
 }
@@ -106,7 +121,12 @@ fn every_other_member_of_a_signed_header_is_refused_by_name() {
             header[*name] = value.clone();
             let object = signed_as("PS256", &header, part(compact, 1), ring, compact);
             let refused = put(case, path, object, ring);
-            assert_eq!(refused, refused_header(error.clone()), "{}: {path:?}, {name}", case.name);
+            assert_eq!(
+                refused,
+                refused_header(error.clone()),
+                "{}: {path:?}, {name}",
+                case.name
+            );
         }
     });
 }
@@ -114,7 +134,12 @@ fn every_other_member_of_a_signed_header_is_refused_by_name() {
 #[test]
 fn a_signature_is_refused_without_its_chain_or_with_another_under_the_same_thumbprint() {
     let other = world().other_shop.signature.chain().to_x5c();
-    let swapped = json!(other.iter().map(|der| base64_standard(der)).collect::<Vec<_>>());
+    let swapped = json!(
+        other
+            .iter()
+            .map(|der| base64_standard(der))
+            .collect::<Vec<_>>()
+    );
     each_signed(|case, path, compact, ring| {
         let mut attacks = Vec::new();
         let mut without = header(compact);
@@ -125,10 +150,18 @@ fn a_signature_is_refused_without_its_chain_or_with_another_under_the_same_thumb
         attacks.push((without, MissingCertificate("x5c of the signer")));
         let mut with_other = header(compact);
         with_other["x5c"] = swapped.clone();
-        attacks.push((with_other, DigestMismatch("x5c's first certificate (x5t#S256)")));
+        attacks.push((
+            with_other,
+            DigestMismatch("x5c's first certificate (x5t#S256)"),
+        ));
         for (header, expected) in attacks {
             let object = signed_as("PS256", &header, part(compact, 1), ring, compact);
-            assert_eq!(put(case, path, object, ring), expected, "{}: {path:?}", case.name);
+            assert_eq!(
+                put(case, path, object, ring),
+                expected,
+                "{}: {path:?}",
+                case.name
+            );
         }
     });
 }
@@ -153,7 +186,9 @@ fn sealed_as(header: &Value, genuine: &str, ring: &KeyRing) -> String {
         Alg::Direct => (ring.content_key(genuine).clone(), Vec::new()),
     };
     let (aad, iv) = (encoded(header), [5; 12]);
-    let bytes = default_provider().seal_aes_256_gcm(key.as_bytes(), &iv, aad.as_bytes(), &plaintext).unwrap();
+    let bytes = default_provider()
+        .seal_aes_256_gcm(key.as_bytes(), &iv, aad.as_bytes(), &plaintext)
+        .unwrap();
     let (ciphertext, tag) = bytes.split_at(bytes.len() - 16);
     let parts = [&encrypted_key, iv.as_slice(), ciphertext, tag].map(base64url::encode);
     format!("{aad}.{}", parts.join("."))
@@ -165,7 +200,9 @@ fn each_sealed(mut attack: impl FnMut(&Case, &str, &str, &KeyRing)) {
         let ring = genuine().ring();
         let letter = Letter::open(case.wire, &ring);
         for path in letter.objects() {
-            let Node::Sealed { compact, .. } = letter.clone().at(&path).clone() else { continue };
+            let Node::Sealed { compact, .. } = letter.clone().at(&path).clone() else {
+                continue;
+            };
             attack(&case, &path, &compact, &ring);
         }
     }
@@ -179,9 +216,21 @@ fn every_other_member_or_algorithm_of_a_sealed_header_is_refused_by_name() {
         ("alg", json!("RSA-OAEP"), algorithm("RSA-OAEP")),
         ("alg", json!("A256KW"), algorithm("A256KW")),
         ("alg", json!("ECDH-ES"), algorithm("ECDH-ES")),
-        ("alg", json!("PBES2-HS256+A128KW"), algorithm("PBES2-HS256+A128KW")),
-        ("enc", json!("A128CBC-HS256"), HeaderError::Encryption("A128CBC-HS256".to_owned())),
-        ("enc", json!("A128GCM"), HeaderError::Encryption("A128GCM".to_owned())),
+        (
+            "alg",
+            json!("PBES2-HS256+A128KW"),
+            algorithm("PBES2-HS256+A128KW"),
+        ),
+        (
+            "enc",
+            json!("A128CBC-HS256"),
+            HeaderError::Encryption("A128CBC-HS256".to_owned()),
+        ),
+        (
+            "enc",
+            json!("A128GCM"),
+            HeaderError::Encryption("A128GCM".to_owned()),
+        ),
         ("zip", json!("DEF"), HeaderError::Zip),
         ("crit", json!(["exp"]), HeaderError::Crit),
         ("jwk", json!({ "kty": "oct" }), HeaderError::Jwk),
@@ -206,7 +255,11 @@ fn every_other_member_or_algorithm_of_a_sealed_header_is_refused_by_name() {
 
 /// What is wrong with the gateway's own tokens is never told.
 fn expected(path: &str, rejection: Rejection) -> Rejection {
-    if path.contains("cap_token") { Rejection::Unauthentic } else { rejection }
+    if path.contains("cap_token") {
+        Rejection::Unauthentic
+    } else {
+        rejection
+    }
 }
 
 #[test]
@@ -218,7 +271,9 @@ fn a_key_that_both_know_does_not_stand_in_for_a_key_that_one_holds_nor_the_other
         let (object, found, allowed) = match found.alg {
             Alg::RsaOaep256 => {
                 let guessable = ContentKey::from_bytes([0; 32]);
-                let object = jwe::seal_direct(rng, default_provider(), &guessable, &found.cty, &plaintext).unwrap();
+                let object =
+                    jwe::seal_direct(rng, default_provider(), &guessable, &found.cty, &plaintext)
+                        .unwrap();
                 // The receiver's certificate must be named all the same.
                 let mut header = header(&object);
                 header["x5t#S256"] = serde_json::to_value(found.x5t_s256).unwrap();
@@ -228,7 +283,8 @@ fn a_key_that_both_know_does_not_stand_in_for_a_key_that_one_holds_nor_the_other
             Alg::Direct => {
                 let anyone = world().gateway.key_exchange.certificate();
                 let named = Some(anyone.thumbprint());
-                let object = jwe::seal(rng, anyone.public_key(), named, &found.cty, &plaintext).unwrap();
+                let object =
+                    jwe::seal(rng, anyone.public_key(), named, &found.cty, &plaintext).unwrap();
                 (object, Alg::RsaOaep256, Alg::Direct)
             }
         };
@@ -246,10 +302,28 @@ fn what_is_sealed_for_another_is_refused_and_under_our_name_it_does_not_open() {
         let Some(named) = header.x5t_s256 else { return };
         let plaintext = ring.open(&sealed);
         let other = world().other_gateway.key_exchange.certificate();
-        let seal = |named| jwe::seal(&mut fresh_rng(), other.public_key(), Some(named), &header.cty, &plaintext);
+        let seal = |named| {
+            jwe::seal(
+                &mut fresh_rng(),
+                other.public_key(),
+                Some(named),
+                &header.cty,
+                &plaintext,
+            )
+        };
         let for_other = put(case, path, seal(other.thumbprint()).unwrap(), ring);
-        assert_eq!(for_other, Rejection::NotSealedForUs, "{}: {path:?}", case.name);
+        assert_eq!(
+            for_other,
+            Rejection::NotSealedForUs,
+            "{}: {path:?}",
+            case.name
+        );
         let under_our_name = put(case, path, seal(named).unwrap(), ring);
-        assert_eq!(under_our_name, Rejection::Unauthentic, "{}: {path:?}", case.name);
+        assert_eq!(
+            under_our_name,
+            Rejection::Unauthentic,
+            "{}: {path:?}",
+            case.name
+        );
     });
 }

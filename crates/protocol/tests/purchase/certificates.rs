@@ -7,7 +7,9 @@ use crate::run::{End, Outcome, genuine};
 use crate::world::{BRAND, OTHER_BRAND, world};
 use openset_jose::{PrivateKey, base64url};
 use openset_pki::authority::{Authority, IssueAuthority, IssueRequest, Serial, Subject, Validity};
-use openset_pki::{Certificate, Chain, CrlIssuer, MerchantData, PathError, PathVerifier, Purpose, Role};
+use openset_pki::{
+    Certificate, Chain, CrlIssuer, MerchantData, PathError, PathVerifier, Purpose, Role,
+};
 use openset_protocol::Rejection::{self, AnotherParty, DualSignature};
 use openset_protocol::gateway::auth::Refusal;
 use openset_testkit::keys::{key, rng};
@@ -53,11 +55,19 @@ fn imposter_key() -> PrivateKey {
 }
 
 fn other_role(role: Role) -> Role {
-    if role == Role::Gateway { Role::Merchant } else { Role::Gateway }
+    if role == Role::Gateway {
+        Role::Merchant
+    } else {
+        Role::Gateway
+    }
 }
 
 fn other_purpose(purpose: Purpose) -> Purpose {
-    if purpose == Purpose::Signature { Purpose::KeyExchange } else { Purpose::Signature }
+    if purpose == Purpose::Signature {
+        Purpose::KeyExchange
+    } else {
+        Purpose::Signature
+    }
 }
 
 fn issuing(role: Role) -> &'static TestCa {
@@ -91,20 +101,36 @@ impl Imposter {
                     _ => "pca",
                 };
                 let key = openset_testkit::keys::key(&format!("{BRAND}/{name}"));
-                return Some(Self { chain: issuing(role).authority.chain().unwrap(), key });
+                return Some(Self {
+                    chain: issuing(role).authority.chain().unwrap(),
+                    key,
+                });
             }
             Flaw::Another => leaf = world().pki.leaf(role, purpose, "somebody-else"),
             Flaw::Expired => {
-                leaf.validity = Validity { not_before: now.plus(-9).seconds(), not_after: now.plus(-1).seconds() };
+                leaf.validity = Validity {
+                    not_before: now.plus(-9).seconds(),
+                    not_after: now.plus(-1).seconds(),
+                };
             }
             Flaw::NotYetValid => {
-                leaf.validity = Validity { not_before: now.plus(1).seconds(), not_after: now.plus(9).seconds() };
+                leaf.validity = Validity {
+                    not_before: now.plus(1).seconds(),
+                    not_after: now.plus(9).seconds(),
+                };
             }
             Flaw::CrossBrand => brand = OTHER_BRAND,
-            Flaw::WrongRole => leaf = world().pki.leaf(other_role(role), purpose, genuine.common_name()),
+            Flaw::WrongRole => {
+                leaf = world()
+                    .pki
+                    .leaf(other_role(role), purpose, genuine.common_name())
+            }
             Flaw::WrongPurpose => leaf.purpose = other_purpose(purpose),
         }
-        Some(Self { chain: world().pki.issue(brand, &leaf, key.public_key()), key })
+        Some(Self {
+            chain: world().pki.issue(brand, &leaf, key.public_key()),
+            key,
+        })
     }
 }
 
@@ -119,8 +145,14 @@ fn refusal(flaw: Flaw, genuine: &Certificate) -> Option<Rejection> {
         Flaw::UnknownRoot => PathError::UnknownIssuer,
         Flaw::SelfSigned => PathError::SelfSigned,
         Flaw::CrossBrand => PathError::WrongBrand,
-        Flaw::WrongRole => PathError::WrongRole { expected: role, found: other_role(role) },
-        Flaw::WrongPurpose => PathError::WrongPurpose { expected: purpose, found: other_purpose(purpose) },
+        Flaw::WrongRole => PathError::WrongRole {
+            expected: role,
+            found: other_role(role),
+        },
+        Flaw::WrongPurpose => PathError::WrongPurpose {
+            expected: purpose,
+            found: other_purpose(purpose),
+        },
         Flaw::Authority => PathError::CaAsLeaf,
     };
     Some(Rejection::Certificate(error))
@@ -128,7 +160,12 @@ fn refusal(flaw: Flaw, genuine: &Certificate) -> Option<Rejection> {
 
 fn subject(common_name: &str) -> Subject {
     let brand = Some(world().pki.brand(BRAND).id.clone());
-    Subject { country: None, brand, organizational_unit: Some("Test".to_owned()), common_name: common_name.to_owned() }
+    Subject {
+        country: None,
+        brand,
+        organizational_unit: Some("Test".to_owned()),
+        common_name: common_name.to_owned(),
+    }
 }
 
 fn serial() -> Serial {
@@ -141,20 +178,35 @@ fn serial() -> Serial {
 fn foreign_authority(root: &str, role: Role) -> Authority {
     let key = imposter_key();
     let valid = validity(world().now, 3650);
-    let name = Subject { common_name: root.to_owned(), ..Subject::default() };
+    let name = Subject {
+        common_name: root.to_owned(),
+        ..Subject::default()
+    };
     let root = Authority::root(key.clone(), &name, valid, serial(), key.public_key()).unwrap();
     let issuing = match role {
         Role::Cardholder => (Role::CardholderCa, "cca", 0),
         Role::Merchant => (Role::MerchantCa, "mca", 0),
         _ => (Role::GatewayCa, "pca", 0),
     };
-    let below = [(Role::BrandCa, "bca", 2), (Role::RegionalCa, "gca", 1), issuing];
-    below.into_iter().fold(root, |parent, (role, name, path_len)| {
-        let subject = subject(&format!("{BRAND} {name}"));
-        let request = IssueAuthority { role, subject, validity: valid, serial: serial(), path_len };
-        let certificate = parent.issue_authority(key.public_key(), &request).unwrap();
-        Authority::with_key(parent.chain_of(&certificate), key.clone()).unwrap()
-    })
+    let below = [
+        (Role::BrandCa, "bca", 2),
+        (Role::RegionalCa, "gca", 1),
+        issuing,
+    ];
+    below
+        .into_iter()
+        .fold(root, |parent, (role, name, path_len)| {
+            let subject = subject(&format!("{BRAND} {name}"));
+            let request = IssueAuthority {
+                role,
+                subject,
+                validity: valid,
+                serial: serial(),
+                path_len,
+            };
+            let certificate = parent.issue_authority(key.public_key(), &request).unwrap();
+            Authority::with_key(parent.chain_of(&certificate), key.clone()).unwrap()
+        })
 }
 
 fn issue(authority: &Authority, genuine: &Certificate, subject: Subject) -> Certificate {
@@ -182,7 +234,10 @@ fn issue(authority: &Authority, genuine: &Certificate, subject: Subject) -> Cert
 fn foreign(root: &str, genuine: &Certificate) -> Imposter {
     let authority = foreign_authority(root, genuine.role());
     let certificate = issue(&authority, genuine, subject(genuine.common_name()));
-    Imposter { chain: authority.chain_of(&certificate), key: imposter_key() }
+    Imposter {
+        chain: authority.chain_of(&certificate),
+        key: imposter_key(),
+    }
 }
 
 /// Named as its own issuer, and signed with its own key.
@@ -190,22 +245,33 @@ fn self_signed(genuine: &Certificate) -> Imposter {
     let authority = foreign_authority("Test Root", genuine.role());
     let itself = subject(authority.certificate().common_name());
     let certificate = issue(&authority, genuine, itself);
-    Imposter { chain: Chain::new(vec![certificate]).unwrap(), key: imposter_key() }
+    Imposter {
+        chain: Chain::new(vec![certificate]).unwrap(),
+        key: imposter_key(),
+    }
 }
 
 fn signer(letter: &mut Letter, path: &str) -> Certificate {
-    let Node::Signed { header, .. } = letter.at(path) else { unreachable!("{path} is signed") };
+    let Node::Signed { header, .. } = letter.at(path) else {
+        unreachable!("{path} is signed")
+    };
     Certificate::from_der(&header.x5c[0]).unwrap()
 }
 
 fn sign_as(letter: &mut Letter, path: &str, imposter: &Imposter, ring: &mut KeyRing) {
     let leaf = imposter.chain.leaf().thumbprint();
     ring.add(leaf, imposter.key.clone());
-    let Node::Signed { header, .. } = letter.at(path) else { unreachable!("{path} is signed") };
+    let Node::Signed { header, .. } = letter.at(path) else {
+        unreachable!("{path} is signed")
+    };
     header.x5t_s256 = Some(leaf);
     header.x5c = imposter.chain.to_x5c();
     if letter.at(path).fields().unwrap().contains_key("from") {
-        let from = if path.is_empty() { "from/certificate".to_owned() } else { format!("{path}/from/certificate") };
+        let from = if path.is_empty() {
+            "from/certificate".to_owned()
+        } else {
+            format!("{path}/from/certificate")
+        };
         *letter.leaf(&from) = serde_json::to_value(leaf).unwrap();
     }
 }
@@ -241,7 +307,9 @@ fn every_signature_by_a_certificate_of_the_wrong_kind_is_refused_by_name() {
         for path in letter.signed() {
             let genuine_signer = signer(&mut letter.clone(), &path);
             for flaw in FLAWS {
-                let Some(imposter) = Imposter::new(flaw, &genuine_signer) else { continue };
+                let Some(imposter) = Imposter::new(flaw, &genuine_signer) else {
+                    continue;
+                };
                 let (mut letter, mut ring) = (letter.clone(), genuine().ring());
                 sign_as(&mut letter, &path, &imposter, &mut ring);
                 letter.relink(case.links, "", &ring);
@@ -264,7 +332,10 @@ const CARRIED: [(&str, &str); 4] = [
 ];
 
 fn carry(letter: &mut Letter, path: &str, chain: &Chain) {
-    let items = chain.to_x5c().into_iter().map(|der| Node::Leaf(base64url::encode(&der).into()));
+    let items = chain
+        .to_x5c()
+        .into_iter()
+        .map(|der| Node::Leaf(base64url::encode(&der).into()));
     *letter.at(path) = Node::List(items.collect());
     if path.ends_with("gateway_key_exchange") {
         *letter.leaf("data/pe_thumb") = serde_json::to_value(chain.leaf().thumbprint()).unwrap();
@@ -275,11 +346,15 @@ fn carry(letter: &mut Letter, path: &str, chain: &Chain) {
 fn every_key_exchange_certificate_of_the_wrong_kind_is_refused_by_name() {
     let mut tried = 0;
     for case in all() {
-        for (_, path) in CARRIED.into_iter().filter(|(message, _)| *message == case.name) {
+        for (_, path) in CARRIED
+            .into_iter()
+            .filter(|(message, _)| *message == case.name)
+        {
             let ring = genuine().ring();
             let letter = Letter::open(case.wire, &ring);
             let leaf: Value = letter.clone().leaf(&format!("{path}/0")).clone();
-            let carried = Certificate::from_der(&base64url::decode(leaf.as_str().unwrap()).unwrap()).unwrap();
+            let carried =
+                Certificate::from_der(&base64url::decode(leaf.as_str().unwrap()).unwrap()).unwrap();
             for flaw in FLAWS {
                 let imposter = Imposter::new(flaw, &carried).unwrap();
                 let mut letter = letter.clone();
@@ -288,7 +363,9 @@ fn every_key_exchange_certificate_of_the_wrong_kind_is_refused_by_name() {
                 let expected = match refusal(flaw, &carried) {
                     Some(rejection) => End::Refused(case.name, rejection),
                     // The wallet takes any gateway of the brand; the merchant does not take another than its own.
-                    None if carried.role() == Role::Gateway => End::Refused("PReq", DualSignature("gateway")),
+                    None if carried.role() == Role::Gateway => {
+                        End::Refused("PReq", DualSignature("gateway"))
+                    }
                     None => End::Refused(case.name, AnotherParty("merchant")),
                 };
                 assert_eq!(outcome, Err(expected), "{}: {path:?}, {flaw:?}", case.name);
@@ -303,7 +380,9 @@ fn revoke(verifier: &PathVerifier, certificate: &Certificate) {
     let authority = &issuing(certificate.role()).authority;
     let crl = world().pki.crl(authority, 2, &[certificate]);
     let chain = authority.chain().unwrap();
-    verifier.install_crl(crl, CrlIssuer::Chain(&chain), world().now.seconds()).unwrap();
+    verifier
+        .install_crl(crl, CrlIssuer::Chain(&chain), world().now.seconds())
+        .unwrap();
 }
 
 #[test]
@@ -318,7 +397,12 @@ fn every_signature_is_refused_once_its_certificate_is_revoked() {
             revoke(&verifier, &signer);
             let revoked = Rejection::Certificate(PathError::Revoked(signer.role()));
             let outcome = case.received(&verifier, case.wire);
-            assert_eq!(outcome, Err(End::Refused(case.name, revoked)), "{}: {path:?}", case.name);
+            assert_eq!(
+                outcome,
+                Err(End::Refused(case.name, revoked)),
+                "{}: {path:?}",
+                case.name
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! That a purchase comes out right: every state that each party reaches.
 
-use crate::run::{Genuine, Run, Request, genuine, order_of_wallet};
+use crate::run::{Genuine, Request, Run, genuine, order_of_wallet};
 use crate::world::{APPROVAL, MESSAGE, amount, world};
 use openset_protocol::cardholder::purchase::{self, PaymentStatus, PurchaseOutcome};
 use openset_protocol::gateway;
@@ -13,11 +13,20 @@ use openset_protocol::messages::p::CompletionCode;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 
 fn run() -> Run<'static> {
-    Run { world: world(), verifier: world().pki.verifier() }
+    Run {
+        world: world(),
+        verifier: world().pki.verifier(),
+    }
 }
 
 fn outcome(genuine: &Genuine, wire: &[u8]) -> PurchaseOutcome {
-    world().with(|ctx| genuine.awaiting_p_res.handle(ctx, wire, world().pki.verifier())).unwrap()
+    world()
+        .with(|ctx| {
+            genuine
+                .awaiting_p_res
+                .handle(ctx, wire, world().pki.verifier())
+        })
+        .unwrap()
 }
 
 #[test]
@@ -29,7 +38,9 @@ fn an_approved_purchase_is_paid_and_captured_with_every_state_right() {
     assert_eq!(payload.auth_code, AuthCode::Approved);
     assert_eq!(payload.auth_amt, amount(4200));
     assert_eq!(payload.approval_code.as_deref(), Some(APPROVAL));
-    assert!(baggage.cap_token.is_some() && baggage.receipt.is_some() && baggage.acq_card_msg.is_some());
+    assert!(
+        baggage.cap_token.is_some() && baggage.receipt.is_some() && baggage.acq_card_msg.is_some()
+    );
 
     let told = outcome(g, &g.p_res);
     assert_eq!(told.status, PaymentStatus::Paid);
@@ -41,13 +52,21 @@ fn an_approved_purchase_is_paid_and_captured_with_every_state_right() {
     assert_eq!(receipt.xid, g.opened.trans_ids.xid);
 
     let w = world();
-    let captured = g.awaiting_cap_res.handle(&g.cap_res, &w.shop, w.pki.verifier(), w.now).unwrap();
+    let captured = g
+        .awaiting_cap_res
+        .handle(&g.cap_res, &w.shop, w.pki.verifier(), w.now)
+        .unwrap();
     assert_eq!(captured.len(), 1);
     assert_eq!(captured[0].cap_code, CapCode::Success);
     assert_eq!(captured[0].cap_amt, amount(4200));
 
     let purchase = g.awaiting_p_res.purchase();
-    let told = w.with(|ctx| g.awaiting_inq_res.handle(ctx, purchase, &g.inq_res, w.pki.verifier())).unwrap();
+    let told = w
+        .with(|ctx| {
+            g.awaiting_inq_res
+                .handle(ctx, purchase, &g.inq_res, w.pki.verifier())
+        })
+        .unwrap();
     assert_eq!(told.status, PaymentStatus::Paid);
     assert_eq!(told.completion_code, CompletionCode::CapturePerformed);
 }
@@ -56,10 +75,20 @@ fn an_approved_purchase_is_paid_and_captured_with_every_state_right() {
 fn what_the_issuer_is_asked_is_what_the_cardholder_signed() {
     let (g, w) = (genuine(), world());
     let wrapper = MessageWrapper::decode(&g.auth_req).unwrap();
-    let opened = gateway::auth::open(&g.auth_req, &wrapper, &[&w.gateway], w.pki.verifier(), w.now).unwrap();
+    let opened = gateway::auth::open(
+        &g.auth_req,
+        &wrapper,
+        &[&w.gateway],
+        w.pki.verifier(),
+        w.now,
+    )
+    .unwrap();
     assert_eq!(opened.asker.merchant_id(), "shop-1");
     assert_eq!(opened.asker.merchant(), w.shop.signature.thumbprint());
-    let payment = opened.verify(&[&w.gateway], w.pki.verifier(), w.now).unwrap().unwrap();
+    let payment = opened
+        .verify(&[&w.gateway], w.pki.verifier(), w.now)
+        .unwrap()
+        .unwrap();
     assert_eq!(payment.pan, w.card().pan);
     assert_eq!(payment.card_expiry, w.card().card_expiry);
     assert_eq!(payment.purch_amt, amount(4200));
@@ -70,12 +99,23 @@ fn what_the_issuer_is_asked_is_what_the_cardholder_signed() {
 #[test]
 fn a_declined_purchase_ends_declined_without_token_or_receipt() {
     let (g, w) = (genuine(), world());
-    let answer = g.awaiting_auth_res.handle(&g.auth_res_declined, &w.shop, w.pki.verifier(), w.now).unwrap();
+    let answer = g
+        .awaiting_auth_res
+        .handle(&g.auth_res_declined, &w.shop, w.pki.verifier(), w.now)
+        .unwrap();
     assert_eq!(answer.payload.auth_code, AuthCode::Declined);
-    assert_eq!(answer.payload.resp_reason, Some(RespReason::InsufficientFunds));
+    assert_eq!(
+        answer.payload.resp_reason,
+        Some(RespReason::InsufficientFunds)
+    );
     assert_eq!(answer.payload.auth_amt, amount(0));
     assert!(answer.baggage.cap_token.is_none() && answer.baggage.receipt.is_none());
-    let p_res = run().tell(&g.verified, &answer, &Request::p_req(&g.verified, &g.p_req), None);
+    let p_res = run().tell(
+        &g.verified,
+        &answer,
+        &Request::p_req(&g.verified, &g.p_req),
+        None,
+    );
     let told = outcome(g, &p_res);
     assert_eq!(told.status, PaymentStatus::Declined);
     assert!(told.receipt.is_none());
@@ -98,7 +138,9 @@ fn an_order_without_the_banks_word_is_pending_rejected_or_unknown_but_never_paid
             request: request.digest,
             inquiry: false,
         };
-        let wire = w.with(|ctx| p_res(ctx, &w.shop, &asked, without_results(completion_code))).unwrap();
+        let wire = w
+            .with(|ctx| p_res(ctx, &w.shop, &asked, without_results(completion_code)))
+            .unwrap();
         assert_eq!(outcome(g, &wire).status, status);
     }
 }
@@ -108,12 +150,20 @@ fn merchant_sees_that_its_own_order_is_another() {
     let (g, w) = (genuine(), world());
     let wrapper = MessageWrapper::decode(&g.p_req).unwrap();
     let orders = [
-        OwnOrder { order_description: b"2 x The Rust Programming Language", purch_amt: amount(4200) },
-        OwnOrder { order_description: crate::world::ORDER, purch_amt: amount(4201) },
+        OwnOrder {
+            order_description: b"2 x The Rust Programming Language",
+            purch_amt: amount(4200),
+        },
+        OwnOrder {
+            order_description: crate::world::ORDER,
+            purch_amt: amount(4201),
+        },
     ];
     for order in orders {
         let p_req = openset_protocol::merchant::p::open(&wrapper, &[&w.shop]).unwrap();
-        let verified = p_req.verify(&wrapper, &g.opened, order, w.pki.verifier(), w.now).unwrap();
+        let verified = p_req
+            .verify(&wrapper, &g.opened, order, w.pki.verifier(), w.now)
+            .unwrap();
         assert!(!verified.order_agrees);
     }
 }
@@ -122,12 +172,19 @@ fn merchant_sees_that_its_own_order_is_another() {
 fn an_expired_card_is_refused_before_the_issuer_is_asked() {
     let w = world();
     let (card, run) = (w.expired_card(), run());
-    let start = w.with(|ctx| purchase::start(ctx, &card, order_of_wallet("order-2"))).unwrap();
+    let start = w
+        .with(|ctx| purchase::start(ctx, &card, order_of_wallet("order-2")))
+        .unwrap();
     let (opened, p_init_res) = run.answer_p_init(&start.wire);
-    let step = w.with(|ctx| start.state.handle(ctx, &card, &p_init_res, run.verifier)).unwrap();
+    let step = w
+        .with(|ctx| start.state.handle(ctx, &card, &p_init_res, run.verifier))
+        .unwrap();
     let verified = run.verify_p_req(&opened, &step.wire).unwrap();
     let (_, auth_req) = run.ask(&verified);
-    assert_eq!(run.authorize(&auth_req), Err(crate::run::End::Declined(Refusal::Expired)));
+    assert_eq!(
+        run.authorize(&auth_req),
+        Err(crate::run::End::Declined(Refusal::Expired))
+    );
 }
 
 #[test]
@@ -138,11 +195,18 @@ fn a_zero_amount_cannot_be_authorized() {
     order.purch_amt = amount(0);
     let start = w.with(|ctx| purchase::start(ctx, &card, order)).unwrap();
     let (opened, p_init_res) = run.answer_p_init(&start.wire);
-    let step = w.with(|ctx| start.state.handle(ctx, &card, &p_init_res, run.verifier)).unwrap();
+    let step = w
+        .with(|ctx| start.state.handle(ctx, &card, &p_init_res, run.verifier))
+        .unwrap();
     let wrapper = MessageWrapper::decode(&step.wire).unwrap();
-    let own = OwnOrder { order_description: crate::world::ORDER, purch_amt: amount(0) };
+    let own = OwnOrder {
+        order_description: crate::world::ORDER,
+        purch_amt: amount(0),
+    };
     let p_req = openset_protocol::merchant::p::open(&wrapper, &[&w.shop]).unwrap();
-    let verified = p_req.verify(&wrapper, &opened, own, w.pki.verifier(), w.now).unwrap();
+    let verified = p_req
+        .verify(&wrapper, &opened, own, w.pki.verifier(), w.now)
+        .unwrap();
     assert!(verified.order_agrees);
     let asking = openset_protocol::merchant::auth::Asking {
         p_req: &verified,
@@ -151,9 +215,13 @@ fn a_zero_amount_cannot_be_authorized() {
         merch_cat_code: "5942",
     };
     let gateway = w.gateway.key_exchange.certificate();
-    let (_, wire) =
-        w.with(|ctx| openset_protocol::merchant::auth::request(ctx, &w.shop, gateway, &asking)).unwrap();
-    assert_eq!(run.authorize(&wire), Err(crate::run::End::Declined(Refusal::ZeroAmount)));
+    let (_, wire) = w
+        .with(|ctx| openset_protocol::merchant::auth::request(ctx, &w.shop, gateway, &asking))
+        .unwrap();
+    assert_eq!(
+        run.authorize(&wire),
+        Err(crate::run::End::Declined(Refusal::ZeroAmount))
+    );
 }
 
 #[test]
@@ -161,7 +229,15 @@ fn nothing_of_the_cardholder_travels_in_clear() {
     let g = genuine();
     let certificate = world().card().signature.certificate().der().to_vec();
     let in_header = openset_jose::base64url::encode(&certificate);
-    for wire in [&g.p_init_req, &g.p_req, &g.auth_req, &g.auth_res, &g.p_res, &g.inq_req, &g.cap_req] {
+    for wire in [
+        &g.p_init_req,
+        &g.p_req,
+        &g.auth_req,
+        &g.auth_res,
+        &g.p_res,
+        &g.inq_req,
+        &g.cap_req,
+    ] {
         let text = String::from_utf8(wire.clone()).unwrap();
         assert!(!text.contains(crate::world::PAN));
         assert!(!text.contains(&in_header));
@@ -171,7 +247,16 @@ fn nothing_of_the_cardholder_travels_in_clear() {
 #[test]
 fn every_message_passes_through_its_wrapper_unchanged() {
     let g = genuine();
-    for wire in [&g.p_init_req, &g.p_init_res, &g.p_req, &g.auth_req, &g.auth_res, &g.p_res, &g.cap_req, &g.cap_res] {
+    for wire in [
+        &g.p_init_req,
+        &g.p_init_res,
+        &g.p_req,
+        &g.auth_req,
+        &g.auth_res,
+        &g.p_res,
+        &g.cap_req,
+        &g.cap_res,
+    ] {
         let wrapper = MessageWrapper::decode(wire).unwrap();
         assert!(!matches!(wrapper.message, Message::Error(_)));
         assert_eq!(&wrapper.encode(), wire);

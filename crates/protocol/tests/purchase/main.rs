@@ -1,6 +1,12 @@
 //! The purchase in memory: cardholder, merchant and gateway by pure calls. That it comes out right, and
 //! that nothing altered, forwarded, mirrored or signed by somebody else comes through.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 mod algorithms;
 mod certificates;
@@ -12,4 +18,6 @@ mod matrix;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;
+#[path = "../support/matrix.rs"]
+mod trial;
 mod world;

@@ -5,6 +5,7 @@ use crate::layers::KeyRing;
 use crate::world::{APPROVAL, MESSAGE, ORDER, World, amount, world};
 use openset_jose::ContentKey;
 use openset_pki::PathVerifier;
+use openset_protocol::Rejection;
 use openset_protocol::cardholder::inquiry::{self, AwaitingInqRes};
 use openset_protocol::cardholder::purchase::{
     self, AwaitingPInitRes, AwaitingPRes, Order, PaymentStatus, Step,
@@ -21,7 +22,6 @@ use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
-use openset_protocol::Rejection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::LazyLock;
@@ -93,25 +93,46 @@ pub fn order_of_wallet(lid_m: &str) -> Order {
 
 impl Genuine {
     fn new(world: &World) -> Self {
-        let run = Run { world, verifier: world.pki.verifier() };
+        let run = Run {
+            world,
+            verifier: world.pki.verifier(),
+        };
         let order = order_of_wallet("order-1");
-        let Step { state: awaiting_p_init_res, wire: p_init_req } =
-            world.with(|ctx| purchase::start(ctx, &world.card(), order)).unwrap();
+        let Step {
+            state: awaiting_p_init_res,
+            wire: p_init_req,
+        } = world
+            .with(|ctx| purchase::start(ctx, &world.card(), order))
+            .unwrap();
         let (opened, p_init_res) = run.answer_p_init(&p_init_req);
-        let Step { state: awaiting_p_res, wire: p_req } = world
-            .with(|ctx| awaiting_p_init_res.clone().handle(ctx, &world.card(), &p_init_res, run.verifier))
+        let Step {
+            state: awaiting_p_res,
+            wire: p_req,
+        } = world
+            .with(|ctx| {
+                awaiting_p_init_res
+                    .clone()
+                    .handle(ctx, &world.card(), &p_init_res, run.verifier)
+            })
             .unwrap();
         let verified = run.verify_p_req(&opened, &p_req).unwrap();
         let (awaiting_auth_res, auth_req) = run.ask(&verified);
         let auth_res = run.authorize(&auth_req).unwrap();
-        let answer = awaiting_auth_res.handle(&auth_res, &world.shop, run.verifier, world.now).unwrap();
+        let answer = awaiting_auth_res
+            .handle(&auth_res, &world.shop, run.verifier, world.now)
+            .unwrap();
         let (awaiting_cap_res, cap_req) = run.ask_capture(&awaiting_auth_res, &verified, &answer);
-        let Step { state: awaiting_inq_res, wire: inq_req } = run.inquire(&awaiting_p_res);
+        let Step {
+            state: awaiting_inq_res,
+            wire: inq_req,
+        } = run.inquire(&awaiting_p_res);
         Self {
             auth_res_declined: run.decline(&auth_req),
             p_res: run.tell(&verified, &answer, &Request::p_req(&verified, &p_req), None),
             cap_res: run.capture(&cap_req).unwrap(),
-            inq_res: run.answer_inquiry(&opened, &verified, &answer, &inq_req).unwrap(),
+            inq_res: run
+                .answer_inquiry(&opened, &verified, &answer, &inq_req)
+                .unwrap(),
             p_init_req,
             awaiting_p_init_res,
             opened,
@@ -159,7 +180,12 @@ pub struct Request {
 
 impl Request {
     pub fn p_req(verified: &VerifiedPReq, wire: &[u8]) -> Self {
-        Self { rrpid: verified.rrpid, challenge: verified.chall_c, digest: request_digest(wire), inquiry: false }
+        Self {
+            rrpid: verified.rrpid,
+            challenge: verified.chall_c,
+            digest: request_digest(wire),
+            inquiry: false,
+        }
     }
 }
 
@@ -180,7 +206,11 @@ impl Run<'_> {
         .unwrap()
     }
 
-    pub fn verify_p_req(&self, opened: &OpenedPurchase, wire: &[u8]) -> Result<VerifiedPReq, Rejection> {
+    pub fn verify_p_req(
+        &self,
+        opened: &OpenedPurchase,
+        wire: &[u8],
+    ) -> Result<VerifiedPReq, Rejection> {
         let w = self.world;
         let wrapper = MessageWrapper::decode(wire)?;
         let p_req = merchant::p::open(&wrapper, &[&w.shop])?;
@@ -191,10 +221,15 @@ impl Run<'_> {
 
     pub fn ask(&self, verified: &VerifiedPReq) -> (AwaitingAuthRes, Vec<u8>) {
         let w = self.world;
-        let asking =
-            Asking { p_req: verified, hod2: verified.hod, amount: amount(4200), merch_cat_code: "5942" };
+        let asking = Asking {
+            p_req: verified,
+            hod2: verified.hod,
+            amount: amount(4200),
+            merch_cat_code: "5942",
+        };
         let gateway = w.gateway.key_exchange.certificate();
-        w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking)).unwrap()
+        w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking))
+            .unwrap()
     }
 
     /// The gateway verifies, and the issuer approves.
@@ -213,7 +248,8 @@ impl Run<'_> {
             approval_code: APPROVAL.to_owned(),
             message: Some(MESSAGE.to_owned()),
         };
-        let answer = w.with(|ctx| gateway::auth::answer(ctx, &w.gateway, &w.tokens(), &asker, &decision));
+        let answer =
+            w.with(|ctx| gateway::auth::answer(ctx, &w.gateway, &w.tokens(), &asker, &decision));
         Ok(answer.unwrap())
     }
 
@@ -221,11 +257,15 @@ impl Run<'_> {
     pub fn decline(&self, wire: &[u8]) -> Vec<u8> {
         let w = self.world;
         let wrapper = MessageWrapper::decode(wire).unwrap();
-        let opened = gateway::auth::open(wire, &wrapper, &[&w.gateway], self.verifier, w.now).unwrap();
-        let decision =
-            Decision::Refused { code: AuthCode::Declined, reason: Some(RespReason::InsufficientFunds) };
+        let opened =
+            gateway::auth::open(wire, &wrapper, &[&w.gateway], self.verifier, w.now).unwrap();
+        let decision = Decision::Refused {
+            code: AuthCode::Declined,
+            reason: Some(RespReason::InsufficientFunds),
+        };
         let asker = &opened.asker;
-        w.with(|ctx| gateway::auth::answer(ctx, &w.gateway, &w.tokens(), asker, &decision)).unwrap()
+        w.with(|ctx| gateway::auth::answer(ctx, &w.gateway, &w.tokens(), asker, &decision))
+            .unwrap()
     }
 
     /// PRes or InqRes.
@@ -268,26 +308,37 @@ impl Run<'_> {
             cap_token: answer.baggage.cap_token.clone().unwrap(),
         };
         let gateway = w.gateway.key_exchange.certificate();
-        w.with(|ctx| merchant::cap::request(ctx, &w.shop, gateway, vec![capture])).unwrap()
+        w.with(|ctx| merchant::cap::request(ctx, &w.shop, gateway, vec![capture]))
+            .unwrap()
     }
 
     pub fn capture(&self, wire: &[u8]) -> Result<Vec<u8>, End> {
         let w = self.world;
         let wrapper = at("CapReq", MessageWrapper::decode(wire))?;
-        let verified =
-            gateway::cap::open(wire, &wrapper, &[&w.gateway], &w.tokens(), self.verifier, w.now);
+        let verified = gateway::cap::open(
+            wire,
+            &wrapper,
+            &[&w.gateway],
+            &w.tokens(),
+            self.verifier,
+            w.now,
+        );
         let verified = at("CapReq", verified)?;
         at("CapReq", wrapper.check_date(w.now))?;
         if let Some(code) = verified.items.iter().find_map(|(_, refused)| *refused) {
             return Err(End::Uncaptured(code));
         }
         let outcomes = vec![CapCode::Success; verified.items.len()];
-        Ok(w.with(|ctx| gateway::cap::answer(ctx, &w.gateway, &verified, &outcomes)).unwrap())
+        Ok(
+            w.with(|ctx| gateway::cap::answer(ctx, &w.gateway, &verified, &outcomes))
+                .unwrap(),
+        )
     }
 
     pub fn inquire(&self, purchase: &AwaitingPRes) -> Step<AwaitingInqRes> {
         let w = self.world;
-        w.with(|ctx| inquiry::start(ctx, &w.card(), purchase.purchase())).unwrap()
+        w.with(|ctx| inquiry::start(ctx, &w.card(), purchase.purchase()))
+            .unwrap()
     }
 
     /// InqRes after the capture.
@@ -340,12 +391,22 @@ impl Run<'_> {
         let auth_res = self.authorize(wire)?;
         let genuine = genuine();
         let shop = as_sent(&genuine.awaiting_auth_res, wire);
-        self.go_on_from_auth_res(&shop, &auth_res, &genuine.verified, (&genuine.awaiting_p_res, &genuine.p_req))
+        self.go_on_from_auth_res(
+            &shop,
+            &auth_res,
+            &genuine.verified,
+            (&genuine.awaiting_p_res, &genuine.p_req),
+        )
     }
 
     pub fn auth_res(&self, wire: &[u8]) -> Outcome {
         let g = genuine();
-        self.go_on_from_auth_res(&g.awaiting_auth_res, wire, &g.verified, (&g.awaiting_p_res, &g.p_req))
+        self.go_on_from_auth_res(
+            &g.awaiting_auth_res,
+            wire,
+            &g.verified,
+            (&g.awaiting_p_res, &g.p_req),
+        )
     }
 
     fn go_on_from_auth_res(
@@ -359,17 +420,26 @@ impl Run<'_> {
         let answer = at("AuthRes", shop.handle(wire, &w.shop, self.verifier, w.now))?;
         let p_res = self.tell(verified, &answer, &Request::p_req(verified, p_req), None);
         let status = self.read_p_res(wallet, &p_res)?;
-        assert_eq!(status == PaymentStatus::Paid, answer.payload.approved(), "wallet and merchant agree");
+        assert_eq!(
+            status == PaymentStatus::Paid,
+            answer.payload.approved(),
+            "wallet and merchant agree"
+        );
         if answer.payload.approved() {
             let (shop, cap_req) = self.ask_capture(shop, verified, &answer);
             let cap_res = self.capture(&cap_req)?;
-            at("CapRes", shop.handle(&cap_res, &w.shop, self.verifier, w.now))?;
+            at(
+                "CapRes",
+                shop.handle(&cap_res, &w.shop, self.verifier, w.now),
+            )?;
         }
         Ok(())
     }
 
     pub fn read_p_res(&self, wallet: &AwaitingPRes, wire: &[u8]) -> Result<PaymentStatus, End> {
-        let outcome = self.world.with(|ctx| wallet.handle(ctx, wire, self.verifier));
+        let outcome = self
+            .world
+            .with(|ctx| wallet.handle(ctx, wire, self.verifier));
         at("PRes", outcome).map(|outcome| outcome.status)
     }
 
@@ -381,18 +451,27 @@ impl Run<'_> {
         let w = self.world;
         let cap_res = self.capture(wire)?;
         let shop = as_sent(&genuine().awaiting_cap_res, wire);
-        at("CapRes", shop.handle(&cap_res, &w.shop, self.verifier, w.now)).map(drop)
+        at(
+            "CapRes",
+            shop.handle(&cap_res, &w.shop, self.verifier, w.now),
+        )
+        .map(drop)
     }
 
     pub fn cap_res(&self, wire: &[u8]) -> Outcome {
         let w = self.world;
-        let answers = genuine().awaiting_cap_res.handle(wire, &w.shop, self.verifier, w.now);
+        let answers = genuine()
+            .awaiting_cap_res
+            .handle(wire, &w.shop, self.verifier, w.now);
         at("CapRes", answers).map(drop)
     }
 
     pub fn inq_req(&self, wire: &[u8]) -> Outcome {
         let g = genuine();
-        let inq_res = at("InqReq", self.answer_inquiry(&g.opened, &g.verified, &g.answer, wire))?;
+        let inq_res = at(
+            "InqReq",
+            self.answer_inquiry(&g.opened, &g.verified, &g.answer, wire),
+        )?;
         self.read_inq_res(&as_sent(&g.awaiting_inq_res, wire), &inq_res)
     }
 
@@ -402,7 +481,9 @@ impl Run<'_> {
 
     fn read_inq_res(&self, wallet: &AwaitingInqRes, wire: &[u8]) -> Outcome {
         let purchase = genuine().awaiting_p_res.purchase();
-        let outcome = self.world.with(|ctx| wallet.handle(ctx, purchase, wire, self.verifier));
+        let outcome = self
+            .world
+            .with(|ctx| wallet.handle(ctx, purchase, wire, self.verifier));
         at("InqRes", outcome).map(drop)
     }
 }

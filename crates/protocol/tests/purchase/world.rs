@@ -49,12 +49,17 @@ fn secrets() -> (CardSecret, PanSecret) {
 }
 
 fn account_name(pan: &str, expiry: &str) -> String {
-    secrets().1.account_name(&pan.parse().unwrap(), expiry.parse().unwrap())
+    secrets()
+        .1
+        .account_name(&pan.parse().unwrap(), expiry.parse().unwrap())
 }
 
 impl World {
     fn new() -> Self {
-        let pki = TestPki::new(&[BRAND, OTHER_BRAND], Timestamp::from_seconds(1_800_000_000));
+        let pki = TestPki::new(
+            &[BRAND, OTHER_BRAND],
+            Timestamp::from_seconds(1_800_000_000),
+        );
         Self {
             now: pki.now,
             wallet: pki.cardholder(BRAND, &account_name(PAN, EXPIRY)),
@@ -69,7 +74,10 @@ impl World {
 
     /// A context at the world's moment, with fresh randomness.
     pub fn with<T>(&self, work: impl FnOnce(&mut Context<'_>) -> T) -> T {
-        work(&mut Context { now: self.now, rng: &mut fresh_rng() })
+        work(&mut Context {
+            now: self.now,
+            rng: &mut fresh_rng(),
+        })
     }
 
     /// The card of the purchase.
@@ -89,7 +97,13 @@ impl World {
         let (card_secret, pan_secret) = secrets();
         let pan: Pan = pan.parse().unwrap();
         let card_expiry: CardExpiry = expiry.parse().unwrap();
-        Card { pan, card_expiry, card_secret, pan_secret, signature }
+        Card {
+            pan,
+            card_expiry,
+            card_secret,
+            pan_secret,
+            signature,
+        }
     }
 
     /// A card past its expiry.
@@ -104,7 +118,10 @@ impl World {
     }
 
     pub fn order(&self) -> OwnOrder<'static> {
-        OwnOrder { order_description: ORDER, purch_amt: amount(4200) }
+        OwnOrder {
+            order_description: ORDER,
+            purch_amt: amount(4200),
+        }
     }
 
     /// The keys of the genuine parties.

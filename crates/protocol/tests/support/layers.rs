@@ -2,9 +2,7 @@
 //! again: what was altered is sealed and signed again with the real keys, what was not stays as it was,
 //! byte for byte.
 
-use openset_jose::{
-    ContentKey, PrivateKey, Thumbprint, base64url, default_provider, jwe, jws,
-};
+use openset_jose::{ContentKey, PrivateKey, Thumbprint, base64url, default_provider, jwe, jws};
 use openset_protocol::content_type::ContentType;
 use openset_protocol::digest::digest;
 use openset_testkit::keys::rng;
@@ -14,7 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Fields that hold JSON as exact bytes.
-const EXACT_BYTES: [&str; 5] = ["oi_data", "pi_data", "baggage", "cap_token_seq", "acct_info"];
+const EXACT_BYTES: [&str; 5] = [
+    "oi_data",
+    "pi_data",
+    "baggage",
+    "cap_token_seq",
+    "acct_info",
+];
 
 /// A random source that differs at each call.
 pub fn fresh_rng() -> impl CryptoRng {
@@ -36,7 +40,10 @@ impl KeyRing {
         self.by_certificate.insert(certificate, key);
     }
 
-    #[allow(dead_code, reason = "keys without certificates are in registrations alone")]
+    #[allow(
+        dead_code,
+        reason = "keys without certificates are in registrations alone"
+    )]
     pub fn add_for(&mut self, content: ContentType, key: PrivateKey) {
         self.by_content.insert(content.name(), key);
     }
@@ -116,7 +123,11 @@ pub enum Node {
     /// A list.
     List(Vec<Node>),
     /// A JWS.
-    Signed { compact: String, header: jws::Header, inside: Box<Node> },
+    Signed {
+        compact: String,
+        header: jws::Header,
+        inside: Box<Node>,
+    },
     /// A JWE.
     Sealed { compact: String, inside: Box<Node> },
     /// JSON that travels as the exact bytes that were hashed.
@@ -134,24 +145,36 @@ impl Node {
                 };
                 Self::Object(fields.into_iter().map(read).collect())
             }
-            Value::Array(items) => {
-                Self::List(items.into_iter().map(|item| Self::read("", item, ring)).collect())
-            }
+            Value::Array(items) => Self::List(
+                items
+                    .into_iter()
+                    .map(|item| Self::read("", item, ring))
+                    .collect(),
+            ),
             Value::String(text) if EXACT_BYTES.contains(&name) => {
-                let inside = below(serde_json::from_slice(&base64url::decode(&text).unwrap()).unwrap());
+                let inside =
+                    below(serde_json::from_slice(&base64url::decode(&text).unwrap()).unwrap());
                 Self::Bytes { text, inside }
             }
             Value::String(text) if text.starts_with("eyJ") && text.matches('.').count() == 2 => {
                 let object = jws::Unverified::parse(&text).unwrap();
-                let inside = below(serde_json::from_slice(object.danger_unverified_payload()).unwrap());
-                Self::Signed { compact: text, header: object.header().clone(), inside }
+                let inside =
+                    below(serde_json::from_slice(object.danger_unverified_payload()).unwrap());
+                Self::Signed {
+                    compact: text,
+                    header: object.header().clone(),
+                    inside,
+                }
             }
             Value::String(text) if text.starts_with("eyJ") && text.matches('.').count() == 4 => {
                 let plaintext = ring.open(&jwe::Sealed::parse(&text).unwrap());
                 // What is sealed is JSON or, where nothing but a JWS is, its text.
                 let value = serde_json::from_slice(&plaintext)
                     .unwrap_or_else(|_| Value::String(String::from_utf8(plaintext).unwrap()));
-                Self::Sealed { compact: text, inside: below(value) }
+                Self::Sealed {
+                    compact: text,
+                    inside: below(value),
+                }
             }
             other => Self::Leaf(other),
         }
@@ -165,16 +188,23 @@ impl Node {
                 Value::Object(fields.iter().map(write).collect::<Map<_, _>>())
             }
             Self::List(items) => items.iter().map(|item| item.write(ring)).collect(),
-            Self::Signed { compact, header, inside } => {
+            Self::Signed {
+                compact,
+                header,
+                inside,
+            } => {
                 let payload = inside.write(ring);
                 // Something that no longer reads as a JWS was put there on purpose.
-                let Ok(before) = jws::Unverified::parse(compact) else { return compact.clone().into() };
+                let Ok(before) = jws::Unverified::parse(compact) else {
+                    return compact.clone().into();
+                };
                 let same = serde_json::from_slice::<Value>(before.danger_unverified_payload())
                     .is_ok_and(|before| before == payload);
                 if same && before.header() == header {
                     return compact.clone().into();
                 }
-                ring.sign(header, &serde_json::to_vec(&payload).unwrap()).into()
+                ring.sign(header, &serde_json::to_vec(&payload).unwrap())
+                    .into()
             }
             Self::Sealed { compact, inside } => {
                 let sealed = jwe::Sealed::parse(compact).unwrap();
@@ -183,7 +213,8 @@ impl Node {
                 if before.is_ok_and(|before| before == plaintext) {
                     return compact.clone().into();
                 }
-                ring.seal(sealed.header(), &serde_json::to_vec(&plaintext).unwrap()).into()
+                ring.seal(sealed.header(), &serde_json::to_vec(&plaintext).unwrap())
+                    .into()
             }
             Self::Bytes { text, inside } => {
                 let json = inside.write(ring);
@@ -202,12 +233,16 @@ impl Node {
             Self::Leaf(_) => return,
             Self::Object(fields) => return fields.values_mut().for_each(|node| node.settle(ring)),
             Self::List(items) => return items.iter_mut().for_each(|node| node.settle(ring)),
-            Self::Signed { inside, .. } | Self::Sealed { inside, .. } | Self::Bytes { inside, .. } => {
+            Self::Signed { inside, .. }
+            | Self::Sealed { inside, .. }
+            | Self::Bytes { inside, .. } => {
                 inside.settle(ring);
             }
         }
         let written = self.write(ring);
-        if let Self::Signed { compact: text, .. } | Self::Sealed { compact: text, .. } | Self::Bytes { text, .. } = self
+        if let Self::Signed { compact: text, .. }
+        | Self::Sealed { compact: text, .. }
+        | Self::Bytes { text, .. } = self
         {
             written.as_str().unwrap().clone_into(text);
         }
@@ -217,16 +252,20 @@ impl Node {
     fn bytes(&self, ring: &KeyRing) -> Vec<u8> {
         let written = self.write(ring);
         let text = written.as_str().unwrap();
-        if matches!(self, Self::Bytes { .. }) { base64url::decode(text).unwrap() } else { text.as_bytes().to_vec() }
+        if matches!(self, Self::Bytes { .. }) {
+            base64url::decode(text).unwrap()
+        } else {
+            text.as_bytes().to_vec()
+        }
     }
 
     fn child(&mut self, name: &str) -> Option<&mut Node> {
         match self {
             Self::Object(fields) => fields.get_mut(name),
             Self::List(items) => items.get_mut(name.parse::<usize>().ok()?),
-            Self::Signed { inside, .. } | Self::Sealed { inside, .. } | Self::Bytes { inside, .. } => {
-                inside.child(name)
-            }
+            Self::Signed { inside, .. }
+            | Self::Sealed { inside, .. }
+            | Self::Bytes { inside, .. } => inside.child(name),
             Self::Leaf(_) => None,
         }
     }
@@ -235,22 +274,35 @@ impl Node {
     pub fn fields(&mut self) -> Option<&mut BTreeMap<String, Node>> {
         match self {
             Self::Object(fields) => Some(fields),
-            Self::Signed { inside, .. } | Self::Sealed { inside, .. } | Self::Bytes { inside, .. } => {
-                inside.fields()
-            }
+            Self::Signed { inside, .. }
+            | Self::Sealed { inside, .. }
+            | Self::Bytes { inside, .. } => inside.fields(),
             Self::List(_) | Self::Leaf(_) => None,
         }
     }
 
     fn visit(&self, path: &str, see: &mut impl FnMut(&str, &Node)) {
         see(path, self);
-        let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-        match self {
-            Self::Object(fields) => fields.iter().for_each(|(name, node)| node.visit(&join(name), see)),
-            Self::List(items) => {
-                items.iter().enumerate().for_each(|(at, node)| node.visit(&join(&at.to_string()), see));
+        let join = |name: &str| {
+            if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}/{name}")
             }
-            Self::Signed { inside, .. } | Self::Sealed { inside, .. } | Self::Bytes { inside, .. } => {
+        };
+        match self {
+            Self::Object(fields) => fields
+                .iter()
+                .for_each(|(name, node)| node.visit(&join(name), see)),
+            Self::List(items) => {
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(at, node)| node.visit(&join(&at.to_string()), see));
+            }
+            Self::Signed { inside, .. }
+            | Self::Sealed { inside, .. }
+            | Self::Bytes { inside, .. } => {
                 inside.visit(path, see);
             }
             Self::Leaf(_) => {}
@@ -283,7 +335,11 @@ impl Letter {
         let message = wrapper["message"].take();
         let (name, content) = message.as_object().unwrap().iter().next().unwrap();
         let body = Node::read(name, content.clone(), ring);
-        Self { header: wrapper["message_header"].take(), name: name.clone(), body }
+        Self {
+            header: wrapper["message_header"].take(),
+            name: name.clone(),
+            body,
+        }
     }
 
     /// The message as a wrapper's bytes.
@@ -298,7 +354,8 @@ impl Letter {
 
     /// The piece at a path. Layers have no name of their own in it.
     pub fn at(&mut self, path: &str) -> &mut Node {
-        self.find(path).unwrap_or_else(|| panic!("there is no {path}"))
+        self.find(path)
+            .unwrap_or_else(|| panic!("there is no {path}"))
     }
 
     fn find(&mut self, path: &str) -> Option<&mut Node> {
@@ -348,7 +405,9 @@ impl Letter {
     /// Computes the digests inside anew, all but the one at `except`.
     pub fn relink(&mut self, links: &[Link], except: &str, ring: &KeyRing) {
         for link in links.iter().filter(|link| link.at != except) {
-            let Some(node) = self.find(link.over) else { continue };
+            let Some(node) = self.find(link.over) else {
+                continue;
+            };
             node.settle(ring);
             let bytes = node.bytes(ring);
             if let Some(Node::Leaf(value)) = self.find(link.at) {

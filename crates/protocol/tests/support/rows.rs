@@ -71,15 +71,35 @@ pub struct Row<E> {
 }
 
 pub fn row<E>(path: impl Into<String>, alteration: Alteration, end: E) -> Row<E> {
-    Row { path: path.into(), alteration, expected: Expected::End(end) }
+    Row {
+        path: path.into(),
+        alteration,
+        expected: Expected::End(end),
+    }
 }
 
-pub fn malformed<E>(path: impl Into<String>, alteration: Alteration, message: &'static str) -> Row<E> {
-    Row { path: path.into(), alteration, expected: Expected::Malformed(message) }
+pub fn malformed<E>(
+    path: impl Into<String>,
+    alteration: Alteration,
+    message: &'static str,
+) -> Row<E> {
+    Row {
+        path: path.into(),
+        alteration,
+        expected: Expected::Malformed(message),
+    }
 }
 
-pub fn harmless<E>(path: impl Into<String>, alteration: Alteration, reason: &'static str) -> Row<E> {
-    Row { path: path.into(), alteration, expected: Expected::Harmless(reason) }
+pub fn harmless<E>(
+    path: impl Into<String>,
+    alteration: Alteration,
+    reason: &'static str,
+) -> Row<E> {
+    Row {
+        path: path.into(),
+        alteration,
+        expected: Expected::Harmless(reason),
+    }
 }
 
 /// Fails unless every field of the message has one row, and every row a field.
@@ -88,9 +108,22 @@ pub fn check_complete<E>(letter: &Letter, rows: &[Row<E>]) {
     let named: BTreeSet<String> = rows.iter().map(|row| row.path.clone()).collect();
     let without_row: Vec<_> = fields.difference(&named).collect();
     let without_field: Vec<_> = named.difference(&fields).collect();
-    assert!(without_row.is_empty(), "{}: fields without a row: {without_row:#?}", letter.name);
-    assert!(without_field.is_empty(), "{}: rows without a field: {without_field:#?}", letter.name);
-    assert_eq!(rows.len(), named.len(), "{}: a field has two rows", letter.name);
+    assert!(
+        without_row.is_empty(),
+        "{}: fields without a row: {without_row:#?}",
+        letter.name
+    );
+    assert!(
+        without_field.is_empty(),
+        "{}: rows without a field: {without_field:#?}",
+        letter.name
+    );
+    assert_eq!(
+        rows.len(),
+        named.len(),
+        "{}: a field has two rows",
+        letter.name
+    );
 }
 
 /// A compact object with one character changed in each part, at its start, middle and end, and at more

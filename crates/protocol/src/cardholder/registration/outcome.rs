@@ -75,7 +75,7 @@ impl AwaitingCertRes {
         )?;
         let answer = self.form.exchange.verify::<CertResData>(
             &self.pending,
-            &jws,
+            (&wrapper, &jws),
             &CERT_RES,
             verifier,
             ctx.now,

@@ -1,7 +1,7 @@
 //! What the cardholder and the merchant read: PInitRes, AuthRes, PRes, InqRes.
 
 use super::fields::{Rows, acq_card_msg, amount, cap_token, chain, frame, receipt, trans_ids};
-use super::{AUTH_RES_LINKS, Case};
+use super::{AUTH_RES_LINKS, Case, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Text};
 use crate::rows::{harmless, row};
 use crate::run::{End, genuine};
@@ -13,35 +13,63 @@ fn p_init_res() -> Case {
     let refused = |rejection| End::Refused("PInitRes", rejection);
     let later = |rejection| End::Refused("PReq", rejection);
     let mut rows = frame("PInitRes", "", "exchange", true);
-    let others = [later(Disagreement("p_req_date")), later(Disagreement("language"))];
+    let others = [
+        later(Disagreement("p_req_date")),
+        later(Disagreement("language")),
+    ];
     rows.extend(trans_ids("PInitRes", "data/trans_ids/", others));
     rows.extend([
         row("data/chall_c", Bit, refused(ChallengeMismatch("chall_c"))),
         row("data/chall_m", Bit, later(ChallengeMismatch("chall_m"))),
-        row("data/pe_thumb", Bit, refused(DigestMismatch("the gateway's certificate (pe_thumb)"))),
+        row(
+            "data/pe_thumb",
+            Bit,
+            refused(DigestMismatch("the gateway's certificate (pe_thumb)")),
+        ),
     ]);
     rows.extend(chain("PInitRes", "data/gateway_key_exchange"));
     rows.extend(chain("PInitRes", "data/merchant_key_exchange"));
     let answers = Some(End::Refused("PInitRes", Rejection::AnotherRequest));
-    Case { name: "PInitRes", wire: &genuine().p_init_res, go_on: |run, wire| run.p_init_res(wire), links: &[], rows, optional: answered(answers) }
+    Case {
+        name: "PInitRes",
+        wire: &genuine().p_init_res,
+        ring: || genuine().ring(),
+        fresh,
+        receive: |verifier, wire| run(verifier).p_init_res(wire),
+        links: &[],
+        rows,
+        optional: answered(answers),
+    }
 }
 
 /// `answers` may be absent, in requests.
-fn answered(end: Option<End>) -> &'static [(&'static str, Option<End>)] {
-    Box::leak(Box::new([("answers", end)]))
+fn answered(end: Option<End>) -> Vec<(&'static str, Option<End>)> {
+    vec![("answers", end)]
 }
 
 fn auth_res_frame() -> Rows {
     let mut rows = frame("AuthRes", "auth_res/", "certificate", true);
     let differs = || End::Refused("AuthRes", Disagreement("auth_tags"));
-    rows.extend(trans_ids("AuthRes", "auth_res/data/auth_tags/trans_ids/", [differs(), differs()]));
+    rows.extend(trans_ids(
+        "AuthRes",
+        "auth_res/data/auth_tags/trans_ids/",
+        [differs(), differs()],
+    ));
     let tags = "auth_res/data/auth_tags/auth_rr_tags/";
     let digest = DigestMismatch("the baggage");
     rows.extend([
-        row(format!("{tags}rrpid"), Bit, End::Refused("AuthRes", HeaderMismatch("rrpid"))),
+        row(
+            format!("{tags}rrpid"),
+            Bit,
+            End::Refused("AuthRes", HeaderMismatch("rrpid")),
+        ),
         row(format!("{tags}merchant_id"), Text("shop-2"), differs()),
         row(format!("{tags}current_date"), Later, differs()),
-        row("auth_res/data/baggage_digest", Bit, End::Refused("AuthRes", digest)),
+        row(
+            "auth_res/data/baggage_digest",
+            Bit,
+            End::Refused("AuthRes", digest),
+        ),
     ]);
     rows
 }
@@ -51,11 +79,28 @@ const PAYLOAD: &str = "auth_res/data/auth_res_payload/";
 fn auth_res() -> Case {
     let differs = |what| End::Refused("AuthRes", Disagreement(what));
     let mut rows = auth_res_frame();
-    rows.extend(amount("AuthRes", &format!("{PAYLOAD}auth_amt/"), -1, &differs("auth_amt")));
+    rows.extend(amount(
+        "AuthRes",
+        &format!("{PAYLOAD}auth_amt/"),
+        -1,
+        &differs("auth_amt"),
+    ));
     rows.extend([
-        row(format!("{PAYLOAD}auth_code"), Text("declined"), differs("auth_amt")),
-        row(format!("{PAYLOAD}auth_date"), Later, differs("receipt auth_date")),
-        row(format!("{PAYLOAD}approval_code"), Text("ZZZZZZ"), differs("receipt approval_code")),
+        row(
+            format!("{PAYLOAD}auth_code"),
+            Text("declined"),
+            differs("auth_amt"),
+        ),
+        row(
+            format!("{PAYLOAD}auth_date"),
+            Later,
+            differs("receipt auth_date"),
+        ),
+        row(
+            format!("{PAYLOAD}approval_code"),
+            Text("ZZZZZZ"),
+            differs("receipt approval_code"),
+        ),
     ]);
     rows.extend(cap_token("baggage/cap_token/"));
     rows.extend(acq_card_msg("PRes", "baggage/acq_card_msg/"));
@@ -63,40 +108,68 @@ fn auth_res() -> Case {
     let receipt_pair = End::Refused("AuthRes", HeaderMismatch("rrpid"));
     rows.push(row("baggage/receipt/rrpid", Bit, receipt_pair));
     let code = differs("receipt approval_code");
-    rows.push(row("baggage/receipt/data/approval_code", Text("ZZZZZZ"), code));
+    rows.push(row(
+        "baggage/receipt/data/approval_code",
+        Text("ZZZZZZ"),
+        code,
+    ));
     let optional = [
-        ("auth_res/answers", Some(End::Refused("AuthRes", Rejection::AnotherRequest))),
-        ("auth_res/data/auth_res_payload/approval_code", Some(differs("approval_code or resp_reason"))),
+        (
+            "auth_res/answers",
+            Some(End::Refused("AuthRes", Rejection::AnotherRequest)),
+        ),
+        (
+            "auth_res/data/auth_res_payload/approval_code",
+            Some(differs("approval_code or resp_reason")),
+        ),
     ];
     Case {
-        name: "AuthRes", wire: &genuine().auth_res,
-        go_on: |run, wire| run.auth_res(wire),
+        name: "AuthRes",
+        wire: &genuine().auth_res,
+        ring: || genuine().ring(),
+        fresh,
+        receive: |verifier, wire| run(verifier).auth_res(wire),
         links: AUTH_RES_LINKS,
         rows,
-        optional: Box::leak(Box::new(optional)),
+        optional: optional.into(),
     }
 }
 
 fn auth_res_declined() -> Case {
     let differs = |what| End::Refused("AuthRes", Disagreement(what));
     let mut rows = auth_res_frame();
-    rows.extend(amount("AuthRes", &format!("{PAYLOAD}auth_amt/"), 1, &differs("auth_amt")));
+    rows.extend(amount(
+        "AuthRes",
+        &format!("{PAYLOAD}auth_amt/"),
+        1,
+        &differs("auth_amt"),
+    ));
     let word = "the gateway's word on a refusal, which moves no money";
     rows.extend([
-        row(format!("{PAYLOAD}auth_code"), Text("approved"), differs("auth_amt")),
+        row(
+            format!("{PAYLOAD}auth_code"),
+            Text("approved"),
+            differs("auth_amt"),
+        ),
         harmless(format!("{PAYLOAD}auth_date"), Later, word),
         harmless(format!("{PAYLOAD}resp_reason"), Text("blockedCard"), word),
     ]);
     let optional = [
-        ("auth_res/answers", Some(End::Refused("AuthRes", Rejection::AnotherRequest))),
+        (
+            "auth_res/answers",
+            Some(End::Refused("AuthRes", Rejection::AnotherRequest)),
+        ),
         ("auth_res/data/auth_res_payload/resp_reason", None),
     ];
     Case {
-        name: "AuthRes", wire: &genuine().auth_res_declined,
-        go_on: |run, wire| run.auth_res(wire),
+        name: "AuthRes",
+        wire: &genuine().auth_res_declined,
+        ring: || genuine().ring(),
+        fresh,
+        receive: |verifier, wire| run(verifier).auth_res(wire),
         links: AUTH_RES_LINKS,
         rows,
-        optional: Box::leak(Box::new(optional)),
+        optional: optional.into(),
     }
 }
 
@@ -106,18 +179,38 @@ const RESULTS: &str = "data/p_res_payload_seq/0/results/";
 fn told(message: &'static str) -> Rows {
     let differs = |what| End::Refused(message, Disagreement(what));
     let mut rows = frame(message, "", "exchange", true);
-    rows.extend(trans_ids(message, "data/trans_ids/", [differs("trans_ids"), differs("trans_ids")]));
+    rows.extend(trans_ids(
+        message,
+        "data/trans_ids/",
+        [differs("trans_ids"), differs("trans_ids")],
+    ));
     let status = format!("{RESULTS}auth_status/");
     rows.extend([
-        row("data/chall_c", Bit, End::Refused(message, ChallengeMismatch("chall_c"))),
+        row(
+            "data/chall_c",
+            Bit,
+            End::Refused(message, ChallengeMismatch("chall_c")),
+        ),
         row(format!("{status}auth_date"), Later, differs("auth_date")),
-        row(format!("{status}auth_ratio/numerator"), Add(-1), differs("ratio")),
-        row(format!("{status}auth_ratio/denominator"), Add(1), differs("ratio")),
+        row(
+            format!("{status}auth_ratio/numerator"),
+            Add(-1),
+            differs("ratio"),
+        ),
+        row(
+            format!("{status}auth_ratio/denominator"),
+            Add(1),
+            differs("ratio"),
+        ),
     ]);
     rows.extend(acq_card_msg(message, &format!("{RESULTS}acq_card_msg/")));
     rows.extend(receipt(message, &format!("{RESULTS}receipt/")));
     rows.extend([
-        harmless(format!("{RESULTS}receipt/rrpid"), Bit, "merchant's and gateway's own pair; XID and HOD bind it"),
+        harmless(
+            format!("{RESULTS}receipt/rrpid"),
+            Bit,
+            "merchant's and gateway's own pair; XID and HOD bind it",
+        ),
         harmless(
             format!("{RESULTS}receipt/data/approval_code"),
             Text("ZZZZZZ"),
@@ -131,11 +224,28 @@ fn p_res() -> Case {
     let differs = |what| End::Refused("PRes", Disagreement(what));
     let mut rows = told("PRes");
     rows.extend([
-        row("data/p_res_payload_seq/0/completion_code", Text("orderReceived"), differs("completion_code")),
-        row(format!("{RESULTS}auth_status/auth_code"), Text("declined"), differs("receipt beside a refusal")),
+        row(
+            "data/p_res_payload_seq/0/completion_code",
+            Text("orderReceived"),
+            differs("completion_code"),
+        ),
+        row(
+            format!("{RESULTS}auth_status/auth_code"),
+            Text("declined"),
+            differs("receipt beside a refusal"),
+        ),
     ]);
     let answers = Some(End::Refused("PRes", Rejection::AnotherRequest));
-    Case { name: "PRes", wire: &genuine().p_res, go_on: |run, wire| run.p_res(wire), links: &[], rows, optional: answered(answers) }
+    Case {
+        name: "PRes",
+        wire: &genuine().p_res,
+        ring: || genuine().ring(),
+        fresh,
+        receive: |verifier, wire| run(verifier).p_res(wire),
+        links: &[],
+        rows,
+        optional: answered(answers),
+    }
 }
 
 fn inq_res() -> Case {
@@ -143,19 +253,58 @@ fn inq_res() -> Case {
     let mut rows = told("InqRes");
     let status = format!("{RESULTS}cap_status/");
     rows.extend([
-        row("data/p_res_payload_seq/0/completion_code", Text("authorizationPerformed"), differs("cap_status")),
-        row(format!("{RESULTS}auth_status/auth_code"), Text("declined"), differs("completion_code")),
-        harmless(format!("{status}cap_date"), Later, "the merchant's word on when it was paid"),
-        row(format!("{status}cap_code"), Text("authExpired"), differs("cap_status")),
-        row(format!("{status}cap_ratio/numerator"), Add(1), differs("ratio")),
-        row(format!("{status}cap_ratio/denominator"), Add(1), differs("ratio")),
+        row(
+            "data/p_res_payload_seq/0/completion_code",
+            Text("authorizationPerformed"),
+            differs("cap_status"),
+        ),
+        row(
+            format!("{RESULTS}auth_status/auth_code"),
+            Text("declined"),
+            differs("completion_code"),
+        ),
+        harmless(
+            format!("{status}cap_date"),
+            Later,
+            "the merchant's word on when it was paid",
+        ),
+        row(
+            format!("{status}cap_code"),
+            Text("authExpired"),
+            differs("cap_status"),
+        ),
+        row(
+            format!("{status}cap_ratio/numerator"),
+            Add(1),
+            differs("ratio"),
+        ),
+        row(
+            format!("{status}cap_ratio/denominator"),
+            Add(1),
+            differs("ratio"),
+        ),
     ]);
     let answers = Some(End::Refused("InqRes", Rejection::AnotherRequest));
-    Case { name: "InqRes", wire: &genuine().inq_res, go_on: |run, wire| run.inq_res(wire), links: &[], rows, optional: answered(answers) }
+    Case {
+        name: "InqRes",
+        wire: &genuine().inq_res,
+        ring: || genuine().ring(),
+        fresh,
+        receive: |verifier, wire| run(verifier).inq_res(wire),
+        links: &[],
+        rows,
+        optional: answered(answers),
+    }
 }
 
 pub fn all() -> Vec<Case> {
-    vec![p_init_res(), auth_res(), auth_res_declined(), p_res(), inq_res()]
+    vec![
+        p_init_res(),
+        auth_res(),
+        auth_res_declined(),
+        p_res(),
+        inq_res(),
+    ]
 }
 
 /// Whole parts of PRes that are sealed or signed, or may be absent.
@@ -163,17 +312,26 @@ pub fn all() -> Vec<Case> {
 fn p_res_without_its_parts_is_never_paid() {
     let part = |name: &str| format!("{RESULTS}{name}");
     let differs = |what| Err(End::Refused("PRes", Disagreement(what)));
-    let missing = Err(End::Refused("PRes", MissingCertificate("the gateway's receipt")));
+    let missing = Err(End::Refused(
+        "PRes",
+        MissingCertificate("the gateway's receipt"),
+    ));
     let results = "data/p_res_payload_seq/0/results";
     assert_eq!(p_res().without(results), differs("completion_code"));
     assert_eq!(p_res().without(&part("receipt")), missing);
-    assert_eq!(p_res().without(&part("auth_status")), differs("completion_code"));
+    assert_eq!(
+        p_res().without(&part("auth_status")),
+        differs("completion_code")
+    );
     assert_eq!(p_res().without(&part("acq_card_msg")), Ok(()));
 }
 
 #[test]
 fn an_approval_without_its_parts_is_refused() {
-    let differs = Err(End::Refused("AuthRes", Disagreement("baggage of an approval: cap_token and receipt")));
+    let differs = Err(End::Refused(
+        "AuthRes",
+        Disagreement("baggage of an approval: cap_token and receipt"),
+    ));
     assert_eq!(auth_res().without("baggage/receipt"), differs);
     assert_eq!(auth_res().without("baggage/cap_token"), differs);
     assert_eq!(auth_res().without("baggage/acq_card_msg"), Ok(()));
@@ -214,7 +372,10 @@ fn auth_res_is_refused_for_every_surplus_or_missing_field() {
 
 #[test]
 fn auth_res_is_refused_for_every_field_of_a_baggage_that_was_not_signed() {
-    auth_res().check_linked("baggage/", &End::Refused("AuthRes", DigestMismatch("the baggage")));
+    auth_res().check_linked(
+        "baggage/",
+        &End::Refused("AuthRes", DigestMismatch("the baggage")),
+    );
 }
 
 #[test]

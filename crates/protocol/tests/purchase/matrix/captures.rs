@@ -1,11 +1,13 @@
 //! The merchant asks for its money: CapReq, CapRes.
 
 use super::fields::{amount, cap_token, chain, frame, same_trans_ids};
-use super::{CAP_REQ_LINKS, Case};
+use super::{CAP_REQ_LINKS, Case, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Number, Text};
 use crate::rows::{harmless, malformed, row};
 use crate::run::{End, genuine};
-use openset_protocol::Rejection::{self, AnotherParty, DigestMismatch, Disagreement, HeaderMismatch};
+use openset_protocol::Rejection::{
+    self, AnotherParty, DigestMismatch, Disagreement, HeaderMismatch,
+};
 use openset_protocol::messages::cap::CapCode;
 
 fn cap_req() -> Case {
@@ -14,20 +16,57 @@ fn cap_req() -> Case {
     let mut rows = frame("CapReq", "cap_req/", "certificate", false);
     let item = "cap_req/data/cap_item_seq/0/";
     rows.extend([
-        row("cap_req/data/cap_rr_tags/rrpid", Bit, refused(HeaderMismatch("rrpid"))),
-        row("cap_req/data/cap_rr_tags/merchant_id", Text("shop-2"), refused(AnotherParty("merchant"))),
-        row("cap_req/data/cap_rr_tags/current_date", Later, refused(HeaderMismatch("date"))),
-        row("cap_req/data/cap_token_seq_digest", Bit, refused(DigestMismatch("the capture tokens"))),
+        row(
+            "cap_req/data/cap_rr_tags/rrpid",
+            Bit,
+            refused(HeaderMismatch("rrpid")),
+        ),
+        row(
+            "cap_req/data/cap_rr_tags/merchant_id",
+            Text("shop-2"),
+            refused(AnotherParty("merchant")),
+        ),
+        row(
+            "cap_req/data/cap_rr_tags/current_date",
+            Later,
+            refused(HeaderMismatch("date")),
+        ),
+        row(
+            "cap_req/data/cap_token_seq_digest",
+            Bit,
+            refused(DigestMismatch("the capture tokens")),
+        ),
         row(format!("{item}auth_rrpid"), Bit, invalid.clone()),
-        harmless(format!("{item}cap_date"), Later, "the merchant's word on when it sent the goods"),
-        row(format!("{item}cap_req_amt/amount"), Add(1), End::Uncaptured(CapCode::InvalidAuthData)),
-        row(format!("{item}cap_req_amt/currency"), Number(840), End::Uncaptured(CapCode::InvalidAuthData)),
+        harmless(
+            format!("{item}cap_date"),
+            Later,
+            "the merchant's word on when it sent the goods",
+        ),
+        row(
+            format!("{item}cap_req_amt/amount"),
+            Add(1),
+            End::Uncaptured(CapCode::InvalidAuthData),
+        ),
+        row(
+            format!("{item}cap_req_amt/currency"),
+            Number(840),
+            End::Uncaptured(CapCode::InvalidAuthData),
+        ),
         malformed(format!("{item}cap_req_amt/amt_exp10"), Add(1), "CapReq"),
     ]);
     rows.extend(same_trans_ids(&format!("{item}trans_ids/"), &invalid));
     rows.extend(chain("CapReq", "cap_req/data/merchant_key_exchange"));
     rows.extend(cap_token("cap_token_seq/0/"));
-    Case { name: "CapReq", wire: &genuine().cap_req, go_on: |run, wire| run.cap_req(wire), links: CAP_REQ_LINKS, rows, optional: &[] }
+    Case {
+        name: "CapReq",
+        wire: &genuine().cap_req,
+        ring: || genuine().ring(),
+        fresh,
+        receive: |verifier, wire| run(verifier).cap_req(wire),
+        links: CAP_REQ_LINKS,
+        rows,
+        optional: Vec::new(),
+    }
 }
 
 fn cap_res() -> Case {
@@ -36,21 +75,43 @@ fn cap_res() -> Case {
     let item = "cap_res/data/cap_res_item_seq/0/";
     let items = differs("cap_res_item_seq");
     rows.extend([
-        row("cap_res/data/cap_rr_tags/rrpid", Bit, End::Refused("CapRes", HeaderMismatch("rrpid"))),
-        row("cap_res/data/cap_rr_tags/merchant_id", Text("shop-2"), differs("cap_rr_tags")),
-        row("cap_res/data/cap_rr_tags/current_date", Later, differs("cap_rr_tags")),
+        row(
+            "cap_res/data/cap_rr_tags/rrpid",
+            Bit,
+            End::Refused("CapRes", HeaderMismatch("rrpid")),
+        ),
+        row(
+            "cap_res/data/cap_rr_tags/merchant_id",
+            Text("shop-2"),
+            differs("cap_rr_tags"),
+        ),
+        row(
+            "cap_res/data/cap_rr_tags/current_date",
+            Later,
+            differs("cap_rr_tags"),
+        ),
         row(format!("{item}auth_rrpid"), Bit, items.clone()),
-        row(format!("{item}cap_code"), Text("authExpired"), items.clone()),
+        row(
+            format!("{item}cap_code"),
+            Text("authExpired"),
+            items.clone(),
+        ),
     ]);
     rows.extend(same_trans_ids(&format!("{item}trans_ids/"), &items));
     rows.extend(amount("CapRes", &format!("{item}cap_amt/"), -1, &items));
-    let optional = [("cap_res/answers", Some(End::Refused("CapRes", Rejection::AnotherRequest)))];
+    let optional = [(
+        "cap_res/answers",
+        Some(End::Refused("CapRes", Rejection::AnotherRequest)),
+    )];
     Case {
-        name: "CapRes", wire: &genuine().cap_res,
-        go_on: |run, wire| run.cap_res(wire),
+        name: "CapRes",
+        wire: &genuine().cap_res,
+        ring: || genuine().ring(),
+        fresh,
+        receive: |verifier, wire| run(verifier).cap_res(wire),
         links: &[],
         rows,
-        optional: Box::leak(Box::new(optional)),
+        optional: optional.into(),
     }
 }
 
@@ -75,7 +136,10 @@ fn cap_req_is_refused_for_every_surplus_or_missing_field() {
 
 #[test]
 fn cap_req_is_refused_for_every_field_of_a_token_that_was_not_signed() {
-    cap_req().check_linked("cap_token_seq/", &End::Refused("CapReq", DigestMismatch("the capture tokens")));
+    cap_req().check_linked(
+        "cap_token_seq/",
+        &End::Refused("CapReq", DigestMismatch("the capture tokens")),
+    );
 }
 
 #[test]

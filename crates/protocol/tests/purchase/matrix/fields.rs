@@ -16,16 +16,44 @@ const CHAIN: usize = 4;
 /// What stands around the data in every signed payload.
 pub fn frame(message: &'static str, prefix: &str, to: &str, is_response: bool) -> Rows {
     let refused = |rejection| End::Refused(message, rejection);
-    let receiver = if to == "exchange" { Text("somebody-else") } else { Bit };
+    let receiver = if to == "exchange" {
+        Text("somebody-else")
+    } else {
+        Bit
+    };
     let mut rows = vec![
-        row(format!("{prefix}from/certificate"), Bit, refused(Rejection::NotFromSigner)),
-        row(format!("{prefix}to/{to}"), receiver, refused(Rejection::NotForUs)),
-        row(format!("{prefix}message"), Text("Error"), refused(HeaderMismatch("message"))),
-        row(format!("{prefix}rrpid"), Bit, refused(HeaderMismatch("rrpid"))),
-        row(format!("{prefix}date"), Later, refused(HeaderMismatch("date"))),
+        row(
+            format!("{prefix}from/certificate"),
+            Bit,
+            refused(Rejection::NotFromSigner),
+        ),
+        row(
+            format!("{prefix}to/{to}"),
+            receiver,
+            refused(Rejection::NotForUs),
+        ),
+        row(
+            format!("{prefix}message"),
+            Text("Error"),
+            refused(HeaderMismatch("message")),
+        ),
+        row(
+            format!("{prefix}rrpid"),
+            Bit,
+            refused(HeaderMismatch("rrpid")),
+        ),
+        row(
+            format!("{prefix}date"),
+            Later,
+            refused(HeaderMismatch("date")),
+        ),
     ];
     if is_response {
-        rows.push(row(format!("{prefix}answers"), Bit, refused(Rejection::AnotherRequest)));
+        rows.push(row(
+            format!("{prefix}answers"),
+            Bit,
+            refused(Rejection::AnotherRequest),
+        ));
     }
     rows
 }
@@ -35,8 +63,16 @@ pub fn trans_ids(message: &'static str, prefix: &str, others: [End; 2]) -> Rows 
     let refused = |rejection| End::Refused(message, rejection);
     let [date, language] = others;
     vec![
-        row(format!("{prefix}lid_c"), Text("other"), refused(HeaderMismatch("lid_c"))),
-        row(format!("{prefix}lid_m"), Text("other"), refused(HeaderMismatch("lid_m"))),
+        row(
+            format!("{prefix}lid_c"),
+            Text("other"),
+            refused(HeaderMismatch("lid_c")),
+        ),
+        row(
+            format!("{prefix}lid_m"),
+            Text("other"),
+            refused(HeaderMismatch("lid_m")),
+        ),
         row(format!("{prefix}xid"), Bit, refused(HeaderMismatch("xid"))),
         row(format!("{prefix}p_req_date"), Later, date),
         row(format!("{prefix}language"), Text("de"), language),
@@ -66,13 +102,19 @@ pub fn amount(message: &'static str, prefix: &str, change: i64, end: &End) -> Ro
 /// A chain inside a message: whichever certificate of it is altered, its issuer's signature fails.
 pub fn chain(message: &'static str, prefix: &str) -> Rows {
     let refused = || End::Refused(message, Rejection::Certificate(PathError::BadSignature));
-    (0..CHAIN).map(|place| row(format!("{prefix}/{place}"), LastByte, refused())).collect()
+    (0..CHAIN)
+        .map(|place| row(format!("{prefix}/{place}"), LastByte, refused()))
+        .collect()
 }
 
 /// The dual signature's payload.
 pub fn dual_signature(message: &'static str) -> Rows {
     let field = |(name, alteration, what)| {
-        row(format!("dual_signature/{name}"), alteration, End::Refused(message, DualSignature(what)))
+        row(
+            format!("dual_signature/{name}"),
+            alteration,
+            End::Refused(message, DualSignature(what)),
+        )
     };
     let fields = [
         ("version", Add(1), "version"),
@@ -93,22 +135,75 @@ pub fn payment_instruction() -> Rows {
     let refused = |rejection| End::Refused("AuthReq", rejection);
     let mut rows = vec![
         row("pi/hoi", Bit, refused(DualSignature("order"))),
-        row(format!("{head}trans_ids/lid_c"), Text("other"), declined(Refusal::TransIds)),
-        row(format!("{head}trans_ids/lid_m"), Text("other"), declined(Refusal::TransIds)),
-        row(format!("{head}trans_ids/xid"), Bit, refused(DualSignature("xid"))),
-        row(format!("{head}trans_ids/p_req_date"), Later, declined(Refusal::TransIds)),
-        row(format!("{head}trans_ids/language"), Text("de"), declined(Refusal::TransIds)),
+        row(
+            format!("{head}trans_ids/lid_c"),
+            Text("other"),
+            declined(Refusal::TransIds),
+        ),
+        row(
+            format!("{head}trans_ids/lid_m"),
+            Text("other"),
+            declined(Refusal::TransIds),
+        ),
+        row(
+            format!("{head}trans_ids/xid"),
+            Bit,
+            refused(DualSignature("xid")),
+        ),
+        row(
+            format!("{head}trans_ids/p_req_date"),
+            Later,
+            declined(Refusal::TransIds),
+        ),
+        row(
+            format!("{head}trans_ids/language"),
+            Text("de"),
+            declined(Refusal::TransIds),
+        ),
         row(format!("{head}inputs/hod"), Bit, declined(Refusal::Hod)),
-        row(format!("{head}merchant_id"), Text("shop-2"), declined(Refusal::Merchant)),
-        harmless(format!("{head}trans_stain"), Bit, "only who knows CardSecret can judge it, later"),
-        harmless(format!("{head}sw_ident"), Text("other/1"), "names software, decides nothing"),
-        row(format!("{head}acq_back_key_data"), Bit, End::Refused("PRes", Rejection::Unauthentic)),
-        row(format!("{card}pan"), Text("4000000000000002"), declined(Refusal::Account)),
-        row(format!("{card}card_expiry"), Text("203011"), declined(Refusal::Account)),
+        row(
+            format!("{head}merchant_id"),
+            Text("shop-2"),
+            declined(Refusal::Merchant),
+        ),
+        harmless(
+            format!("{head}trans_stain"),
+            Bit,
+            "only who knows CardSecret can judge it, later",
+        ),
+        harmless(
+            format!("{head}sw_ident"),
+            Text("other/1"),
+            "names software, decides nothing",
+        ),
+        row(
+            format!("{head}acq_back_key_data"),
+            Bit,
+            End::Refused("PRes", Rejection::Unauthentic),
+        ),
+        row(
+            format!("{card}pan"),
+            Text("4000000000000002"),
+            declined(Refusal::Account),
+        ),
+        row(
+            format!("{card}card_expiry"),
+            Text("203011"),
+            declined(Refusal::Account),
+        ),
         row(format!("{card}pan_secret"), Bit, declined(Refusal::Account)),
-        harmless(format!("{card}ex_nonce"), Bit, "drawn freely; HPIData, which is signed, covers it"),
+        harmless(
+            format!("{card}ex_nonce"),
+            Bit,
+            "drawn freely; HPIData, which is signed, covers it",
+        ),
     ];
-    rows.extend(amount("AuthReq", &format!("{head}inputs/purch_amt/"), 1, &declined(Refusal::Amount)));
+    rows.extend(amount(
+        "AuthReq",
+        &format!("{head}inputs/purch_amt/"),
+        1,
+        &declined(Refusal::Amount),
+    ));
     rows
 }
 
@@ -117,11 +212,27 @@ pub fn cap_token(prefix: &str) -> Rows {
     let invalid = End::Uncaptured(CapCode::InvalidCapToken);
     let contradicts = End::Uncaptured(CapCode::InvalidAuthData);
     let mut rows = vec![
-        row(format!("{prefix}merchant_id"), Text("shop-2"), invalid.clone()),
+        row(
+            format!("{prefix}merchant_id"),
+            Text("shop-2"),
+            invalid.clone(),
+        ),
         row(format!("{prefix}auth_rrpid"), Bit, invalid.clone()),
-        row(format!("{prefix}auth_amt/amount"), Add(-1), contradicts.clone()),
-        row(format!("{prefix}auth_amt/currency"), Number(840), contradicts),
-        row(format!("{prefix}auth_amt/amt_exp10"), Add(1), invalid.clone()),
+        row(
+            format!("{prefix}auth_amt/amount"),
+            Add(-1),
+            contradicts.clone(),
+        ),
+        row(
+            format!("{prefix}auth_amt/currency"),
+            Number(840),
+            contradicts,
+        ),
+        row(
+            format!("{prefix}auth_amt/amt_exp10"),
+            Add(1),
+            invalid.clone(),
+        ),
         row(format!("{prefix}sequence"), Add(1), invalid.clone()),
     ];
     rows.extend(same_trans_ids(&format!("{prefix}trans_ids/"), &invalid));
@@ -131,9 +242,21 @@ pub fn cap_token(prefix: &str) -> Rows {
 /// The gateway's message for the cardholder, which the wallet alone can open.
 pub fn acq_card_msg(reader: &'static str, prefix: &str) -> Rows {
     vec![
-        harmless(format!("{prefix}acq_card_code"), Text("accountInfo"), "the gateway's word, shown to the person"),
-        row(format!("{prefix}xid"), Bit, End::Refused(reader, Disagreement("acq_card_msg"))),
-        harmless(format!("{prefix}acq_card_text"), Text("Hello"), "the gateway's word, shown to the person"),
+        harmless(
+            format!("{prefix}acq_card_code"),
+            Text("accountInfo"),
+            "the gateway's word, shown to the person",
+        ),
+        row(
+            format!("{prefix}xid"),
+            Bit,
+            End::Refused(reader, Disagreement("acq_card_msg")),
+        ),
+        harmless(
+            format!("{prefix}acq_card_text"),
+            Text("Hello"),
+            "the gateway's word, shown to the person",
+        ),
     ]
 }
 
@@ -142,15 +265,40 @@ pub fn receipt(reader: &'static str, prefix: &str) -> Rows {
     let refused = |rejection| End::Refused(reader, rejection);
     let differs = |what| End::Refused(reader, Disagreement(what));
     let mut rows = vec![
-        row(format!("{prefix}from/certificate"), Bit, refused(Rejection::NotFromSigner)),
-        row(format!("{prefix}to/exchange"), Text("somebody-else"), refused(Rejection::NotForUs)),
-        row(format!("{prefix}message"), Text("PRes"), refused(HeaderMismatch("message"))),
+        row(
+            format!("{prefix}from/certificate"),
+            Bit,
+            refused(Rejection::NotFromSigner),
+        ),
+        row(
+            format!("{prefix}to/exchange"),
+            Text("somebody-else"),
+            refused(Rejection::NotForUs),
+        ),
+        row(
+            format!("{prefix}message"),
+            Text("PRes"),
+            refused(HeaderMismatch("message")),
+        ),
         row(format!("{prefix}date"), Later, differs("receipt auth_date")),
         row(format!("{prefix}data/xid"), Bit, differs("receipt xid")),
         row(format!("{prefix}data/hod"), Bit, differs("receipt hod")),
-        row(format!("{prefix}data/auth_date"), Later, differs("receipt auth_date")),
-        row(format!("{prefix}data/merchant_id"), Text("shop-2"), differs("receipt merchant_id")),
+        row(
+            format!("{prefix}data/auth_date"),
+            Later,
+            differs("receipt auth_date"),
+        ),
+        row(
+            format!("{prefix}data/merchant_id"),
+            Text("shop-2"),
+            differs("receipt merchant_id"),
+        ),
     ];
-    rows.extend(amount(reader, &format!("{prefix}data/auth_amt/"), -1, &differs("receipt amount")));
+    rows.extend(amount(
+        reader,
+        &format!("{prefix}data/auth_amt/"),
+        -1,
+        &differs("receipt amount"),
+    ));
     rows
 }
