@@ -1,0 +1,226 @@
+//! The CA's own options, and what they amount to once they are checked.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use openset_protocol::BrandId;
+use openset_protocol::card::Bin;
+use openset_service::auth::Tokens;
+use openset_service::config::{Secret, url};
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+/// How long a CRL is good unless told otherwise.
+const CRL_LIFETIME_S: u32 = 7 * 86_400;
+/// The shortest life of a CRL: the others look for a new one each half a minute.
+const CRL_LIFETIME_S_MIN: u32 = 120;
+/// The most characters of a brand and the region together.
+const CA_NAME_CHARS_MAX: usize = 44;
+/// What applicants accept by going on.
+const POLICY_TEXT: &str = "This is a test certificate authority. Its certificates are for trying OpenSET out and \
+                           vouch for nobody in the real world.";
+
+/// The CA's flags, variables and TOML keys, beside those that every service has.
+#[derive(Debug, Default, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The region that the regional CAs are for.
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The issuer, which approves cardholders.
+    #[arg(long)]
+    pub issuer_url: Option<String>,
+    /// The token that the issuer expects.
+    #[arg(long)]
+    pub issuer_token: Option<Secret>,
+    /// The acquirer, which approves merchants.
+    #[arg(long)]
+    pub acquirer_url: Option<String>,
+    /// The token that the acquirer expects.
+    #[arg(long)]
+    pub acquirer_token: Option<Secret>,
+    /// Seconds that a CRL is good; a new one comes at half of it.
+    #[arg(long)]
+    pub crl_lifetime_seconds: Option<u32>,
+    /// What applicants accept by going on.
+    #[arg(long)]
+    pub policy_text: Option<String>,
+    /// Brands served; a new one gets its CAs at the next start.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub brands: Option<Vec<BrandId>>,
+    /// BINs of the issuer's cards; all if empty.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub served_bins: Vec<Bin>,
+    /// Where cardholders of other issuers may turn.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub referral_urls: Vec<String>,
+    /// Gateways that the brands have admitted.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub gateways: Vec<Gateway>,
+    /// Who may call.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub tokens: Tokens,
+}
+
+/// `[[gateways]]`: a gateway that a brand has admitted, and the code that it was given.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// The gateway's name at the acquirer.
+    pub gateway_id: String,
+    /// The acquirer.
+    pub acquirer_bin: Bin,
+    /// The brand.
+    pub brand: BrandId,
+    /// The acquirer's name, for the certificate's OU.
+    pub organization: String,
+    /// The code that the brand gave.
+    pub activation_code: Secret,
+}
+
+/// A bank that approves applications.
+#[derive(Debug, Clone)]
+pub(crate) struct BankAt {
+    pub(crate) url: Url,
+    pub(crate) token: Secret,
+}
+
+/// The options with their defaults filled in.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) brands: Vec<BrandId>,
+    pub(crate) region: String,
+    pub(crate) issuer: Option<BankAt>,
+    pub(crate) acquirer: Option<BankAt>,
+    pub(crate) served_bins: Vec<Bin>,
+    pub(crate) referral_urls: Vec<String>,
+    pub(crate) policy_text: String,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) crl_lifetime: Duration,
+    pub(crate) tokens: Tokens,
+}
+
+impl Options {
+    pub(crate) fn check(self) -> anyhow::Result<Settings> {
+        let brands = match self.brands {
+            Some(brands) => brands,
+            None => vec!["Visa".parse().context("the default brand")?],
+        };
+        check_brands(&brands)?;
+        let crl_lifetime_s = self.crl_lifetime_seconds.unwrap_or(CRL_LIFETIME_S);
+        ensure!(
+            crl_lifetime_s >= CRL_LIFETIME_S_MIN,
+            "crl_lifetime_seconds = {crl_lifetime_s}: a CRL lives {CRL_LIFETIME_S_MIN} seconds at least"
+        );
+        let region = self.region.unwrap_or_else(|| "Europe".to_owned());
+        check_names(&brands, &region)?;
+        Ok(Settings {
+            brands,
+            region,
+            issuer: bank(self.issuer_url, self.issuer_token, "issuer")?,
+            acquirer: bank(self.acquirer_url, self.acquirer_token, "acquirer")?,
+            served_bins: self.served_bins,
+            referral_urls: self.referral_urls,
+            policy_text: self.policy_text.unwrap_or_else(|| POLICY_TEXT.to_owned()),
+            gateways: self.gateways,
+            crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),
+            tokens: self.tokens,
+        })
+    }
+}
+
+fn bank(at: Option<String>, token: Option<Secret>, name: &str) -> anyhow::Result<Option<BankAt>> {
+    match (at, token) {
+        (None, None) => Ok(None),
+        (Some(at), Some(token)) => Ok(Some(BankAt {
+            url: url(&at, &format!("{name}_url"))?,
+            token,
+        })),
+        _ => anyhow::bail!("{name}_url and {name}_token go together; set both or none"),
+    }
+}
+
+/// The names of a brand's CAs in URLs begin with this.
+pub(crate) fn slug(brand: &BrandId) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    brand.as_str().chars().map(plain).collect()
+}
+
+fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
+    ensure!(
+        !brands.is_empty(),
+        "brands is empty; name one at least, or leave it out for Visa"
+    );
+    let mut slugs: Vec<String> = brands.iter().map(slug).collect();
+    slugs.sort();
+    slugs.dedup();
+    ensure!(
+        slugs.len() == brands.len(),
+        "two brands would have the same name in URLs; rename one"
+    );
+    Ok(())
+}
+
+/// A CA's name in its certificates is its brand, region and task, in 64 characters.
+fn check_names(brands: &[BrandId], region: &str) -> anyhow::Result<()> {
+    let region_chars = region.chars().count();
+    ensure!(region_chars > 0, "region is empty; leave it out for Europe");
+    for brand in brands {
+        ensure!(
+            brand.as_str().len() + region_chars <= CA_NAME_CHARS_MAX,
+            "the brand {brand} and the region {region} have more than {CA_NAME_CHARS_MAX} characters together"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn options_without_anything_serve_visa_and_ask_nobody() {
+        let settings = Options::default().check().unwrap();
+        assert_eq!(settings.brands, ["Visa".parse().unwrap()]);
+        assert!(settings.issuer.is_none() && settings.gateways.is_empty());
+    }
+
+    #[test]
+    fn options_refuse_brands_that_urls_cannot_tell_apart_and_a_bank_without_its_token() {
+        let brands =
+            |names: &[&str]| Some(names.iter().map(|name| name.parse().unwrap()).collect());
+        assert!(
+            Options {
+                brands: brands(&["Visa X", "visa-x"]),
+                ..Options::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Options {
+                brands: brands(&[]),
+                ..Options::default()
+            }
+            .check()
+            .is_err()
+        );
+        let half = Options {
+            issuer_url: Some("http://127.0.0.1:7002".to_owned()),
+            ..Options::default()
+        };
+        assert!(half.check().is_err());
+    }
+}

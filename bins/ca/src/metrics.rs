@@ -1,0 +1,42 @@
+//! What the CA counts.
+
+use openset_pki::Certificate;
+use openset_service::telemetry::Metrics;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+/// The CA's own metrics.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CaMetrics {
+    certificates: Family<Vec<(&'static str, String)>, Counter>,
+    refusals: Family<Vec<(&'static str, &'static str)>, Counter>,
+}
+
+impl CaMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.register(|registry| {
+            registry.register(
+                "openset_ca_certificates",
+                "Certificates issued, by the owner's role",
+                own.certificates.clone(),
+            );
+            registry.register(
+                "openset_ca_refusals",
+                "Registrations that ended without certificates, by who refused",
+                own.refusals.clone(),
+            );
+        });
+        own
+    }
+
+    pub(crate) fn count_certificate(&self, certificate: &Certificate) {
+        self.certificates
+            .get_or_create(&vec![("role", certificate.role().name().to_owned())])
+            .inc();
+    }
+
+    pub(crate) fn count_refusal(&self, by: &'static str) {
+        self.refusals.get_or_create(&vec![("by", by)]).inc();
+    }
+}

@@ -1,0 +1,48 @@
+//! The REST routes, and the document that describes them.
+
+mod certificates;
+mod public;
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::CertificateAuthority;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "OpenSET certificate authority",
+        description = "Registrations run by SET messages at POST /set (application/set-registration+json). \
+                       Here is what everybody may read, and what the operator does. Errors are \
+                       application/problem+json (RFC 9457)."
+    ),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+/// Bearer tokens with a scope each.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+pub(crate) fn router(ca: Arc<CertificateAuthority>) -> (Router, utoipa::openapi::OpenApi) {
+    let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(public::root))
+        .routes(routes!(public::trust))
+        .routes(routes!(public::crl))
+        .routes(routes!(certificates::list))
+        .routes(routes!(certificates::revoke))
+        .split_for_parts();
+    (router.with_state(ca), api)
+}

@@ -1,0 +1,153 @@
+//! `POST /set`: registrations. Each handler reads: decode, verify, decide, commit, answer.
+//!
+//! Messages before CertReq come from anybody, so a session keeps the answer to its last message alone.
+//! The end of a registration, certificates or a refusal, is recorded under the key that asked.
+
+mod cert;
+mod init;
+mod reg_form;
+
+use std::sync::Arc;
+
+use openset_jose::sha256;
+use openset_protocol::ca::Request;
+use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_protocol::{Context, Rejection, Timestamp};
+use openset_service::offload::offload;
+use openset_service::server::SET_BODY_LIMIT_BYTES;
+use openset_service::set_endpoint::{MediaType, Rejection as Unread, SetHandler, SetReply, Wire};
+use openset_service::{clock, random};
+use openset_store::exchanges;
+
+use crate::CertificateAuthority;
+use crate::error::CaError;
+use crate::hierarchy::Ca;
+use crate::store::sessions;
+
+/// A request that could be read.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    /// What it says.
+    pub(crate) request: Arc<Request>,
+    /// SHA-256 of its bytes.
+    pub(crate) digest: [u8; 32],
+    /// When it came.
+    pub(crate) at: Timestamp,
+}
+
+/// The CA's side of `POST /set`.
+#[derive(Debug)]
+pub(crate) struct SetEndpoint(pub(crate) Arc<CertificateAuthority>);
+
+impl SetHandler for SetEndpoint {
+    const MEDIA_TYPE: MediaType = MediaType::Registration;
+
+    async fn handle(&self, wire: Wire) -> SetReply {
+        let ca = &self.0;
+        let digest = sha256(&wire.bytes);
+        match ca.known(&digest).await {
+            Ok(None) => {}
+            Ok(Some(response)) => return SetReply::Answer(response),
+            Err(error) => return reply_to(error, None),
+        }
+        let request = match Request::decode(&wire.bytes) {
+            Ok(request) => Arc::new(request),
+            Err(rejection) => return reply_to(rejection.into(), None),
+        };
+        let received = Received {
+            request: Arc::clone(&request),
+            digest,
+            at: clock::now(),
+        };
+        let wrapper = &request.wrapper;
+        let answered = match &wrapper.message {
+            Message::CardCInitReq(init) => Box::pin(init::card(ca, received, &init.brand_id)).await,
+            Message::MeAqCInitReq(init) => Box::pin(init::party(ca, received, init)).await,
+            Message::RegFormReq(sealed) => Box::pin(reg_form::handle(ca, received, sealed)).await,
+            Message::CertReq(sealed) => Box::pin(cert::handle(ca, received, sealed)).await,
+            _ => Err(wrapper.not_taken().into()),
+        };
+        match answered {
+            Ok(response) => SetReply::Answer(response),
+            // The same bytes may have been answered since: what they ask for is then done already.
+            Err(error) => match ca.known(&digest).await {
+                Ok(Some(response)) => SetReply::Answer(response),
+                _ => reply_to(error, Some(wrapper)),
+            },
+        }
+    }
+
+    async fn refuse(&self, rejection: Unread) -> SetReply {
+        let rejection = match rejection {
+            Unread::TooLarge => Rejection::TooBig {
+                limit_bytes: SET_BODY_LIMIT_BYTES,
+            },
+            Unread::Incomplete => return SetReply::Busy,
+            _ => Rejection::MediaType,
+        };
+        SetReply::Error(error_message(&rejection, None))
+    }
+}
+
+impl CertificateAuthority {
+    /// The stored answer to these bytes.
+    pub(crate) async fn known(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, CaError> {
+        let mut conn = self.db.read().await?;
+        let recorded = exchanges::find_by_digest(&mut conn, digest).await?;
+        match recorded.and_then(|recorded| recorded.response) {
+            Some(response) => Ok(Some(response)),
+            None => Ok(sessions::answer_to(&mut conn, digest).await?),
+        }
+    }
+}
+
+/// Runs a step of the protocol beside the async workers, with a context of its own.
+async fn step<T: Send + 'static>(
+    at: Timestamp,
+    work: impl FnOnce(&mut Context<'_>) -> T + Send + 'static,
+) -> T {
+    offload(move || {
+        let mut rng = random::system();
+        work(&mut Context {
+            now: at,
+            rng: &mut rng,
+        })
+    })
+    .await
+}
+
+/// The credentials of an issuing CA; only such are looked up.
+fn credentials(ca: &Ca) -> Result<&openset_protocol::identity::Credentials, Rejection> {
+    ca.credentials.as_ref().ok_or(Rejection::Internal)
+}
+
+/// SET's Error for what is the sender's to mend; for all else, "send the same bytes again".
+fn reply_to(error: CaError, refused: Option<&MessageWrapper>) -> SetReply {
+    let set_message = refused.map_or("unread", |wrapper| wrapper.message.name());
+    match error {
+        CaError::Rejected(rejection) if rejection != Rejection::Internal => {
+            tracing::warn!(set_message, outcome = "refused", error = %rejection, "SET message refused");
+            SetReply::Error(error_message(&rejection, refused))
+        }
+        other => {
+            let error = format!("{:#}", anyhow::Error::from(other));
+            tracing::error!(
+                set_message,
+                outcome = "failed",
+                error,
+                "SET message not answered"
+            );
+            SetReply::Busy
+        }
+    }
+}
+
+fn error_message(rejection: &Rejection, refused: Option<&MessageWrapper>) -> Vec<u8> {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    ErrorMessage::answer(&mut ctx, rejection, refused).encode()
+}

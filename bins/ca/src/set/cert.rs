@@ -1,0 +1,267 @@
+//! CertReq: keys are checked, the bank is asked, the keys are certified.
+//!
+//! The bank is asked outside any transaction. After a crash between its word and the commit the applicant
+//! sends the same bytes again, the bank gives the same word for the same keys, and the certificates are
+//! issued then: none was stored before.
+
+use std::sync::Arc;
+
+use openset_jose::Thumbprint;
+use openset_protocol::Rejection;
+use openset_protocol::ca::cert::{self, CertReply, CompleteError, Inquiry, Issued, Verdict};
+use openset_protocol::ca::sealed_for;
+use openset_protocol::messages::cert::CertStatusCode;
+use openset_protocol::wrapper::Jwe;
+use openset_store::{Tx, exchanges};
+
+use super::{Received, credentials, step};
+use crate::error::CaError;
+use crate::hierarchy::Ca;
+use crate::store::certificates;
+use crate::store::sessions::{self, Answered, Stored};
+use crate::{CertificateAuthority, bank};
+
+/// How long the end of a registration is remembered: far beyond the window in which a message's date is
+/// accepted.
+const KEEP_S: i64 = 30 * 86_400;
+
+/// What every step of one CertReq needs.
+struct Work {
+    ca: Arc<CertificateAuthority>,
+    issuing: Arc<Ca>,
+    received: Received,
+    found: Stored,
+    /// The signature key that asks: its owner was verified.
+    key: Thumbprint,
+}
+
+/// How a registration ends.
+struct End {
+    wire: Vec<u8>,
+    issued: Vec<openset_pki::Certificate>,
+}
+
+pub(super) async fn handle(
+    ca: &Arc<CertificateAuthority>,
+    received: Received,
+    sealed: &Jwe,
+) -> Result<Vec<u8>, CaError> {
+    let issuing = ca
+        .hierarchy
+        .sealed_for(&sealed_for(sealed)?)
+        .cloned()
+        .ok_or(Rejection::NotSealedForUs)?;
+    let (request, opener) = (Arc::clone(&received.request), Arc::clone(&issuing));
+    let opened = step(received.at, move |_| {
+        cert::open(credentials(&opener)?, &request)
+    })
+    .await?;
+    let keys = opened.keys();
+    let (found, certified_before) = {
+        let mut conn = ca.db.read().await?;
+        let found = sessions::find(&mut conn, opened.lid_ca(), received.at.seconds()).await?;
+        (
+            found.ok_or(Rejection::UnknownLid)?,
+            certificates::any_certified(&mut conn, &keys).await?,
+        )
+    };
+    let session = found.session.clone().awaiting_cert_req()?;
+    let key = *keys.first().ok_or(Rejection::Internal)?;
+    let (request, held, verifier) = (
+        Arc::clone(&received.request),
+        Arc::clone(ca),
+        Arc::clone(&issuing),
+    );
+    let verdict = step(received.at, move |ctx| {
+        let inquiry = Inquiry {
+            account_key: &held.hierarchy.account_key,
+            certified_before,
+        };
+        opened.verify(ctx, credentials(&verifier)?, &request, &session, &inquiry)
+    });
+    let verdict = verdict.await?;
+    received.request.wrapper.check_date(received.at)?;
+    let work = Work {
+        ca: Arc::clone(ca),
+        issuing,
+        received,
+        found,
+        key,
+    };
+    Box::pin(work.decide(verdict)).await
+}
+
+impl Work {
+    async fn decide(self, verdict: Verdict) -> Result<Vec<u8>, CaError> {
+        let (client, settings) = (&self.ca.client, &self.ca.settings);
+        let end = match verdict {
+            Verdict::Answer { wire, code } => return self.go_on(wire, code).await,
+            Verdict::AskIssuer(application) => {
+                match bank::issuer(client, settings, &application.request).await? {
+                    Ok(word) => {
+                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                            .await?
+                    }
+                    Err(reason) => {
+                        self.refuse(application.reply, CertStatusCode::RejectedByIssuer, &reason)
+                            .await?
+                    }
+                }
+            }
+            Verdict::AskAcquirer(application) => {
+                match bank::acquirer(client, settings, &application.request).await? {
+                    Ok(word) => {
+                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                            .await?
+                    }
+                    Err(reason) => {
+                        self.refuse(
+                            application.reply,
+                            CertStatusCode::RejectedByAcquirer,
+                            &reason,
+                        )
+                        .await?
+                    }
+                }
+            }
+            Verdict::AskBrand(application) => {
+                match bank::brand(&self.ca.db, settings, &application.request).await? {
+                    Ok(word) => {
+                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                            .await?
+                    }
+                    Err(reason) => {
+                        self.refuse(application.reply, CertStatusCode::RejectedByCa, &reason)
+                            .await?
+                    }
+                }
+            }
+        };
+        self.end(end).await
+    }
+
+    /// Stores an answer after which the applicant may try again.
+    async fn go_on(self, wire: Vec<u8>, code: CertStatusCode) -> Result<Vec<u8>, CaError> {
+        let answered = Answered {
+            digest: &self.received.digest,
+            response: &wire,
+        };
+        let mut tx = self.ca.db.begin().await?;
+        let now_s = self.received.at.seconds();
+        let went_on =
+            sessions::go_on(&mut tx, &self.found, &self.found.session, answered, now_s).await?;
+        tx.commit().await?;
+        if !went_on {
+            return Err(CaError::Overtaken);
+        }
+        tracing::info!(set_message = "CertReq", outcome = ?code, "registration not complete");
+        Ok(wire)
+    }
+
+    async fn complete(
+        &self,
+        complete: impl FnOnce(
+            &mut openset_protocol::Context<'_>,
+            &openset_protocol::identity::Credentials,
+            &openset_pki::authority::Authority,
+        ) -> Result<Issued, CompleteError>
+        + Send
+        + 'static,
+    ) -> Result<End, CaError> {
+        let issuing = Arc::clone(&self.issuing);
+        let issued = step(self.received.at, move |ctx| {
+            complete(ctx, credentials(&issuing)?, &issuing.authority)
+        });
+        let Issued { wire, certificates } = issued.await?;
+        Ok(End {
+            wire,
+            issued: certificates,
+        })
+    }
+
+    async fn refuse(
+        &self,
+        reply: CertReply,
+        code: CertStatusCode,
+        reason: &str,
+    ) -> Result<End, CaError> {
+        let by = match code {
+            CertStatusCode::RejectedByIssuer => "issuer",
+            CertStatusCode::RejectedByAcquirer => "acquirer",
+            _ => "brand",
+        };
+        self.ca.metrics.count_refusal(by);
+        tracing::info!(
+            set_message = "CertReq",
+            kind = by,
+            outcome = "refused",
+            error = reason,
+            "registration refused"
+        );
+        let text = format!("The {by} refuses: {reason}.");
+        let issuing = Arc::clone(&self.issuing);
+        let wire = step(self.received.at, move |ctx| {
+            reply.refuse(ctx, credentials(&issuing)?, code, &text)
+        })
+        .await?;
+        Ok(End {
+            wire,
+            issued: Vec::new(),
+        })
+    }
+
+    /// Stores certificates and answer and ends the session, all of it or nothing.
+    async fn end(self, end: End) -> Result<Vec<u8>, CaError> {
+        let mut tx = self.ca.db.begin().await?;
+        match self.record(&mut tx, &end).await? {
+            None => {
+                tx.commit().await?;
+                for certificate in &end.issued {
+                    self.ca.metrics.count_certificate(certificate);
+                    tracing::info!(kind = %self.issuing.id, outcome = "issued", "certificate issued");
+                }
+                Ok(end.wire)
+            }
+            Some(stored) => {
+                tx.rollback().await?;
+                Ok(stored)
+            }
+        }
+    }
+
+    /// What is stored; or the answer that was there already.
+    async fn record(&self, tx: &mut Tx, end: &End) -> Result<Option<Vec<u8>>, CaError> {
+        let now_s = self.received.at.seconds();
+        let (sender, rrpid) = (
+            format!("key:{}", self.key),
+            self.received.request.wrapper.rrpid()?.to_string(),
+        );
+        let received = exchanges::Received {
+            sender: &sender,
+            message: "CertReq",
+            rrpid: &rrpid,
+            digest: self.received.digest,
+            received_at: now_s,
+            keep_until: now_s.saturating_add(KEEP_S),
+        };
+        match exchanges::open(tx, &received).await? {
+            exchanges::Opened::New => {}
+            exchanges::Opened::Same {
+                response: Some(response),
+            } => return Ok(Some(response)),
+            exchanges::Opened::Same { response: None } => return Err(CaError::Overtaken),
+            exchanges::Opened::Different => return Err(Rejection::RrpidReused.into()),
+        }
+        for certificate in &end.issued {
+            // A key that was certified since we looked: the same bytes again will be told so.
+            if !certificates::insert(tx, &self.issuing.id, certificate, now_s).await? {
+                return Err(CaError::Overtaken);
+            }
+        }
+        if !sessions::end(tx, &self.found).await? {
+            return Err(CaError::Overtaken);
+        }
+        exchanges::answer(tx, &sender, "CertReq", &rrpid, &end.wire).await?;
+        Ok(None)
+    }
+}

@@ -1,0 +1,85 @@
+//! CardCInitReq and Me-AqCInitReq: a registration begins.
+
+use std::sync::Arc;
+
+use openset_pki::Role;
+use openset_protocol::ca::{Reply, Session, card_c_init, me_aq_c_init};
+use openset_protocol::messages::me_aq_c_init::MeAqCInitReq;
+use openset_protocol::{BrandId, Rejection};
+
+use super::{Received, credentials, step};
+use crate::CertificateAuthority;
+use crate::error::CaError;
+use crate::hierarchy::Ca;
+use crate::store::sessions::{self, Answered};
+
+/// Answers a cardholder.
+pub(super) async fn card(
+    ca: &CertificateAuthority,
+    received: Received,
+    brand: &BrandId,
+) -> Result<Vec<u8>, CaError> {
+    let issuing = serving(ca, Role::CardholderCa, brand)?;
+    let request = Arc::clone(&received.request);
+    request.wrapper.check_date(received.at)?;
+    let reply = step(received.at, move |ctx| {
+        let reply = card_c_init::handle(ctx, credentials(&issuing)?, &request)?;
+        Ok::<_, Rejection>(Reply {
+            wire: reply.wire,
+            session: Session::AwaitingRegFormReq(reply.session),
+        })
+    });
+    begin(ca, &received, reply.await?).await
+}
+
+/// Answers a merchant or a gateway.
+pub(super) async fn party(
+    ca: &CertificateAuthority,
+    received: Received,
+    init: &MeAqCInitReq,
+) -> Result<Vec<u8>, CaError> {
+    let role = me_aq_c_init::serving_role(init)?;
+    let issuing = serving(ca, role, &init.brand_id)?;
+    let form = if role == Role::MerchantCa {
+        &ca.forms.merchant
+    } else {
+        &ca.forms.gateway
+    }
+    .clone();
+    let request = Arc::clone(&received.request);
+    request.wrapper.check_date(received.at)?;
+    let reply = step(received.at, move |ctx| {
+        let reply = me_aq_c_init::handle(ctx, credentials(&issuing)?, &request, &form)?;
+        Ok::<_, Rejection>(Reply {
+            wire: reply.wire,
+            session: Session::AwaitingCertReq(reply.session),
+        })
+    });
+    begin(ca, &received, reply.await?).await
+}
+
+fn serving(ca: &CertificateAuthority, role: Role, brand: &BrandId) -> Result<Arc<Ca>, Rejection> {
+    ca.hierarchy
+        .issuing(role, brand)
+        .cloned()
+        .ok_or(Rejection::NotServed("this brand"))
+}
+
+async fn begin(
+    ca: &CertificateAuthority,
+    received: &Received,
+    reply: Reply<Session>,
+) -> Result<Vec<u8>, CaError> {
+    let answered = Answered {
+        digest: &received.digest,
+        response: &reply.wire,
+    };
+    let mut tx = ca.db.begin().await?;
+    let begun = sessions::begin(&mut tx, &reply.session, answered, received.at.seconds()).await?;
+    tx.commit().await?;
+    if begun {
+        Ok(reply.wire)
+    } else {
+        Err(CaError::Overtaken)
+    }
+}

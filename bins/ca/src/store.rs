@@ -1,0 +1,15 @@
+//! The CA's tables. All SQL runs on SQLite and on PostgreSQL.
+
+pub(crate) mod authorities;
+pub(crate) mod certificates;
+pub(crate) mod codes;
+pub(crate) mod sessions;
+
+use openset_store::Migration;
+
+/// The CA's own migrations.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 100,
+    name: "ca",
+    sql: include_str!("../migrations/0100_ca.sql"),
+}];

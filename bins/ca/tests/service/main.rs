@@ -1,0 +1,16 @@
+//! The real service on port 0, with a mock bank beside it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod bank;
+mod ca;
+mod durability;
+mod operator;
+mod process;
+mod refusals;
+mod registrations;
+mod wallet;

@@ -1,0 +1,126 @@
+//! What the operator and everybody may see and do.
+
+use openset_pki::{Crl, Expect, PathError, Purpose, Role};
+use openset_protocol::enrolment;
+use openset_service::client::HttpClient;
+use openset_service::config::{Secret, url};
+use serde_json::{Value, json};
+
+use crate::bank::CODE;
+use crate::ca::{OPERATOR, Place, get};
+use crate::wallet::{enrol, merchant};
+
+async fn crl(ca_url: &str, id: &str) -> Crl {
+    let url = url(&format!("{ca_url}/crl/{id}"), "url").unwrap();
+    Crl::from_der(
+        &HttpClient::new(None)
+            .unwrap()
+            .get_bytes(&url)
+            .await
+            .unwrap(),
+    )
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
+    let place = Place::new().await;
+    let ca = place.start().await;
+    let trust = place.trust(&ca.url).await;
+    let outcome = enrol(&ca.url, trust.verifier(), merchant(), CODE, "shop").await;
+    let enrolment::Outcome::Enrolled(shop) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let expect = Expect {
+        role: Role::Merchant,
+        purpose: Purpose::Signature,
+        brand: None,
+    };
+    let now = openset_service::clock::now_seconds();
+    trust
+        .verifier()
+        .verify(&shop.signature, &expect, now)
+        .unwrap();
+
+    let serial = hex::encode(shop.signature.leaf().serial());
+    let revoke = url(&format!("{}/certificates/{serial}/revoke", ca.url), "url").unwrap();
+    let (client, token) = (
+        HttpClient::new(None).unwrap(),
+        OPERATOR.parse::<Secret>().unwrap().into(),
+    );
+    let body = json!({ "reason": "key_compromise" });
+    let first: Value = client
+        .post_json(&revoke, Some(&token), None, &body)
+        .await
+        .unwrap();
+    let again: Value = client
+        .post_json(&revoke, Some(&token), None, &body)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&first["newly"], &again["newly"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(crl(&ca.url, "visa-mca").await.number(), 2);
+
+    trust.refresh().await.unwrap();
+    let refused = trust
+        .verifier()
+        .verify(&shop.signature, &expect, now)
+        .unwrap_err();
+    assert_eq!(refused, PathError::Revoked(Role::Merchant));
+    ca.stop().await;
+    // The list outlives the process.
+    let ca = place.start().await;
+    assert!(
+        crl(&ca.url, "visa-mca")
+            .await
+            .revokes(shop.signature.leaf().serial())
+    );
+    ca.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_ca_has_a_list_from_the_start_and_the_document_describes_all_routes() {
+    let place = Place::new().await;
+    let ca = place.start().await;
+    for id in [
+        "root", "visa-bca", "visa-gca", "visa-cca", "visa-mca", "visa-pca",
+    ] {
+        assert_eq!(crl(&ca.url, id).await.number(), 1, "{id}");
+    }
+    let document = get(&ca.url, "openapi.json").await;
+    for path in [
+        "/root.pem",
+        "/trust",
+        "/crl/{ca}",
+        "/certificates",
+        "/certificates/{serial}/revoke",
+    ] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    ca.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_certificates_is_for_the_operator_and_comes_in_pages() {
+    let place = Place::new().await;
+    let ca = place.start().await;
+    let trust = place.trust(&ca.url).await;
+    let list = url(&format!("{}/certificates", ca.url), "url").unwrap();
+    let client = HttpClient::new(None).unwrap();
+    assert!(client.get_json::<Value>(&list, None).await.is_err());
+    enrol(&ca.url, trust.verifier(), merchant(), CODE, "shop").await;
+    let first = get(&ca.url, "certificates?limit=1").await;
+    let next = first["next"].as_str().unwrap();
+    let second = get(&ca.url, &format!("certificates?limit=1&after={next}")).await;
+    let serial = |page: &Value| {
+        page["certificates"][0]["serial"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_ne!(serial(&first), serial(&second));
+    assert_eq!(first["certificates"][0]["role"], "merchant");
+    ca.stop().await;
+}

@@ -1,0 +1,128 @@
+//! Applicants: a wallet, a merchant and a gateway, by the protocol's own functions.
+
+use openset_jose::PrivateKey;
+use openset_pki::PathVerifier;
+use openset_protocol::Context;
+use openset_protocol::cardholder::registration::{
+    self, AwaitingCertRes, CardToRegister, FormOrReferral, Outcome,
+};
+use openset_protocol::enrolment::{self, Party};
+use openset_protocol::ids::Language;
+use openset_protocol::messages::me_aq_c_init::IdData;
+use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, HOLDER};
+use openset_service::{clock, random};
+use openset_testkit::keys;
+
+use crate::ca::ask;
+
+pub(crate) const PAN: &str = "4000001234567899";
+
+pub(crate) fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let mut rng = random::system();
+    work(&mut Context {
+        now: clock::now(),
+        rng: &mut rng,
+    })
+}
+
+fn answer(name: &str, value: &str) -> FormAnswer {
+    FormAnswer {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+/// A wallet whose CertReq is ready to be sent.
+pub(crate) struct Ready {
+    pub(crate) wire: Vec<u8>,
+    pub(crate) state: AwaitingCertRes,
+}
+
+pub(crate) fn card() -> CardToRegister {
+    CardToRegister {
+        pan: PAN.parse().unwrap(),
+        card_expiry: "203112".parse().unwrap(),
+        brand_id: "Visa".parse().unwrap(),
+        language: Language::english(),
+    }
+}
+
+/// CardCInit and RegForm over HTTP; CertReq is made and not sent.
+pub(crate) async fn until_cert_req(
+    ca_url: &str,
+    verifier: &PathVerifier,
+    code: &str,
+    key: &PrivateKey,
+) -> Ready {
+    let step = with_context(|ctx| registration::start(ctx, card()));
+    let wire = ask(ca_url, &step.wire).await;
+    let step = with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap();
+    let wire = ask(ca_url, &step.wire).await;
+    let FormOrReferral::Form(form) =
+        with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap()
+    else {
+        panic!("a referral");
+    };
+    let answers = vec![
+        answer(HOLDER, "Alice Example"),
+        answer(ACTIVATION_CODE, code),
+    ];
+    let step = with_context(|ctx| form.submit(ctx, answers, key)).unwrap();
+    Ready {
+        wire: step.wire,
+        state: step.state,
+    }
+}
+
+impl Ready {
+    /// What the wallet makes of CertRes.
+    pub(crate) fn outcome(self, wire: &[u8], verifier: &PathVerifier) -> Outcome {
+        with_context(|ctx| self.state.handle(ctx, wire, verifier)).unwrap()
+    }
+}
+
+pub(crate) fn merchant() -> Party {
+    party(IdData::Merchant {
+        merchant_bin: "411111".parse().unwrap(),
+        merchant_id: "shop-1".to_owned(),
+    })
+}
+
+pub(crate) fn gateway() -> Party {
+    party(IdData::Gateway {
+        acquirer_bin: "411111".parse().unwrap(),
+        gateway_id: "gateway-1".to_owned(),
+    })
+}
+
+fn party(id_data: IdData) -> Party {
+    Party {
+        id_data,
+        brand_id: "Visa".parse().unwrap(),
+        language: Language::english(),
+    }
+}
+
+/// The whole enrolment of a merchant or gateway over HTTP.
+pub(crate) async fn enrol(
+    ca_url: &str,
+    verifier: &PathVerifier,
+    party: Party,
+    code: &str,
+    name: &str,
+) -> enrolment::Outcome {
+    let (sign, open) = (
+        keys::key(&format!("{name}/sign")),
+        keys::key(&format!("{name}/open")),
+    );
+    let step = with_context(|ctx| enrolment::start(ctx, party, open.public_key()));
+    let wire = ask(ca_url, &step.wire).await;
+    let received = with_context(|ctx| step.state.handle(ctx, &wire, verifier, &open)).unwrap();
+    let enrolment::FormOrReferral::Form(form) = received else {
+        panic!("a referral")
+    };
+    let answers = vec![answer(ACTIVATION_CODE, code)];
+    let step = with_context(|ctx| form.submit(ctx, answers, &sign, open.public_key())).unwrap();
+    let wire = ask(ca_url, &step.wire).await;
+    with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap()
+}
