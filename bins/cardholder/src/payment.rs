@@ -53,6 +53,7 @@ pub(crate) async fn purchase(
         return Err(Problem::unprocessable("brand-not-taken", detail));
     }
     let (step, shown) = initiate(wallet, &card, &order).await?;
+    let stored = Instant::now();
     let record = Record {
         order_description: order.initiation.order_description.clone(),
         steps: vec![ordered, shown],
@@ -64,7 +65,7 @@ pub(crate) async fn purchase(
         let known = known_purchase(wallet, terms.key, &terms.body_digest).await?;
         return known.ok_or_else(|| corrupt("purchases.idempotency_key"));
     }
-    send(wallet, &row, record, step).await?;
+    send(wallet, &row, record, step, stored).await?;
     load(wallet, &row.purchase_id).await
 }
 
@@ -182,12 +183,12 @@ async fn send(
     row: &PurchaseRow,
     mut record: Record,
     step: Step<AwaitingPRes>,
+    stored: Instant,
 ) -> Result<(), Problem> {
-    let started = Instant::now();
     let url = Url::parse(&row.set_url).map_err(|_| corrupt("purchases.set_url"))?;
     let sent = step.wire.len();
     record.steps.push(StepReport::since(
-        started,
+        stored,
         6,
         "order and payment sent",
         ["cardholder", "merchant"],
@@ -199,6 +200,7 @@ async fn send(
             "payment sealed for the gateway",
         ],
     ));
+    let started = Instant::now();
     let call = wallet.client.post_set(&url, MediaType::Payment, step.wire);
     let answer = match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => answer,
@@ -364,7 +366,7 @@ fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<AwaitingPRes, Prob
 pub(crate) enum Told {
     /// The other side refused our message.
     #[error("refused with {:?}: {}", .0.error_code, .0.error_text)]
-    Error(ErrorMessage),
+    Error(Box<ErrorMessage>),
     /// We refuse its answer.
     #[error("{0}")]
     Refused(Rejection),
@@ -393,7 +395,7 @@ pub(crate) fn protocol_answer(answer: &SetAnswer) -> Result<(), Told> {
     }
     let wrapper = MessageWrapper::decode(&answer.body).map_err(Told::Refused)?;
     match wrapper.message {
-        Message::Error(error) => Err(Told::Error(error)),
+        Message::Error(error) => Err(Told::Error(Box::new(error))),
         other => Err(Told::Refused(Rejection::MessageNotTaken(other.name()))),
     }
 }

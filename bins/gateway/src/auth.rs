@@ -316,7 +316,7 @@ where
 
 fn verified_step(received: &Received) -> StepReport {
     let way = ["merchant", "gateway"];
-    let what = "opened the payment instruction, verified merchant, cardholder and dual signature, compared both halves";
+    let what = "both halves verified";
     StepReport::since(
         received.started,
         9,
@@ -331,10 +331,10 @@ fn verified_step(received: &Received) -> StepReport {
 fn asked_step(started: Instant, word: &Word) -> StepReport {
     let (what, verified) = match word {
         Word::Approved { .. } => (
-            "asked the issuer, who holds the amount",
+            "issuer asked: amount held",
             "one hold for one idempotency key",
         ),
-        Word::Declined { .. } => ("asked the issuer, who declines", "nothing is held"),
+        Word::Declined { .. } => ("issuer asked: declined", "nothing is held"),
     };
     StepReport::since(
         started,
@@ -348,7 +348,7 @@ fn asked_step(started: Instant, word: &Word) -> StepReport {
 }
 
 fn answered_step(started: Instant, response: &[u8]) -> StepReport {
-    let what = "signed and sealed the answer for the merchant, stored before it was sent";
+    let what = "authorization signed";
     StepReport::since(
         started,
         10,
@@ -356,6 +356,9 @@ fn answered_step(started: Instant, response: &[u8]) -> StepReport {
         ["gateway", "merchant"],
         "AuthRes",
         response.len(),
-        &[],
+        &[
+            "gateway's signature on answer and receipt",
+            "stored before it is sent",
+        ],
     )
 }

@@ -222,7 +222,7 @@ async fn answer(
 }
 
 fn step(started: Instant, capture: &Capture) -> StepReport {
-    let what = "verified the capture, asked the issuer to pay, booked it";
+    let what = "capture booked";
     StepReport::since(
         started,
         11,

@@ -142,7 +142,8 @@ async fn tell(calls: &Calls, screen: &Screen) -> anyhow::Result<Story> {
         purchase,
     };
     let mut steps = calls.steps_of(&story).await?;
-    steps.sort_by_key(|step| step.step);
+    // The wallet is the last to act in a step that others share with it.
+    steps.sort_by_key(|step| (step.step, step.to == "cardholder"));
     for step in &steps {
         screen.step(step)?;
     }

@@ -42,15 +42,22 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
     let inspector = Inspector { keys };
     let text = text.trim();
-    if text.starts_with('{') { inspector.wrapper(text) } else { inspector.compact(text, 0) }
+    if text.starts_with('{') {
+        inspector.wrapper(text)
+    } else {
+        inspector.compact(text, 0)
+    }
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     if file.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).context("standard input is not text")?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("standard input is not text")?;
     } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
     }
     Ok(text)
 }
@@ -68,22 +75,37 @@ fn load_key(path: &Path) -> anyhow::Result<PrivateKey> {
 
 /// Every private key in a service's vault.
 async fn vault_keys(folder: &Path, passphrase: Option<&Path>) -> anyhow::Result<Vec<PrivateKey>> {
-    let path = passphrase.context("--wallet needs --passphrase-file: the passphrase, or the service's TOML file")?;
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let path = passphrase
+        .context("--wallet needs --passphrase-file: the passphrase, or the service's TOML file")?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let passphrase = match toml::from_str::<toml::Table>(&text) {
-        Ok(table) => table.get("passphrase").and_then(toml::Value::as_str).map(str::to_owned),
+        Ok(table) => table
+            .get("passphrase")
+            .and_then(toml::Value::as_str)
+            .map(str::to_owned),
         Err(_) => text.lines().next().map(str::to_owned),
     };
-    let passphrase = SecretString::from(passphrase.with_context(|| format!("{} has no passphrase", path.display()))?);
+    let passphrase = SecretString::from(
+        passphrase.with_context(|| format!("{} has no passphrase", path.display()))?,
+    );
     let file = databases(folder)?;
-    let db = Db::open(&openset_store::sqlite_url(&file), &[]).await.context("cannot open the service's database")?;
-    let vault = Vault::unlock(&db, &passphrase).await.context("cannot unlock the vault")?;
+    let db = Db::open(&openset_store::sqlite_url(&file), &[])
+        .await
+        .context("cannot open the service's database")?;
+    let vault = Vault::unlock(&db, &passphrase)
+        .await
+        .context("cannot unlock the vault")?;
     let mut conn = db.read().await?;
     let names: Vec<String> =
-        openset_store::sqlx::query_scalar("SELECT name FROM vault_secrets ORDER BY name").fetch_all(&mut *conn).await?;
+        openset_store::sqlx::query_scalar("SELECT name FROM vault_secrets ORDER BY name")
+            .fetch_all(&mut *conn)
+            .await?;
     let mut found = Vec::new();
     for name in names {
-        let Some(secret) = keys::load(&mut conn, &vault, &name).await? else { continue };
+        let Some(secret) = keys::load(&mut conn, &vault, &name).await? else {
+            continue;
+        };
         found.extend(private_keys(&secret));
     }
     drop(conn);
@@ -97,14 +119,24 @@ fn private_keys(secret: &[u8]) -> Vec<PrivateKey> {
     if let Some(key) = parse(secret) {
         return vec![key];
     }
-    let texts = serde_json::from_slice::<Value>(secret).map(|value| strings(&value)).unwrap_or_default();
-    texts.iter().filter_map(|text| openset_jose::base64url::decode(text).ok()).filter_map(|der| parse(&der)).collect()
+    let texts = serde_json::from_slice::<Value>(secret)
+        .map(|value| strings(&value))
+        .unwrap_or_default();
+    texts
+        .iter()
+        .filter_map(|text| openset_jose::base64url::decode(text).ok())
+        .filter_map(|der| parse(&der))
+        .collect()
 }
 
 fn databases(folder: &Path) -> anyhow::Result<PathBuf> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let is_database = |path: &PathBuf| path.extension().is_some_and(|x| x == "db" || x == "sqlite");
-    let found = entries.flatten().map(|entry| entry.path()).find(is_database);
+    let found = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(is_database);
     found.with_context(|| format!("{} has no SQLite database", folder.display()))
 }
 
@@ -146,7 +178,10 @@ impl Inspector {
 
     /// Shows a JSON value's compact objects; a value without any is shown whole.
     fn value(&self, value: &Value, depth: usize) -> anyhow::Result<()> {
-        let objects: Vec<String> = strings(value).into_iter().filter(|text| is_compact(text)).collect();
+        let objects: Vec<String> = strings(value)
+            .into_iter()
+            .filter(|text| is_compact(text))
+            .collect();
         indented(depth, &shortened(value));
         for object in objects {
             self.compact(&object, depth.saturating_add(1))?;
@@ -168,7 +203,10 @@ impl Inspector {
     fn signed(&self, text: &str, depth: usize) -> anyhow::Result<()> {
         let object = jws::Unverified::parse(text).context("not a JWS of this profile")?;
         let header = object.header();
-        indented(depth, &format!("JWS {}, {} bytes, PS256", header.cty, text.len()));
+        indented(
+            depth,
+            &format!("JWS {}, {} bytes, PS256", header.cty, text.len()),
+        );
         if let Some(thumbprint) = header.x5t_s256 {
             indented(depth, &format!("  signer       {thumbprint}"));
         }
@@ -180,7 +218,9 @@ impl Inspector {
         }
         let holds = signer.map(|c| object.verify(c.public_key()).is_ok());
         let verdict = match holds {
-            Some(true) => "holds under the first certificate (its path to the root is not checked here)",
+            Some(true) => {
+                "holds under the first certificate (its path to the root is not checked here)"
+            }
             Some(false) => "DOES NOT HOLD",
             None => "not checked: no certificate inside",
         };
@@ -197,16 +237,33 @@ impl Inspector {
     fn sealed(&self, text: &str, depth: usize) -> anyhow::Result<()> {
         let object = jwe::Sealed::parse(text).context("not a JWE of this profile")?;
         let header = object.header();
-        indented(depth, &format!("JWE {}, {} bytes, {:?}, A256GCM", header.cty, text.len(), header.alg));
+        indented(
+            depth,
+            &format!(
+                "JWE {}, {} bytes, {:?}, A256GCM",
+                header.cty,
+                text.len(),
+                header.alg
+            ),
+        );
         if let Some(thumbprint) = header.x5t_s256 {
             indented(depth, &format!("  receiver     {thumbprint}"));
         }
         let Some(plaintext) = self.keys.iter().find_map(|key| object.open(key).ok()) else {
-            indented(depth, "  content      sealed; give the receiver's key with --key or --wallet");
+            indented(
+                depth,
+                "  content      sealed; give the receiver's key with --key or --wallet",
+            );
             return Ok(());
         };
-        indented(depth, &format!("  content      opened, {} bytes", plaintext.len()));
-        self.value(&serde_json::from_slice(&plaintext).context("the content is not JSON")?, depth)
+        indented(
+            depth,
+            &format!("  content      opened, {} bytes", plaintext.len()),
+        );
+        self.value(
+            &serde_json::from_slice(&plaintext).context("the content is not JSON")?,
+            depth,
+        )
     }
 }
 
@@ -232,7 +289,10 @@ fn shortened(value: &Value) -> String {
 }
 
 fn named(certificate: &Certificate) -> String {
-    let brand = certificate.brand().map(ToString::to_string).unwrap_or_default();
+    let brand = certificate
+        .brand()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     format!(
         "{} / {} / {}, {} key, until {}",
         certificate.role(),

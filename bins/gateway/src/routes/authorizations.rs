@@ -43,6 +43,9 @@ pub(super) struct AuthorizationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(examples("**** **** **** 1234"))]
     card: Option<String>,
+    /// Its expiry, YYYYMM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card_expiry: Option<String>,
     /// What was asked for.
     #[schema(value_type = Object)]
     amount: Money,
@@ -121,7 +124,7 @@ impl AuthorizationView {
     fn of(
         xid: String,
         row: Authorization,
-        card: Option<String>,
+        card: Option<(String, String)>,
         lines: Vec<(String, String, i64)>,
         all: &[Authorization],
     ) -> Self {
@@ -134,11 +137,13 @@ impl AuthorizationView {
             currency,
             amount_minor,
         };
+        let (card, card_expiry) = card.unzip();
         Self {
             xid,
             amount: row.amount(),
             state: row.state,
             card,
+            card_expiry,
             received_at: Timestamp::from_seconds(row.received_at_s),
             decided_at: row.decided_at_s.map(Timestamp::from_seconds),
             captures: capture.into_iter().collect(),

@@ -195,17 +195,18 @@ pub(crate) async fn find_approved(
     row.as_ref().map(authorization).transpose()
 }
 
-/// The last four digits, from the sealed card.
+/// The last four digits and the expiry, from the sealed card.
 pub(crate) fn open_card(
     vault: &Vault,
     row: &Authorization,
-) -> Result<Option<String>, GatewayError> {
+) -> Result<Option<(String, String)>, GatewayError> {
     let Some(sealed) = &row.card_sealed else {
         return Ok(None);
     };
     let plain = vault.open(&card_context(&row.id), sealed)?;
     let card: Card = serde_json::from_slice(&plain)?;
-    Ok(Some(format!("**** **** **** {}", card.pan.last_four())))
+    let masked = format!("**** **** **** {}", card.pan.last_four());
+    Ok(Some((masked, card.expiry.to_string())))
 }
 
 #[derive(Serialize, serde::Deserialize)]

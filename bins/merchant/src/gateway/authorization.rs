@@ -83,7 +83,7 @@ pub(crate) async fn settle(
     steps.push(StepReport::lasting(
         took.lasted(outgoing),
         8,
-        "Authorization request with the payment information, which the merchant cannot open",
+        "authorization asked",
         ["merchant", "gateway"],
         "AuthReq",
         outgoing.body.len(),
@@ -106,7 +106,7 @@ pub(crate) async fn settle(
         steps.push(StepReport::since(
             begin,
             10,
-            "The bank's answer, signed by the gateway; PRes goes to the wallet",
+            "authorization received",
             ["gateway", "merchant"],
             "AuthRes",
             answer.body.len(),

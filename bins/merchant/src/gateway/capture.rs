@@ -98,7 +98,7 @@ pub(crate) async fn settle(
     steps.push(StepReport::lasting(
         took.lasted(outgoing) + begin.elapsed(),
         11,
-        "The merchant asks for its money, and the gateway answers",
+        "merchant paid",
         ["merchant", "gateway"],
         "CapReq",
         outgoing.body.len(),

@@ -82,7 +82,7 @@ pub(super) async fn handle(
     let step = StepReport::since(
         begin,
         7,
-        "Order information and dual signature verified",
+        "cardholder verified",
         ["cardholder", "merchant"],
         "PReq",
         received.bytes.len(),

@@ -305,7 +305,11 @@ impl Calls {
                 .into_iter()
                 .filter(|s| s.step == 7 || s.step == 8),
         );
-        all.extend(steps(&authorization).into_iter().filter(|s| s.step == 9));
+        all.extend(
+            steps(&authorization)
+                .into_iter()
+                .filter(|s| s.step == 9 || s.step == 10),
+        );
         Ok(all)
     }
 
