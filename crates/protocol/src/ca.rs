@@ -74,7 +74,7 @@ pub enum Session {
     /// After CardCInitRes.
     AwaitingRegFormReq(AwaitingRegFormReq),
     /// After RegFormRes or Me-AqCInitRes.
-    AwaitingCertReq(AwaitingCertReq),
+    AwaitingCertReq(Box<AwaitingCertReq>),
 }
 
 /// A cardholder has begun a registration.
@@ -115,7 +115,7 @@ pub struct AwaitingCertReq {
 pub enum Applicant {
     /// A cardholder.
     Card {
-        /// [`AccountKey::digest`] of the card number.
+        /// A digest of the card number, keyed with [`AccountKey`].
         account: Thumbprint,
     },
     /// A merchant or gateway.
@@ -149,7 +149,7 @@ impl Session {
     /// [`Rejection::OutOfOrder`].
     pub fn awaiting_cert_req(self) -> Result<AwaitingCertReq, Rejection> {
         match self {
-            Self::AwaitingCertReq(session) => Ok(session),
+            Self::AwaitingCertReq(session) => Ok(*session),
             Self::AwaitingRegFormReq(_) => Err(Rejection::OutOfOrder(
                 "this registration has no form yet; send RegFormReq first",
             )),

@@ -52,7 +52,7 @@ pub(super) async fn party(
         let reply = me_aq_c_init::handle(ctx, credentials(&issuing)?, &request, &form)?;
         Ok::<_, Rejection>(Reply {
             wire: reply.wire,
-            session: Session::AwaitingCertReq(reply.session),
+            session: Session::AwaitingCertReq(Box::new(reply.session)),
         })
     });
     begin(ca, &received, reply.await?).await

@@ -44,9 +44,10 @@ pub(super) async fn handle(
     });
     let reply = reply.await?;
     // After a referral the session stays as it was, so that the same bytes get the same answer.
-    let next = reply
-        .session
-        .map_or_else(|| found.session.clone(), Session::AwaitingCertReq);
+    let next = reply.session.map_or_else(
+        || found.session.clone(),
+        |next| Session::AwaitingCertReq(Box::new(next)),
+    );
     let answered = Answered {
         digest: &received.digest,
         response: &reply.wire,

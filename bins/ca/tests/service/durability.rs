@@ -120,15 +120,13 @@ pub(crate) fn pan_needles() -> Vec<Vec<u8>> {
         hex::encode(PAN).into_bytes(),
         digest.to_vec(),
         hex::encode(digest).into_bytes(),
-        STANDARD_NO_PAD.encode(digest)[..40].as_bytes().to_vec(),
-        openset_jose::base64url::encode(&digest)[..40]
-            .as_bytes()
-            .to_vec(),
+        STANDARD_NO_PAD.encode(digest).as_bytes()[..40].to_vec(),
+        openset_jose::base64url::encode(&digest).as_bytes()[..40].to_vec(),
     ];
     for shift in 0..3 {
         let shifted = [vec![b'x'; shift], PAN.as_bytes().to_vec()].concat();
         // The first and last characters depend on the neighbours.
-        needles.push(STANDARD_NO_PAD.encode(shifted)[4..20].as_bytes().to_vec());
+        needles.push(STANDARD_NO_PAD.encode(shifted).as_bytes()[4..20].to_vec());
     }
     needles
 }

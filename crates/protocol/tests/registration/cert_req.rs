@@ -402,7 +402,7 @@ fn messages_that_do_not_fit_the_state_of_the_session_are_out_of_order() {
         Err(Rejection::OutOfOrder(_))
     ));
     assert!(matches!(
-        Session::AwaitingCertReq(after).awaiting_reg_form_req(),
+        Session::AwaitingCertReq(Box::new(after)).awaiting_reg_form_req(),
         Err(Rejection::OutOfOrder(_))
     ));
 }

@@ -10,6 +10,7 @@
 
 mod cardholder;
 mod cert_req;
+mod cert_res;
 mod enrolment;
 mod tamper;
 mod world;
