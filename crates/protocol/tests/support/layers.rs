@@ -20,6 +20,9 @@ const EXACT_BYTES: [&str; 5] = [
     "acct_info",
 ];
 
+/// The name, in paths, of a JWS that is sealed with nothing around it.
+const NAKED: &str = "~";
+
 /// A random source that differs at each call.
 pub fn fresh_rng() -> impl CryptoRng {
     static SEED: AtomicU64 = AtomicU64::new(1_000);
@@ -265,7 +268,13 @@ impl Node {
             Self::List(items) => items.get_mut(name.parse::<usize>().ok()?),
             Self::Signed { inside, .. }
             | Self::Sealed { inside, .. }
-            | Self::Bytes { inside, .. } => inside.child(name),
+            | Self::Bytes { inside, .. } => {
+                if name == NAKED {
+                    Some(inside)
+                } else {
+                    inside.child(name)
+                }
+            }
             Self::Leaf(_) => None,
         }
     }
@@ -291,6 +300,9 @@ impl Node {
             }
         };
         match self {
+            Self::Sealed { inside, .. } if matches!(**inside, Self::Signed { .. }) => {
+                inside.visit(&join(NAKED), see);
+            }
             Self::Object(fields) => fields
                 .iter()
                 .for_each(|(name, node)| node.visit(&join(name), see)),

@@ -18,6 +18,7 @@ pub enum Alteration {
     /// A number changed by this much.
     Add(i64),
     /// Another number.
+    #[allow(dead_code, reason = "registrations have no amounts")]
     Number(u64),
     /// Another text.
     Text(&'static str),
