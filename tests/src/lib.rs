@@ -2,7 +2,12 @@
 //!
 //! A [`World`] writes the configuration that `openset setup` writes, starts the programs beside the
 //! test program, and stops them when it is dropped.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test support")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test support"
+)]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -31,7 +36,10 @@ impl Answer {
     /// A string member of the body.
     #[must_use]
     pub fn text(&self, pointer: &str) -> &str {
-        self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+        self.json
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 }
 
@@ -70,12 +78,19 @@ impl World {
         setup::write(&plan).unwrap();
         for party in PARTIES {
             let path = folder.path().join(party).join(format!("{party}.toml"));
-            let mut table: toml::Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let mut table: toml::Table =
+                toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
             change(party, &mut table);
             std::fs::write(&path, toml::to_string(&table).unwrap()).unwrap();
         }
-        let file: DemoFile = toml::from_str(&std::fs::read_to_string(plan.demo_file()).unwrap()).unwrap();
-        let mut world = Self { folder, children: Vec::new(), file, client: reqwest::Client::new() };
+        let file: DemoFile =
+            toml::from_str(&std::fs::read_to_string(plan.demo_file()).unwrap()).unwrap();
+        let mut world = Self {
+            folder,
+            children: Vec::new(),
+            file,
+            client: reqwest::Client::new(),
+        };
         world.spawn("ca");
         world.spawn("issuer");
         world.ready("ca").await;
@@ -91,7 +106,11 @@ impl World {
     /// Starts a party's process.
     pub fn spawn(&mut self, party: &'static str) {
         let folder = self.folder_of(party);
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.join("log"))
+            .unwrap();
         let child = Command::new(program(party))
             .arg("--config")
             .arg(folder.join(format!("{party}.toml")))
@@ -105,7 +124,11 @@ impl World {
 
     /// Ends a party's process at once (SIGKILL).
     pub fn kill(&mut self, party: &str) {
-        let place = self.children.iter().position(|(name, _)| *name == party).expect("a running party");
+        let place = self
+            .children
+            .iter()
+            .position(|(name, _)| *name == party)
+            .expect("a running party");
         let (_, mut child) = self.children.remove(place);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -120,8 +143,16 @@ impl World {
     /// Waits until a party says that it is ready.
     pub async fn ready(&self, party: &str) {
         let started = Instant::now();
-        while self.get(party, "readyz").await.is_none_or(|answer| answer.status != 200) {
-            assert!(started.elapsed() < READY_PATIENCE, "{party} is not ready:\n{}", self.log(party));
+        while self
+            .get(party, "readyz")
+            .await
+            .is_none_or(|answer| answer.status != 200)
+        {
+            assert!(
+                started.elapsed() < READY_PATIENCE,
+                "{party} is not ready:\n{}",
+                self.log(party)
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -166,7 +197,11 @@ impl World {
         let response = request.send().await.ok()?;
         let status = response.status().as_u16();
         let bytes = response.bytes().await.ok()?.to_vec();
-        Some(Answer { status, json: serde_json::from_slice(&bytes).unwrap_or_default(), bytes })
+        Some(Answer {
+            status,
+            json: serde_json::from_slice(&bytes).unwrap_or_default(),
+            bytes,
+        })
     }
 
     /// GET with the party's token; nothing when it does not answer.
@@ -178,12 +213,20 @@ impl World {
     /// POST with the party's token and an Idempotency-Key; nothing when it does not answer.
     pub async fn post(&self, party: &str, path: &str, key: &str, body: &Value) -> Option<Answer> {
         let request = self.client.post(format!("{}/{path}", self.url(party)));
-        let request = request.bearer_auth(self.token(party)).header("idempotency-key", key).json(body);
+        let request = request
+            .bearer_auth(self.token(party))
+            .header("idempotency-key", key)
+            .json(body);
         Self::answer(request).await
     }
 
     /// POST of any bytes to `/set`.
-    pub async fn post_set(&self, party: &str, media_type: &str, body: impl Into<Vec<u8>>) -> Option<Answer> {
+    pub async fn post_set(
+        &self,
+        party: &str,
+        media_type: &str,
+        body: impl Into<Vec<u8>>,
+    ) -> Option<Answer> {
         let request = self.client.post(format!("{}/set", self.url(party)));
         Self::answer(request.header("content-type", media_type).body(body.into())).await
     }
@@ -194,7 +237,10 @@ impl World {
         for (name, value) in more.as_object().into_iter().flatten() {
             request[name] = value.clone();
         }
-        let answer = self.post("issuer", "accounts", &fresh(), &request).await.unwrap();
+        let answer = self
+            .post("issuer", "accounts", &fresh(), &request)
+            .await
+            .unwrap();
         assert_eq!(answer.status, 201, "{:?}", answer.json);
         Account {
             account_id: answer.text("/account_id").to_owned(),
@@ -210,7 +256,10 @@ impl World {
             "pan": account.pan, "expiry": account.expiry, "brand": self.file.brand, "holder": "Ada Lovelace",
             "activation_code": account.activation_code,
         });
-        let answer = self.post("cardholder", "cards", &fresh(), &request).await.unwrap();
+        let answer = self
+            .post("cardholder", "cards", &fresh(), &request)
+            .await
+            .unwrap();
         assert_eq!(answer.status, 201, "{:?}\n{}", answer.json, self.log("ca"));
         answer.text("/card_id").to_owned()
     }
@@ -219,7 +268,10 @@ impl World {
     pub async fn product(&self) -> (String, u64) {
         let products = self.get("merchant", "products").await.unwrap();
         let product = products.json.pointer("/products/0").unwrap();
-        (product["product_id"].as_str().unwrap().to_owned(), product["price"]["amount_minor"].as_u64().unwrap())
+        (
+            product["product_id"].as_str().unwrap().to_owned(),
+            product["price"]["amount_minor"].as_u64().unwrap(),
+        )
     }
 
     /// The body of a purchase of `quantity` of the first product.
@@ -240,7 +292,10 @@ impl World {
 
     /// An account as the issuer shows it.
     pub async fn account_view(&self, account: &Account) -> Value {
-        self.get("issuer", &format!("accounts/{}", account.account_id)).await.unwrap().json
+        self.get("issuer", &format!("accounts/{}", account.account_id))
+            .await
+            .unwrap()
+            .json
     }
 
     /// Inquires until the purchase is no longer pending, and gives its last view.
@@ -249,10 +304,17 @@ impl World {
         loop {
             let path = format!("purchases/{purchase_id}/inquiry");
             let answer = self.post("cardholder", &path, &fresh(), &json!({})).await;
-            if let Some(answer) = answer.filter(|a| a.status == 200 && a.text("/status") != "pending") {
+            if let Some(answer) =
+                answer.filter(|a| a.status == 200 && a.text("/status") != "pending")
+            {
                 return answer;
             }
-            assert!(started.elapsed() < READY_PATIENCE, "still pending:\n{}\n{}", self.log("merchant"), self.log("gateway"));
+            assert!(
+                started.elapsed() < READY_PATIENCE,
+                "still pending:\n{}\n{}",
+                self.log("merchant"),
+                self.log("gateway")
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -275,8 +337,14 @@ pub fn fresh() -> String {
 
 fn plan(folder: &Path) -> Plan {
     // Held until all are chosen, so that no two are the same.
-    let held: Vec<TcpListener> = PARTIES.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
+    let held: Vec<TcpListener> = PARTIES
+        .iter()
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let ports: Vec<u16> = held
+        .iter()
+        .map(|l| l.local_addr().unwrap().port())
+        .collect();
     Plan {
         out: folder.to_owned(),
         config_dir: Seen::Below(folder.to_owned()),
@@ -293,6 +361,10 @@ fn program(party: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let folder = own.parent().and_then(Path::parent).unwrap();
     let program = folder.join(format!("openset-{party}"));
-    assert!(program.exists(), "{} is not built; run `cargo build --workspace --bins` first", program.display());
+    assert!(
+        program.exists(),
+        "{} is not built; run `cargo build --workspace --bins` first",
+        program.display()
+    );
     program
 }

@@ -1,6 +1,11 @@
 //! kill -9 of any service at any time: nothing is lost, the same request again gets its answer, one hold, one
 //! capture.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::time::Duration;
 
@@ -8,7 +13,12 @@ use openset_tests::{World, fresh};
 use serde_json::{Value, json};
 
 fn holds(view: &Value, state: &str) -> usize {
-    view["authorizations"].as_array().unwrap().iter().filter(|one| one["state"] == state).count()
+    view["authorizations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["state"] == state)
+        .count()
 }
 
 #[tokio::test]
@@ -24,16 +34,29 @@ async fn each_service_goes_on_after_kill_9() {
         world.kill(party);
         world.restart(party).await;
         let again = world.purchase(&card_id, &key).await.unwrap();
-        assert_eq!(again.text("/receipt_jws"), first.text("/receipt_jws"), "after {party} was killed");
+        assert_eq!(
+            again.text("/receipt_jws"),
+            first.text("/receipt_jws"),
+            "after {party} was killed"
+        );
         kept.push(first.text("/order_id").to_owned());
     }
-    assert_eq!(holds(&world.account_view(&account).await, "held"), kept.len());
+    assert_eq!(
+        holds(&world.account_view(&account).await, "held"),
+        kept.len()
+    );
     for order in &kept {
         let path = format!("orders/{order}/capture");
-        let answer = world.post("merchant", &path, &fresh(), &json!({})).await.unwrap();
+        let answer = world
+            .post("merchant", &path, &fresh(), &json!({}))
+            .await
+            .unwrap();
         assert_eq!(answer.text("/state"), "captured", "{:?}", answer.json);
     }
-    assert_eq!(holds(&world.account_view(&account).await, "captured"), kept.len());
+    assert_eq!(
+        holds(&world.account_view(&account).await, "captured"),
+        kept.len()
+    );
 }
 
 #[tokio::test]
@@ -48,7 +71,12 @@ async fn issuer_down_leaves_the_purchase_pending_and_never_paid() {
     let card_id = world.card(&account).await;
     world.kill("issuer");
     let answer = world.purchase(&card_id, &fresh()).await.unwrap();
-    assert_eq!((answer.status, answer.text("/status")), (202, "pending"), "{:?}", answer.json);
+    assert_eq!(
+        (answer.status, answer.text("/status")),
+        (202, "pending"),
+        "{:?}",
+        answer.json
+    );
     world.restart("issuer").await;
     let settled = world.settled(answer.text("/purchase_id")).await;
     assert_eq!(settled.text("/status"), "paid", "{:?}", settled.json);
@@ -109,10 +137,22 @@ async fn killing_the_middle_of_a_purchase_loses_nothing() {
             }
             world.kill(party);
             world.restart(party).await;
-            let again = world.post("cardholder", "purchases", &key, &basket).await.unwrap();
-            assert!(again.status < 300, "{party} after {after_ms} ms: {:?}", again.json);
+            let again = world
+                .post("cardholder", "purchases", &key, &basket)
+                .await
+                .unwrap();
+            assert!(
+                again.status < 300,
+                "{party} after {after_ms} ms: {:?}",
+                again.json
+            );
             let settled = world.settled(again.text("/purchase_id")).await;
-            assert_eq!(settled.text("/status"), "paid", "{party} after {after_ms} ms: {:?}", settled.json);
+            assert_eq!(
+                settled.text("/status"),
+                "paid",
+                "{party} after {after_ms} ms: {:?}",
+                settled.json
+            );
             bought += 1;
         }
     }

@@ -1,5 +1,10 @@
 //! A purchase through all ten steps, what each party knows of it after, and every way in which the bank says no.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use openset_tests::{Answer, World, fresh};
 use serde_json::{Value, json};
@@ -19,7 +24,12 @@ fn holds(view: &Value) -> Vec<Value> {
 async fn purchase_is_paid_and_captured_once() {
     let world = World::start().await;
     let (account, _, answer) = bought(&world, 100_000).await;
-    assert_eq!((answer.status, answer.text("/status")), (201, "paid"), "{:?}", answer.json);
+    assert_eq!(
+        (answer.status, answer.text("/status")),
+        (201, "paid"),
+        "{:?}",
+        answer.json
+    );
     assert!(!answer.text("/receipt/approval_code").is_empty());
     assert_eq!(answer.text("/message"), "Your bank wishes you a good read.");
     assert_eq!(holds(&world.account_view(&account).await).len(), 1);
@@ -27,9 +37,15 @@ async fn purchase_is_paid_and_captured_once() {
     let order = answer.text("/order_id").to_owned();
     let path = format!("orders/{order}/capture");
     let key = fresh();
-    let first = world.post("merchant", &path, &key, &json!({})).await.unwrap();
+    let first = world
+        .post("merchant", &path, &key, &json!({}))
+        .await
+        .unwrap();
     assert_eq!(first.text("/state"), "captured", "{:?}", first.json);
-    let again = world.post("merchant", &path, &key, &json!({})).await.unwrap();
+    let again = world
+        .post("merchant", &path, &key, &json!({}))
+        .await
+        .unwrap();
     assert_eq!(again.bytes, first.bytes);
     let view = world.account_view(&account).await;
     assert!(holds(&view).is_empty(), "{view}");
@@ -53,8 +69,14 @@ async fn same_idempotency_key_is_the_same_purchase() {
     assert_eq!(holds(&world.account_view(&account).await).len(), 1);
 
     let other = world.basket(&card_id, 3).await;
-    let refused = world.post("cardholder", "purchases", &key, &other).await.unwrap();
-    assert_eq!((refused.status, refused.text("/code")), (422, "idempotency-key-reused"));
+    let refused = world
+        .post("cardholder", "purchases", &key, &other)
+        .await
+        .unwrap();
+    assert_eq!(
+        (refused.status, refused.text("/code")),
+        (422, "idempotency-key-reused")
+    );
 }
 
 #[tokio::test]
@@ -63,32 +85,117 @@ async fn two_requests_with_one_key_at_once_are_one_purchase() {
     let account = world.account(100_000, &json!({})).await;
     let card_id = world.card(&account).await;
     let key = fresh();
-    let (one, two) = tokio::join!(world.purchase(&card_id, &key), world.purchase(&card_id, &key));
-    assert_eq!(one.unwrap().text("/purchase_id"), two.unwrap().text("/purchase_id"));
+    let (one, two) = tokio::join!(
+        world.purchase(&card_id, &key),
+        world.purchase(&card_id, &key)
+    );
+    assert_eq!(
+        one.unwrap().text("/purchase_id"),
+        two.unwrap().text("/purchase_id")
+    );
     assert_eq!(holds(&world.account_view(&account).await).len(), 1);
+}
+
+/// The purchase was declined for this reason, the wallet says so, and the issuer holds nothing.
+async fn assert_declined(
+    world: &World,
+    account: &openset_tests::Account,
+    answer: &Answer,
+    reason: &str,
+) {
+    assert_eq!(answer.text("/status"), "declined", "{:?}", answer.json);
+    assert_eq!(answer.json.pointer("/receipt"), None);
+    let path = format!("authorizations/{}", answer.text("/xid"));
+    let authorization = world.get("gateway", &path).await.unwrap();
+    assert_eq!(
+        authorization.text("/resp_reason"),
+        reason,
+        "{:?}",
+        authorization.json
+    );
+    let view = world.account_view(account).await;
+    if reason != "unknownCard" {
+        assert!(holds(&view).is_empty(), "{view}");
+        assert_eq!(view["held"]["amount_minor"], 0, "{view}");
+    }
 }
 
 #[tokio::test]
 async fn every_decline_ends_cleanly_and_leaves_no_hold() {
     let world = World::start().await;
-    // Too little credit.
     let (account, _, answer) = bought(&world, 1).await;
-    assert_eq!(answer.text("/status"), "declined", "{:?}", answer.json);
-    assert!(holds(&world.account_view(&account).await).is_empty());
-    // Blocked after its registration.
+    assert_declined(&world, &account, &answer, "insufficientFunds").await;
+
     let account = world.account(100_000, &json!({})).await;
     let card_id = world.card(&account).await;
-    let block = world.post("issuer", &format!("accounts/{}/block", account.account_id), &fresh(), &json!({})).await.unwrap();
+    let path = format!("accounts/{}/block", account.account_id);
+    let block = world
+        .post("issuer", &path, &fresh(), &json!({}))
+        .await
+        .unwrap();
     assert!(block.status < 300, "{:?}", block.json);
     let answer = world.purchase(&card_id, &fresh()).await.unwrap();
-    assert_eq!(answer.text("/status"), "declined", "{:?}", answer.json);
-    assert!(holds(&world.account_view(&account).await).is_empty());
-    // An account in another currency.
+    assert_declined(&world, &account, &answer, "blockedCard").await;
+
     let account = world.account(100_000, &json!({"currency": "USD"})).await;
     let card_id = world.card(&account).await;
     let answer = world.purchase(&card_id, &fresh()).await.unwrap();
-    assert_eq!(answer.text("/status"), "declined", "{:?}", answer.json);
-    assert!(holds(&world.account_view(&account).await).is_empty());
+    assert_declined(&world, &account, &answer, "wrongCurrency").await;
+}
+
+#[tokio::test]
+async fn card_that_the_issuer_has_forgotten_is_declined() {
+    let mut world = World::start().await;
+    let account = world.account(100_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    world.kill("issuer");
+    for entry in std::fs::read_dir(world.folder_of("issuer"))
+        .unwrap()
+        .flatten()
+    {
+        if entry.file_name().to_string_lossy().contains(".db") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    world.restart("issuer").await;
+    let answer = world.purchase(&card_id, &fresh()).await.unwrap();
+    assert_declined(&world, &account, &answer, "unknownCard").await;
+}
+
+/// The certificate of a card ends with it, so only a bank whose clock is ahead of all others sees one.
+#[tokio::test]
+async fn card_that_is_past_its_month_at_the_issuer_is_declined() {
+    let mut world = World::start().await;
+    let account = world.account(100_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    world.kill("issuer");
+    let ahead =
+        openset_issuer::Clock::reading(|| openset_service::clock::now().plus(4 * 366 * 86_400));
+    let path = world
+        .folder_of("issuer")
+        .join("issuer.toml")
+        .display()
+        .to_string();
+    let party = openset_service::config::Party::Issuer;
+    let args = ["issuer", "--config", &path].map(std::ffi::OsString::from);
+    let config =
+        openset_service::config::load_from(party, args, &std::collections::BTreeMap::new())
+            .unwrap();
+    let listener = tokio::net::TcpListener::bind(config.common.listen)
+        .await
+        .unwrap();
+    let stop = openset_service::CancellationToken::new();
+    let issuer = tokio::spawn(openset_issuer::run_by(
+        ahead,
+        listener,
+        config,
+        stop.clone(),
+    ));
+    world.ready("issuer").await;
+    let answer = world.purchase(&card_id, &fresh()).await.unwrap();
+    assert_declined(&world, &account, &answer, "expiredCard").await;
+    stop.cancel();
+    issuer.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -124,13 +231,20 @@ fn assert_absent(world: &World, party: &str, text: &str, what: &str) {
         openset_jose::base64url::encode(&digest).into_bytes(),
     ];
     for skip in 0..3 {
-        for encoded in [standard.encode(&text.as_bytes()[skip..]), openset_jose::base64url::encode(&text.as_bytes()[skip..])] {
+        for encoded in [
+            standard.encode(&text.as_bytes()[skip..]),
+            openset_jose::base64url::encode(&text.as_bytes()[skip..]),
+        ] {
             // The last characters depend on what follows.
             needles.push(encoded.as_bytes()[..encoded.len() - 3].to_vec());
         }
     }
     for needle in needles {
-        assert!(!found(world, party, &needle), "{party} keeps the {what} as {}", String::from_utf8_lossy(&needle));
+        assert!(
+            !found(world, party, &needle),
+            "{party} keeps the {what} as {}",
+            String::from_utf8_lossy(&needle)
+        );
     }
 }
 
