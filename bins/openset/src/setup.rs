@@ -171,6 +171,10 @@ pub fn write(plan: &Plan) -> anyhow::Result<Written> {
             authority.certificate_pem().as_bytes(),
         )?;
     }
+    write_private(
+        &demo.join("env.sh"),
+        files::shell_variables(plan, &secrets).as_bytes(),
+    )?;
     write_table(&plan.demo_file(), &files::demo(plan, &secrets))?;
     Ok(Written::Fresh)
 }

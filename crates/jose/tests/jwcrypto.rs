@@ -1,5 +1,6 @@
 //! Interoperation with PyPI's jwcrypto, which shares no code with either provider.
 //! Needs `python3` with `pip install jwcrypto`; says so and passes where they are missing.
+#![cfg(all(feature = "aws-lc-rs", feature = "rustcrypto"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod fixtures;

@@ -1,4 +1,5 @@
 //! Each provider signs and seals for the other.
+#![cfg(all(feature = "aws-lc-rs", feature = "rustcrypto"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod fixtures;

@@ -251,28 +251,13 @@ fn merchant(plan: &Plan, secrets: &Secrets, operator: Value) -> Vec<(&'static st
 
 /// The demo's own file.
 pub(super) fn demo(plan: &Plan, secrets: &Secrets) -> Table {
-    let operator = |party: &str| {
-        secrets
-            .operators
-            .get(place(party))
-            .cloned()
-            .unwrap_or_default()
-    };
     let each = |of: &dyn Fn(&str) -> String| -> Value {
-        Value::Table(
-            PARTIES
-                .iter()
-                .map(|party| ((*party).to_owned(), of(party).into()))
-                .collect(),
-        )
+        let entries = PARTIES
+            .iter()
+            .map(|party| ((*party).to_owned(), of(party).into()));
+        Value::Table(entries.collect())
     };
-    let token_of = |party: &str| {
-        if party == "cardholder" {
-            secrets.wallet_owner.clone()
-        } else {
-            operator(party)
-        }
-    };
+    let token_of = |party: &str| demo_token(secrets, party);
     let mut entries = table(&[
         ("brand", BRAND.into()),
         ("urls", each(&|party| plan.url_of(party))),
@@ -283,4 +268,32 @@ pub(super) fn demo(plan: &Plan, secrets: &Secrets) -> Table {
         entries.insert("client_ca".to_owned(), ca.display().to_string().into());
     }
     entries
+}
+
+/// The token with which the demo, and a person with curl, asks a party.
+fn demo_token(secrets: &Secrets, party: &str) -> String {
+    if party == "cardholder" {
+        return secrets.wallet_owner.clone();
+    }
+    secrets
+        .operators
+        .get(place(party))
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// Addresses and tokens as shell variables: `$MERCHANT`, `$MERCHANT_TOKEN` and so on.
+pub(super) fn shell_variables(plan: &Plan, secrets: &Secrets) -> String {
+    let lines = PARTIES.iter().map(|party| {
+        let name = party.to_uppercase();
+        // From outside the containers their ports are on localhost.
+        let url = plan
+            .url_of(party)
+            .replace(&format!("//{party}:"), "//localhost:");
+        format!(
+            "{name}={url}\n{name}_TOKEN={}\n",
+            demo_token(secrets, party)
+        )
+    });
+    lines.collect()
 }
