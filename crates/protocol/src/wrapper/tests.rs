@@ -9,8 +9,10 @@ use super::*;
 use crate::ErrorCode;
 use crate::messages::error::ErrorMessage;
 use crate::messages::p_init::PInitReq;
-use proptest::prelude::*;
 use serde_json::{Value, json};
+
+mod arbitrary;
+mod header;
 
 const NOW: i64 = 1_800_000_000;
 
@@ -310,106 +312,6 @@ fn wrapper_refuses_content_of_another_kind() {
 }
 
 #[test]
-fn wrapper_judges_the_version_before_anything_else() {
-    let mut json = json!({ "message_header": { "version": 1, "anything": true }, "message": { "Whatever": 1 } });
-    assert_eq!(decode(&json), Err(Rejection::VersionTooOld(1)));
-    json["message_header"]["version"] = json!(3);
-    assert_eq!(decode(&json), Err(Rejection::VersionTooNew(3)));
-    for (version, code) in [
-        (json!(0), ErrorCode::VersionTooOld),
-        (json!(1), ErrorCode::VersionTooOld),
-        (json!(3), ErrorCode::VersionTooNew),
-        (json!(255), ErrorCode::VersionTooNew),
-        (json!(256), ErrorCode::DecodingFailure),
-        (json!(-2), ErrorCode::DecodingFailure),
-        (json!(2.0), ErrorCode::DecodingFailure),
-        (json!("2"), ErrorCode::DecodingFailure),
-        (json!(null), ErrorCode::DecodingFailure),
-    ] {
-        let refused = altered("/message_header/version", version.clone()).unwrap_err();
-        assert_eq!(refused.code(), code, "{version}");
-    }
-}
-
-#[test]
-fn wrapper_refuses_a_later_revision() {
-    assert_eq!(
-        altered("/message_header/revision", json!(1))
-            .unwrap_err()
-            .code(),
-        ErrorCode::VersionTooNew
-    );
-}
-
-#[test]
-fn wrapper_refuses_a_date_outside_its_window() {
-    let at = |age: i64| wrapper().check_date(Timestamp::from_seconds(NOW + age));
-    assert_eq!(at(0), Ok(()));
-    assert_eq!(at(AGE_SECONDS_MAX), Ok(()));
-    assert_eq!(at(AGE_SECONDS_MAX + 1), Err(Rejection::TooOld));
-    assert_eq!(at(-SKEW_SECONDS_MAX), Ok(()));
-    assert_eq!(at(-SKEW_SECONDS_MAX - 1), Err(Rejection::TooNew));
-    assert_eq!(Rejection::TooOld.code(), ErrorCode::MessageTooOld);
-    assert_eq!(Rejection::TooNew.code(), ErrorCode::MessageTooNew);
-    for date in ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59Z"] {
-        let far = altered("/message_header/date", json!(date)).unwrap();
-        assert!(
-            far.check_date(Timestamp::from_seconds(NOW)).is_err(),
-            "{date}"
-        );
-    }
-}
-
-#[test]
-fn wrapper_refuses_dates_of_another_spelling() {
-    for date in [
-        "2027-01-15",
-        "2027-01-15T08:00:00+00:00",
-        "2027-01-15T08:00:00.0Z",
-        "1800000000",
-        "",
-        "now",
-    ] {
-        assert!(
-            is_malformed(&altered("/message_header/date", json!(date))),
-            "{date}"
-        );
-    }
-    assert!(is_malformed(&altered("/message_header/date", json!(NOW))));
-}
-
-#[test]
-fn wrapper_refuses_an_unknown_critical_extension_and_ignores_others() {
-    let extension =
-        |oid: &str, critical: bool| json!({ "oid": oid, "critical": critical, "value": "AAAA" });
-    let harmless = with("", "mw_extensions", json!([extension("1.2.3", false)])).unwrap();
-    assert_eq!(harmless.mw_extensions.len(), 1);
-    assert_eq!(harmless.message, wrapper().message);
-    let refused = with(
-        "",
-        "mw_extensions",
-        json!([extension("1.2.3", false), extension("1.2.4", true)]),
-    );
-    let refused = refused.unwrap_err();
-    assert_eq!(
-        refused,
-        Rejection::UnrecognizedExtension("1.2.4".to_owned())
-    );
-    assert_eq!(refused.code(), ErrorCode::UnrecognizedExtension);
-    for extensions in [
-        json!(null),
-        json!({}),
-        json!([1]),
-        json!([{ "oid": "1.2.3" }]),
-    ] {
-        assert!(
-            is_malformed(&with("", "mw_extensions", extensions.clone())),
-            "{extensions}"
-        );
-    }
-}
-
-#[test]
 fn wrapper_refuses_names_that_are_too_long_or_of_other_characters() {
     let long = "x".repeat(65);
     for lid in ["", "a b", "a/b", "ä", "<script>", long.as_str()] {
@@ -552,57 +454,4 @@ fn an_error_answers_under_the_names_of_what_it_refuses() {
     let error = ErrorMessage::answer(&mut ctx, &Rejection::TooBig { limit_bytes: 1 }, None);
     let again = MessageWrapper::decode(&error.encode()).unwrap();
     assert!(again.rrpid().is_err());
-}
-
-fn decodes_without_a_panic(bytes: &[u8]) {
-    if let Ok(wrapper) = MessageWrapper::decode(bytes) {
-        // What was understood can be said again and is understood the same.
-        let again = MessageWrapper::decode(&wrapper.encode()).unwrap();
-        assert_eq!(again, wrapper);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
-
-    #[test]
-    fn decode_never_panics_on_arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        decodes_without_a_panic(&bytes);
-    }
-
-    #[test]
-    fn decode_never_panics_on_arbitrary_text(text in "[\\[\\]{}\":,a-z0-9_ \\\\u.eE+-]{0,300}") {
-        decodes_without_a_panic(text.as_bytes());
-    }
-
-    #[test]
-    fn decode_never_panics_on_mutated_bytes(
-        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3_u8), 1..8),
-    ) {
-        let mut bytes = wrapper().encode();
-        for (place, byte, kind) in changes {
-            let at = place.index(bytes.len());
-            match kind {
-                0 => bytes[at] = byte,
-                1 => bytes.insert(at, byte),
-                _ => drop(bytes.remove(at)),
-            }
-        }
-        decodes_without_a_panic(&bytes);
-    }
-
-    #[test]
-    fn decode_never_panics_when_pieces_are_doubled_or_dropped(
-        start in any::<proptest::sample::Index>(),
-        length in 1..120_usize,
-        doubled in any::<bool>(),
-    ) {
-        let bytes = wrapper().encode();
-        let start = start.index(bytes.len());
-        let end = (start + length).min(bytes.len());
-        let middle = if doubled { [&bytes[start..end], &bytes[start..end]].concat() } else { Vec::new() };
-        let wire = [&bytes[..start], &middle, &bytes[end..]].concat();
-        prop_assume!(wire != bytes);
-        decodes_without_a_panic(&wire);
-    }
 }
