@@ -376,21 +376,22 @@ fn ca_answers_with_a_status_where_the_applicant_can_mend_or_must_give_up() {
 #[test]
 fn ca_refuses_a_cert_req_signed_under_a_header_that_names_a_certificate() {
     let (wire, session) = cert_req();
-    let cca = &cca().credentials.signature;
-    let header = openset_jose::jws::Header {
-        cty: "CertReqData".to_owned(),
-        x5t_s256: Some(cca.thumbprint()),
-        x5c: cca.chain().to_x5c(),
-    };
-    let altered = tamper::content(&wire, |jwe| {
-        tamper::sealed(jwe, &ca_opens(), |tbe| {
-            tamper::signed_under(&mut tbe["cert_req"], &wallet_key(), &header, |_| {});
+    let signature = &cca().credentials.signature;
+    let names = [
+        (Some(signature.thumbprint()), Vec::new()),
+        (None, signature.chain().to_x5c()),
+    ];
+    for (x5t_s256, x5c) in names {
+        let cty = "CertReqData".to_owned();
+        let header = openset_jose::jws::Header { cty, x5t_s256, x5c };
+        let altered = tamper::content(&wire, |jwe| {
+            tamper::sealed(jwe, &ca_opens(), |tbe| {
+                tamper::signed_under(&mut tbe["cert_req"], &wallet_key(), &header, |_| {});
+            });
         });
-    });
-    let refused = Ca::default()
-        .cert(crate::world::cca(), &altered, &session)
-        .unwrap_err();
-    assert!(matches!(refused, Rejection::BadHeader(_)), "{refused}");
+        let refused = Ca::default().cert(cca(), &altered, &session).unwrap_err();
+        assert!(matches!(refused, Rejection::BadHeader(_)), "{refused}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::cardholder::{frame_alterations, restored};
 use crate::tamper::{self, other_256};
 use crate::world::{BRAND, Ca, answer, approve, pki, with_context};
-use openset_jose::{PrivateKey, base64url};
+use openset_jose::{PrivateKey, Thumbprint, base64url, jwe};
 use openset_pki::{PathError, Purpose, Role};
 use openset_protocol::ca::cert::Verdict;
 use openset_protocol::ca::{AwaitingCertReq, form};
@@ -283,6 +283,40 @@ fn applicant_refuses_a_me_aq_c_init_res_with_any_altered_field() {
         Rejection::Unauthentic,
         "another key cannot open the challenge"
     );
+}
+
+#[test]
+fn applicant_refuses_a_challenge_that_is_for_a_certificate_or_of_another_content_type() {
+    let (state, wire, _) = init(Kind::Merchant);
+    let alter = |content: &str, x5t: Option<Thumbprint>| {
+        tamper::content(&wire, |jws| {
+            tamper::signed(jws, &Kind::Merchant.ca_signs(), |p| {
+                let challenge = &mut p["data"]["key_exchange_challenge"];
+                let sealed = jwe::Sealed::parse(challenge.as_str().unwrap()).unwrap();
+                let opened = sealed.open(&opens()).unwrap();
+                let receiver = opens();
+                let again = jwe::seal(
+                    &mut keys::rng(5),
+                    receiver.public_key(),
+                    x5t,
+                    content,
+                    &opened,
+                );
+                *challenge = again.unwrap().into();
+            });
+        })
+    };
+    let refused = |wire: &[u8]| {
+        with_context(|ctx| restored(&state).handle(ctx, wire, pki().verifier(), &opens()))
+            .unwrap_err()
+    };
+    let named = alter(
+        "KeyExchangeChallenge",
+        Some(Thumbprint::of(b"a certificate")),
+    );
+    assert!(matches!(refused(&named), Rejection::BadHeader(_)));
+    let acct_info = alter("AcctInfo", None);
+    assert!(matches!(refused(&acct_info), Rejection::ContentType { .. }));
 }
 
 #[test]
