@@ -47,7 +47,11 @@ impl SigningIdentity {
     /// [`IdentityError`] when they do not belong together.
     pub fn new(chain: Chain, key: PrivateKey) -> Result<Self, IdentityError> {
         belongs(&chain, &key, Purpose::Signature)?;
-        Ok(Self { x5c: chain.to_x5c(), chain, key })
+        Ok(Self {
+            x5c: chain.to_x5c(),
+            chain,
+            key,
+        })
     }
 
     /// The certificate.
@@ -125,8 +129,15 @@ pub struct Credentials {
     pub key_exchange: KeyExchangeIdentity,
 }
 
-/// Whether two certificates are of the same party: same role and same subject name.
+/// Whether two certificates are of the same party: same role, same subject name, and for merchants, whose
+/// display names need not be unique, the same id at the same acquirer.
 #[must_use]
 pub fn same_party(one: &Certificate, other: &Certificate) -> bool {
-    one.role() == other.role() && one.subject_der() == other.subject_der()
+    let merchant = |c: &Certificate| {
+        c.merchant_data()
+            .map(|m| (m.merchant_id.clone(), m.acquirer_bin.clone()))
+    };
+    one.role() == other.role()
+        && one.subject_der() == other.subject_der()
+        && merchant(one) == merchant(other)
 }
