@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use openset_service::step_report::StepReport;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::setup::DemoFile;
 
@@ -52,18 +53,25 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     calls.wait_until_ready(&screen, services.as_ref()).await?;
     let outcome = tokio::select! {
         outcome = Box::pin(show(&options, &calls, &screen, services.as_ref(), started)) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        stopped = asked_to_stop() => stopped.and(Err(anyhow::anyhow!("interrupted"))),
     };
     if outcome.is_ok() && !options.exit && services.is_some() {
         screen.line("\nThe services stay up until Ctrl-C.");
-        tokio::signal::ctrl_c()
-            .await
-            .context("cannot wait for Ctrl-C")?;
+        asked_to_stop().await?;
     }
     if let Some(services) = services {
         services.stop().await;
     }
     outcome
+}
+
+/// Waits for Ctrl-C, or for a request to end.
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    tokio::select! {
+        stopped = tokio::signal::ctrl_c() => stopped.context("cannot wait for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<DemoFile> {
