@@ -130,7 +130,9 @@ fn without_card_numbers(mut problem: Problem) -> Problem {
 
 /// Whether a key is nothing but a card number. A random key may have many digits in a row.
 fn is_pan(key: &str) -> bool {
-    key.replace('-', "").parse::<openset_protocol::card::Pan>().is_ok()
+    key.replace('-', "")
+        .parse::<openset_protocol::card::Pan>()
+        .is_ok()
 }
 
 /// The text without runs of digits that may be a card number, also when grouped by spaces or dashes.

@@ -27,7 +27,10 @@ impl Pan {
     /// The last four digits, for display.
     #[must_use]
     pub fn last_four(&self) -> String {
-        self.0.chars().skip(self.0.len().saturating_sub(4)).collect()
+        self.0
+            .chars()
+            .skip(self.0.len().saturating_sub(4))
+            .collect()
     }
 
     /// The number that starts with `prefix` and ends with its check digit.
@@ -38,7 +41,9 @@ impl Pan {
         if !prefix.bytes().all(|b| b.is_ascii_digit()) {
             return Err(NotAPan);
         }
-        ('0'..='9').find_map(|check| format!("{prefix}{check}").parse().ok()).ok_or(NotAPan)
+        ('0'..='9')
+            .find_map(|check| format!("{prefix}{check}").parse().ok())
+            .ok_or(NotAPan)
     }
 }
 
@@ -48,7 +53,13 @@ fn luhn_sum(digits: &str) -> u32 {
         (_, digit) if digit > 4 => digit.saturating_mul(2).saturating_sub(9),
         (_, digit) => digit.saturating_mul(2),
     };
-    digits.chars().rev().filter_map(|c| c.to_digit(10)).enumerate().map(weigh).sum()
+    digits
+        .chars()
+        .rev()
+        .filter_map(|c| c.to_digit(10))
+        .enumerate()
+        .map(weigh)
+        .sum()
 }
 
 /// The text is not a card number.
@@ -61,7 +72,11 @@ impl std::str::FromStr for Pan {
 
     fn from_str(text: &str) -> Result<Self, NotAPan> {
         let digits = (12..=19).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        if digits && luhn_sum(text).is_multiple_of(10) { Ok(Self(text.to_owned())) } else { Err(NotAPan) }
+        if digits && luhn_sum(text).is_multiple_of(10) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAPan)
+        }
     }
 }
 
@@ -107,13 +122,19 @@ impl std::str::FromStr for Bin {
 
     fn from_str(text: &str) -> Result<Self, NotABin> {
         let fits = text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit());
-        if fits { Ok(Self(text.to_owned())) } else { Err(NotABin) }
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotABin)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Bin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        std::borrow::Cow::<'de, str>::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -131,7 +152,11 @@ impl CardExpiry {
     /// The year or month is out of range.
     pub fn new(year: u16, month: u8) -> Result<Self, NotAnExpiry> {
         let fits = (2000..=2099).contains(&year) && (1..=12).contains(&month);
-        if fits { Ok(Self { year, month }) } else { Err(NotAnExpiry) }
+        if fits {
+            Ok(Self { year, month })
+        } else {
+            Err(NotAnExpiry)
+        }
     }
 
     /// Whether the card is past its last month at `now`.
@@ -144,9 +169,14 @@ impl CardExpiry {
     /// The first moment after the card's last month, in seconds since 1970.
     #[must_use]
     pub fn ends_at(self) -> crate::Timestamp {
-        let (year, month) = if self.month == 12 { (self.year.saturating_add(1), 1) } else { (self.year, self.month.saturating_add(1)) };
+        let (year, month) = if self.month == 12 {
+            (self.year.saturating_add(1), 1)
+        } else {
+            (self.year, self.month.saturating_add(1))
+        };
         let text = format!("{year:04}-{month:02}-01T00:00:00Z");
-        text.parse().unwrap_or_else(|_| crate::Timestamp::from_seconds(0))
+        text.parse()
+            .unwrap_or_else(|_| crate::Timestamp::from_seconds(0))
     }
 }
 
@@ -167,7 +197,9 @@ impl std::str::FromStr for CardExpiry {
     fn from_str(text: &str) -> Result<Self, NotAnExpiry> {
         let (year, month) = text.split_at_checked(4).ok_or(NotAnExpiry)?;
         let digits = text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit());
-        let parsed = digits.then(|| Some((year.parse().ok()?, month.parse().ok()?))).flatten();
+        let parsed = digits
+            .then(|| Some((year.parse().ok()?, month.parse().ok()?)))
+            .flatten();
         let (year, month) = parsed.ok_or(NotAnExpiry)?;
         Self::new(year, month)
     }
@@ -181,7 +213,9 @@ impl Serialize for CardExpiry {
 
 impl<'de> Deserialize<'de> for CardExpiry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        std::borrow::Cow::<'de, str>::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -245,7 +279,11 @@ impl CardSecret {
     /// chooses last fixes the result.
     #[must_use]
     pub fn pan_secret(&self, nonce_cca: &NonceCca) -> PanSecret {
-        let derived = hkdf_sha256::<32>(nonce_cca.as_bytes(), self.as_bytes(), b"openset/2/PANSecret");
+        let derived = hkdf_sha256::<32>(
+            nonce_cca.as_bytes(),
+            self.as_bytes(),
+            b"openset/2/PANSecret",
+        );
         PanSecret::from_bytes(*derived)
     }
 
@@ -261,7 +299,11 @@ impl PanSecret {
     /// front, in base64url. It is a pseudonym: one card's purchases can be linked by it.
     #[must_use]
     pub fn account_name(&self, pan: &Pan, expiry: CardExpiry) -> String {
-        let fields = [pan.danger_digits().as_bytes(), expiry.to_string().as_bytes()].map(<[u8]>::to_vec);
+        let fields = [
+            pan.danger_digits().as_bytes(),
+            expiry.to_string().as_bytes(),
+        ]
+        .map(<[u8]>::to_vec);
         let input = Zeroizing::new(crate::digest::length_prefixed(&[&fields[0], &fields[1]]));
         base64url::encode(&hmac_sha256(self.as_bytes(), &input))
     }
@@ -296,7 +338,12 @@ mod tests {
 
     #[test]
     fn pan_gets_its_check_digit() {
-        assert_eq!(Pan::with_check_digit("411111111111111").unwrap().danger_digits(), "4111111111111111");
+        assert_eq!(
+            Pan::with_check_digit("411111111111111")
+                .unwrap()
+                .danger_digits(),
+            "4111111111111111"
+        );
         assert!(Pan::with_check_digit("41111111111111x").is_err());
     }
 
@@ -320,7 +367,9 @@ mod tests {
         let pan: Pan = "4111111111111111".parse().unwrap();
         let expiry: CardExpiry = "202912".parse().unwrap();
         let name = |card: u8, nonce: u8| {
-            CardSecret::from_bytes([card; 32]).pan_secret(&NonceCca::from_bytes([nonce; 32])).account_name(&pan, expiry)
+            CardSecret::from_bytes([card; 32])
+                .pan_secret(&NonceCca::from_bytes([nonce; 32]))
+                .account_name(&pan, expiry)
         };
         assert_eq!(name(1, 2), name(1, 2));
         assert_ne!(name(1, 2), name(2, 2));

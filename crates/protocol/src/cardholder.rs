@@ -28,7 +28,9 @@ impl Card {
     /// # Errors
     /// The certificate has none.
     pub fn brand(&self) -> Result<&BrandId, Rejection> {
-        self.signature.brand().ok_or(Rejection::MissingCertificate("the card's certificate has no brand"))
+        self.signature.brand().ok_or(Rejection::MissingCertificate(
+            "the card's certificate has no brand",
+        ))
     }
 }
 

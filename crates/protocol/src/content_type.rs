@@ -88,11 +88,13 @@ content_types! {
     CertResTbe = "CertResTBE",
     /// Challenge sealed for a key-exchange key that has no certificate yet.
     KeyExchangeChallenge = "KeyExchangeChallenge",
-    /// Signed Error.
-    ErrorTbs = "ErrorTBS",
     /// A message wrapper as it travelled, hashed to answer it.
     Wrapper = "MessageWrapper",
 }
 
 /// The content types that may be sealed with `dir` + `A256GCM`; all others take RSA-OAEP-256.
-pub const DIRECT: &[ContentType] = &[ContentType::CertResTbe, ContentType::AcqCardCodeMsg, ContentType::CapToken];
+pub const DIRECT: &[ContentType] = &[
+    ContentType::CertResTbe,
+    ContentType::AcqCardCodeMsg,
+    ContentType::CapToken,
+];

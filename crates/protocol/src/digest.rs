@@ -13,7 +13,12 @@ random_256! {
 #[must_use]
 pub fn digest(content: ContentType, bytes: &[u8]) -> Digest {
     let name = content.name();
-    let mut input = Vec::with_capacity(10_usize.saturating_add(name.len()).saturating_add(1).saturating_add(bytes.len()));
+    let mut input = Vec::with_capacity(
+        10_usize
+            .saturating_add(name.len())
+            .saturating_add(1)
+            .saturating_add(bytes.len()),
+    );
     input.extend_from_slice(b"openset/2/");
     input.extend_from_slice(name.as_bytes());
     input.push(0);
@@ -40,11 +45,17 @@ mod tests {
 
     #[test]
     fn digests_of_the_same_bytes_differ_by_type() {
-        assert_ne!(digest(ContentType::PiData, b"x"), digest(ContentType::OiData, b"x"));
+        assert_ne!(
+            digest(ContentType::PiData, b"x"),
+            digest(ContentType::OiData, b"x")
+        );
     }
 
     #[test]
     fn length_prefixes_keep_neighbours_apart() {
-        assert_ne!(length_prefixed(&[b"ab", b"c"]), length_prefixed(&[b"a", b"bc"]));
+        assert_ne!(
+            length_prefixed(&[b"ab", b"c"]),
+            length_prefixed(&[b"a", b"bc"])
+        );
     }
 }

@@ -38,10 +38,32 @@ struct PiTbs {
     gateway: Thumbprint,
 }
 
-pub(crate) fn sign(ctx: &mut Context<'_>, by: &SigningIdentity, halves: &Halves) -> Result<Jws, Rejection> {
-    let Halves { xid, hpi, hoi, merchant, gateway } = halves.clone();
-    let bytes = serde_json::to_vec(&PiTbs { version: VERSION, xid, hpi, hoi, merchant, gateway });
-    sign_bytes(ctx, by, ContentType::PiTbs, &bytes.map_err(|_| Rejection::Internal)?)
+pub(crate) fn sign(
+    ctx: &mut Context<'_>,
+    by: &SigningIdentity,
+    halves: &Halves,
+) -> Result<Jws, Rejection> {
+    let Halves {
+        xid,
+        hpi,
+        hoi,
+        merchant,
+        gateway,
+    } = halves.clone();
+    let bytes = serde_json::to_vec(&PiTbs {
+        version: VERSION,
+        xid,
+        hpi,
+        hoi,
+        merchant,
+        gateway,
+    });
+    sign_bytes(
+        ctx,
+        by,
+        ContentType::PiTbs,
+        &bytes.map_err(|_| Rejection::Internal)?,
+    )
 }
 
 /// Verifies the cardholder's path and signature, and that the signature covers `expected`. Gives the
@@ -53,7 +75,10 @@ pub(crate) fn verify(
     verifier: &PathVerifier,
     now: Timestamp,
 ) -> Result<Certificate, Rejection> {
-    let signer = Signer { role: Role::Cardholder, brand: Some(brand) };
+    let signer = Signer {
+        role: Role::Cardholder,
+        brand: Some(brand),
+    };
     let object = VerifiedBytes::verify(dual_signature, ContentType::PiTbs, signer, verifier, now)?;
     let found: PiTbs = decode(object.payload()?)?;
     let covers = [

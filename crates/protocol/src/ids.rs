@@ -90,7 +90,9 @@ random_256! {
 
 /// The text is not an identifier of the expected form.
 #[derive(Debug, thiserror::Error)]
-#[error("not an identifier: 256-bit values are 43 characters of base64url; local ids are 1 to 64 of A-Z a-z 0-9 . _ -")]
+#[error(
+    "not an identifier: 256-bit values are 43 characters of base64url; local ids are 1 to 64 of A-Z a-z 0-9 . _ -"
+)]
 pub struct NotAnIdentifier;
 
 /// LocalID (lid-C, lid-M, lid-EE, lid-CA): a party's own name for an exchange, 1 to 64 characters of
@@ -125,8 +127,14 @@ impl std::str::FromStr for LocalId {
 
     fn from_str(text: &str) -> Result<Self, NotAnIdentifier> {
         let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if fits { Ok(Self(text.to_owned())) } else { Err(NotAnIdentifier) }
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAnIdentifier)
+        }
     }
 }
 
@@ -189,8 +197,14 @@ impl std::str::FromStr for Language {
 
     fn from_str(text: &str) -> Result<Self, NotALanguage> {
         let fits = (2..=35).contains(&text.len())
-            && text.split('-').all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()));
-        if fits { Ok(Self(text.to_owned())) } else { Err(NotALanguage) }
+            && text.split('-').all(|part| {
+                (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+            });
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotALanguage)
+        }
     }
 }
 
@@ -225,7 +239,9 @@ impl Serialize for ExactBytes {
 impl<'de> Deserialize<'de> for ExactBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
-        base64url::decode(&text).map(Self).map_err(serde::de::Error::custom)
+        base64url::decode(&text)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
     }
 }
 

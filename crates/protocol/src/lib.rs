@@ -50,7 +50,10 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The same context for a function called from this one.
     pub fn again(&mut self) -> Context<'_> {
-        Context { now: self.now, rng: &mut *self.rng }
+        Context {
+            now: self.now,
+            rng: &mut *self.rng,
+        }
     }
 }
 

@@ -31,5 +31,9 @@ use openset_pki::MerchantData;
 /// # Errors
 /// The certificate has no merchantData.
 pub fn merchant_data(credentials: &Credentials) -> Result<&MerchantData, Rejection> {
-    credentials.signature.certificate().merchant_data().ok_or(Rejection::MissingCertificate("merchantData"))
+    credentials
+        .signature
+        .certificate()
+        .merchant_data()
+        .ok_or(Rejection::MissingCertificate("merchantData"))
 }

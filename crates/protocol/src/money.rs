@@ -16,7 +16,10 @@ impl Currency {
     /// The letters are not a currency of ISO 4217, or one without minor units (gold, for example).
     pub fn from_alpha(code: &str) -> Result<Self, NotACurrency> {
         let currency = iso_currency::Currency::from_code(code).ok_or(NotACurrency)?;
-        currency.exponent().map(|_| Self(currency)).ok_or(NotACurrency)
+        currency
+            .exponent()
+            .map(|_| Self(currency))
+            .ok_or(NotACurrency)
     }
 
     /// By its number, for example 978.
@@ -25,7 +28,10 @@ impl Currency {
     /// As [`Self::from_alpha`].
     pub fn from_numeric(number: u16) -> Result<Self, NotACurrency> {
         let currency = iso_currency::Currency::from_numeric(number).ok_or(NotACurrency)?;
-        currency.exponent().map(|_| Self(currency)).ok_or(NotACurrency)
+        currency
+            .exponent()
+            .map(|_| Self(currency))
+            .ok_or(NotACurrency)
     }
 
     /// Its three letters.
@@ -80,7 +86,14 @@ impl CurrencyAmount {
     /// # Errors
     /// It is above [`AMOUNT_MINOR_MAX`].
     pub fn new(currency: Currency, amount_minor: u64) -> Result<Self, AmountTooLarge> {
-        if amount_minor > AMOUNT_MINOR_MAX { Err(AmountTooLarge) } else { Ok(Self { currency, amount_minor }) }
+        if amount_minor > AMOUNT_MINOR_MAX {
+            Err(AmountTooLarge)
+        } else {
+            Ok(Self {
+                currency,
+                amount_minor,
+            })
+        }
     }
 
     /// Its currency.
@@ -120,7 +133,11 @@ impl std::fmt::Display for CurrencyAmount {
         if places == 0 {
             return write!(f, "{} {code}", self.amount_minor);
         }
-        let digits = format!("{:0width$}", self.amount_minor, width = places.saturating_add(1));
+        let digits = format!(
+            "{:0width$}",
+            self.amount_minor,
+            width = places.saturating_add(1)
+        );
         let (major, minor) = digits.split_at(digits.len().saturating_sub(places));
         write!(f, "{major}.{minor} {code}")
     }
@@ -142,7 +159,12 @@ struct Wire {
 impl Serialize for CurrencyAmount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let amt_exp10 = -i32::from(self.currency.exponent());
-        Wire { currency: self.currency.numeric(), amount: self.amount_minor, amt_exp10 }.serialize(serializer)
+        Wire {
+            currency: self.currency.numeric(),
+            amount: self.amount_minor,
+            amt_exp10,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -152,7 +174,10 @@ impl<'de> Deserialize<'de> for CurrencyAmount {
         let wire = Wire::deserialize(deserializer)?;
         let currency = Currency::from_numeric(wire.currency).map_err(D::Error::custom)?;
         if wire.amt_exp10 != -i32::from(currency.exponent()) {
-            return Err(D::Error::custom(format!("amt_exp10 contradicts ISO 4217 for {}", currency.alpha())));
+            return Err(D::Error::custom(format!(
+                "amt_exp10 contradicts ISO 4217 for {}",
+                currency.alpha()
+            )));
         }
         Self::new(currency, wire.amount).map_err(D::Error::custom)
     }
@@ -175,7 +200,11 @@ mod tests {
 
     #[test]
     fn amount_shows_its_minor_units() {
-        let show = |code, minor| CurrencyAmount::new(Currency::from_alpha(code).unwrap(), minor).unwrap().to_string();
+        let show = |code, minor| {
+            CurrencyAmount::new(Currency::from_alpha(code).unwrap(), minor)
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(show("EUR", 4200), "42.00 EUR");
         assert_eq!(show("EUR", 5), "0.05 EUR");
         assert_eq!(show("JPY", 500), "500 JPY");
@@ -184,16 +213,28 @@ mod tests {
 
     #[test]
     fn amount_refuses_an_exponent_that_contradicts_iso_4217() {
-        assert!(serde_json::from_str::<CurrencyAmount>(r#"{"currency":978,"amount":1,"amt_exp10":-2}"#).is_ok());
-        assert!(serde_json::from_str::<CurrencyAmount>(r#"{"currency":978,"amount":1,"amt_exp10":-3}"#).is_err());
-        assert!(serde_json::from_str::<CurrencyAmount>(r#"{"currency":392,"amount":1,"amt_exp10":-2}"#).is_err());
+        assert!(
+            serde_json::from_str::<CurrencyAmount>(r#"{"currency":978,"amount":1,"amt_exp10":-2}"#)
+                .is_ok()
+        );
+        assert!(
+            serde_json::from_str::<CurrencyAmount>(r#"{"currency":978,"amount":1,"amt_exp10":-3}"#)
+                .is_err()
+        );
+        assert!(
+            serde_json::from_str::<CurrencyAmount>(r#"{"currency":392,"amount":1,"amt_exp10":-2}"#)
+                .is_err()
+        );
     }
 
     #[test]
     fn amount_refuses_floats_negatives_and_the_unbounded() {
         for amount in ["1.5", "-1", "1e3", "1000000000000", "\"1\""] {
             let json = format!(r#"{{"currency":978,"amount":{amount},"amt_exp10":-2}}"#);
-            assert!(serde_json::from_str::<CurrencyAmount>(&json).is_err(), "{amount}");
+            assert!(
+                serde_json::from_str::<CurrencyAmount>(&json).is_err(),
+                "{amount}"
+            );
         }
     }
 

@@ -25,8 +25,16 @@ pub(crate) struct ExpectedReceipt<'a> {
 
 impl ExpectedReceipt<'_> {
     /// Verifies a receipt.
-    pub(crate) fn verify(&self, jws: &Jws, verifier: &PathVerifier, now: Timestamp) -> Result<Receipt, Rejection> {
-        let signer = Signer { role: Role::Gateway, brand: Some(self.brand) };
+    pub(crate) fn verify(
+        &self,
+        jws: &Jws,
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<Receipt, Rejection> {
+        let signer = Signer {
+            role: Role::Gateway,
+            brand: Some(self.brand),
+        };
         let object = VerifiedBytes::verify(jws, ContentType::Receipt, signer, verifier, now)?;
         if !same_party(&object.certificate, self.gateway) {
             return Err(Rejection::AnotherParty("gateway"));
@@ -61,7 +69,10 @@ impl ExpectedReceipt<'_> {
             (receipt.xid == self.trans_ids.xid, "receipt xid"),
             (receipt.hod == self.hod, "receipt hod"),
             (receipt.auth_amt == self.amount, "receipt amount"),
-            (receipt.merchant_id == self.merchant_id, "receipt merchant_id"),
+            (
+                receipt.merchant_id == self.merchant_id,
+                "receipt merchant_id",
+            ),
             (receipt.auth_date == payload.date, "receipt auth_date"),
         ];
         match agrees.iter().find(|(same, _)| !same) {

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "SET's names say what each code means; the reference lists them")]
+#[expect(
+    missing_docs,
+    reason = "SET's names say what each code means; the reference lists them"
+)]
 pub enum ErrorCode {
     UnspecifiedFailure,
     MessageNotSupported,
@@ -53,7 +56,9 @@ pub enum Rejection {
     #[error("message not understood: {0}")]
     Malformed(String),
     /// Not sent as one of SET's media types.
-    #[error("send SET messages as application/set-payment+json or application/set-registration+json")]
+    #[error(
+        "send SET messages as application/set-payment+json or application/set-registration+json"
+    )]
     MediaType,
     /// A message that does not exist.
     #[error("no message is called {0:?}")]
@@ -202,7 +207,9 @@ impl Rejection {
             Self::UnknownLid => ErrorCode::UnknownLid,
             Self::ChallengeMismatch(_) => ErrorCode::ChallengeMismatch,
             Self::ThumbsMismatch => ErrorCode::ThumbsMismatch,
-            Self::Disagreement(_) | Self::NotServed(_) | Self::OutOfOrder(_) | Self::Internal => ErrorCode::UnspecifiedFailure,
+            Self::Disagreement(_) | Self::NotServed(_) | Self::OutOfOrder(_) | Self::Internal => {
+                ErrorCode::UnspecifiedFailure
+            }
         }
     }
 }

@@ -16,7 +16,12 @@ use zeroize::Zeroizing;
 ///
 /// # Errors
 /// [`Rejection::Internal`] when the key cannot seal.
-pub fn seal<T: Serialize>(ctx: &mut Context<'_>, to: &Certificate, content: ContentType, data: &T) -> Result<Jwe, Rejection> {
+pub fn seal<T: Serialize>(
+    ctx: &mut Context<'_>,
+    to: &Certificate,
+    content: ContentType,
+    data: &T,
+) -> Result<Jwe, Rejection> {
     seal_padded(ctx, to, content, data, 0)
 }
 
@@ -32,9 +37,15 @@ pub fn seal_padded<T: Serialize>(
     size_min: usize,
 ) -> Result<Jwe, Rejection> {
     let plaintext = encode(data, size_min)?;
-    jwe::seal(ctx.rng, to.public_key(), Some(to.thumbprint()), content.name(), &plaintext)
-        .map(Jwe)
-        .map_err(|_| Rejection::Internal)
+    jwe::seal(
+        ctx.rng,
+        to.public_key(),
+        Some(to.thumbprint()),
+        content.name(),
+        &plaintext,
+    )
+    .map(Jwe)
+    .map_err(|_| Rejection::Internal)
 }
 
 fn encode<T: Serialize>(data: &T, size_min: usize) -> Result<Zeroizing<Vec<u8>>, Rejection> {
@@ -52,11 +63,21 @@ fn encode<T: Serialize>(data: &T, size_min: usize) -> Result<Zeroizing<Vec<u8>>,
 /// # Errors
 /// [`Rejection::NotSealedForUs`], [`Rejection::ContentType`], or [`Rejection::Unauthentic`] for every
 /// failure of the decryption itself.
-pub fn open<T: DeserializeOwned>(jwe: &Jwe, ours: &[&KeyExchangeIdentity], content: ContentType) -> Result<T, Rejection> {
+pub fn open<T: DeserializeOwned>(
+    jwe: &Jwe,
+    ours: &[&KeyExchangeIdentity],
+    content: ContentType,
+) -> Result<T, Rejection> {
     let sealed = jwe::Sealed::parse(&jwe.0)?;
     check_content_type(&sealed.header().cty, content)?;
-    let named = sealed.header().x5t_s256.ok_or(Rejection::MissingCertificate("x5t#S256 of the receiver"))?;
-    let identity = ours.iter().find(|i| i.thumbprint() == named).ok_or(Rejection::NotSealedForUs)?;
+    let named = sealed
+        .header()
+        .x5t_s256
+        .ok_or(Rejection::MissingCertificate("x5t#S256 of the receiver"))?;
+    let identity = ours
+        .iter()
+        .find(|i| i.thumbprint() == named)
+        .ok_or(Rejection::NotSealedForUs)?;
     decode(&sealed.open(identity.key())?)
 }
 
@@ -75,7 +96,9 @@ pub fn seal_direct<T: Serialize>(
         return Err(Rejection::Internal);
     }
     let plaintext = encode(data, 0)?;
-    jwe::seal_direct(ctx.rng, provider, key, content.name(), &plaintext).map(Jwe).map_err(|_| Rejection::Internal)
+    jwe::seal_direct(ctx.rng, provider, key, content.name(), &plaintext)
+        .map(Jwe)
+        .map_err(|_| Rejection::Internal)
 }
 
 /// Opens what was sealed under a key that both sides hold; only for the content types in [`DIRECT`].

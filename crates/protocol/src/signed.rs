@@ -63,8 +63,12 @@ pub fn request_digest(wire: &[u8]) -> Digest {
     crate::digest::digest(ContentType::Wrapper, wire)
 }
 
-pub(crate) fn encode_payload<T: Serialize>(payload: &Payload<&T>) -> Result<zeroize::Zeroizing<Vec<u8>>, Rejection> {
-    serde_json::to_vec(payload).map(zeroize::Zeroizing::new).map_err(|_| Rejection::Internal)
+pub(crate) fn encode_payload<T: Serialize>(
+    payload: &Payload<&T>,
+) -> Result<zeroize::Zeroizing<Vec<u8>>, Rejection> {
+    serde_json::to_vec(payload)
+        .map(zeroize::Zeroizing::new)
+        .map_err(|_| Rejection::Internal)
 }
 
 /// Signs `data` for `frame`.
@@ -97,9 +101,14 @@ pub(crate) fn sign_bytes(
     content: ContentType,
     bytes: &[u8],
 ) -> Result<Jws, Rejection> {
-    let header =
-        jws::Header { cty: content.name().to_owned(), x5t_s256: Some(by.thumbprint()), x5c: by.x5c().to_vec() };
-    jws::sign(ctx.rng, by.key(), &header, bytes).map(Jws).map_err(|_| Rejection::Internal)
+    let header = jws::Header {
+        cty: content.name().to_owned(),
+        x5t_s256: Some(by.thumbprint()),
+        x5c: by.x5c().to_vec(),
+    };
+    jws::sign(ctx.rng, by.key(), &header, bytes)
+        .map(Jws)
+        .map_err(|_| Rejection::Internal)
 }
 
 /// Who must have signed.
@@ -156,10 +165,17 @@ pub fn verify<T: DeserializeOwned>(
         return Err(Rejection::NotFromSigner);
     }
     check_frame(&payload, expected)?;
-    Ok(Verified { certificate: object.certificate, date: payload.date, data: payload.data })
+    Ok(Verified {
+        certificate: object.certificate,
+        date: payload.date,
+        data: payload.data,
+    })
 }
 
-pub(crate) fn check_frame<T>(payload: &Payload<T>, expected: &Expected<'_>) -> Result<(), Rejection> {
+pub(crate) fn check_frame<T>(
+    payload: &Payload<T>,
+    expected: &Expected<'_>,
+) -> Result<(), Rejection> {
     if payload.to != expected.to {
         return Err(Rejection::NotForUs);
     }
@@ -183,10 +199,16 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> 
 pub(crate) fn plain_reason(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
     let text = error.to_string();
-    let quotes_only_names = ["unknown field", "missing field", "duplicate field"].iter().any(|s| text.starts_with(s));
+    let quotes_only_names = ["unknown field", "missing field", "duplicate field"]
+        .iter()
+        .any(|s| text.starts_with(s));
     match error.classify() {
         Category::Data if quotes_only_names => text.chars().take(160).collect(),
-        Category::Data => format!("a field has the wrong type or form, line {} column {}", error.line(), error.column()),
+        Category::Data => format!(
+            "a field has the wrong type or form, line {} column {}",
+            error.line(),
+            error.column()
+        ),
         Category::Syntax | Category::Eof | Category::Io => "not JSON".to_owned(),
     }
 }
@@ -208,7 +230,10 @@ impl VerifiedBytes {
         let object = jws::Unverified::parse(&jws.0)?;
         check_content_type(&object.header().cty, content)?;
         let certificate = signer_certificate(&object, signer, verifier, now)?;
-        Ok(Self { certificate, object })
+        Ok(Self {
+            certificate,
+            object,
+        })
     }
 
     /// The payload, whose signature was verified.
@@ -221,7 +246,10 @@ pub(crate) fn check_content_type(found: &str, expected: ContentType) -> Result<(
     if found == expected.name() {
         return Ok(());
     }
-    Err(Rejection::ContentType { expected: expected.name(), found: found.chars().take(40).collect() })
+    Err(Rejection::ContentType {
+        expected: expected.name(),
+        found: found.chars().take(40).collect(),
+    })
 }
 
 /// Verifies the signature and its signer's path. The signature comes first: it covers the chain in the
@@ -234,11 +262,22 @@ fn signer_certificate(
     now: Timestamp,
 ) -> Result<Certificate, Rejection> {
     let header = object.header();
-    let expect = Expect { role: signer.role, purpose: Purpose::Signature, brand: signer.brand };
-    let named = header.x5t_s256.ok_or(Rejection::MissingCertificate("x5t#S256 of the signer"))?;
-    let leaf = header.x5c.first().ok_or(Rejection::MissingCertificate("x5c of the signer"))?;
+    let expect = Expect {
+        role: signer.role,
+        purpose: Purpose::Signature,
+        brand: signer.brand,
+    };
+    let named = header
+        .x5t_s256
+        .ok_or(Rejection::MissingCertificate("x5t#S256 of the signer"))?;
+    let leaf = header
+        .x5c
+        .first()
+        .ok_or(Rejection::MissingCertificate("x5c of the signer"))?;
     if Thumbprint::of(leaf) != named {
-        return Err(Rejection::DigestMismatch("x5c's first certificate (x5t#S256)"));
+        return Err(Rejection::DigestMismatch(
+            "x5c's first certificate (x5t#S256)",
+        ));
     }
     if let Some(known) = verifier.known(&named, &expect, now.seconds()) {
         object.verify(known.public_key())?;
@@ -260,7 +299,9 @@ pub(crate) fn verify_chain(
     verifier: &PathVerifier,
     now: Timestamp,
 ) -> Result<Certificate, Rejection> {
-    let leaf = chain.first().ok_or(Rejection::MissingCertificate("a chain inside the message is empty"))?;
+    let leaf = chain.first().ok_or(Rejection::MissingCertificate(
+        "a chain inside the message is empty",
+    ))?;
     if let Some(known) = verifier.known(&Thumbprint::of(&leaf.0), expect, now.seconds()) {
         return Ok(known);
     }
@@ -272,5 +313,9 @@ pub(crate) fn verify_chain(
 /// A chain as it travels inside a payload.
 #[must_use]
 pub fn carried(chain: &Chain) -> Vec<crate::ids::ExactBytes> {
-    chain.to_x5c().into_iter().map(crate::ids::ExactBytes).collect()
+    chain
+        .to_x5c()
+        .into_iter()
+        .map(crate::ids::ExactBytes)
+        .collect()
 }

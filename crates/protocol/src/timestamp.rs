@@ -13,7 +13,11 @@ impl Timestamp {
     /// From seconds since 1970. Seconds beyond year 9999 or before year 0 are clamped to 1970.
     #[must_use]
     pub fn from_seconds(seconds: i64) -> Self {
-        if OffsetDateTime::from_unix_timestamp(seconds).is_ok() { Self(seconds) } else { Self(0) }
+        if OffsetDateTime::from_unix_timestamp(seconds).is_ok() {
+            Self(seconds)
+        } else {
+            Self(0)
+        }
     }
 
     /// Seconds since 1970.
@@ -42,7 +46,10 @@ impl Timestamp {
 
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = self.date_time().format(&Rfc3339).map_err(|_| std::fmt::Error)?;
+        let text = self
+            .date_time()
+            .format(&Rfc3339)
+            .map_err(|_| std::fmt::Error)?;
         f.write_str(&text)
     }
 }
@@ -89,7 +96,13 @@ mod tests {
 
     #[test]
     fn timestamp_refuses_other_spellings() {
-        for text in ["2026-01-31T12:00:00+01:00", "2026-01-31T12:00:00.5Z", "2026-01-31", "2026-01-31t12:00:00z", "0"] {
+        for text in [
+            "2026-01-31T12:00:00+01:00",
+            "2026-01-31T12:00:00.5Z",
+            "2026-01-31",
+            "2026-01-31t12:00:00z",
+            "0",
+        ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
     }

@@ -65,13 +65,20 @@ impl MessageIds {
     /// The names in a purchase's TransIDs.
     #[must_use]
     pub fn of(trans_ids: &crate::ids::TransIds) -> Self {
-        Self { lid_c: Some(trans_ids.lid_c.clone()), lid_m: Some(trans_ids.lid_m.clone()), xid: Some(trans_ids.xid) }
+        Self {
+            lid_c: Some(trans_ids.lid_c.clone()),
+            lid_m: Some(trans_ids.lid_m.clone()),
+            xid: Some(trans_ids.xid),
+        }
     }
 
     /// Only the applicant's or cardholder's name.
     #[must_use]
     pub fn of_lid_c(lid_c: &LocalId) -> Self {
-        Self { lid_c: Some(lid_c.clone()), ..Self::default() }
+        Self {
+            lid_c: Some(lid_c.clone()),
+            ..Self::default()
+        }
     }
 }
 
@@ -220,10 +227,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for OneMember<'a> {
                 f.write_str("an object with one member, named as the message")
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<OneMember<'de>, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<OneMember<'de>, A::Error> {
                 use serde::de::Error;
                 let none = || A::Error::custom("message is empty");
-                let (name, content) = map.next_entry::<std::borrow::Cow<'de, str>, &'de RawValue>()?.ok_or_else(none)?;
+                let (name, content) = map
+                    .next_entry::<std::borrow::Cow<'de, str>, &'de RawValue>()?
+                    .ok_or_else(none)?;
                 match map.next_key::<serde::de::IgnoredAny>()? {
                     Some(_) => Err(A::Error::custom("message has more than one member")),
                     None => Ok(OneMember(name, content)),
@@ -249,7 +261,11 @@ impl MessageWrapper {
             rrpid: Some(rrpid),
             sw_ident: SW_IDENT.to_owned(),
         };
-        Self { message_header, message, mw_extensions: Vec::new() }
+        Self {
+            message_header,
+            message,
+            mw_extensions: Vec::new(),
+        }
     }
 
     /// Reads a wrapper: version, structure, message and extensions, but neither dates nor
@@ -259,14 +275,16 @@ impl MessageWrapper {
     /// A [`Rejection`] of the form of the message.
     pub fn decode(bytes: &[u8]) -> Result<Self, Rejection> {
         let raw: Raw<'_> = serde_json::from_slice(bytes).map_err(|e| malformed(&e))?;
-        let VersionOnly { version } = serde_json::from_str(raw.message_header.get()).map_err(|e| malformed(&e))?;
+        let VersionOnly { version } =
+            serde_json::from_str(raw.message_header.get()).map_err(|e| malformed(&e))?;
         if version < VERSION {
             return Err(Rejection::VersionTooOld(version));
         }
         if version > VERSION {
             return Err(Rejection::VersionTooNew(version));
         }
-        let message_header: MessageHeader = serde_json::from_str(raw.message_header.get()).map_err(|e| malformed(&e))?;
+        let message_header: MessageHeader =
+            serde_json::from_str(raw.message_header.get()).map_err(|e| malformed(&e))?;
         if message_header.revision > REVISION {
             return Err(Rejection::VersionTooNew(version));
         }
@@ -274,11 +292,18 @@ impl MessageWrapper {
             return Err(Rejection::BadHeader("sw_ident is longer than 256 bytes"));
         }
         if let Some(unknown) = raw.mw_extensions.iter().find(|e| e.critical) {
-            return Err(Rejection::UnrecognizedExtension(unknown.oid.chars().take(80).collect()));
+            return Err(Rejection::UnrecognizedExtension(
+                unknown.oid.chars().take(80).collect(),
+            ));
         }
-        let OneMember(name, content) = serde_json::from_str(raw.message.get()).map_err(|e| malformed(&e))?;
+        let OneMember(name, content) =
+            serde_json::from_str(raw.message.get()).map_err(|e| malformed(&e))?;
         let message = Message::decode(&name, content)?;
-        Ok(Self { message_header, message, mw_extensions: raw.mw_extensions })
+        Ok(Self {
+            message_header,
+            message,
+            mw_extensions: raw.mw_extensions,
+        })
     }
 
     /// The bytes to send. They are made once and kept: a resent message is the same bytes.
@@ -293,7 +318,9 @@ impl MessageWrapper {
     /// # Errors
     /// [`Rejection::TooOld`] or [`Rejection::TooNew`].
     pub fn check_date(&self, now: Timestamp) -> Result<(), Rejection> {
-        let age = now.seconds().saturating_sub(self.message_header.date.seconds());
+        let age = now
+            .seconds()
+            .saturating_sub(self.message_header.date.seconds());
         if age > AGE_SECONDS_MAX {
             return Err(Rejection::TooOld);
         }
@@ -314,7 +341,9 @@ impl MessageWrapper {
     /// # Errors
     /// [`Rejection::BadHeader`] when it is missing.
     pub fn rrpid(&self) -> Result<Rrpid, Rejection> {
-        self.message_header.rrpid.ok_or(Rejection::BadHeader("rrpid is missing"))
+        self.message_header
+            .rrpid
+            .ok_or(Rejection::BadHeader("rrpid is missing"))
     }
 
     /// Checks that the header's date, which nobody signs, is the one that was signed: otherwise an old
@@ -323,7 +352,11 @@ impl MessageWrapper {
     /// # Errors
     /// [`Rejection::HeaderMismatch`].
     pub fn check_signed_date(&self, signed: Timestamp) -> Result<(), Rejection> {
-        if self.message_header.date == signed { Ok(()) } else { Err(Rejection::HeaderMismatch("date")) }
+        if self.message_header.date == signed {
+            Ok(())
+        } else {
+            Err(Rejection::HeaderMismatch("date"))
+        }
     }
 
     /// Checks that the header names the exchange as the message inside does.

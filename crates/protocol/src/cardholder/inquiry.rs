@@ -26,18 +26,42 @@ pub struct AwaitingInqRes {
 ///
 /// # Errors
 /// [`Rejection::Internal`] when the key cannot sign or seal.
-pub fn start(ctx: &mut Context<'_>, card: &Card, purchase: &Purchase) -> Result<Step<AwaitingInqRes>, Rejection> {
+pub fn start(
+    ctx: &mut Context<'_>,
+    card: &Card,
+    purchase: &Purchase,
+) -> Result<Step<AwaitingInqRes>, Rejection> {
     let rrpid = Rrpid::generate(ctx.rng);
     let chall_c2 = Challenge::generate(ctx.rng);
     let merchant = purchase.merchant_key_exchange_certificate()?;
-    let data = InqReqData { trans_ids: purchase.trans_ids.clone(), chall_c2 };
+    let data = InqReqData {
+        trans_ids: purchase.trans_ids.clone(),
+        chall_c2,
+    };
     let to = Who::Certificate(merchant.thumbprint());
-    let frame = Frame { to, message: "InqReq", rrpid, answers: None };
+    let frame = Frame {
+        to,
+        message: "InqReq",
+        rrpid,
+        answers: None,
+    };
     let inq_req = sign(ctx, &card.signature, ContentType::InqReqData, frame, &data)?;
-    let sealed = seal(ctx, &merchant, ContentType::InqReqTbe, &InqReqTbe { inq_req })?;
+    let sealed = seal(
+        ctx,
+        &merchant,
+        ContentType::InqReqTbe,
+        &InqReqTbe { inq_req },
+    )?;
     let ids = MessageIds::of(&purchase.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::InqReq(sealed)).encode();
-    Ok(Step { state: AwaitingInqRes { rrpid, chall_c2, request: request_digest(&wire) }, wire })
+    Ok(Step {
+        state: AwaitingInqRes {
+            rrpid,
+            chall_c2,
+            request: request_digest(&wire),
+        },
+        wire,
+    })
 }
 
 impl AwaitingInqRes {
@@ -53,7 +77,9 @@ impl AwaitingInqRes {
         verifier: &PathVerifier,
     ) -> Result<PurchaseOutcome, Rejection> {
         let wrapper = MessageWrapper::decode(wire)?;
-        let Message::InqRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        let Message::InqRes(jws) = &wrapper.message else {
+            return Err(wrapper.not_taken());
+        };
         let answer = Answer {
             purchase,
             rrpid: self.rrpid,

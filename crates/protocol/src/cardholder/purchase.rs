@@ -7,7 +7,9 @@ use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::same_party;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid, TransIds};
-use crate::messages::p::{HodInput, OiData, PI_PLAINTEXT_BYTES, PReqTbe, PiData, PiHead, PiInputs, PiTbe};
+use crate::messages::p::{
+    HodInput, OiData, PI_PLAINTEXT_BYTES, PReqTbe, PiData, PiHead, PiInputs, PiTbe,
+};
 use crate::messages::p_init::{PInitReq, PInitResData};
 use crate::money::CurrencyAmount;
 use crate::sealed::{seal, seal_padded};
@@ -19,8 +21,8 @@ use openset_pki::{Certificate, Expect, PathVerifier, Purpose, Role};
 use serde::{Deserialize, Serialize};
 
 mod outcome;
-pub use outcome::{Answer, PaymentStatus, PurchaseOutcome};
 pub(crate) use outcome::read_answer;
+pub use outcome::{Answer, PaymentStatus, PurchaseOutcome};
 
 /// A message to send, and what to remember until its answer comes. Store both before sending: after a
 /// crash the same bytes are sent again.
@@ -127,7 +129,11 @@ impl AwaitingPRes {
 ///
 /// # Errors
 /// The card's certificate has no brand.
-pub fn start(ctx: &mut Context<'_>, card: &Card, order: Order) -> Result<Step<AwaitingPInitRes>, Rejection> {
+pub fn start(
+    ctx: &mut Context<'_>,
+    card: &Card,
+    order: Order,
+) -> Result<Step<AwaitingPInitRes>, Rejection> {
     let rrpid = Rrpid::generate(ctx.rng);
     let lid_c = LocalId::generate(ctx.rng);
     let chall_c = Challenge::generate(ctx.rng);
@@ -142,7 +148,11 @@ pub fn start(ctx: &mut Context<'_>, card: &Card, order: Order) -> Result<Step<Aw
         brand_id: brand_id.clone(),
         bin: bin.clone(),
     };
-    let ids = MessageIds { lid_c: Some(lid_c.clone()), lid_m: Some(order.lid_m.clone()), xid: None };
+    let ids = MessageIds {
+        lid_c: Some(lid_c.clone()),
+        lid_m: Some(order.lid_m.clone()),
+        xid: None,
+    };
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PInitReq(request)).encode();
     let state = AwaitingPInitRes {
         rrpid,
@@ -184,21 +194,35 @@ impl AwaitingPInitRes {
         self.p_req(ctx, card, shown)
     }
 
-    fn verify(&self, ctx: &Context<'_>, wire: &[u8], verifier: &PathVerifier) -> Result<Shown, Rejection> {
+    fn verify(
+        &self,
+        ctx: &Context<'_>,
+        wire: &[u8],
+        verifier: &PathVerifier,
+    ) -> Result<Shown, Rejection> {
         let wrapper = MessageWrapper::decode(wire)?;
-        let Message::PInitRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        let Message::PInitRes(jws) = &wrapper.message else {
+            return Err(wrapper.not_taken());
+        };
         if wrapper.rrpid()? != self.rrpid {
             return Err(Rejection::UnknownRrpid);
         }
         let expected = Expected {
             content: ContentType::PInitResData,
-            signer: Signer { role: Role::Merchant, brand: Some(&self.brand_id) },
+            signer: Signer {
+                role: Role::Merchant,
+                brand: Some(&self.brand_id),
+            },
             to: Who::Exchange(self.lid_c.clone()),
             message: "PInitRes",
             rrpid: self.rrpid,
             answers: Some(self.request),
         };
-        let Verified { certificate, date, data }: Verified<PInitResData> = verify(jws, &expected, verifier, ctx.now)?;
+        let Verified {
+            certificate,
+            date,
+            data,
+        }: Verified<PInitResData> = verify(jws, &expected, verifier, ctx.now)?;
         wrapper.check_signed_date(date)?;
         wrapper.check_date(ctx.now)?;
         wrapper.check_ids(&MessageIds::of(&data.trans_ids), self.rrpid)?;
@@ -219,16 +243,34 @@ impl AwaitingPInitRes {
         data: PInitResData,
         verifier: &PathVerifier,
     ) -> Result<Shown, Rejection> {
-        let expect = |role| Expect { role, purpose: Purpose::KeyExchange, brand: Some(&self.brand_id) };
-        let theirs = verify_chain(&data.merchant_key_exchange, &expect(Role::Merchant), verifier, ctx.now)?;
+        let expect = |role| Expect {
+            role,
+            purpose: Purpose::KeyExchange,
+            brand: Some(&self.brand_id),
+        };
+        let theirs = verify_chain(
+            &data.merchant_key_exchange,
+            &expect(Role::Merchant),
+            verifier,
+            ctx.now,
+        )?;
         if !same_party(&merchant, &theirs) {
             return Err(Rejection::AnotherParty("merchant"));
         }
-        let gateway = verify_chain(&data.gateway_key_exchange, &expect(Role::Gateway), verifier, ctx.now)?;
+        let gateway = verify_chain(
+            &data.gateway_key_exchange,
+            &expect(Role::Gateway),
+            verifier,
+            ctx.now,
+        )?;
         if gateway.thumbprint() != data.pe_thumb {
-            return Err(Rejection::DigestMismatch("the gateway's certificate (pe_thumb)"));
+            return Err(Rejection::DigestMismatch(
+                "the gateway's certificate (pe_thumb)",
+            ));
         }
-        let named = merchant.merchant_data().ok_or(Rejection::MissingCertificate("merchantData"))?;
+        let named = merchant
+            .merchant_data()
+            .ok_or(Rejection::MissingCertificate("merchantData"))?;
         Ok(Shown {
             merchant_id: named.merchant_id.clone(),
             trans_ids: data.trans_ids,
@@ -239,11 +281,20 @@ impl AwaitingPInitRes {
         })
     }
 
-    fn p_req(self, ctx: &mut Context<'_>, card: &Card, shown: Shown) -> Result<Step<AwaitingPRes>, Rejection> {
+    fn p_req(
+        self,
+        ctx: &mut Context<'_>,
+        card: &Card,
+        shown: Shown,
+    ) -> Result<Step<AwaitingPRes>, Rejection> {
         let rrpid = Rrpid::generate(ctx.rng);
         let chall_c = Challenge::generate(ctx.rng);
         let od_salt = Nonce::generate(ctx.rng);
-        let input = HodInput { od: &self.order_description.0, purch_amt: self.purch_amt, od_salt: &od_salt };
+        let input = HodInput {
+            od: &self.order_description.0,
+            purch_amt: self.purch_amt,
+            od_salt: &od_salt,
+        };
         let hod = input.hod();
         let order = OiData {
             trans_ids: shown.trans_ids.clone(),
@@ -257,7 +308,16 @@ impl AwaitingPInitRes {
         };
         let oi_data = serde_json::to_vec(&order).map_err(|_| Rejection::Internal)?;
         let acq_back_key_data = ContentKey::generate(ctx.rng);
-        let payment = payment_data(ctx, card, &shown, PiInputs { hod, purch_amt: self.purch_amt }, &acq_back_key_data);
+        let payment = payment_data(
+            ctx,
+            card,
+            &shown,
+            PiInputs {
+                hod,
+                purch_amt: self.purch_amt,
+            },
+            &acq_back_key_data,
+        );
         let sealed = seal_halves(ctx, card, &shown, oi_data, &payment)?;
         let ids = MessageIds::of(&shown.trans_ids);
         let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PReq(sealed)).encode();
@@ -272,11 +332,25 @@ impl AwaitingPInitRes {
             gateway_key_exchange: ExactBytes(shown.gateway_key_exchange.der().to_vec()),
             acq_back_key_data,
         };
-        Ok(Step { state: AwaitingPRes { rrpid, chall_c, request: request_digest(&wire), purchase }, wire })
+        Ok(Step {
+            state: AwaitingPRes {
+                rrpid,
+                chall_c,
+                request: request_digest(&wire),
+                purchase,
+            },
+            wire,
+        })
     }
 }
 
-fn payment_data(ctx: &mut Context<'_>, card: &Card, shown: &Shown, inputs: PiInputs, back_key: &ContentKey) -> PiData {
+fn payment_data(
+    ctx: &mut Context<'_>,
+    card: &Card,
+    shown: &Shown,
+    inputs: PiInputs,
+    back_key: &ContentKey,
+) -> PiData {
     PiData {
         pi_head: PiHead {
             trans_ids: shown.trans_ids.clone(),
@@ -316,7 +390,23 @@ fn seal_halves(
     let dual_signature = dual_signature::sign(ctx, &card.signature, &halves)?;
     let instruction = PiTbe { pi_data, hoi };
     let gateway = &shown.gateway_key_exchange;
-    let pi = seal_padded(ctx, gateway, ContentType::PiDualSignedTbe, &instruction, PI_PLAINTEXT_BYTES)?;
-    let p_req = PReqTbe { oi_data: ExactBytes(oi_data), hpi, dual_signature, pi };
-    seal(ctx, &shown.merchant_key_exchange, ContentType::PReqTbe, &p_req)
+    let pi = seal_padded(
+        ctx,
+        gateway,
+        ContentType::PiDualSignedTbe,
+        &instruction,
+        PI_PLAINTEXT_BYTES,
+    )?;
+    let p_req = PReqTbe {
+        oi_data: ExactBytes(oi_data),
+        hpi,
+        dual_signature,
+        pi,
+    };
+    seal(
+        ctx,
+        &shown.merchant_key_exchange,
+        ContentType::PReqTbe,
+        &p_req,
+    )
 }

@@ -19,7 +19,7 @@ use openset_pki::{Certificate, Expect, PathVerifier, Purpose, Role};
 use serde::{Deserialize, Serialize};
 
 mod answer;
-pub use answer::{Decision, TokenKey, open_cap_token, answer};
+pub use answer::{Decision, TokenKey, answer, open_cap_token};
 
 /// Who asked, and how to answer: kept until the answer is given, also across a crash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,7 +106,9 @@ impl Refusal {
     #[must_use]
     pub fn code(self) -> AuthCode {
         match self {
-            Self::TransIds | Self::Hoi | Self::Hod | Self::Merchant | Self::Account => AuthCode::PiAuthMismatch,
+            Self::TransIds | Self::Hoi | Self::Hod | Self::Merchant | Self::Account => {
+                AuthCode::PiAuthMismatch
+            }
             Self::Amount | Self::ZeroAmount => AuthCode::AmountError,
             Self::Expired => AuthCode::ExpiredCard,
         }
@@ -125,20 +127,33 @@ pub fn open(
     verifier: &PathVerifier,
     now: Timestamp,
 ) -> Result<OpenedAuthReq, Rejection> {
-    let Message::AuthReq(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+    let Message::AuthReq(jwe) = &wrapper.message else {
+        return Err(wrapper.not_taken());
+    };
     let rrpid = wrapper.rrpid()?;
     let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
-    let AuthReqTbe { auth_req, dual_signature, pi } = open_sealed(jwe, &keys, ContentType::AuthReqTbe)?;
+    let AuthReqTbe {
+        auth_req,
+        dual_signature,
+        pi,
+    } = open_sealed(jwe, &keys, ContentType::AuthReqTbe)?;
     let (to, brand_id) = addressed(jwe, ours)?;
     let expected = Expected {
         content: ContentType::AuthReqTbs,
-        signer: Signer { role: Role::Merchant, brand: Some(&brand_id) },
+        signer: Signer {
+            role: Role::Merchant,
+            brand: Some(&brand_id),
+        },
         to,
         message: "AuthReq",
         rrpid,
         answers: None,
     };
-    let Verified { certificate, date, data }: Verified<AuthReqData> = verify(&auth_req, &expected, verifier, now)?;
+    let Verified {
+        certificate,
+        date,
+        data,
+    }: Verified<AuthReqData> = verify(&auth_req, &expected, verifier, now)?;
     check_dates(wrapper, date, &data.auth_tags.auth_rr_tags)?;
     wrapper.check_ids(&MessageIds::of(&data.auth_tags.trans_ids), rrpid)?;
     if data.auth_tags.auth_rr_tags.rrpid != rrpid {
@@ -151,7 +166,13 @@ pub fn open(
         return Err(Rejection::DigestMismatch("the dual signature"));
     }
     let acquirer_bin = check_merchant_id(&certificate, &data.auth_tags.auth_rr_tags.merchant_id)?;
-    let key_exchange = merchant_key_exchange(&data.merchant_key_exchange, &certificate, &brand_id, verifier, now)?;
+    let key_exchange = merchant_key_exchange(
+        &data.merchant_key_exchange,
+        &certificate,
+        &brand_id,
+        verifier,
+        now,
+    )?;
     let asker = Asker {
         auth_tags: data.auth_tags.clone(),
         brand_id,
@@ -162,26 +183,51 @@ pub fn open(
         merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
         request: request_digest(wire),
     };
-    Ok(OpenedAuthReq { asker, data, dual_signature, pi })
+    Ok(OpenedAuthReq {
+        asker,
+        data,
+        dual_signature,
+        pi,
+    })
 }
 
 /// Which of our certificates a request was sealed for, and its brand.
 pub(super) fn addressed(jwe: &Jwe, ours: &[&Credentials]) -> Result<(Who, BrandId), Rejection> {
-    let named = openset_jose::jwe::Sealed::parse(&jwe.0)?.header().x5t_s256.ok_or(Rejection::NotSealedForUs)?;
-    let ours = ours.iter().find(|c| c.key_exchange.thumbprint() == named).ok_or(Rejection::NotSealedForUs)?;
-    let brand = ours.signature.brand().cloned().ok_or(Rejection::MissingCertificate("brand"))?;
+    let named = openset_jose::jwe::Sealed::parse(&jwe.0)?
+        .header()
+        .x5t_s256
+        .ok_or(Rejection::NotSealedForUs)?;
+    let ours = ours
+        .iter()
+        .find(|c| c.key_exchange.thumbprint() == named)
+        .ok_or(Rejection::NotSealedForUs)?;
+    let brand = ours
+        .signature
+        .brand()
+        .cloned()
+        .ok_or(Rejection::MissingCertificate("brand"))?;
     Ok((Who::Certificate(named), brand))
 }
 
 /// One date: the header's, the signed one and RRTags'.
-pub(super) fn check_dates(wrapper: &MessageWrapper, signed: Timestamp, tags: &RrTags) -> Result<(), Rejection> {
+pub(super) fn check_dates(
+    wrapper: &MessageWrapper,
+    signed: Timestamp,
+    tags: &RrTags,
+) -> Result<(), Rejection> {
     wrapper.check_signed_date(signed)?;
-    if tags.current_date == signed { Ok(()) } else { Err(Rejection::HeaderMismatch("date")) }
+    if tags.current_date == signed {
+        Ok(())
+    } else {
+        Err(Rejection::HeaderMismatch("date"))
+    }
 }
 
 /// The merchant's id must be the certified one. Gives the BIN of its acquirer.
 pub(super) fn check_merchant_id(merchant: &Certificate, named: &str) -> Result<String, Rejection> {
-    let certified = merchant.merchant_data().ok_or(Rejection::MissingCertificate("merchantData"))?;
+    let certified = merchant
+        .merchant_data()
+        .ok_or(Rejection::MissingCertificate("merchantData"))?;
     if certified.merchant_id != named {
         return Err(Rejection::AnotherParty("merchant"));
     }
@@ -196,9 +242,17 @@ pub(super) fn merchant_key_exchange(
     verifier: &PathVerifier,
     now: Timestamp,
 ) -> Result<Certificate, Rejection> {
-    let expect = Expect { role: Role::Merchant, purpose: Purpose::KeyExchange, brand: Some(brand) };
+    let expect = Expect {
+        role: Role::Merchant,
+        purpose: Purpose::KeyExchange,
+        brand: Some(brand),
+    };
     let theirs = verify_chain(chain, &expect, verifier, now)?;
-    if same_party(merchant, &theirs) { Ok(theirs) } else { Err(Rejection::AnotherParty("merchant")) }
+    if same_party(merchant, &theirs) {
+        Ok(theirs)
+    } else {
+        Err(Rejection::AnotherParty("merchant"))
+    }
 }
 
 impl Asker {
@@ -242,7 +296,8 @@ impl OpenedAuthReq {
             gateway: pi.gateway,
         };
         let brand = &self.asker.brand_id;
-        let cardholder = dual_signature::verify(&self.dual_signature, &halves, brand, verifier, now)?;
+        let cardholder =
+            dual_signature::verify(&self.dual_signature, &halves, brand, verifier, now)?;
         let refusal = self.compare(&pi, &cardholder, now);
         Ok(refusal.map_or_else(|| Ok(payment(pi, &cardholder)), Err))
     }
@@ -252,16 +307,28 @@ impl OpenedAuthReq {
         let name = card.pan_secret.account_name(&card.pan, card.card_expiry);
         let amount = self.data.auth_req_payload.auth_req_amt;
         let checks = [
-            (head.trans_ids == self.data.auth_tags.trans_ids, Refusal::TransIds),
+            (
+                head.trans_ids == self.data.auth_tags.trans_ids,
+                Refusal::TransIds,
+            ),
             (self.data.check_digests.hoi == pi.hoi, Refusal::Hoi),
-            (self.data.check_digests.hod2 == head.inputs.hod, Refusal::Hod),
-            (head.merchant_id == self.asker.merchant_id(), Refusal::Merchant),
+            (
+                self.data.check_digests.hod2 == head.inputs.hod,
+                Refusal::Hod,
+            ),
+            (
+                head.merchant_id == self.asker.merchant_id(),
+                Refusal::Merchant,
+            ),
             (name == cardholder.common_name(), Refusal::Account),
             (amount == head.inputs.purch_amt, Refusal::Amount),
             (amount.minor() > 0, Refusal::ZeroAmount),
             (!card.card_expiry.is_past(now), Refusal::Expired),
         ];
-        checks.iter().find(|(holds, _)| !holds).map(|(_, refusal)| *refusal)
+        checks
+            .iter()
+            .find(|(holds, _)| !holds)
+            .map(|(_, refusal)| *refusal)
     }
 }
 

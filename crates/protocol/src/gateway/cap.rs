@@ -1,12 +1,16 @@
 //! After step 10: CapReq is verified, CapRes tells what was captured.
 
-use super::auth::{TokenKey, addressed, check_dates, check_merchant_id, merchant_key_exchange, open_cap_token};
+use super::auth::{
+    TokenKey, addressed, check_dates, check_merchant_id, merchant_key_exchange, open_cap_token,
+};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, RrTags, Rrpid};
 use crate::messages::auth::{CAP_TOKEN_SEQUENCE, CapTokenData};
-use crate::messages::cap::{CAP_ITEMS_MAX, CapCode, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe};
+use crate::messages::cap::{
+    CAP_ITEMS_MAX, CapCode, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
+};
 use crate::money::CurrencyAmount;
 use crate::sealed::{open as open_sealed, seal};
 use crate::signed::{Expected, Frame, Signer, Verified, Who, decode, request_digest, sign, verify};
@@ -68,38 +72,63 @@ pub fn open(
     verifier: &PathVerifier,
     now: Timestamp,
 ) -> Result<VerifiedCapReq, Rejection> {
-    let Message::CapReq(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+    let Message::CapReq(jwe) = &wrapper.message else {
+        return Err(wrapper.not_taken());
+    };
     let rrpid = wrapper.rrpid()?;
     let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
-    let CapReqTbe { cap_req, cap_token_seq } = open_sealed(jwe, &keys, ContentType::CapReqTbe)?;
+    let CapReqTbe {
+        cap_req,
+        cap_token_seq,
+    } = open_sealed(jwe, &keys, ContentType::CapReqTbe)?;
     let (to, brand_id) = addressed(jwe, ours)?;
     let expected = Expected {
         content: ContentType::CapReqTbs,
-        signer: Signer { role: Role::Merchant, brand: Some(&brand_id) },
+        signer: Signer {
+            role: Role::Merchant,
+            brand: Some(&brand_id),
+        },
         to,
         message: "CapReq",
         rrpid,
         answers: None,
     };
-    let Verified { certificate, date, data }: Verified<CapReqData> = verify(&cap_req, &expected, verifier, now)?;
+    let Verified {
+        certificate,
+        date,
+        data,
+    }: Verified<CapReqData> = verify(&cap_req, &expected, verifier, now)?;
     check_dates(wrapper, date, &data.cap_rr_tags)?;
     wrapper.check_ids(&MessageIds::default(), data.cap_rr_tags.rrpid)?;
     if data.cap_token_seq_digest != digest(ContentType::CapTokenSeq, &cap_token_seq.0) {
         return Err(Rejection::DigestMismatch("the capture tokens"));
     }
     let acquirer_bin = check_merchant_id(&certificate, &data.cap_rr_tags.merchant_id)?;
-    let key_exchange = merchant_key_exchange(&data.merchant_key_exchange, &certificate, &brand_id, verifier, now)?;
+    let key_exchange = merchant_key_exchange(
+        &data.merchant_key_exchange,
+        &certificate,
+        &brand_id,
+        verifier,
+        now,
+    )?;
     let token_seq: Vec<Jwe> = decode(&cap_token_seq.0)?;
     let count = data.cap_item_seq.len();
     if count == 0 || count > CAP_ITEMS_MAX || count != token_seq.len() {
-        return Err(Rejection::Disagreement("cap_item_seq: 1 to 32 items with a token each"));
+        return Err(Rejection::Disagreement(
+            "cap_item_seq: 1 to 32 items with a token each",
+        ));
     }
     let merchant_id = data.cap_rr_tags.merchant_id.clone();
     let judge = |(item, token): (CapItem, Jwe)| {
         let refused = judge_token(&item, &token, &merchant_id, tokens);
         (item, refused)
     };
-    let items = data.cap_item_seq.into_iter().zip(token_seq).map(judge).collect();
+    let items = data
+        .cap_item_seq
+        .into_iter()
+        .zip(token_seq)
+        .map(judge)
+        .collect();
     let asker = CapAsker {
         cap_rr_tags: data.cap_rr_tags,
         brand_id,
@@ -111,16 +140,35 @@ pub fn open(
     Ok(VerifiedCapReq { asker, items })
 }
 
-fn judge_token(item: &CapItem, token: &Jwe, merchant_id: &str, tokens: &TokenKey) -> Option<CapCode> {
-    let Ok(token) = open_cap_token(token, tokens) else { return Some(CapCode::InvalidCapToken) };
-    let CapTokenData { merchant_id: holder, trans_ids, auth_rrpid, auth_amt, sequence } = token;
+fn judge_token(
+    item: &CapItem,
+    token: &Jwe,
+    merchant_id: &str,
+    tokens: &TokenKey,
+) -> Option<CapCode> {
+    let Ok(token) = open_cap_token(token, tokens) else {
+        return Some(CapCode::InvalidCapToken);
+    };
+    let CapTokenData {
+        merchant_id: holder,
+        trans_ids,
+        auth_rrpid,
+        auth_amt,
+        sequence,
+    } = token;
     let ours = holder == merchant_id && sequence == CAP_TOKEN_SEQUENCE;
     if !ours || trans_ids != item.trans_ids || auth_rrpid != item.auth_rrpid {
         return Some(CapCode::InvalidCapToken);
     }
     let amount = item.cap_req_amt;
-    let fits = amount.currency() == auth_amt.currency() && amount.minor() > 0 && amount.minor() <= auth_amt.minor();
-    if fits { None } else { Some(CapCode::InvalidAuthData) }
+    let fits = amount.currency() == auth_amt.currency()
+        && amount.minor() > 0
+        && amount.minor() <= auth_amt.minor();
+    if fits {
+        None
+    } else {
+        Some(CapCode::InvalidAuthData)
+    }
 }
 
 /// Makes CapRes from the outcome of each item, in the request's order. Store it with the outcome, in
@@ -137,9 +185,16 @@ pub fn answer(
     if outcomes.len() != request.items.len() {
         return Err(Rejection::Internal);
     }
-    let items = request.items.iter().zip(outcomes).map(|((item, _), code)| cap_res_item(item, *code));
+    let items = request
+        .items
+        .iter()
+        .zip(outcomes)
+        .map(|((item, _), code)| cap_res_item(item, *code));
     let asker = &request.asker;
-    let data = CapResData { cap_rr_tags: asker.cap_rr_tags.clone(), cap_res_item_seq: items.collect::<Result<_, _>>()? };
+    let data = CapResData {
+        cap_rr_tags: asker.cap_rr_tags.clone(),
+        cap_res_item_seq: items.collect::<Result<_, _>>()?,
+    };
     let frame = Frame {
         to: Who::Certificate(asker.merchant),
         message: "CapRes",
@@ -147,13 +202,35 @@ pub fn answer(
         answers: Some(asker.request),
     };
     let cap_res = sign(ctx, &ours.signature, ContentType::CapResData, frame, &data)?;
-    let merchant = Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
-    let sealed = seal(ctx, &merchant, ContentType::CapResTbe, &CapResTbe { cap_res })?;
-    Ok(MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), Message::CapRes(sealed)).encode())
+    let merchant =
+        Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
+    let sealed = seal(
+        ctx,
+        &merchant,
+        ContentType::CapResTbe,
+        &CapResTbe { cap_res },
+    )?;
+    Ok(MessageWrapper::new(
+        ctx,
+        MessageIds::default(),
+        asker.rrpid(),
+        Message::CapRes(sealed),
+    )
+    .encode())
 }
 
 fn cap_res_item(item: &CapItem, cap_code: CapCode) -> Result<CapResItem, Rejection> {
-    let minor = if cap_code == CapCode::Success { item.cap_req_amt.minor() } else { 0 };
-    let cap_amt = CurrencyAmount::new(item.cap_req_amt.currency(), minor).map_err(|_| Rejection::Internal)?;
-    Ok(CapResItem { trans_ids: item.trans_ids.clone(), auth_rrpid: item.auth_rrpid, cap_code, cap_amt })
+    let minor = if cap_code == CapCode::Success {
+        item.cap_req_amt.minor()
+    } else {
+        0
+    };
+    let cap_amt =
+        CurrencyAmount::new(item.cap_req_amt.currency(), minor).map_err(|_| Rejection::Internal)?;
+    Ok(CapResItem {
+        trans_ids: item.trans_ids.clone(),
+        auth_rrpid: item.auth_rrpid,
+        cap_code,
+        cap_amt,
+    })
 }

@@ -1,5 +1,6 @@
 //! The payment instruction: opened by the gateway that it was sealed for, and by nobody else.
 
+use crate::Rejection;
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
@@ -7,7 +8,6 @@ use crate::messages::p::{PiData, PiTbe};
 use crate::sealed::open;
 use crate::signed::decode;
 use crate::wrapper::Jwe;
-use crate::Rejection;
 use openset_jose::Thumbprint;
 
 /// A payment instruction that could be opened.
@@ -23,8 +23,16 @@ impl OpenedPi {
     pub(super) fn open(pi: &Jwe, ours: &[&Credentials]) -> Result<Self, Rejection> {
         let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
         let PiTbe { pi_data, hoi } = open(pi, &keys, ContentType::PiDualSignedTbe)?;
-        let gateway = openset_jose::jwe::Sealed::parse(&pi.0)?.header().x5t_s256.ok_or(Rejection::NotSealedForUs)?;
+        let gateway = openset_jose::jwe::Sealed::parse(&pi.0)?
+            .header()
+            .x5t_s256
+            .ok_or(Rejection::NotSealedForUs)?;
         let hpi = digest(ContentType::PiData, &pi_data.0);
-        Ok(Self { data: decode(&pi_data.0)?, hpi, hoi, gateway })
+        Ok(Self {
+            data: decode(&pi_data.0)?,
+            hpi,
+            hoi,
+            gateway,
+        })
     }
 }

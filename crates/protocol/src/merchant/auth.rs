@@ -7,13 +7,15 @@ use crate::digest::{Digest, digest};
 use crate::identity::{Credentials, same_party};
 use crate::ids::{ExactBytes, RrTags, Rrpid};
 use crate::messages::auth::{
-    AuthReqData, AuthReqPayload, AuthReqTbe, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, AuthTags,
-    CheckDigests,
+    AuthReqData, AuthReqPayload, AuthReqTbe, AuthResBaggage, AuthResData, AuthResPayload,
+    AuthResTbe, AuthTags, CheckDigests,
 };
 use crate::money::CurrencyAmount;
 use crate::receipt::ExpectedReceipt;
 use crate::sealed::{open, seal};
-use crate::signed::{Expected, Frame, Signer, Verified, Who, carried, decode, request_digest, sign, verify};
+use crate::signed::{
+    Expected, Frame, Signer, Verified, Who, carried, decode, request_digest, sign, verify,
+};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_pki::{Certificate, PathVerifier, Role};
@@ -65,11 +67,21 @@ pub fn request(
     let p_req = asking.p_req;
     let rrpid = Rrpid::generate(ctx.rng);
     let merchant_id = merchant_data(ours)?.merchant_id.clone();
-    let auth_rr_tags = RrTags { rrpid, merchant_id, current_date: ctx.now };
-    let auth_tags = AuthTags { auth_rr_tags, trans_ids: p_req.trans_ids.clone() };
+    let auth_rr_tags = RrTags {
+        rrpid,
+        merchant_id,
+        current_date: ctx.now,
+    };
+    let auth_tags = AuthTags {
+        auth_rr_tags,
+        trans_ids: p_req.trans_ids.clone(),
+    };
     let data = AuthReqData {
         auth_tags: auth_tags.clone(),
-        check_digests: CheckDigests { hoi: p_req.hoi, hod2: asking.hod2 },
+        check_digests: CheckDigests {
+            hoi: p_req.hoi,
+            hod2: asking.hod2,
+        },
         auth_req_payload: AuthReqPayload {
             auth_req_amt: asking.amount,
             merch_cat_code: asking.merch_cat_code.to_owned(),
@@ -79,13 +91,31 @@ pub fn request(
         merchant_key_exchange: carried(ours.key_exchange.chain()),
     };
     let to = Who::Certificate(gateway.thumbprint());
-    let frame = Frame { to, message: "AuthReq", rrpid, answers: None };
+    let frame = Frame {
+        to,
+        message: "AuthReq",
+        rrpid,
+        answers: None,
+    };
     let auth_req = sign(ctx, &ours.signature, ContentType::AuthReqTbs, frame, &data)?;
     let (dual_signature, pi) = (p_req.dual_signature.clone(), p_req.pi.clone());
-    let sealed = seal(ctx, gateway, ContentType::AuthReqTbe, &AuthReqTbe { auth_req, dual_signature, pi })?;
+    let sealed = seal(
+        ctx,
+        gateway,
+        ContentType::AuthReqTbe,
+        &AuthReqTbe {
+            auth_req,
+            dual_signature,
+            pi,
+        },
+    )?;
     let ids = MessageIds::of(&p_req.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::AuthReq(sealed)).encode();
-    let brand_id = ours.signature.brand().cloned().ok_or(Rejection::MissingCertificate("brand"))?;
+    let brand_id = ours
+        .signature
+        .brand()
+        .cloned()
+        .ok_or(Rejection::MissingCertificate("brand"))?;
     let state = AwaitingAuthRes {
         auth_tags,
         brand_id,
@@ -119,7 +149,9 @@ impl AwaitingAuthRes {
         now: Timestamp,
     ) -> Result<AuthAnswer, Rejection> {
         let wrapper = MessageWrapper::decode(wire)?;
-        let Message::AuthRes(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        let Message::AuthRes(jwe) = &wrapper.message else {
+            return Err(wrapper.not_taken());
+        };
         let rrpid = self.rrpid();
         if wrapper.rrpid()? != rrpid {
             return Err(Rejection::UnknownRrpid);
@@ -127,14 +159,18 @@ impl AwaitingAuthRes {
         let sealed: AuthResTbe = open(jwe, &[&ours.key_exchange], ContentType::AuthResTbe)?;
         let expected = Expected {
             content: ContentType::AuthResTbs,
-            signer: Signer { role: Role::Gateway, brand: Some(&self.brand_id) },
+            signer: Signer {
+                role: Role::Gateway,
+                brand: Some(&self.brand_id),
+            },
             to: Who::Certificate(ours.signature.thumbprint()),
             message: "AuthRes",
             rrpid,
             answers: Some(self.request),
         };
         let verified: Verified<AuthResData> = verify(&sealed.auth_res, &expected, verifier, now)?;
-        let chosen = Certificate::from_der(&self.gateway_key_exchange.0).map_err(|e| Rejection::Certificate(e.into()))?;
+        let chosen = Certificate::from_der(&self.gateway_key_exchange.0)
+            .map_err(|e| Rejection::Certificate(e.into()))?;
         if !same_party(&verified.certificate, &chosen) {
             return Err(Rejection::AnotherParty("gateway"));
         }
@@ -144,15 +180,26 @@ impl AwaitingAuthRes {
         Ok(answer)
     }
 
-    fn check(&self, wrapper: &MessageWrapper, data: AuthResData, baggage: &ExactBytes) -> Result<AuthAnswer, Rejection> {
-        wrapper.check_ids(&MessageIds::of(&data.auth_tags.trans_ids), data.auth_tags.auth_rr_tags.rrpid)?;
+    fn check(
+        &self,
+        wrapper: &MessageWrapper,
+        data: AuthResData,
+        baggage: &ExactBytes,
+    ) -> Result<AuthAnswer, Rejection> {
+        wrapper.check_ids(
+            &MessageIds::of(&data.auth_tags.trans_ids),
+            data.auth_tags.auth_rr_tags.rrpid,
+        )?;
         if data.auth_tags != self.auth_tags {
             return Err(Rejection::Disagreement("auth_tags"));
         }
         if data.baggage_digest != digest(ContentType::AuthResBaggage, &baggage.0) {
             return Err(Rejection::DigestMismatch("the baggage"));
         }
-        Ok(AuthAnswer { payload: data.auth_res_payload, baggage: decode(&baggage.0)? })
+        Ok(AuthAnswer {
+            payload: data.auth_res_payload,
+            baggage: decode(&baggage.0)?,
+        })
     }
 
     /// An approval is for the amount asked and brings approval code, token and receipt; anything else brings none
@@ -167,16 +214,24 @@ impl AwaitingAuthRes {
         let AuthAnswer { payload, baggage } = answer;
         let approved = payload.approved();
         let amount = if approved { self.amount.minor() } else { 0 };
-        if payload.auth_amt.minor() != amount || payload.auth_amt.currency() != self.amount.currency() {
+        if payload.auth_amt.minor() != amount
+            || payload.auth_amt.currency() != self.amount.currency()
+        {
             return Err(Rejection::Disagreement("auth_amt"));
         }
-        if payload.approval_code.is_some() != approved || (approved && payload.resp_reason.is_some()) {
+        if payload.approval_code.is_some() != approved
+            || (approved && payload.resp_reason.is_some())
+        {
             return Err(Rejection::Disagreement("approval_code or resp_reason"));
         }
         if baggage.cap_token.is_some() != approved || baggage.receipt.is_some() != approved {
-            return Err(Rejection::Disagreement("baggage of an approval: cap_token and receipt"));
+            return Err(Rejection::Disagreement(
+                "baggage of an approval: cap_token and receipt",
+            ));
         }
-        let Some(receipt) = &baggage.receipt else { return Ok(()) };
+        let Some(receipt) = &baggage.receipt else {
+            return Ok(());
+        };
         let expected = ExpectedReceipt {
             gateway,
             brand: &self.brand_id,

@@ -5,10 +5,14 @@ use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::{Credentials, same_party};
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
-use crate::messages::cap::{CAP_ITEMS_MAX, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe};
+use crate::messages::cap::{
+    CAP_ITEMS_MAX, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
+};
 use crate::money::CurrencyAmount;
 use crate::sealed::{open, seal};
-use crate::signed::{Expected, Frame, Signer, Verified, Who, carried, request_digest, sign, verify};
+use crate::signed::{
+    Expected, Frame, Signer, Verified, Who, carried, request_digest, sign, verify,
+};
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_pki::{Certificate, PathVerifier, Role};
@@ -53,12 +57,29 @@ pub fn request(
     }
     let rrpid = Rrpid::generate(ctx.rng);
     let merchant_id = merchant_data(ours)?.merchant_id.clone();
-    let cap_rr_tags = RrTags { rrpid, merchant_id, current_date: ctx.now };
+    let cap_rr_tags = RrTags {
+        rrpid,
+        merchant_id,
+        current_date: ctx.now,
+    };
     let (items, tokens): (Vec<_>, Vec<_>) = captures
         .into_iter()
         .map(|c| {
-            let Capture { trans_ids, auth_rrpid, amount, cap_token } = c;
-            (CapItem { trans_ids, auth_rrpid, cap_date: ctx.now, cap_req_amt: amount }, cap_token)
+            let Capture {
+                trans_ids,
+                auth_rrpid,
+                amount,
+                cap_token,
+            } = c;
+            (
+                CapItem {
+                    trans_ids,
+                    auth_rrpid,
+                    cap_date: ctx.now,
+                    cap_req_amt: amount,
+                },
+                cap_token,
+            )
         })
         .unzip();
     let cap_token_seq = ExactBytes(serde_json::to_vec(&tokens).map_err(|_| Rejection::Internal)?);
@@ -69,13 +90,40 @@ pub fn request(
         merchant_key_exchange: carried(ours.key_exchange.chain()),
     };
     let to = Who::Certificate(gateway.thumbprint());
-    let frame = Frame { to, message: "CapReq", rrpid, answers: None };
+    let frame = Frame {
+        to,
+        message: "CapReq",
+        rrpid,
+        answers: None,
+    };
     let cap_req = sign(ctx, &ours.signature, ContentType::CapReqTbs, frame, &data)?;
-    let sealed = seal(ctx, gateway, ContentType::CapReqTbe, &CapReqTbe { cap_req, cap_token_seq })?;
-    let wire = MessageWrapper::new(ctx, MessageIds::default(), rrpid, Message::CapReq(sealed)).encode();
-    let brand_id = ours.signature.brand().cloned().ok_or(Rejection::MissingCertificate("brand"))?;
+    let sealed = seal(
+        ctx,
+        gateway,
+        ContentType::CapReqTbe,
+        &CapReqTbe {
+            cap_req,
+            cap_token_seq,
+        },
+    )?;
+    let wire =
+        MessageWrapper::new(ctx, MessageIds::default(), rrpid, Message::CapReq(sealed)).encode();
+    let brand_id = ours
+        .signature
+        .brand()
+        .cloned()
+        .ok_or(Rejection::MissingCertificate("brand"))?;
     let gateway_key_exchange = ExactBytes(gateway.der().to_vec());
-    Ok((AwaitingCapRes { cap_rr_tags, items, brand_id, gateway_key_exchange, request: request_digest(&wire) }, wire))
+    Ok((
+        AwaitingCapRes {
+            cap_rr_tags,
+            items,
+            brand_id,
+            gateway_key_exchange,
+            request: request_digest(&wire),
+        },
+        wire,
+    ))
 }
 
 impl AwaitingCapRes {
@@ -97,21 +145,27 @@ impl AwaitingCapRes {
         now: Timestamp,
     ) -> Result<Vec<CapResItem>, Rejection> {
         let wrapper = MessageWrapper::decode(wire)?;
-        let Message::CapRes(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        let Message::CapRes(jwe) = &wrapper.message else {
+            return Err(wrapper.not_taken());
+        };
         if wrapper.rrpid()? != self.rrpid() {
             return Err(Rejection::UnknownRrpid);
         }
         let CapResTbe { cap_res } = open(jwe, &[&ours.key_exchange], ContentType::CapResTbe)?;
         let expected = Expected {
             content: ContentType::CapResData,
-            signer: Signer { role: Role::Gateway, brand: Some(&self.brand_id) },
+            signer: Signer {
+                role: Role::Gateway,
+                brand: Some(&self.brand_id),
+            },
             to: Who::Certificate(ours.signature.thumbprint()),
             message: "CapRes",
             rrpid: self.rrpid(),
             answers: Some(self.request),
         };
         let verified: Verified<CapResData> = verify(&cap_res, &expected, verifier, now)?;
-        let chosen = Certificate::from_der(&self.gateway_key_exchange.0).map_err(|e| Rejection::Certificate(e.into()))?;
+        let chosen = Certificate::from_der(&self.gateway_key_exchange.0)
+            .map_err(|e| Rejection::Certificate(e.into()))?;
         if !same_party(&verified.certificate, &chosen) {
             return Err(Rejection::AnotherParty("gateway"));
         }
@@ -119,7 +173,11 @@ impl AwaitingCapRes {
         self.check(&wrapper, verified.data)
     }
 
-    fn check(&self, wrapper: &MessageWrapper, data: CapResData) -> Result<Vec<CapResItem>, Rejection> {
+    fn check(
+        &self,
+        wrapper: &MessageWrapper,
+        data: CapResData,
+    ) -> Result<Vec<CapResItem>, Rejection> {
         wrapper.check_ids(&MessageIds::default(), data.cap_rr_tags.rrpid)?;
         if data.cap_rr_tags != self.cap_rr_tags {
             return Err(Rejection::Disagreement("cap_rr_tags"));
@@ -127,10 +185,16 @@ impl AwaitingCapRes {
         let answers = data.cap_res_item_seq;
         let fits = |(item, answer): (&CapItem, &CapResItem)| {
             let captured = answer.cap_code == crate::messages::cap::CapCode::Success;
-            let amount = if captured { item.cap_req_amt.minor() } else { 0 };
-            let amount_fits =
-                answer.cap_amt.minor() == amount && answer.cap_amt.currency() == item.cap_req_amt.currency();
-            answer.trans_ids == item.trans_ids && answer.auth_rrpid == item.auth_rrpid && amount_fits
+            let amount = if captured {
+                item.cap_req_amt.minor()
+            } else {
+                0
+            };
+            let amount_fits = answer.cap_amt.minor() == amount
+                && answer.cap_amt.currency() == item.cap_req_amt.currency();
+            answer.trans_ids == item.trans_ids
+                && answer.auth_rrpid == item.auth_rrpid
+                && amount_fits
         };
         if answers.len() != self.items.len() || !self.items.iter().zip(&answers).all(fits) {
             return Err(Rejection::Disagreement("cap_res_item_seq"));

@@ -34,23 +34,37 @@ pub fn open(
     verifier: &PathVerifier,
     now: Timestamp,
 ) -> Result<VerifiedInqReq, Rejection> {
-    let Message::InqReq(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+    let Message::InqReq(jwe) = &wrapper.message else {
+        return Err(wrapper.not_taken());
+    };
     let rrpid = wrapper.rrpid()?;
     let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
     let InqReqTbe { inq_req } = open_sealed(jwe, &keys, ContentType::InqReqTbe)?;
     let named = openset_jose::jwe::Sealed::parse(&jwe.0)?.header().x5t_s256;
     let expected = Expected {
         content: ContentType::InqReqData,
-        signer: Signer { role: Role::Cardholder, brand: None },
+        signer: Signer {
+            role: Role::Cardholder,
+            brand: None,
+        },
         to: Who::Certificate(named.ok_or(Rejection::NotSealedForUs)?),
         message: "InqReq",
         rrpid,
         answers: None,
     };
-    let Verified { certificate, date, data }: Verified<InqReqData> = verify(&inq_req, &expected, verifier, now)?;
+    let Verified {
+        certificate,
+        date,
+        data,
+    }: Verified<InqReqData> = verify(&inq_req, &expected, verifier, now)?;
     wrapper.check_signed_date(date)?;
     wrapper.check_ids(&MessageIds::of(&data.trans_ids), rrpid)?;
-    Ok(VerifiedInqReq { cardholder: certificate, rrpid, trans_ids: data.trans_ids, chall_c2: data.chall_c2 })
+    Ok(VerifiedInqReq {
+        cardholder: certificate,
+        rrpid,
+        trans_ids: data.trans_ids,
+        chall_c2: data.chall_c2,
+    })
 }
 
 impl VerifiedInqReq {

@@ -9,7 +9,8 @@ use crate::ids::{Challenge, Rrpid, TransIds};
 use crate::messages::auth::AuthResPayload;
 use crate::messages::cap::CapCode;
 use crate::messages::p::{
-    AuthStatus, CapStatus, CompletionCode, HodInput, OiData, PReqTbe, PResData, PResPayload, Results,
+    AuthStatus, CapStatus, CompletionCode, HodInput, OiData, PReqTbe, PResData, PResPayload,
+    Results,
 };
 use crate::money::{CurrencyAmount, Ratio};
 use crate::sealed::open as open_sealed;
@@ -74,13 +75,27 @@ pub struct OwnOrder<'a> {
 /// # Errors
 /// Not sealed for us, not openable, or not of PReq's structure.
 pub fn open(wrapper: &MessageWrapper, ours: &[&Credentials]) -> Result<OpenedPReq, Rejection> {
-    let Message::PReq(jwe) = &wrapper.message else { return Err(wrapper.not_taken()) };
+    let Message::PReq(jwe) = &wrapper.message else {
+        return Err(wrapper.not_taken());
+    };
     let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
     let p_req: PReqTbe = open_sealed(jwe, &keys, ContentType::PReqTbe)?;
     let oi: OiData = decode(&p_req.oi_data.0)?;
     let hoi = digest(ContentType::OiData, &p_req.oi_data.0);
-    let PReqTbe { hpi, dual_signature, pi, .. } = p_req;
-    Ok(OpenedPReq { rrpid: wrapper.rrpid()?, oi, hoi, hpi, dual_signature, pi })
+    let PReqTbe {
+        hpi,
+        dual_signature,
+        pi,
+        ..
+    } = p_req;
+    Ok(OpenedPReq {
+        rrpid: wrapper.rrpid()?,
+        oi,
+        hoi,
+        hpi,
+        dual_signature,
+        pi,
+    })
 }
 
 impl OpenedPReq {
@@ -105,11 +120,15 @@ impl OpenedPReq {
             gateway: opened.gateway,
         };
         let brand = &opened.brand_id;
-        let cardholder = dual_signature::verify(&self.dual_signature, &halves, brand, verifier, now)?;
+        let cardholder =
+            dual_signature::verify(&self.dual_signature, &halves, brand, verifier, now)?;
         wrapper.check_ids(&MessageIds::of(&self.oi.trans_ids), self.oi.rrpid)?;
         self.check_agreed(opened)?;
-        let input =
-            HodInput { od: order.order_description, purch_amt: order.purch_amt, od_salt: &self.oi.od_salt };
+        let input = HodInput {
+            od: order.order_description,
+            purch_amt: order.purch_amt,
+            od_salt: &self.oi.od_salt,
+        };
         Ok(VerifiedPReq {
             rrpid: self.rrpid,
             chall_c: self.oi.chall_c,
@@ -172,7 +191,11 @@ pub fn p_res(
     asked: &Asked<'_>,
     payload: PResPayload,
 ) -> Result<Vec<u8>, Rejection> {
-    let data = PResData { trans_ids: asked.trans_ids.clone(), chall_c: asked.chall_c, p_res_payload_seq: vec![payload] };
+    let data = PResData {
+        trans_ids: asked.trans_ids.clone(),
+        chall_c: asked.chall_c,
+        p_res_payload_seq: vec![payload],
+    };
     let frame = Frame {
         to: Who::Exchange(asked.trans_ids.lid_c.clone()),
         message: if asked.inquiry { "InqRes" } else { "PRes" },
@@ -180,14 +203,21 @@ pub fn p_res(
         answers: Some(asked.request),
     };
     let jws = sign(ctx, &ours.signature, ContentType::PResData, frame, &data)?;
-    let message = if asked.inquiry { Message::InqRes(jws) } else { Message::PRes(jws) };
+    let message = if asked.inquiry {
+        Message::InqRes(jws)
+    } else {
+        Message::PRes(jws)
+    };
     Ok(MessageWrapper::new(ctx, MessageIds::of(asked.trans_ids), asked.rrpid, message).encode())
 }
 
 /// The payload for an order without an answer from the bank.
 #[must_use]
 pub fn without_results(completion_code: CompletionCode) -> PResPayload {
-    PResPayload { completion_code, results: None }
+    PResPayload {
+        completion_code,
+        results: None,
+    }
 }
 
 /// What the merchant holds of an authorization that was answered.
@@ -206,7 +236,10 @@ pub struct Authorized {
 /// The payload for an authorization that was answered.
 #[must_use]
 pub fn with_results(purch_amt: CurrencyAmount, authorized: &Authorized) -> PResPayload {
-    let ratio = |amount: CurrencyAmount| Ratio { numerator: amount.minor(), denominator: purch_amt.minor() };
+    let ratio = |amount: CurrencyAmount| Ratio {
+        numerator: amount.minor(),
+        denominator: purch_amt.minor(),
+    };
     let payload = &authorized.payload;
     let auth_status = AuthStatus {
         auth_date: payload.auth_date,
@@ -228,5 +261,8 @@ pub fn with_results(purch_amt: CurrencyAmount, authorized: &Authorized) -> PResP
         cap_status,
         receipt: authorized.receipt.clone(),
     };
-    PResPayload { completion_code, results: Some(results) }
+    PResPayload {
+        completion_code,
+        results: Some(results),
+    }
 }

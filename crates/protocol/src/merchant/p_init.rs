@@ -35,9 +35,15 @@ pub struct OpenedPurchase {
 /// # Errors
 /// Another message, a stale date, or a header that contradicts it.
 pub fn open<'a>(ctx: &Context<'_>, wrapper: &'a MessageWrapper) -> Result<&'a PInitReq, Rejection> {
-    let Message::PInitReq(request) = &wrapper.message else { return Err(wrapper.not_taken()) };
+    let Message::PInitReq(request) = &wrapper.message else {
+        return Err(wrapper.not_taken());
+    };
     wrapper.check_date(ctx.now)?;
-    let ids = MessageIds { lid_c: Some(request.lid_c.clone()), lid_m: Some(request.lid_m.clone()), xid: None };
+    let ids = MessageIds {
+        lid_c: Some(request.lid_c.clone()),
+        lid_m: Some(request.lid_m.clone()),
+        xid: None,
+    };
     wrapper.check_ids(&ids, request.rrpid)?;
     Ok(request)
 }
@@ -82,7 +88,18 @@ pub fn answer(
         rrpid: request.rrpid,
         answers: Some(request_digest(request_wire)),
     };
-    let jws = sign(ctx, &ours.signature, ContentType::PInitResData, frame, &data)?;
-    let wrapper = MessageWrapper::new(ctx, MessageIds::of(&trans_ids), request.rrpid, Message::PInitRes(jws));
+    let jws = sign(
+        ctx,
+        &ours.signature,
+        ContentType::PInitResData,
+        frame,
+        &data,
+    )?;
+    let wrapper = MessageWrapper::new(
+        ctx,
+        MessageIds::of(&trans_ids),
+        request.rrpid,
+        Message::PInitRes(jws),
+    );
     Ok((opened, wrapper.encode()))
 }

@@ -1,9 +1,9 @@
 //! Error: a message could not be taken (reference 3.10). Business refusals go in the normal answers.
 
+use crate::Context;
 use crate::ids::{LocalId, Nonce, Rrpid, Xid};
 use crate::rejection::{ErrorCode, Rejection};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
-use crate::Context;
 use serde::{Deserialize, Serialize};
 
 /// Error: what was wrong with a message. Never answered by another Error.
@@ -38,7 +38,11 @@ pub struct RefusedMessage {
 impl ErrorMessage {
     /// The wrapper that answers a refused message; `refused` is its wrapper where it could be read.
     #[must_use]
-    pub fn answer(ctx: &mut Context<'_>, rejection: &Rejection, refused: Option<&MessageWrapper>) -> MessageWrapper {
+    pub fn answer(
+        ctx: &mut Context<'_>,
+        rejection: &Rejection,
+        refused: Option<&MessageWrapper>,
+    ) -> MessageWrapper {
         let header = refused.map(|w| &w.message_header);
         let error_msg = header.map_or_else(RefusedMessage::default, |h| RefusedMessage {
             rrpid: h.rrpid,
@@ -53,7 +57,12 @@ impl ErrorMessage {
         };
         let ids = header.map_or_else(MessageIds::default, |h| h.message_ids.clone());
         let rrpid = header.and_then(|h| h.rrpid);
-        let mut wrapper = MessageWrapper::new(ctx, ids, rrpid.unwrap_or_else(|| Rrpid::from_bytes([0; 32])), Message::Error(error));
+        let mut wrapper = MessageWrapper::new(
+            ctx,
+            ids,
+            rrpid.unwrap_or_else(|| Rrpid::from_bytes([0; 32])),
+            Message::Error(error),
+        );
         wrapper.message_header.rrpid = rrpid;
         wrapper
     }

@@ -46,6 +46,9 @@ impl TryFrom<Money> for CurrencyAmount {
 
 impl From<CurrencyAmount> for Money {
     fn from(amount: CurrencyAmount) -> Self {
-        Self { currency: amount.currency(), amount_minor: amount.minor() }
+        Self {
+            currency: amount.currency(),
+            amount_minor: amount.minor(),
+        }
     }
 }

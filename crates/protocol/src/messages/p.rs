@@ -65,7 +65,13 @@ impl HodInput<'_> {
     #[must_use]
     pub fn hod(&self) -> Digest {
         let [currency, amount, exponent] = self.purch_amt.hash_fields();
-        let fields = [self.od, currency.as_bytes(), amount.as_bytes(), exponent.as_bytes(), self.od_salt.as_bytes()];
+        let fields = [
+            self.od,
+            currency.as_bytes(),
+            amount.as_bytes(),
+            exponent.as_bytes(),
+            self.od_salt.as_bytes(),
+        ];
         digest(ContentType::HodInput, &length_prefixed(&fields))
     }
 }

@@ -212,7 +212,9 @@ impl Registration<'_> {
         }
         tx.commit().await?;
         // If another replica was first, its certificates are the ones that count.
-        Ok(keyring::load(db, vault, brand).await?.unwrap_or(credentials))
+        Ok(keyring::load(db, vault, brand)
+            .await?
+            .unwrap_or(credentials))
     }
 
     /// Sends a stored request; gives the answer unless it is SET's Error.

@@ -7,7 +7,9 @@ use crate::identity::same_party;
 use crate::ids::{Challenge, Rrpid};
 use crate::messages::auth::AuthCode;
 use crate::messages::cap::CapCode;
-use crate::messages::p::{AcqCardMsg, AuthStatus, CompletionCode, PResData, PResPayload, Receipt, Results};
+use crate::messages::p::{
+    AcqCardMsg, AuthStatus, CompletionCode, PResData, PResPayload, Receipt, Results,
+};
 use crate::receipt::ExpectedReceipt;
 use crate::sealed::open_direct;
 use crate::signed::{Expected, Signer, Verified, Who, verify};
@@ -64,9 +66,16 @@ impl AwaitingPRes {
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails; the purchase stays as it was, to be inquired about.
-    pub fn handle(&self, ctx: &Context<'_>, wire: &[u8], verifier: &PathVerifier) -> Result<PurchaseOutcome, Rejection> {
+    pub fn handle(
+        &self,
+        ctx: &Context<'_>,
+        wire: &[u8],
+        verifier: &PathVerifier,
+    ) -> Result<PurchaseOutcome, Rejection> {
         let wrapper = MessageWrapper::decode(wire)?;
-        let Message::PRes(jws) = &wrapper.message else { return Err(wrapper.not_taken()) };
+        let Message::PRes(jws) = &wrapper.message else {
+            return Err(wrapper.not_taken());
+        };
         let answer = Answer {
             purchase: &self.purchase,
             rrpid: self.rrpid,
@@ -92,13 +101,20 @@ pub(crate) fn read_answer(
     }
     let expected = Expected {
         content: ContentType::PResData,
-        signer: Signer { role: Role::Merchant, brand: Some(&purchase.brand_id) },
+        signer: Signer {
+            role: Role::Merchant,
+            brand: Some(&purchase.brand_id),
+        },
         to: Who::Exchange(purchase.trans_ids.lid_c.clone()),
         message: answer.message,
         rrpid: answer.rrpid,
         answers: Some(answer.request),
     };
-    let Verified { certificate, date, data }: Verified<PResData> = verify(jws, &expected, verifier, ctx.now)?;
+    let Verified {
+        certificate,
+        date,
+        data,
+    }: Verified<PResData> = verify(jws, &expected, verifier, ctx.now)?;
     wrapper.check_signed_date(date)?;
     if !same_party(&certificate, &purchase.merchant_certificate()?) {
         return Err(Rejection::AnotherParty("merchant"));
@@ -123,13 +139,26 @@ fn read_payload(
     purchase: &Purchase,
     verifier: &PathVerifier,
 ) -> Result<PurchaseOutcome, Rejection> {
-    let none = Results { acq_card_msg: None, auth_status: None, cap_status: None, receipt: None };
+    let none = Results {
+        acq_card_msg: None,
+        auth_status: None,
+        cap_status: None,
+        receipt: None,
+    };
     let results = payload.results.clone().unwrap_or(none);
     let status = read_status(payload.completion_code, &results)?;
     check_ratio(&results, purchase)?;
-    let receipt = results.receipt.as_ref().map(|jws| verify_receipt(ctx, jws, purchase, verifier)).transpose()?;
+    let receipt = results
+        .receipt
+        .as_ref()
+        .map(|jws| verify_receipt(ctx, jws, purchase, verifier))
+        .transpose()?;
     check_told_as_signed(results.auth_status.as_ref(), receipt.as_ref())?;
-    let message = results.acq_card_msg.as_ref().map(|jwe| open_message(jwe, purchase)).transpose()?;
+    let message = results
+        .acq_card_msg
+        .as_ref()
+        .map(|jwe| open_message(jwe, purchase))
+        .transpose()?;
     Ok(PurchaseOutcome {
         status,
         completion_code: payload.completion_code,
@@ -141,12 +170,16 @@ fn read_payload(
 }
 
 /// The status that completion code and results give, which must not contradict each other.
-fn read_status(completion_code: CompletionCode, results: &Results) -> Result<PaymentStatus, Rejection> {
+fn read_status(
+    completion_code: CompletionCode,
+    results: &Results,
+) -> Result<PaymentStatus, Rejection> {
     let auth_code = results.auth_status.as_ref().map(|a| a.auth_code);
     let status = match (completion_code, auth_code) {
-        (CompletionCode::AuthorizationPerformed | CompletionCode::CapturePerformed, Some(AuthCode::Approved)) => {
-            PaymentStatus::Paid
-        }
+        (
+            CompletionCode::AuthorizationPerformed | CompletionCode::CapturePerformed,
+            Some(AuthCode::Approved),
+        ) => PaymentStatus::Paid,
         (CompletionCode::AuthorizationPerformed, Some(_)) => PaymentStatus::Declined,
         (CompletionCode::OrderReceived, None) => PaymentStatus::Pending,
         (CompletionCode::OrderNotReceived, None) => PaymentStatus::Unknown,
@@ -169,13 +202,22 @@ fn read_status(completion_code: CompletionCode, results: &Results) -> Result<Pay
 fn check_ratio(results: &Results, purchase: &Purchase) -> Result<(), Rejection> {
     let auth = results.auth_status.as_ref().map(|a| a.auth_ratio);
     let cap = results.cap_status.as_ref().map(|c| c.cap_ratio);
-    let fits = |r: crate::money::Ratio| r.denominator == purchase.purch_amt.minor() && r.numerator <= r.denominator;
-    if auth.into_iter().chain(cap).all(fits) { Ok(()) } else { Err(Rejection::Disagreement("ratio")) }
+    let fits = |r: crate::money::Ratio| {
+        r.denominator == purchase.purch_amt.minor() && r.numerator <= r.denominator
+    };
+    if auth.into_iter().chain(cap).all(fits) {
+        Ok(())
+    } else {
+        Err(Rejection::Disagreement("ratio"))
+    }
 }
 
 /// What the merchant tells of the authorization is what the receipt says: its date and the whole amount, or
 /// nothing at all without one.
-fn check_told_as_signed(told: Option<&AuthStatus>, receipt: Option<&Receipt>) -> Result<(), Rejection> {
+fn check_told_as_signed(
+    told: Option<&AuthStatus>,
+    receipt: Option<&Receipt>,
+) -> Result<(), Rejection> {
     let Some(told) = told else { return Ok(()) };
     if told.auth_ratio.numerator != receipt.map_or(0, |r| r.auth_amt.minor()) {
         return Err(Rejection::Disagreement("ratio"));
@@ -188,7 +230,12 @@ fn check_told_as_signed(told: Option<&AuthStatus>, receipt: Option<&Receipt>) ->
 
 fn open_message(jwe: &crate::wrapper::Jwe, purchase: &Purchase) -> Result<String, Rejection> {
     let key = &purchase.acq_back_key_data;
-    let message: AcqCardMsg = open_direct(jwe, openset_jose::default_provider(), key, ContentType::AcqCardCodeMsg)?;
+    let message: AcqCardMsg = open_direct(
+        jwe,
+        openset_jose::default_provider(),
+        key,
+        ContentType::AcqCardCodeMsg,
+    )?;
     if message.xid != purchase.trans_ids.xid {
         return Err(Rejection::Disagreement("acq_card_msg"));
     }

@@ -6,8 +6,8 @@ use crate::digest::digest;
 use crate::identity::Credentials;
 use crate::ids::ExactBytes;
 use crate::messages::auth::{
-    AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, CAP_TOKEN_SEQUENCE, CapTokenData,
-    RespReason,
+    AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, CAP_TOKEN_SEQUENCE,
+    CapTokenData, RespReason,
 };
 use crate::messages::p::{AcqCardCode, AcqCardMsg, Receipt};
 use crate::money::CurrencyAmount;
@@ -67,7 +67,11 @@ pub fn answer(
     decision: &Decision<'_>,
 ) -> Result<Vec<u8>, Rejection> {
     let zero = CurrencyAmount::new(asker.amount.currency(), 0).map_err(|_| Rejection::Internal)?;
-    let none = AuthResBaggage { cap_token: None, acq_card_msg: None, receipt: None };
+    let none = AuthResBaggage {
+        cap_token: None,
+        acq_card_msg: None,
+        receipt: None,
+    };
     let refused = |auth_code, resp_reason| AuthResPayload {
         auth_code,
         auth_amt: zero,
@@ -77,7 +81,11 @@ pub fn answer(
     };
     let (payload, baggage) = match decision {
         Decision::Refused { code, reason } => (refused(*code, *reason), none),
-        Decision::Approved { payment, approval_code, message } => {
+        Decision::Approved {
+            payment,
+            approval_code,
+            message,
+        } => {
             let payload = AuthResPayload {
                 auth_code: AuthCode::Approved,
                 auth_amt: asker.amount,
@@ -85,7 +93,18 @@ pub fn answer(
                 approval_code: Some(approval_code.clone()),
                 resp_reason: None,
             };
-            (payload, approval_baggage(ctx, ours, tokens, asker, payment, approval_code, message.as_deref())?)
+            (
+                payload,
+                approval_baggage(
+                    ctx,
+                    ours,
+                    tokens,
+                    asker,
+                    payment,
+                    approval_code,
+                    message.as_deref(),
+                )?,
+            )
         }
     };
     seal_answer(ctx, ours, asker, payload, &baggage)
@@ -100,7 +119,11 @@ fn seal_answer(
 ) -> Result<Vec<u8>, Rejection> {
     let baggage = ExactBytes(serde_json::to_vec(baggage).map_err(|_| Rejection::Internal)?);
     let baggage_digest = digest(ContentType::AuthResBaggage, &baggage.0);
-    let data = AuthResData { auth_tags: asker.auth_tags.clone(), auth_res_payload, baggage_digest };
+    let data = AuthResData {
+        auth_tags: asker.auth_tags.clone(),
+        auth_res_payload,
+        baggage_digest,
+    };
     let frame = Frame {
         to: Who::Certificate(asker.merchant),
         message: "AuthRes",
@@ -108,8 +131,14 @@ fn seal_answer(
         answers: Some(asker.request),
     };
     let auth_res = sign(ctx, &ours.signature, ContentType::AuthResTbs, frame, &data)?;
-    let merchant = Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
-    let sealed = seal(ctx, &merchant, ContentType::AuthResTbe, &AuthResTbe { auth_res, baggage })?;
+    let merchant =
+        Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
+    let sealed = seal(
+        ctx,
+        &merchant,
+        ContentType::AuthResTbe,
+        &AuthResTbe { auth_res, baggage },
+    )?;
     let ids = MessageIds::of(&asker.auth_tags.trans_ids);
     Ok(MessageWrapper::new(ctx, ids, asker.rrpid(), Message::AuthRes(sealed)).encode())
 }
@@ -142,17 +171,35 @@ fn approval_baggage(
         merchant_id: asker.merchant_id().to_owned(),
     };
     let to = Who::Exchange(payment.lid_c.clone());
-    let frame = Frame { to, message: "AuthRes", rrpid: asker.rrpid(), answers: None };
+    let frame = Frame {
+        to,
+        message: "AuthRes",
+        rrpid: asker.rrpid(),
+        answers: None,
+    };
     let receipt = sign(ctx, &ours.signature, ContentType::Receipt, frame, &receipt)?;
     let acq_card_msg = match (message, &payment.acq_back_key_data) {
         (Some(text), Some(key)) => {
-            let message =
-                AcqCardMsg { acq_card_code: AcqCardCode::MessageOfDay, xid, acq_card_text: text.to_owned() };
-            Some(seal_direct(ctx, provider, key, ContentType::AcqCardCodeMsg, &message)?)
+            let message = AcqCardMsg {
+                acq_card_code: AcqCardCode::MessageOfDay,
+                xid,
+                acq_card_text: text.to_owned(),
+            };
+            Some(seal_direct(
+                ctx,
+                provider,
+                key,
+                ContentType::AcqCardCodeMsg,
+                &message,
+            )?)
         }
         _ => None,
     };
-    Ok(AuthResBaggage { cap_token: Some(cap_token), acq_card_msg, receipt: Some(receipt) })
+    Ok(AuthResBaggage {
+        cap_token: Some(cap_token),
+        acq_card_msg,
+        receipt: Some(receipt),
+    })
 }
 
 /// Opens one of our own capture tokens.
@@ -160,5 +207,10 @@ fn approval_baggage(
 /// # Errors
 /// [`Rejection::Unauthentic`] when it is not one of ours.
 pub fn open_cap_token(token: &Jwe, tokens: &TokenKey) -> Result<CapTokenData, Rejection> {
-    open_direct(token, openset_jose::default_provider(), tokens.key(), ContentType::CapToken)
+    open_direct(
+        token,
+        openset_jose::default_provider(),
+        tokens.key(),
+        ContentType::CapToken,
+    )
 }
