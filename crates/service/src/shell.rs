@@ -24,7 +24,7 @@ use crate::server::{self, BODY_LIMIT_BYTES, DRAIN_DEADLINE, TlsSetup};
 use crate::telemetry::{self, Metrics};
 
 /// Async workers of a service: it waits more than it computes.
-const WORKER_THREADS: usize = 2;
+const WORKER_THREADS: usize = 1;
 /// Threads for RSA and name resolution.
 const BLOCKING_THREADS_MAX: usize = 8;
 
