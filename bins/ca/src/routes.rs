@@ -6,8 +6,8 @@ mod public;
 use std::sync::Arc;
 
 use axum::Router;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use openset_service::openapi::Bearer;
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -24,17 +24,6 @@ use crate::CertificateAuthority;
     modifiers(&Bearer)
 )]
 struct Document;
-
-/// Bearer tokens with a scope each.
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        let components = api.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
 
 pub(crate) fn router(ca: Arc<CertificateAuthority>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())

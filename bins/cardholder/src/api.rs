@@ -1,7 +1,7 @@
 //! The wallet's OpenAPI document.
 
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use openset_service::openapi::Bearer;
+use utoipa::OpenApi;
 
 /// What `/openapi.json` serves.
 #[derive(OpenApi)]
@@ -22,16 +22,3 @@ use utoipa::{Modify, OpenApi};
     security(("bearer" = []))
 )]
 pub(crate) struct Api;
-
-/// Bearer tokens.
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        document
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("bearer", scheme);
-    }
-}

@@ -9,8 +9,8 @@ mod registrations;
 use std::sync::Arc;
 
 use axum::Router;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use openset_service::openapi::Bearer;
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -28,17 +28,6 @@ use crate::Issuer;
     security(("bearer" = []))
 )]
 struct Document;
-
-/// Bearer tokens with a scope each.
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        let components = api.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
 
 pub(crate) fn router(issuer: Arc<Issuer>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())

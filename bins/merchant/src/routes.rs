@@ -12,10 +12,10 @@ use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use openset_service::auth::Scope;
+use openset_service::openapi::Bearer;
 use openset_service::problem::Problem;
 use openset_service::set_endpoint;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,17 +34,6 @@ use crate::set::SetEndpoint;
     modifiers(&Bearer)
 )]
 struct Document;
-
-/// Bearer tokens with a scope each.
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        let components = api.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
 
 /// SET messages of wallets: PInitReq, PReq and InqReq, one MessageWrapper in, one out.
 #[utoipa::path(

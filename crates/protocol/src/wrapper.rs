@@ -114,9 +114,17 @@ pub enum MediaType {
 }
 
 impl MediaType {
+    /// The media type of this name; letter case does not matter.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Payment, Self::Registration]
+            .into_iter()
+            .find(|known| name.eq_ignore_ascii_case(known.name()))
+    }
+
     /// Its name on the wire.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Payment => "application/set-payment+json",
             Self::Registration => "application/set-registration+json",

@@ -9,43 +9,16 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+pub use openset_protocol::wrapper::MediaType;
 
 use crate::body::{self, BodyError};
 use crate::problem::Problem;
 use crate::server::SET_BODY_LIMIT_BYTES;
 
 /// Payment messages: PInit, P, Inq, Auth, Cap.
-pub const SET_PAYMENT: &str = "application/set-payment+json";
+pub const SET_PAYMENT: &str = MediaType::Payment.name();
 /// Registration messages: CardCInit, RegForm, Me-AqCInit, Cert.
-pub const SET_REGISTRATION: &str = "application/set-registration+json";
-
-/// The two media types of SET.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MediaType {
-    /// [`SET_PAYMENT`].
-    Payment,
-    /// [`SET_REGISTRATION`].
-    Registration,
-}
-
-impl MediaType {
-    /// The media type of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Payment, Self::Registration]
-            .into_iter()
-            .find(|known| name.eq_ignore_ascii_case(known.name()))
-    }
-
-    /// Its name in Content-Type.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Payment => SET_PAYMENT,
-            Self::Registration => SET_REGISTRATION,
-        }
-    }
-}
+pub const SET_REGISTRATION: &str = MediaType::Registration.name();
 
 /// A message as it came off the wire, size and media type checked, nothing else.
 #[derive(Debug, Clone)]

@@ -27,7 +27,11 @@ pub(crate) fn show(calls: &Calls, story: &Story, screen: &Screen) {
             host(party)
         )
     };
-    screen.line("# What the shop sells, and an order of your own:");
+    if !ca.is_empty() {
+        screen.line("# The CA of the demo's TLS certificates:");
+        screen.line("docker compose exec -T ca cat /etc/openset/tls-ca.pem > tls-ca.pem");
+    }
+    screen.line("# What the shop sells:");
     screen.line(&format!("curl -s{ca} {}/products", host("merchant")));
     screen.line("# The purchase as wallet, merchant, gateway and issuer know it:");
     screen.line(&get(
