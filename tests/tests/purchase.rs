@@ -255,3 +255,37 @@ fn found(world: &World, party: &str, needle: &[u8]) -> bool {
         bytes.windows(needle.len()).any(|window| window == needle)
     })
 }
+
+#[tokio::test]
+async fn whole_purchase_on_postgresql() {
+    let Some(server) = openset_testkit::postgres::PostgresServer::start().unwrap() else {
+        println!("PostgreSQL's initdb was not found: the purchase on PostgreSQL was not run");
+        return;
+    };
+    let world = World::start_with(|party, table| {
+        let url = server.create_database().unwrap();
+        assert!(
+            table
+                .insert("database_url".to_owned(), url.into())
+                .is_none(),
+            "{party}"
+        );
+    })
+    .await;
+    let (account, _, answer) = bought(&world, 100_000).await;
+    assert_eq!(answer.text("/status"), "paid", "{:?}", answer.json);
+    let path = format!("orders/{}/capture", answer.text("/order_id"));
+    let captured = world
+        .post("merchant", &path, &fresh(), &json!({}))
+        .await
+        .unwrap();
+    assert_eq!(captured.text("/state"), "captured", "{:?}", captured.json);
+    assert!(holds(&world.account_view(&account).await).is_empty());
+    for party in openset::setup::PARTIES {
+        let files = std::fs::read_dir(world.folder_of(party)).unwrap().flatten();
+        let sqlite = files
+            .filter(|f| f.path().extension().is_some_and(|x| x == "db"))
+            .count();
+        assert_eq!(sqlite, 0, "{party} keeps a SQLite file beside PostgreSQL");
+    }
+}

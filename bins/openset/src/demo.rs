@@ -102,9 +102,14 @@ async fn show(
     }
     screen.heading("Go on with curl");
     go_on::show(calls, &story, screen);
+    let since = if services.is_some() {
+        "from the start of the services"
+    } else {
+        "with services that were up"
+    };
+    let seconds = took.as_secs_f64();
     screen.line(&format!(
-        "\nTen steps verified, and the capture: {:.1} s from the start of the services.",
-        took.as_secs_f64()
+        "\nTen steps verified, and the capture: {seconds:.1} s {since}."
     ));
     Ok(())
 }
