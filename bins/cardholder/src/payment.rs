@@ -344,10 +344,15 @@ pub(crate) async fn inquire(
     })
     .await
     .map_err(|told| told.problem("merchant-not-verified"))?;
+    let mut tx = wallet.db.begin().await?;
+    let unknown = outcome.status == PaymentStatus::Unknown;
+    if unknown && outbox::find(&mut tx, &row.purchase_id).await?.is_some() {
+        // The merchant does not know the order because PReq is still on its way.
+        return Ok(());
+    }
     let state = status_text(outcome.status);
     record.outcome = Some(outcome);
     let record = wallet.seal_record(&row.purchase_id, &record)?;
-    let mut tx = wallet.db.begin().await?;
     store::move_purchase(&mut tx, &row.purchase_id, state, &record).await?;
     tx.commit().await?;
     Ok(())
