@@ -135,7 +135,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What [`write`] found.
+/// What [`write()`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written {
     /// Nothing was there.
