@@ -158,3 +158,38 @@ async fn killing_the_middle_of_a_purchase_loses_nothing() {
     }
     assert_eq!(holds(&world.account_view(&account).await, "held"), bought);
 }
+
+#[tokio::test]
+async fn registration_that_the_bank_cannot_answer_yet_goes_on_by_itself() {
+    let mut world = World::start().await;
+    let account = world.account(100_000, &json!({})).await;
+    world.kill("issuer");
+    let request = json!({
+        "pan": account.pan, "expiry": account.expiry, "brand": world.file.brand, "holder": "Ada Lovelace",
+        "activation_code": account.activation_code,
+    });
+    let answer = world
+        .post("cardholder", "cards", &fresh(), &request)
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.status, answer.text("/state")),
+        (202, "registering"),
+        "{:?}",
+        answer.json
+    );
+    world.restart("issuer").await;
+    for _ in 0..300 {
+        let cards = world.get("cardholder", "cards").await.unwrap();
+        if cards.text("/cards/0/state") == "registered" {
+            let answer = world
+                .purchase(cards.text("/cards/0/card_id"), &fresh())
+                .await
+                .unwrap();
+            assert_eq!(answer.text("/status"), "paid", "{:?}", answer.json);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the card was not registered:\n{}", world.log("cardholder"));
+}

@@ -189,7 +189,10 @@ pub(crate) async fn register(
         return Err(Problem::conflict("in-flight", detail));
     }
     tx.commit().await?;
-    finish(wallet, &row, started).await?;
+    if let Err(problem) = finish(wallet, &row, started).await {
+        tracing::warn!(outcome = "pending", error = %problem.detail, "the registration goes on in the background");
+        tokio::spawn(resume(Arc::clone(wallet)));
+    }
     let row = store::card_by_id(&mut *wallet.db.read().await?, &row.card_id).await?;
     row.ok_or_else(|| corrupt("cards"))
 }
@@ -372,7 +375,7 @@ fn told(status: &openset_protocol::messages::cert::CertStatus) -> String {
     }
 }
 
-/// After a start: goes on with registrations that were cut off, until each is answered.
+/// Goes on with registrations that were cut off or not answered, until each is.
 pub(crate) async fn resume(wallet: Arc<Wallet>) {
     let mut pause = RETRY;
     loop {

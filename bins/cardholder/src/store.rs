@@ -202,8 +202,9 @@ pub(crate) async fn insert_purchase(
     Ok(rows == 1)
 }
 
-/// Moves a purchase on. What is final ("paid", "declined", "rejected", "failed") stays: a later, lesser
-/// word of the merchant's cannot take it back.
+/// Moves a purchase on. Only the bank's receipt ("paid") is final: it stays, and it wins over whatever the
+/// merchant said before. "declined" and "rejected" are the merchant's signed word, which no lesser word takes
+/// back; "failed" is an Error that nobody signed.
 pub(crate) async fn move_purchase(
     tx: &mut Tx,
     id: &str,
@@ -211,12 +212,13 @@ pub(crate) async fn move_purchase(
     record: &[u8],
 ) -> Result<bool, StoreError> {
     let rows = sqlx::query(
-        "UPDATE purchases SET state = $1, record = $2 \
-         WHERE purchase_id = $3 AND state IN ('sent', 'pending', 'unknown')",
+        "UPDATE purchases SET state = $1, record = $2 WHERE purchase_id = $3 \
+         AND (state IN ('sent', 'pending', 'unknown', 'failed') OR (state <> 'paid' AND $4 = 'paid'))",
     )
     .bind(state)
     .bind(record)
     .bind(id)
+    .bind(state)
     .execute(&mut **tx)
     .await?
     .rows_affected();
@@ -258,4 +260,76 @@ pub(crate) async fn purchase_by_key(
         key,
     )
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    async fn purchase_in(db: &openset_store::Db, id: &str, state: &str) {
+        let mut tx = db.begin().await.unwrap();
+        let row = PurchaseRow {
+            purchase_id: id.to_owned(),
+            body_digest: vec![0; 32],
+            card_id: "card".to_owned(),
+            state: state.to_owned(),
+            set_url: String::new(),
+            lid_m: String::new(),
+            xid: String::new(),
+            currency: "EUR".to_owned(),
+            amount_minor: 1,
+            sealed: Vec::new(),
+            record: Vec::new(),
+            created_at_s: 0,
+        };
+        assert!(insert_purchase(&mut tx, &row, None).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_the_banks_receipt_is_final_and_it_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = openset_store::sqlite_url(&folder.path().join("wallet.db"));
+        let db = openset_store::Db::open(&url, crate::MIGRATIONS)
+            .await
+            .unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let card = CardRow {
+            card_id: "card".to_owned(),
+            body_digest: Vec::new(),
+            brand: String::new(),
+            last_four: String::new(),
+            state: "registered".to_owned(),
+            sealed: Vec::new(),
+            wire: None,
+            reason: None,
+            created_at_s: 0,
+        };
+        assert!(insert_card(&mut tx, &card, None).await.unwrap());
+        tx.commit().await.unwrap();
+        let rows = [
+            ("sent", "pending", true),
+            ("sent", "failed", true),
+            ("failed", "pending", true),
+            ("failed", "paid", true),
+            ("declined", "pending", false),
+            ("declined", "paid", true),
+            ("rejected", "failed", false),
+            ("rejected", "paid", true),
+            ("paid", "declined", false),
+            ("paid", "failed", false),
+        ];
+        for (place, (from, to, moved)) in rows.into_iter().enumerate() {
+            let id = place.to_string();
+            purchase_in(&db, &id, from).await;
+            let mut tx = db.begin().await.unwrap();
+            assert_eq!(
+                move_purchase(&mut tx, &id, to, &[]).await.unwrap(),
+                moved,
+                "{from} to {to}"
+            );
+            tx.commit().await.unwrap();
+        }
+    }
 }
