@@ -11,7 +11,7 @@ begin() {
     printf '\n== %s\n' "$section"
 }
 
-# The store's tests start a private PostgreSQL; Debian keeps its server programs off the PATH.
+# Tests start a private PostgreSQL; Debian keeps its server programs off the PATH.
 find_postgres() {
     command -v initdb >/dev/null && return
     local bin
@@ -21,7 +21,7 @@ find_postgres() {
             return
         fi
     done
-    echo "PostgreSQL's initdb was not found: the store's tests run on SQLite alone"
+    echo "PostgreSQL's initdb was not found: the tests run on SQLite alone"
 }
 
 files_at_most_600_lines() {

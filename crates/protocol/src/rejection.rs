@@ -153,9 +153,6 @@ pub enum Rejection {
     /// The challenge is not the one that was sent.
     #[error("challenge is not the one that was sent ({0})")]
     ChallengeMismatch(&'static str),
-    /// Thumbprints were not echoed as sent.
-    #[error("thumbprints were not echoed as sent")]
-    ThumbsMismatch,
     /// A field is not what this exchange agreed.
     #[error("{0} is not what was agreed in this exchange")]
     Disagreement(&'static str),
@@ -206,7 +203,6 @@ impl Rejection {
             Self::UnknownXid => ErrorCode::UnknownXid,
             Self::UnknownLid => ErrorCode::UnknownLid,
             Self::ChallengeMismatch(_) => ErrorCode::ChallengeMismatch,
-            Self::ThumbsMismatch => ErrorCode::ThumbsMismatch,
             Self::Disagreement(_) | Self::NotServed(_) | Self::OutOfOrder(_) | Self::Internal => {
                 ErrorCode::UnspecifiedFailure
             }

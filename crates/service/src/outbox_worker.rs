@@ -8,7 +8,6 @@ use anyhow::{Context, bail};
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{Db, StoreError};
 use reqwest::Url;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -20,7 +19,7 @@ use crate::{clock, random};
 
 /// How long a replica holds what it sends: a call's longest time, and some to handle the answer.
 pub const LEASE: Duration = CALL_TIMEOUT.saturating_add(Duration::from_secs(10));
-/// How often the outbox is looked at when nobody wakes the worker.
+/// How often the outbox is looked at.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The first pause; each further one doubles, with jitter.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -50,7 +49,6 @@ pub struct OutboxWorker<H> {
     client: HttpClient,
     handler: Arc<H>,
     holder: String,
-    wake: Arc<Notify>,
 }
 
 impl<H: OutboxHandler> OutboxWorker<H> {
@@ -62,14 +60,7 @@ impl<H: OutboxHandler> OutboxWorker<H> {
             client,
             handler,
             holder: holder.to_owned(),
-            wake: Arc::default(),
         }
-    }
-
-    /// Wakes the worker; call `notify_one` after the commit of an `outbox::enqueue`.
-    #[must_use]
-    pub fn waker(&self) -> Arc<Notify> {
-        Arc::clone(&self.wake)
     }
 
     /// Works until `shutdown`; to be spawned. What it is sending then may still end in time.
@@ -84,7 +75,6 @@ impl<H: OutboxHandler> OutboxWorker<H> {
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
-                () = worker.wake.notified() => {}
                 Some(_) = sending.join_next() => {}
                 () = shutdown.cancelled() => {}
             }

@@ -1,4 +1,4 @@
-//! Real services on port 0 and in-memory fixtures, for tests only.
+//! Fixtures for tests only: keys, a PKI, a private PostgreSQL.
 
 pub mod keys;
 pub mod pki;
