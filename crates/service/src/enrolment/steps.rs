@@ -21,7 +21,7 @@ use super::generations::{self, load_json, put_json};
 use super::{Application, Certified, Enroller, EnrolmentError, Generation, store};
 use crate::offload::offload;
 use crate::set_endpoint::MediaType;
-use crate::{client, clock, random};
+use crate::{clock, random};
 
 /// A registration of one brand.
 pub(super) struct Registration<'a> {
@@ -231,9 +231,12 @@ impl Registration<'_> {
     /// Sends a stored request; gives the answer unless it is SET's Error.
     async fn send(&self, wire: &ExactBytes) -> Result<Vec<u8>, EnrolmentError> {
         let Enroller { client, trust, .. } = self.enroller;
-        let url = client::join(trust.ca_url(), "set");
         let answer = client
-            .post_set(&url, MediaType::Registration, wire.0.clone())
+            .post_set(
+                trust.registration_url(),
+                MediaType::Registration,
+                wire.0.clone(),
+            )
             .await?;
         if let Ok(wrapper) = MessageWrapper::decode(&answer.body)
             && let Message::Error(error) = wrapper.message
