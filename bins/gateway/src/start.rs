@@ -65,7 +65,7 @@ impl Background {
                 return Err(error.into());
             }
         };
-        gateway.trust(Arc::clone(trust.verifier()));
+        gateway.hold(Arc::clone(&trust));
         let applications = applications(&gateway);
         let fresh = tokio::spawn(Arc::clone(&trust).keep_fresh(shutdown.clone()));
         let enroller = Enroller {

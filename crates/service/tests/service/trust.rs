@@ -165,7 +165,6 @@ pub(crate) fn verify_merchant(trust: &Trust, chain: &Chain) -> Result<(), PathEr
 async fn trust_begins_with_the_pinned_root_and_no_other() {
     let pki = TestPki::new(&["Brand"], clock::now());
     let ca = Ca::open(document(&pki, 2)).await;
-    let shared = Arc::clone(&ca.document);
     let party = Party::new().await;
     let error = party.bootstrap_pinned(&ca, [7; 32]).await.unwrap_err();
     assert!(
