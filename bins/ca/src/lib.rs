@@ -7,6 +7,7 @@
 //! | `hierarchy` | the CAs, made at the first start and read back at every other |
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
+//! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
 //! | `routes` | what everybody may read, and what the operator does |
 //! | `store` | its tables |
@@ -22,10 +23,12 @@ mod routes;
 mod set;
 mod store;
 mod upkeep;
+mod verification;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use openset_pki::PathVerifier;
 use openset_protocol::ca::form;
 use openset_protocol::messages::reg_form::RegFormData;
 use openset_service::client::HttpClient;
@@ -51,6 +54,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
     pub(crate) forms: Forms,
+    pub(crate) verifier: Arc<PathVerifier>,
 }
 
 /// What applicants are asked.
@@ -89,6 +93,7 @@ pub async fn run(
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
+        verifier: verification::verifier(&hierarchy)?,
         settings,
         hierarchy,
     });
