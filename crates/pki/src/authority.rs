@@ -5,6 +5,7 @@
 //! profile. Drawing serial numbers, keeping them unique and counting CRLs is the caller's.
 
 mod brand_crl_identifier;
+mod certification_request;
 mod request;
 mod signer;
 
@@ -15,6 +16,7 @@ use rcgen::{
     RevokedCertParams, SerialNumber,
 };
 
+pub use certification_request::{CertificationRequest, CertificationRequestError};
 pub use request::{
     IssueAuthority, IssueRequest, RevocationReason, Revoked, Serial, Subject, Validity,
 };

@@ -195,7 +195,7 @@ fn answers_that_do_not_count_are_refused_by_name() {
             || {
                 let brand = &world().first;
                 forged_by(
-                    responder_certificate(&brand.gateway_ca, brand),
+                    &responder_certificate(&brand.gateway_ca, brand),
                     RESPONDER_KEY,
                 )
             },
@@ -203,12 +203,12 @@ fn answers_that_do_not_count_are_refused_by_name() {
         ),
         (
             "by a certificate for messages",
-            || forged_by(world().first.merchant.leaf().clone(), LEAF_KEY),
+            || forged_by(world().first.merchant.leaf(), LEAF_KEY),
             PathError::OcspWrongResponder,
         ),
         (
             "by the CA itself",
-            || forged_by(world().first.merchant_ca.certificate().clone(), 7),
+            || forged_by(world().first.merchant_ca.certificate(), 7),
             PathError::OcspWrongResponder,
         ),
         (
@@ -216,7 +216,7 @@ fn answers_that_do_not_count_are_refused_by_name() {
             || {
                 let brand = &world().first;
                 let certificate = responder_certificate(&brand.merchant_ca, brand);
-                forged_by(certificate, STRANGER_KEY)
+                forged_by(&certificate, STRANGER_KEY)
             },
             PathError::OcspForged,
         ),
@@ -260,7 +260,7 @@ fn aged(this_update: i64, next_update: i64) -> Response {
 }
 
 /// A good answer about the first brand's merchant, as if of this responder, signed with this key.
-fn forged_by(certificate: Certificate, key_number: usize) -> Response {
+fn forged_by(certificate: &Certificate, key_number: usize) -> Response {
     use x509_cert::der::asn1::{BitString, OctetString};
     use x509_cert::der::{Decode, Encode};
     use x509_ocsp::{AsResponseBytes, BasicOcspResponse, OcspResponse, ResponderId};
@@ -341,7 +341,7 @@ fn an_answer_of_an_expired_or_revoked_responder_is_refused() {
         .issue_ocsp_responder(own.public_key(), &subject, short, serial())
         .unwrap();
     assert_eq!(
-        check(&world().verifier(), &forged_by(expired, RESPONDER_KEY)),
+        check(&world().verifier(), &forged_by(&expired, RESPONDER_KEY)),
         Err(PathError::Expired(Role::MerchantCa))
     );
 }
