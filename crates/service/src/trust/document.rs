@@ -68,22 +68,17 @@ impl TrustDocument {
     /// Begins a document with the root and its CRL.
     #[must_use]
     pub fn new(root_der: &[u8], id: &str, crl_der: &[u8]) -> Self {
-        let root = AuthorityEntry {
-            id: id.to_owned(),
-            role: Role::RootCa.name().to_owned(),
-            brand: None,
-            region: None,
-            retired: false,
-            chain: Vec::new(),
-            crl: STANDARD.encode(crl_der),
-            message_signature: Vec::new(),
-            key_exchange: Vec::new(),
-        };
         Self {
             roots: vec![STANDARD.encode(root_der)],
-            authorities: vec![root],
+            authorities: vec![AuthorityEntry::root(id, crl_der)],
             brands: Vec::new(),
         }
+    }
+
+    /// Adds the root after the last one, with its CRL.
+    pub fn add_root(&mut self, root_der: &[u8], id: &str, crl_der: &[u8]) {
+        self.roots.push(STANDARD.encode(root_der));
+        self.authorities.push(AuthorityEntry::root(id, crl_der));
     }
 
     /// The same document with these roots.
@@ -124,6 +119,20 @@ impl BrandEntry {
 }
 
 impl AuthorityEntry {
+    fn root(id: &str, crl_der: &[u8]) -> Self {
+        Self {
+            id: id.to_owned(),
+            role: Role::RootCa.name().to_owned(),
+            brand: None,
+            region: None,
+            retired: false,
+            chain: Vec::new(),
+            crl: STANDARD.encode(crl_der),
+            message_signature: Vec::new(),
+            key_exchange: Vec::new(),
+        }
+    }
+
     /// The entry of a CA below the root.
     #[must_use]
     pub fn new(id: &str, chain: &Chain, crl_der: &[u8]) -> Self {
