@@ -8,6 +8,8 @@ use openset_service::client::CallError;
 use openset_service::problem::Problem;
 use openset_store::{StoreError, VaultError};
 
+use crate::journal::JournalError;
+
 /// A failure that is no answer: nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +35,9 @@ pub(crate) enum CaError {
     /// A list of our own does not hold.
     #[error("a revocation list of our own was refused")]
     OwnList(#[from] PathError),
+    /// The journal could not be written, so nothing was changed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// Another message of the same registration, or another replica, was faster.
     #[error("another message of the same registration is being handled")]
     Overtaken,
