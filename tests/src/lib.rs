@@ -356,11 +356,22 @@ fn plan(folder: &Path) -> Plan {
     }
 }
 
-/// A service's program: `cargo test --workspace` builds it beside the tests' own folder.
+/// The command line's program.
+#[must_use]
+pub fn openset() -> PathBuf {
+    built("openset")
+}
+
+/// A service's program.
 fn program(party: &str) -> PathBuf {
+    built(&format!("openset-{party}"))
+}
+
+/// A program: `cargo test --workspace` builds it beside the tests' own folder.
+fn built(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let folder = own.parent().and_then(Path::parent).unwrap();
-    let program = folder.join(format!("openset-{party}"));
+    let program = folder.join(name);
     assert!(
         program.exists(),
         "{} is not built; run `cargo build --workspace --bins` first",

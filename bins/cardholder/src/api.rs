@@ -16,7 +16,9 @@ use utoipa::OpenApi;
         crate::cards::list,
         crate::purchases::create,
         crate::purchases::show,
-        crate::purchases::inquire
+        crate::purchases::inquire,
+        crate::backup::back_up,
+        crate::backup::restore
     ),
     modifiers(&Bearer),
     security(("bearer" = []))

@@ -197,7 +197,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Json<CardList>, Problem> {
     wallet.require_owner(&headers)?;
-    let rows = store::cards(&mut *wallet.db.read().await?).await?;
+    let rows = store::all_cards(&mut *wallet.db.read().await?).await?;
     let cards = rows
         .iter()
         .map(|row| view(&wallet, row))

@@ -8,6 +8,7 @@
 //! | `registration` | CardCInit, RegForm and Cert with the CA |
 //! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
 //! | `payment` | PInit, P and Inq with the merchant |
+//! | `backup` | POST /backup, POST /restore |
 //! | `store` | the wallet's tables |
 
 use std::collections::HashMap;
@@ -29,9 +30,11 @@ use openset_store::vault::Vault;
 use openset_store::{Db, Migration, StoreError};
 use reqwest::Url;
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
 use utoipa::OpenApi as _;
 
 mod api;
+mod backup;
 mod cards;
 pub mod options;
 mod payment;
@@ -42,11 +45,18 @@ mod store;
 use options::{Options, UrlPolicy};
 
 /// The wallet's tables.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 100,
-    name: "wallet",
-    sql: include_str!("../migrations/100_wallet.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 100,
+        name: "wallet",
+        sql: include_str!("../migrations/100_wallet.sql"),
+    },
+    Migration {
+        version: 101,
+        name: "revisions",
+        sql: include_str!("../migrations/101_revisions.sql"),
+    },
+];
 
 /// The wallet: what its handlers share.
 struct Wallet {
@@ -59,6 +69,12 @@ struct Wallet {
     ca_url: Url,
     /// Cards with their keys parsed, by card id.
     cards: RwLock<HashMap<String, Arc<Card>>>,
+    /// One back-up at a time.
+    backups: Semaphore,
+    /// scrypt's cost of back-ups in tests.
+    danger_backup_log_n: Option<u8>,
+    /// Wakes the task that goes on with registrations.
+    work: Notify,
     /// Under which name this process leases what it sends itself.
     replica: String,
 }
@@ -82,6 +98,9 @@ pub async fn run(
         ca_url: common.require_ca_url()?.clone(),
         tokens: own.tokens,
         cards: RwLock::default(),
+        backups: Semaphore::new(1),
+        danger_backup_log_n: own.danger_backup_log_n,
+        work: Notify::new(),
         db: db.clone(),
         vault,
         trust: Arc::clone(&trust),
@@ -107,10 +126,11 @@ pub async fn run(
         }
     });
     tokio::spawn(trust.keep_fresh(shutdown.clone()));
-    tokio::spawn(registration::resume(Arc::clone(&wallet)));
+    tokio::spawn(registration::go_on(Arc::clone(&wallet), shutdown.clone()));
     let routes = Router::new()
         .merge(cards::router(&wallet))
-        .merge(purchases::router(&wallet));
+        .merge(purchases::router(&wallet))
+        .merge(backup::router(&wallet));
     shell
         .serve(listener, routes, &api::Api::openapi(), shutdown)
         .await?;
@@ -129,6 +149,15 @@ impl Wallet {
         self.tokens
             .require(headers, &[Scope::WalletOwner])
             .map(drop)
+    }
+}
+
+impl Wallet {
+    /// After rows were changed elsewhere than through this wallet's own registrations.
+    fn forget_parsed_cards(&self) {
+        if let Ok(mut cards) = self.cards.write() {
+            cards.clear();
+        }
     }
 }
 

@@ -304,7 +304,7 @@ async fn initiation(
     }
 }
 
-fn allowed(wallet: &Wallet, text: &str, pointer: &str) -> Result<Url, Problem> {
+pub(crate) fn allowed(wallet: &Wallet, text: &str, pointer: &str) -> Result<Url, Problem> {
     let url = Url::parse(text)
         .ok()
         .filter(|url| wallet.policy.allows(url));

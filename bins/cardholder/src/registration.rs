@@ -15,6 +15,7 @@ use openset_protocol::cardholder::registration::{
 use openset_protocol::identity::SigningIdentity;
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, HOLDER};
+use openset_service::CancellationToken;
 use openset_service::client::{SetAnswer, join};
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
@@ -90,6 +91,36 @@ impl Wallet {
     }
 }
 
+impl Kept {
+    /// A registered card with its keys parsed.
+    pub(crate) fn card(&self) -> Result<Card, Problem> {
+        let Self::Registered {
+            chain,
+            key,
+            pan,
+            expiry,
+            card_secret,
+            pan_secret,
+            ..
+        } = self
+        else {
+            return Err(corrupt("cards.state"));
+        };
+        let x5c: Vec<Vec<u8>> = chain.iter().map(|der| der.0.clone()).collect();
+        let chain = Chain::from_x5c(&x5c).map_err(|_| corrupt("cards.chain"))?;
+        let key = default_provider()
+            .private_key_from_pkcs8(&key.0)
+            .map_err(|_| corrupt("cards.key"))?;
+        Ok(Card {
+            pan: pan.clone(),
+            card_expiry: *expiry,
+            card_secret: card_secret.clone(),
+            pan_secret: pan_secret.clone(),
+            signature: SigningIdentity::new(chain, key).map_err(|_| corrupt("cards.key"))?,
+        })
+    }
+}
+
 /// A registered card with its keys parsed.
 pub(crate) async fn card(wallet: &Wallet, card_id: &str) -> Result<Arc<Card>, Problem> {
     if let Some(card) = wallet
@@ -109,31 +140,10 @@ pub(crate) async fn card(wallet: &Wallet, card_id: &str) -> Result<Arc<Card>, Pr
         .with_field("/card_id", "see GET /cards")
     };
     let row = row.ok_or_else(unknown)?;
-    let Kept::Registered {
-        chain,
-        key,
-        pan,
-        expiry,
-        card_secret,
-        pan_secret,
-        ..
-    } = wallet.open_card(&row)?
-    else {
-        return Err(unknown());
+    let card = match wallet.open_card(&row)? {
+        kept @ Kept::Registered { .. } => Arc::new(kept.card()?),
+        _ => return Err(unknown()),
     };
-    let x5c: Vec<Vec<u8>> = chain.iter().map(|der| der.0.clone()).collect();
-    let chain = Chain::from_x5c(&x5c).map_err(|_| corrupt("cards.chain"))?;
-    let key = default_provider()
-        .private_key_from_pkcs8(&key.0)
-        .map_err(|_| corrupt("cards.key"))?;
-    let signature = SigningIdentity::new(chain, key).map_err(|_| corrupt("cards.key"))?;
-    let card = Arc::new(Card {
-        pan,
-        card_expiry: expiry,
-        card_secret,
-        pan_secret,
-        signature,
-    });
     if let Ok(mut cards) = wallet.cards.write() {
         cards.insert(card_id.to_owned(), Arc::clone(&card));
     }
@@ -181,17 +191,20 @@ pub(crate) async fn register(
         state: "registering".to_owned(),
         wire: Some(wire),
         reason: None,
+        idempotency_key: key_name.map(str::to_owned),
+        registration_url: None,
+        revision: 0,
         created_at_s: openset_service::clock::now_seconds(),
     };
     let mut tx = wallet.db.begin().await?;
-    if !store::insert_card(&mut tx, &row, key_name).await? {
+    if !store::insert_card(&mut tx, &row).await? {
         let detail = "another request with this Idempotency-Key is at work; ask again";
         return Err(Problem::conflict("in-flight", detail));
     }
     tx.commit().await?;
     if let Err(problem) = finish(wallet, &row, started).await {
         tracing::warn!(outcome = "pending", error = %problem.detail, "the registration goes on in the background");
-        tokio::spawn(resume(Arc::clone(wallet)));
+        wallet.work.notify_one();
     }
     let row = store::card_by_id(&mut *wallet.db.read().await?, &row.card_id).await?;
     row.ok_or_else(|| corrupt("cards"))
@@ -301,9 +314,17 @@ async fn finish(wallet: &Arc<Wallet>, row: &CardRow, started: Instant) -> Result
         Err(Told::Error(error)) => ("refused", Kept::Refused, Some(error.error_text)),
         Err(other) => return Err(other.problem("ca-not-verified")),
     };
-    let sealed = wallet.seal_card(&row.card_id, &kept)?;
+    let settled = CardRow {
+        state: state.to_owned(),
+        sealed: wallet.seal_card(&row.card_id, &kept)?,
+        wire: None,
+        reason,
+        revision: row.revision.saturating_add(1),
+        ..row.clone()
+    };
     let mut tx = wallet.db.begin().await?;
-    store::settle_card(&mut tx, &row.card_id, state, &sealed, reason.as_deref()).await?;
+    // If another task was first, its outcome is the one.
+    let _ = store::update_card(&mut tx, &settled, row.revision).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -375,26 +396,45 @@ fn told(status: &openset_protocol::messages::cert::CertStatus) -> String {
     }
 }
 
-/// Goes on with registrations that were cut off or not answered, until each is.
-pub(crate) async fn resume(wallet: Arc<Wallet>) {
+/// Goes on with registrations that were cut off or not answered; to be spawned.
+pub(crate) async fn go_on(wallet: Arc<Wallet>, shutdown: CancellationToken) {
     let mut pause = RETRY;
     loop {
-        let open = async {
-            let mut conn = wallet.db.read().await?;
-            store::registering_cards(&mut conn).await
-        };
-        let rows = open.await.unwrap_or_default();
-        let mut left = 0_usize;
-        for row in rows {
-            if let Err(problem) = finish(&wallet, &row, Instant::now()).await {
-                tracing::warn!(outcome = "refused", error = %problem.detail, "a registration could not be finished yet");
-                left = left.saturating_add(1);
+        let left = unfinished(&wallet).await;
+        let woken = async {
+            if left == 0 {
+                wallet.work.notified().await;
+            } else {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = wallet.work.notified() => {}
+                }
             }
-        }
-        if left == 0 {
+        };
+        if shutdown.run_until_cancelled(woken).await.is_none() {
             return;
         }
-        tokio::time::sleep(pause).await;
-        pause = pause.saturating_mul(2).min(RETRY_MAX);
+        pause = if left == 0 {
+            RETRY
+        } else {
+            pause.saturating_mul(2).min(RETRY_MAX)
+        };
     }
+}
+
+/// Tries every open registration once; says how many are left.
+async fn unfinished(wallet: &Arc<Wallet>) -> usize {
+    let open = async {
+        let mut conn = wallet.db.read().await?;
+        store::cards_in(&mut conn, "registering").await
+    };
+    let rows = open.await.unwrap_or_default();
+    let mut left = 0_usize;
+    for row in rows {
+        if let Err(problem) = finish(wallet, &row, Instant::now()).await {
+            tracing::warn!(outcome = "refused", error = %problem.detail, "a registration could not be finished yet");
+            left = left.saturating_add(1);
+        }
+    }
+    left
 }
