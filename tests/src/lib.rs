@@ -253,8 +253,8 @@ impl World {
     /// Registers a card; gives the wallet's name for it.
     pub async fn card(&self, account: &Account) -> String {
         let request = json!({
-            "pan": account.pan, "expiry": account.expiry, "brand": self.file.brand, "holder": "Ada Lovelace",
-            "activation_code": account.activation_code,
+            "pan": account.pan, "expiry": account.expiry, "brand": self.file.brand, "accept_policy": true,
+            "answers": {"holder": "Ada Lovelace", "activation_code": account.activation_code},
         });
         let answer = self
             .post("cardholder", "cards", &fresh(), &request)

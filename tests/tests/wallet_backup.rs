@@ -34,7 +34,10 @@ async fn command_line_moves_a_wallet_to_a_new_one() {
     let card_id = world.card(&account).await;
     let bought = world.purchase(&card_id, &fresh()).await.unwrap();
     let file = world.folder_of("cardholder").join("wallet.age");
-    let (out, url) = (file.display().to_string(), world.url("cardholder").to_owned());
+    let (out, url) = (
+        file.display().to_string(),
+        world.url("cardholder").to_owned(),
+    );
     let token = world.file.tokens.cardholder.clone();
     let backup = ["wallet", "backup", "--url", &url, "--out", &out];
     let restore = ["wallet", "restore", "--url", &url, "--file", &out];
@@ -42,7 +45,11 @@ async fn command_line_moves_a_wallet_to_a_new_one() {
     fails_with(&run(&backup, &token, "short"), "invalid-field");
     assert!(!file.exists(), "nothing is written without a back-up");
     let made = run(&backup, &token, PASSPHRASE);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     fails_with(&run(&backup, &token, PASSPHRASE), "there already");
     let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
@@ -54,10 +61,16 @@ async fn command_line_moves_a_wallet_to_a_new_one() {
         std::fs::remove_file(folder.join(lost)).ok();
     }
     world.restart("cardholder").await;
-    fails_with(&run(&restore, &token, "another passphrase"), "wrong-passphrase");
+    fails_with(
+        &run(&restore, &token, "another passphrase"),
+        "wrong-passphrase",
+    );
     let done = run(&restore, &token, PASSPHRASE);
     let told = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(told.contains("cards: 1 added") && told.contains("purchases: 1 added"), "{told}");
+    assert!(
+        told.contains("cards: 1 added") && told.contains("purchases: 1 added"),
+        "{told}"
+    );
     let path = format!("purchases/{}", bought.text("/purchase_id"));
     let view = world.get("cardholder", &path).await.unwrap();
     assert_eq!(view.text("/receipt_jws"), bought.text("/receipt_jws"));

@@ -14,6 +14,8 @@ use utoipa::OpenApi;
     paths(
         crate::cards::register,
         crate::cards::list,
+        crate::cards::show,
+        crate::cards::fill_in,
         crate::purchases::create,
         crate::purchases::show,
         crate::purchases::inquire,

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use openset_service::offload::offload;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::SemaphorePermit;
 use utoipa::ToSchema;
 
-use crate::Wallet;
+use crate::{Wallet, body_too_large, taken, taken_up_to};
 
 mod contents;
 mod file;
@@ -87,7 +87,7 @@ pub(crate) async fn back_up(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     wallet.require_owner(&headers)?;
-    let request: BackupRequest = problem::from_json(&body.map_err(|e| not_taken(&e))?)?;
+    let request: BackupRequest = problem::from_json(&taken(body)?)?;
     check_passphrase(&request.passphrase, PASSPHRASE_CHARS_MIN)?;
     let _alone = alone(&wallet)?;
     let contents = contents::read(&wallet).await?;
@@ -125,14 +125,14 @@ pub(crate) async fn restore(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Restored>, Problem> {
     wallet.require_owner(&headers)?;
-    let body = body.map_err(|e| not_taken(&e))?;
+    let body = taken_up_to(FILE_BYTES_MAX, body)?;
     let _alone = alone(&wallet)?;
     let contents = offload(move || {
         let request: RestoreRequest = problem::from_json(&body)?;
         drop(body);
         check_passphrase(&request.passphrase, 1)?;
         if request.backup.len() > FILE_BYTES_MAX {
-            return Err(too_large());
+            return Err(body_too_large(FILE_BYTES_MAX));
         }
         file::read(&request.backup, request.passphrase).map_err(Problem::from)
     })
@@ -170,21 +170,4 @@ fn check_passphrase(passphrase: &SecretString, min: usize) -> Result<(), Problem
         Problem::unprocessable("invalid-field", format!("mend the passphrase: {detail}"))
             .with_field("/passphrase", detail),
     )
-}
-
-fn not_taken(rejection: &BytesRejection) -> Problem {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        too_large()
-    } else {
-        Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body-incomplete",
-            "the body did not arrive whole and in time; send it again",
-        )
-    }
-}
-
-fn too_large() -> Problem {
-    let detail = format!("a back-up has at most {FILE_BYTES_MAX} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
 }

@@ -4,7 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`options`] | configuration, and which addresses the wallet calls |
-//! | `cards` | POST /cards, GET /cards |
+//! | `cards` | POST /cards, GET /cards, GET /cards/{id}, POST /cards/{id}/form |
 //! | `registration` | CardCInit, RegForm and Cert with the CA |
 //! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
 //! | `payment` | PInit, P and Inq with the merchant |
@@ -16,6 +16,9 @@ use std::sync::{Arc, RwLock};
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
 use openset_protocol::cardholder::Card;
 use openset_protocol::{Context, Timestamp};
 use openset_service::auth::{Scope, Tokens};
@@ -23,6 +26,7 @@ use openset_service::client::{CallError, HttpClient};
 use openset_service::config::{Common, Config};
 use openset_service::outbox_worker::OutboxWorker;
 use openset_service::problem::Problem;
+use openset_service::server::BODY_LIMIT_BYTES;
 use openset_service::shell::Shell;
 use openset_service::trust::Trust;
 use openset_service::{CancellationToken, clock, random};
@@ -166,6 +170,27 @@ fn with_context<T>(call: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let mut rng = random::system();
     let now: Timestamp = clock::now();
     call(&mut Context { now, rng: &mut rng })
+}
+
+/// The body of a request, whole.
+fn taken(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    taken_up_to(BODY_LIMIT_BYTES, body)
+}
+
+/// The body of a request that may be larger than others.
+fn taken_up_to(limit_bytes: usize, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return body_too_large(limit_bytes);
+        }
+        let detail = "the body did not arrive whole and in time; send it again";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "body-incomplete", detail)
+    })
+}
+
+fn body_too_large(limit_bytes: usize) -> Problem {
+    let detail = format!("send at most {limit_bytes} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
 }
 
 /// A call to another party failed: 502 or 503 for the wallet's owner.

@@ -62,7 +62,11 @@ pub(crate) struct Access {
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Backup { access, out } => {
-            ensure!(!out.exists(), "{} is there already; choose another name", out.display());
+            ensure!(
+                !out.exists(),
+                "{} is there already; choose another name",
+                out.display()
+            );
             let body = json!({"passphrase": access.passphrase()?.expose_secret()});
             let file = access.post("backup", &body).await?;
             write(&out, &file)?;
@@ -76,7 +80,12 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let answer = access.post("restore", &body).await?;
             let counts: Value = serde_json::from_slice(&answer).context("the wallet's answer")?;
             for what in ["cards", "purchases"] {
-                let count = |name: &str| counts.pointer(&format!("/{what}/{name}")).and_then(Value::as_u64).unwrap_or_default();
+                let count = |name: &str| {
+                    counts
+                        .pointer(&format!("/{what}/{name}"))
+                        .and_then(Value::as_u64)
+                        .unwrap_or_default()
+                };
                 println!(
                     "{what}: {} added, {} updated, {} kept as they were",
                     count("added"),
@@ -91,17 +100,31 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 
 impl Access {
     fn passphrase(&self) -> anyhow::Result<SecretString> {
-        secret(self.passphrase_file.as_deref(), PASSPHRASE, "--passphrase-file")
+        secret(
+            self.passphrase_file.as_deref(),
+            PASSPHRASE,
+            "--passphrase-file",
+        )
     }
 
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
         let token = secret(self.token_file.as_deref(), TOKEN, "--token-file")?;
         let url = join(&openset_service::config::url(&self.url, "--url")?, path);
-        let request = self.client()?.post(url.clone()).bearer_auth(token.expose_secret());
-        let response = request.json(body).send().await.map_err(reqwest::Error::without_url);
+        let request = self
+            .client()?
+            .post(url.clone())
+            .bearer_auth(token.expose_secret());
+        let response = request
+            .json(body)
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url);
         let response = response.with_context(|| format!("the wallet at {url} does not answer"))?;
         let status = response.status();
-        let answer = response.bytes().await.context("the wallet's answer breaks off")?;
+        let answer = response
+            .bytes()
+            .await
+            .context("the wallet's answer breaks off")?;
         if status.is_success() {
             return Ok(answer.to_vec());
         }
@@ -133,8 +156,9 @@ impl Access {
 /// The first line of a file, or a variable's value.
 fn secret(file: Option<&Path>, variable: &str, flag: &str) -> anyhow::Result<SecretString> {
     let text = match file {
-        Some(path) => fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?,
+        Some(path) => {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
         None => std::env::var(variable)
             .with_context(|| format!("give {flag} FILE, or set {variable}"))?,
     };

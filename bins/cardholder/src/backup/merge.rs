@@ -9,7 +9,7 @@ use openset_store::{StoreError, Tx};
 use super::contents::{CardCopy, Contents, OutgoingCopy, PurchaseCopy};
 use super::file::FileError;
 use super::{Counts, Restored};
-use crate::registration::Kept;
+use crate::registration::{FORM, Kept, REFUSED, REGISTERED, REGISTERING};
 use crate::store::{self, CardRow, PurchaseRow, state_rank};
 use crate::{Wallet, payment, purchases};
 
@@ -81,8 +81,8 @@ async fn card(wallet: &Wallet, tx: &mut Tx, copy: CardCopy) -> Result<Taken, Pro
 /// Of two copies of a card the greater one is newer: a certificate is never given up for less.
 fn card_age(state: &str, revision: i64) -> (u8, i64) {
     let rank = match state {
-        "registered" => 2,
-        "refused" => 1,
+        REGISTERED => 2,
+        REFUSED => 1,
         _ => 0,
     };
     (rank, revision)
@@ -91,9 +91,10 @@ fn card_age(state: &str, revision: i64) -> (u8, i64) {
 /// The state in the row and what is kept belong together, and the keys can be used.
 fn check_card(copy: &CardCopy) -> Result<(), Problem> {
     let holds = match &copy.kept {
-        Kept::Registering { .. } => copy.state == "registering" && copy.wire.is_some(),
-        Kept::Registered { .. } => copy.state == "registered" && copy.kept.card().is_ok(),
-        Kept::Refused => copy.state == "refused",
+        Kept::Form { .. } => copy.state == FORM,
+        Kept::Registering { .. } => copy.state == REGISTERING && copy.wire.is_some(),
+        Kept::Registered { .. } => copy.state == REGISTERED && copy.kept.card().is_ok(),
+        Kept::Refused => copy.state == REFUSED,
     };
     if holds {
         Ok(())

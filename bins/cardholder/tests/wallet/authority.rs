@@ -44,8 +44,8 @@ pub(crate) enum Mood {
     Errors,
     /// Serves other banks alone.
     Refers,
-    /// Signs its answers with another party's key.
-    Forges,
+    /// Answers the message of this name with a signature (or seal) that does not hold.
+    Forges(&'static str),
 }
 
 pub(crate) struct Authority {
@@ -174,6 +174,10 @@ async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
         },
     };
     ca.answers.lock().unwrap().insert(wire, answer.clone());
+    if mood == Mood::Forges(name) {
+        let forged = forged(&answer);
+        return ([(header::CONTENT_TYPE, SET_REGISTRATION)], forged).into_response();
+    }
     if mood == Mood::LosesAnswersTo(name) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
@@ -186,6 +190,15 @@ fn error(request: &Request, rejection: &Rejection) -> Response {
     (StatusCode::BAD_REQUEST, media_type, error.encode()).into_response()
 }
 
+/// The answer with one character of its signature or seal altered.
+fn forged(answer: &[u8]) -> Vec<u8> {
+    let mut forged = answer.to_vec();
+    let end = forged.iter().rposition(|byte| *byte == b'"').unwrap();
+    let place = end - 10;
+    forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
+    forged
+}
+
 pub(crate) fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let mut rng = random::system();
     work(&mut Context {
@@ -196,10 +209,7 @@ pub(crate) fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
 
 fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>, Rejection> {
     let brand = ca.pki.brand("Visa");
-    let mut ours = brand.cca.credentials.clone();
-    if mood == Mood::Forges {
-        ours.signature = brand.mca.credentials.signature.clone();
-    }
+    let ours = brand.cca.credentials.clone();
     match &request.wrapper.message {
         Message::CardCInitReq(_) => {
             let reply =

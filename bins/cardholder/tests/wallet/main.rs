@@ -4,5 +4,9 @@
 
 mod authority;
 mod backups;
+mod crashes;
+mod owner;
+mod purchases;
+mod registrations;
 mod shop;
 mod world;

@@ -54,6 +54,8 @@ pub(crate) enum Mood {
     SlowTo(&'static str),
     /// SET's Error to everything.
     Errors,
+    /// SET's Error to the message of this name.
+    ErrorsTo(&'static str),
     /// Shows another party's certificate.
     Forges,
     /// Does not know the order any more.
@@ -183,6 +185,9 @@ async fn set(State(shop): State<Arc<ShopState>>, body: Bytes) -> Response {
     match mood {
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Errors => return error(&wrapper, &Rejection::Unauthentic),
+        Mood::ErrorsTo(message) if message == name => {
+            return error(&wrapper, &Rejection::Unauthentic);
+        }
         Mood::SlowTo(message) if message == name => {
             tokio::time::sleep(Duration::from_secs(60)).await
         }
@@ -271,6 +276,7 @@ impl ShopState {
         let payload = match mood {
             Mood::Rejects => p::without_results(CompletionCode::OrderRejected),
             Mood::Waits => p::without_results(CompletionCode::OrderReceived),
+            _ if !verified.order_agrees => p::without_results(CompletionCode::OrderRejected),
             _ => self.authorize(&verified, mood)?,
         };
         let told = Told {

@@ -373,6 +373,7 @@ impl Drop for Wallet {
 /// A card that the fake issuer approves.
 pub(crate) fn card() -> Value {
     json!({
-        "pan": PAN, "expiry": "209912", "brand": "Visa", "holder": "Grace Hopper", "activation_code": CODE,
+        "pan": PAN, "expiry": "209912", "brand": "Visa",
+        "answers": {"holder": "Grace Hopper", "activation_code": CODE}, "accept_policy": true,
     })
 }
