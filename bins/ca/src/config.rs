@@ -10,12 +10,15 @@ use openset_service::config::{Secret, url};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
+use crate::store::regions::Region;
+
 /// How long a CRL is good unless told otherwise.
 const CRL_LIFETIME_S: u32 = 7 * 86_400;
 /// The shortest life of a CRL: the others look for a new one each half a minute.
 const CRL_LIFETIME_S_MIN: u32 = 120;
-/// The most characters of a brand and the region together.
-const CA_NAME_CHARS_MAX: usize = 44;
+/// The most characters of a brand and the region together: room for the longest task and two digits of the
+/// generation.
+const CA_NAME_CHARS_MAX: usize = 41;
 /// What applicants accept by going on.
 const POLICY_TEXT: &str = "This is a test certificate authority. Its certificates are for trying OpenSET out and \
                            vouch for nobody in the real world.";
@@ -24,9 +27,12 @@ const POLICY_TEXT: &str = "This is a test certificate authority. Its certificate
 #[derive(Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The region that the regional CAs are for.
+    /// The region that the regional CAs are for; for several, use [[regions]].
     #[arg(long)]
     pub region: Option<String>,
+    /// true: the root is kept elsewhere (openset-ca root), and this service never has its key.
+    #[arg(long)]
+    pub offline_root: Option<bool>,
     /// The issuer, which approves cardholders.
     #[arg(long)]
     pub issuer_url: Option<String>,
@@ -49,6 +55,10 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub brands: Option<Vec<BrandId>>,
+    /// Regions; the first is the default. A new one gets its CAs at the next start.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub regions: Vec<RegionOptions>,
     /// BINs of the issuer's cards; all if empty.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -65,6 +75,19 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub tokens: Tokens,
+}
+
+/// `[[regions]]`: a region that the brands' CAs are for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionOptions {
+    /// Its name, as it stands in certificates.
+    pub name: String,
+    /// The brands that have CAs there; all if absent.
+    pub brands: Option<Vec<BrandId>>,
+    /// BINs of the cards that it serves; all if empty.
+    #[serde(default)]
+    pub bins: Vec<Bin>,
 }
 
 /// `[[gateways]]`: a gateway that a brand has admitted, and the code that it was given.
@@ -90,11 +113,20 @@ pub(crate) struct BankAt {
     pub(crate) token: Secret,
 }
 
+/// A region as configured.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfiguredRegion {
+    pub(crate) region: Region,
+    /// The brands that have CAs there; all if none are named.
+    pub(crate) brands: Option<Vec<BrandId>>,
+}
+
 /// The options with their defaults filled in.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) brands: Vec<BrandId>,
-    pub(crate) region: String,
+    pub(crate) regions: Vec<ConfiguredRegion>,
+    pub(crate) offline_root: bool,
     pub(crate) issuer: Option<BankAt>,
     pub(crate) acquirer: Option<BankAt>,
     pub(crate) served_bins: Vec<Bin>,
@@ -117,11 +149,16 @@ impl Options {
             crl_lifetime_s >= CRL_LIFETIME_S_MIN,
             "crl_lifetime_seconds = {crl_lifetime_s}: a CRL lives {CRL_LIFETIME_S_MIN} seconds at least"
         );
-        let region = self.region.unwrap_or_else(|| "Europe".to_owned());
-        check_names(&brands, &region)?;
+        let regions = regions(self.region, self.regions)?;
+        for configured in &regions {
+            for brand in &brands {
+                check_name(brand, &configured.region.name)?;
+            }
+        }
         Ok(Settings {
             brands,
-            region,
+            regions,
+            offline_root: self.offline_root.unwrap_or_default(),
             issuer: bank(self.issuer_url, self.issuer_token, "issuer")?,
             acquirer: bank(self.acquirer_url, self.acquirer_token, "acquirer")?,
             served_bins: self.served_bins,
@@ -145,8 +182,70 @@ fn bank(at: Option<String>, token: Option<Secret>, name: &str) -> anyhow::Result
     }
 }
 
-/// The names of a brand's CAs in URLs begin with this.
-pub(crate) fn slug(brand: &BrandId) -> String {
+impl Settings {
+    /// Whether a brand has CAs in a region. One that the configuration does not know was added otherwise, and
+    /// has those that it was given.
+    pub(crate) fn serves(&self, region: &str, brand: &BrandId) -> bool {
+        self.regions.iter().any(|configured| {
+            configured.region.slug == region
+                && configured
+                    .brands
+                    .as_ref()
+                    .is_none_or(|brands| brands.contains(brand))
+        })
+    }
+
+    pub(crate) fn crl_lifetime_s(&self) -> i64 {
+        i64::try_from(self.crl_lifetime.as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+fn regions(
+    single: Option<String>,
+    several: Vec<RegionOptions>,
+) -> anyhow::Result<Vec<ConfiguredRegion>> {
+    ensure!(
+        single.is_none() || several.is_empty(),
+        "region and [[regions]] are both set; leave one"
+    );
+    let several = if several.is_empty() {
+        vec![RegionOptions {
+            name: single.unwrap_or_else(|| "Europe".to_owned()),
+            brands: None,
+            bins: Vec::new(),
+        }]
+    } else {
+        several
+    };
+    let mut regions: Vec<ConfiguredRegion> = Vec::new();
+    for RegionOptions { name, brands, bins } in several {
+        let region = region(&name, bins)?;
+        ensure!(
+            !regions.iter().any(|there| there.region.slug == region.slug),
+            "two regions would have the name {} in URLs; rename one",
+            region.slug
+        );
+        regions.push(ConfiguredRegion { region, brands });
+    }
+    Ok(regions)
+}
+
+/// A region of this name.
+pub(crate) fn region(name: &str, bins: Vec<Bin>) -> anyhow::Result<Region> {
+    let fits = !name.is_empty() && name.trim() == name && !name.chars().any(char::is_control);
+    ensure!(
+        fits,
+        "a region's name is empty or begins or ends with a space; leave it out for Europe"
+    );
+    Ok(Region {
+        slug: slug(name),
+        name: name.to_owned(),
+        bins,
+    })
+}
+
+/// A brand's or region's name in URLs.
+pub(crate) fn slug(name: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() {
             c.to_ascii_lowercase()
@@ -154,7 +253,7 @@ pub(crate) fn slug(brand: &BrandId) -> String {
             '-'
         }
     };
-    brand.as_str().chars().map(plain).collect()
+    name.chars().map(plain).collect()
 }
 
 fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
@@ -162,7 +261,7 @@ fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
         !brands.is_empty(),
         "brands is empty; name one at least, or leave it out for Visa"
     );
-    let mut slugs: Vec<String> = brands.iter().map(slug).collect();
+    let mut slugs: Vec<String> = brands.iter().map(|brand| slug(brand.as_str())).collect();
     slugs.sort();
     slugs.dedup();
     ensure!(
@@ -172,16 +271,12 @@ fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A CA's name in its certificates is its brand, region and task, in 64 characters.
-fn check_names(brands: &[BrandId], region: &str) -> anyhow::Result<()> {
-    let region_chars = region.chars().count();
-    ensure!(region_chars > 0, "region is empty; leave it out for Europe");
-    for brand in brands {
-        ensure!(
-            brand.as_str().len() + region_chars <= CA_NAME_CHARS_MAX,
-            "the brand {brand} and the region {region} have more than {CA_NAME_CHARS_MAX} characters together"
-        );
-    }
+/// A CA's name in its certificates is its brand, region, task and generation, in 64 characters.
+pub(crate) fn check_name(brand: &BrandId, region: &str) -> anyhow::Result<()> {
+    ensure!(
+        brand.as_str().len() + region.chars().count() <= CA_NAME_CHARS_MAX,
+        "the brand {brand} and the region {region} have more than {CA_NAME_CHARS_MAX} characters together"
+    );
     Ok(())
 }
 

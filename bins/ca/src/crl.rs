@@ -2,21 +2,18 @@
 //! stored before anybody sees it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use openset_pki::authority::RevocationReason;
+use openset_pki::authority::{Authority, RevocationReason};
 use openset_service::clock;
 use openset_service::offload::offload;
-use openset_store::Tx;
 use openset_store::crls::{self, StoredCrl};
 
-use crate::CertificateAuthority;
+use crate::authorities::Authorities;
 use crate::error::CaError;
-use crate::hierarchy::Ca;
-use crate::store::certificates;
-
-/// How often two replicas that issue the same list may get in each other's way.
-const TRIES_MAX: u8 = 5;
+use crate::hierarchy::{Hierarchy, State};
+use crate::journal::RecordedTx;
+use crate::store::certificates::Issued;
+use crate::store::{authorities, certificates, regions};
 
 /// What became of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +24,13 @@ pub(crate) enum Revocation {
     WasRevoked,
     /// There is no such certificate.
     Unknown,
+    /// A root's: nobody stands above it who could revoke it.
+    Root,
+    /// Its issuer is a root whose key is kept elsewhere.
+    OfflineRoot,
 }
 
-impl CertificateAuthority {
+impl Authorities {
     /// The current list of every CA, by the CA's name.
     pub(crate) async fn crls(&self) -> Result<HashMap<String, StoredCrl>, CaError> {
         let all = crls::all(&mut *self.db.read().await?).await?;
@@ -42,73 +43,143 @@ impl CertificateAuthority {
     /// Issues anew what has lived for half its time.
     pub(crate) async fn renew_crls(&self) -> Result<(), CaError> {
         let current = self.crls().await?;
-        let half_s = self.crl_lifetime_s() / 2;
+        let half_s = self.settings.crl_lifetime_s() / 2;
         let soon_s = clock::now_seconds().saturating_add(half_s);
-        for ca in self.hierarchy.all() {
-            let fresh = current
-                .get(&ca.id)
-                .is_some_and(|crl| crl.next_update > soon_s);
+        for (id, authority) in issuers(&self.current()) {
+            let fresh = current.get(&id).is_some_and(|crl| {
+                crl.next_update > soon_s.min(authority.certificate().not_after())
+            });
             if !fresh {
-                let mut tx = self.db.begin().await?;
-                if self.issue_crl(&mut tx, ca).await? {
-                    tx.commit().await?;
-                    tracing::info!(kind = %ca.id, "CRL renewed");
-                } else {
-                    tx.rollback().await?;
-                }
+                let mut tx = self.begin().await?;
+                lock(&mut tx, &id).await?;
+                self.issue_crl(&mut tx, &id, &authority).await?;
+                tx.commit().await?;
+                tracing::info!(kind = %id, "CRL renewed");
             }
         }
         Ok(())
     }
 
-    /// Revokes a certificate: its mark and the list that shows it are stored together.
+    /// Revokes a certificate: its mark and the list that shows it are stored together. A CA that is revoked
+    /// issues nothing more, and neither do those below it.
     pub(crate) async fn revoke(
         &self,
         serial: &str,
         reason: RevocationReason,
     ) -> Result<Revocation, CaError> {
         let found = certificates::find(&mut *self.db.read().await?, serial).await?;
-        let Some(ca) = found
-            .as_ref()
-            .and_then(|issued| self.hierarchy.by_id(&issued.authority))
-        else {
+        let Some(issued) = found else {
             return Ok(Revocation::Unknown);
         };
-        for _ in 0..TRIES_MAX {
-            let mut tx = self.db.begin().await?;
-            if !certificates::revoke(&mut tx, serial, reason, clock::now_seconds()).await? {
-                tx.rollback().await?;
-                return Ok(Revocation::WasRevoked);
-            }
-            if self.issue_crl(&mut tx, ca).await? {
-                tx.commit().await?;
-                tracing::info!(kind = %ca.id, outcome = "revoked", "certificate revoked");
-                return Ok(Revocation::Revoked);
-            }
-            tx.rollback().await?;
+        let held = self.current();
+        if issued.owner.as_ref() == Some(&issued.authority) && issued.certificate.is_authority() {
+            return Ok(Revocation::Root);
         }
-        Err(CaError::Overtaken)
+        let Some(authority) = held.signer(&issued.authority) else {
+            return Ok(Revocation::OfflineRoot);
+        };
+        let mut tx = self.begin().await?;
+        lock(&mut tx, &issued.authority).await?;
+        let now_s = clock::now_seconds();
+        if !certificates::revoke(&mut tx, serial, reason, now_s).await? {
+            tx.rollback().await?;
+            return Ok(Revocation::WasRevoked);
+        }
+        let authority_revoked = retire_revoked(&mut tx, &held, &issued, now_s).await?;
+        // The list of a CA that was itself revoked says nothing that is heard.
+        let heard = held
+            .by_id(&issued.authority)
+            .is_none_or(|ca| ca.state != State::Revoked);
+        if heard {
+            self.issue_crl(&mut tx, &issued.authority, authority)
+                .await?;
+        }
+        tx.commit().await?;
+        tracing::info!(kind = %issued.authority, outcome = "revoked", "certificate revoked");
+        if authority_revoked && let Err(error) = self.reload().await {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the hierarchy is read again later"
+            );
+        }
+        Ok(Revocation::Revoked)
     }
 
-    /// Issues the next list of a CA; says whether it was stored. It was not if another replica did so at
-    /// the same moment.
-    async fn issue_crl(&self, tx: &mut Tx, ca: &Arc<Ca>) -> Result<bool, CaError> {
+    /// Issues the next list of a CA, whose row is locked.
+    async fn issue_crl(
+        &self,
+        tx: &mut RecordedTx,
+        id: &str,
+        authority: &Authority,
+    ) -> Result<(), CaError> {
         let now = clock::now_seconds();
-        let held = crls::all(&mut *tx)
-            .await?
-            .into_iter()
-            .find(|crl| crl.issuer_id == ca.id);
-        let number = held.map_or(1, |crl| crl.number.saturating_add(1));
-        let next_update = now.saturating_add(self.crl_lifetime_s());
-        let revoked = certificates::revoked(&mut *tx, &ca.id, now).await?;
-        let ca = Arc::clone(ca);
-        let id = ca.id.clone();
-        let crl =
-            offload(move || ca.authority.issue_crl(number, now, next_update, &revoked)).await?;
-        Ok(crls::put(tx, &id, crl.number(), crl.der(), crl.next_update()).await?)
+        let held = crls::all(tx).await?;
+        let last = held
+            .iter()
+            .find(|crl| crl.issuer_id == id)
+            .map_or(0, |crl| crl.number);
+        let number = next_number(last, now);
+        let next_update = now.saturating_add(self.settings.crl_lifetime_s());
+        let revoked = certificates::revoked(&mut *tx, id, now).await?;
+        let authority = authority.clone();
+        let crl = offload(move || authority.issue_crl(number, now, next_update, &revoked)).await?;
+        if crls::put(tx, id, crl.number(), crl.der(), crl.next_update()).await? {
+            Ok(())
+        } else {
+            Err(CaError::Overtaken)
+        }
     }
+}
 
-    fn crl_lifetime_s(&self) -> i64 {
-        i64::try_from(self.settings.crl_lifetime.as_secs()).unwrap_or(i64::MAX)
+/// A number above the last one, and above any that was given out before a back-up was restored.
+pub(crate) fn next_number(last: u64, now_s: i64) -> u64 {
+    last.saturating_add(1)
+        .max(u64::try_from(now_s).unwrap_or_default())
+}
+
+/// Makes all who are about to issue a list of this CA wait for each other, so that none leaves out what
+/// another has just revoked.
+async fn lock(tx: &mut RecordedTx, id: &str) -> Result<(), CaError> {
+    sqlx::query("UPDATE authorities SET place = place WHERE id = $1")
+        .bind(id)
+        .execute(&mut ***tx)
+        .await
+        .map_err(openset_store::StoreError::from)?;
+    Ok(())
+}
+
+/// Retires a CA whose certificate was revoked, and all below it; says whether it was a CA's.
+pub(crate) async fn retire_revoked(
+    tx: &mut RecordedTx,
+    held: &Hierarchy,
+    issued: &Issued,
+    now_s: i64,
+) -> Result<bool, CaError> {
+    let Some(owner) = issued
+        .owner
+        .as_ref()
+        .filter(|_| issued.certificate.is_authority())
+    else {
+        return Ok(false);
+    };
+    for id in held.with_below(owner) {
+        let _ = authorities::retire(tx, &id, now_s).await?;
     }
+    regions::changed(tx).await?;
+    Ok(true)
+}
+
+/// All CAs that still have a list to issue, with their keys.
+fn issuers(held: &Hierarchy) -> Vec<(String, Authority)> {
+    let now = clock::now_seconds();
+    let roots = held.roots().iter().filter_map(|root| {
+        let authority = root.authority.clone()?;
+        (!root.ended(now)).then(|| (root.id.clone(), authority))
+    });
+    let below = held
+        .all()
+        .iter()
+        .filter(|ca| ca.answers(now))
+        .map(|ca| (ca.id.clone(), ca.authority.clone()));
+    roots.chain(below).collect()
 }

@@ -7,6 +7,8 @@ use openset_service::client::CallError;
 use openset_service::problem::Problem;
 use openset_store::{StoreError, VaultError};
 
+use crate::journal::JournalError;
+
 /// A failure that is no answer: nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +31,9 @@ pub(crate) enum CaError {
     /// The bank's answer does not say what it must.
     #[error("the bank approves without saying {0}; mend its configuration")]
     BankAnswer(&'static str),
+    /// The journal could not be written, so nothing was changed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// Another message of the same registration, or another replica, was faster.
     #[error("another message of the same registration is being handled")]
     Overtaken,

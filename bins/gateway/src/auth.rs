@@ -36,7 +36,14 @@ const VERIFIED: &[&str] = &[
 
 /// Answers AuthReq.
 pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<u8>, GatewayError> {
-    let (asker, judged) = verify(gateway, &received).await?;
+    let verified = match verify(gateway, &received).await {
+        Err(GatewayError::Rejected(Rejection::NotSealedForUs)) => {
+            gateway.keyring.look_again().await?;
+            verify(gateway, &received).await
+        }
+        verified => verified,
+    };
+    let (asker, judged) = verified?;
     let xid = asker.auth_tags.trans_ids.xid;
     let answered = match judged {
         Ok(payment) => authorize(gateway, &received, asker, payment).await,
@@ -297,21 +304,18 @@ where
         + Send
         + 'static,
 {
-    let (keyring, tokens) = (gateway.keyring.all(), gateway.token_key.clone());
-    let brand = asker.brand_id.clone();
+    let tokens = gateway.token_key.clone();
+    let ours = gateway.keyring.of_brand(&asker.brand_id);
+    let ours = ours.ok_or(GatewayError::NotReady)?;
     let answer = offload(move || {
-        let ours = keyring
-            .iter()
-            .find(|held| held.signature.brand() == Some(&brand));
-        let ours = ours.ok_or(GatewayError::NotReady)?;
         let mut rng = random::system();
         let mut ctx = Context {
             now: clock::now(),
             rng: &mut rng,
         };
-        Ok(make(&mut ctx, ours, &tokens)?)
+        make(&mut ctx, &ours, &tokens)
     });
-    answer.await
+    Ok(answer.await?)
 }
 
 fn verified_step(received: &Received) -> StepReport {

@@ -4,6 +4,7 @@
 //! own to issue for, in its own brand, not beyond its own validity. What comes out was read back and fits the
 //! profile. Drawing serial numbers, keeping them unique and counting CRLs is the caller's.
 
+mod certification_request;
 mod request;
 mod signer;
 
@@ -14,6 +15,7 @@ use rcgen::{
     RevokedCertParams, SerialNumber,
 };
 
+pub use certification_request::{CertificationRequest, CertificationRequestError};
 pub use request::{
     IssueAuthority, IssueRequest, RevocationReason, Revoked, Serial, Subject, Validity,
 };

@@ -40,6 +40,10 @@ pub struct Authority {
     pub role: Role,
     /// Its brand; none for the root.
     pub brand: Option<BrandId>,
+    /// The region that it is for, by its name in URLs; none for roots and brand CAs.
+    pub region: Option<String>,
+    /// Whether a newer generation issues in its place.
+    pub retired: bool,
     /// Its chain; none for the root.
     pub chain: Option<Chain>,
     /// Its message-signature certificate's chain, verified.
@@ -196,11 +200,13 @@ impl Trust {
         )
     }
 
-    /// The issuing CA of a role and brand.
+    /// The CA of a role and brand that issues now, of the first region that has one.
     #[must_use]
     pub fn authority(&self, role: Role, brand: &BrandId) -> Option<Authority> {
         let all = self.authorities();
-        let found = |known: &&Authority| known.role == role && known.brand.as_ref() == Some(brand);
+        let found = |known: &&Authority| {
+            !known.retired && known.role == role && known.brand.as_ref() == Some(brand)
+        };
         all.iter().find(found).cloned()
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use openset_service::clock;
 use openset_service::problem::{Json, Problem};
 use openset_service::trust::{AuthorityEntry, TrustDocument};
 
 use crate::CertificateAuthority;
-use crate::hierarchy::ROOT;
+use crate::hierarchy::Root;
 
 /// The root's certificate. Compare its SHA-256 with the one that you were given otherwise.
 #[utoipa::path(
@@ -17,7 +18,7 @@ use crate::hierarchy::ROOT;
     responses((status = 200, content_type = "application/x-pem-file", body = String))
 )]
 pub(crate) async fn root(State(ca): State<Arc<CertificateAuthority>>) -> Response {
-    let pem = ca.hierarchy.root().to_pem();
+    let pem = ca.hierarchy().pinned_root().certificate.to_pem();
     ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response()
 }
 
@@ -29,16 +30,27 @@ pub(crate) async fn root(State(ca): State<Arc<CertificateAuthority>>) -> Respons
 pub(crate) async fn trust(
     State(ca): State<Arc<CertificateAuthority>>,
 ) -> Result<Json<TrustDocument>, Problem> {
-    let crls = ca.crls().await?;
-    let crl = |id: &str| crls.get(id).map(|crl| crl.der.as_slice());
-    let missing = || Problem::unavailable("crl-missing", "a CRL is being issued; ask again");
-    let root_crl = crl(ROOT).ok_or_else(missing)?;
-    let mut document = TrustDocument::new(ca.hierarchy.root().der(), ROOT, root_crl);
-    for held in ca.hierarchy.all() {
+    let crls = ca.authorities.crls().await?;
+    let crl = |id: &str| {
+        let missing = || Problem::unavailable("crl-missing", "a CRL is being issued; ask again");
+        crls.get(id)
+            .map(|crl| crl.der.as_slice())
+            .ok_or_else(missing)
+    };
+    let (hierarchy, now) = (ca.hierarchy(), clock::now_seconds());
+    let pinned = hierarchy.pinned_root();
+    let mut document = TrustDocument::new(pinned.certificate.der(), &pinned.id, crl(&pinned.id)?);
+    let later = |root: &&Arc<Root>| root.generation > pinned.generation;
+    for root in hierarchy.roots().iter().filter(later) {
+        document.add_root(root.certificate.der(), &root.id, crl(&root.id)?);
+    }
+    for held in hierarchy.all().iter().filter(|held| held.answers(now)) {
         let Some(chain) = held.authority.chain() else {
             continue;
         };
-        let mut entry = AuthorityEntry::new(&held.id, &chain, crl(&held.id).ok_or_else(missing)?);
+        let mut entry = AuthorityEntry::new(&held.id, &chain, crl(&held.id)?);
+        entry.retired = !held.is_current();
+        entry.region.clone_from(&held.region);
         if let Some(own) = &held.credentials {
             entry = entry.with_own(own.signature.chain(), own.key_exchange.chain());
         }
@@ -60,7 +72,7 @@ pub(crate) async fn crl(
     State(ca): State<Arc<CertificateAuthority>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let mut crls = ca.crls().await?;
+    let mut crls = ca.authorities.crls().await?;
     let unknown = || Problem::not_found("no-such-ca", "no CA has this id; GET /trust lists them");
     let crl = crls.remove(&id).ok_or_else(unknown)?;
     Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], crl.der).into_response())

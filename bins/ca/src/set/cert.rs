@@ -12,11 +12,12 @@ use openset_protocol::ca::cert::{self, CertReply, CompleteError, Inquiry, Issued
 use openset_protocol::ca::sealed_for;
 use openset_protocol::messages::cert::CertStatusCode;
 use openset_protocol::wrapper::Jwe;
-use openset_store::{Tx, exchanges};
+use openset_store::exchanges;
 
 use super::{Received, credentials, step};
 use crate::error::CaError;
 use crate::hierarchy::Ca;
+use crate::journal::RecordedTx;
 use crate::store::certificates;
 use crate::store::sessions::{self, Answered, Stored};
 use crate::{CertificateAuthority, bank};
@@ -28,7 +29,10 @@ const KEEP_S: i64 = 30 * 86_400;
 /// What every step of one CertReq needs.
 struct Work {
     ca: Arc<CertificateAuthority>,
+    /// The CA that the request is sealed for, which answers.
     issuing: Arc<Ca>,
+    /// Its generation that issues.
+    issuer: Arc<Ca>,
     received: Received,
     found: Stored,
     /// The signature key that asks: its owner was verified.
@@ -47,10 +51,15 @@ pub(super) async fn handle(
     sealed: &Jwe,
 ) -> Result<Vec<u8>, CaError> {
     let issuing = ca
-        .hierarchy
+        .hierarchy()
         .sealed_for(&sealed_for(sealed)?)
         .cloned()
         .ok_or(Rejection::NotSealedForUs)?;
+    let issuer = ca
+        .hierarchy()
+        .current_of(&issuing)
+        .cloned()
+        .ok_or(Rejection::NotServed("this brand any more"))?;
     let (request, opener) = (Arc::clone(&received.request), Arc::clone(&issuing));
     let opened = step(received.at, move |_| {
         cert::open(credentials(&opener)?, &request)
@@ -74,7 +83,7 @@ pub(super) async fn handle(
     );
     let verdict = step(received.at, move |ctx| {
         let inquiry = Inquiry {
-            account_key: &held.hierarchy.account_key,
+            account_key: &held.hierarchy().account_key,
             certified_before,
         };
         opened.verify(ctx, credentials(&verifier)?, &request, &session, &inquiry)
@@ -83,6 +92,7 @@ pub(super) async fn handle(
     received.request.wrapper.check_date(received.at)?;
     let work = Work {
         ca: Arc::clone(ca),
+        issuer,
         issuing,
         received,
         found,
@@ -169,8 +179,10 @@ impl Work {
         + 'static,
     ) -> Result<End, CaError> {
         let issuing = Arc::clone(&self.issuing);
+        // A registration that began with a CA which was renewed since ends with the new one's certificates.
+        let issuer = Arc::clone(&self.issuer);
         let issued = step(self.received.at, move |ctx| {
-            complete(ctx, credentials(&issuing)?, &issuing.authority)
+            complete(ctx, credentials(&issuing)?, &issuer.authority)
         });
         let Issued { wire, certificates } = issued.await?;
         Ok(End {
@@ -212,13 +224,13 @@ impl Work {
 
     /// Stores certificates and answer and ends the session, all of it or nothing.
     async fn end(self, end: End) -> Result<Vec<u8>, CaError> {
-        let mut tx = self.ca.db.begin().await?;
+        let mut tx = self.ca.authorities.begin().await?;
         match self.record(&mut tx, &end).await? {
             None => {
                 tx.commit().await?;
                 for certificate in &end.issued {
                     self.ca.metrics.count_certificate(certificate);
-                    tracing::info!(kind = %self.issuing.id, outcome = "issued", "certificate issued");
+                    tracing::info!(kind = %self.issuer.id, outcome = "issued", "certificate issued");
                 }
                 Ok(end.wire)
             }
@@ -230,7 +242,7 @@ impl Work {
     }
 
     /// What is stored; or the answer that was there already.
-    async fn record(&self, tx: &mut Tx, end: &End) -> Result<Option<Vec<u8>>, CaError> {
+    async fn record(&self, tx: &mut RecordedTx, end: &End) -> Result<Option<Vec<u8>>, CaError> {
         let now_s = self.received.at.seconds();
         let (sender, rrpid) = (
             format!("key:{}", self.key),
@@ -254,7 +266,7 @@ impl Work {
         }
         for certificate in &end.issued {
             // A key that was certified since we looked: the same bytes again will be told so.
-            if !certificates::insert(tx, &self.issuing.id, certificate, now_s).await? {
+            if !certificates::insert(tx, &self.issuer.id, certificate, now_s).await? {
                 return Err(CaError::Overtaken);
             }
         }

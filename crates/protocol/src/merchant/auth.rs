@@ -1,7 +1,7 @@
 //! Steps 8 and 10: AuthReq asks the gateway, AuthRes answers.
 
-use super::merchant_data;
 use super::p::VerifiedPReq;
+use super::{merchant_data, open_ours};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::{Credentials, same_party};
@@ -12,12 +12,13 @@ use crate::messages::auth::{
 };
 use crate::money::CurrencyAmount;
 use crate::receipt::ExpectedReceipt;
-use crate::sealed::{open, seal};
+use crate::sealed::seal;
 use crate::signed::{
     Expected, Frame, Signer, Verified, Who, carried, decode, request_digest, sign, verify,
 };
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
+use openset_jose::Thumbprint;
 use openset_pki::{Certificate, PathVerifier, Role};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,10 @@ pub struct AwaitingAuthRes {
     hod: Digest,
     gateway_key_exchange: ExactBytes,
     request: Digest,
+    /// The certificate that signed AuthReq, to which the answer is addressed; absent in what was stored before
+    /// merchants had more than one.
+    #[serde(default)]
+    merchant: Option<Thumbprint>,
 }
 
 impl AwaitingAuthRes {
@@ -123,6 +128,7 @@ pub fn request(
         hod: asking.hod2,
         gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
         request: request_digest(&wire),
+        merchant: Some(ours.signature.thumbprint()),
     };
     Ok((state, wire))
 }
@@ -137,14 +143,14 @@ pub struct AuthAnswer {
 }
 
 impl AwaitingAuthRes {
-    /// Verifies AuthRes.
+    /// Verifies AuthRes; `ours` are all credentials that it may have been sealed for.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails; the authorization stays unanswered.
     pub fn handle(
         &self,
         wire: &[u8],
-        ours: &Credentials,
+        ours: &[&Credentials],
         verifier: &PathVerifier,
         now: Timestamp,
     ) -> Result<AuthAnswer, Rejection> {
@@ -156,14 +162,14 @@ impl AwaitingAuthRes {
         if wrapper.rrpid()? != rrpid {
             return Err(Rejection::UnknownRrpid);
         }
-        let sealed: AuthResTbe = open(jwe, &[&ours.key_exchange], ContentType::AuthResTbe)?;
+        let (sealed, opened_by): (AuthResTbe, _) = open_ours(jwe, ours, ContentType::AuthResTbe)?;
         let expected = Expected {
             content: ContentType::AuthResTbs,
             signer: Signer {
                 role: Role::Gateway,
                 brand: Some(&self.brand_id),
             },
-            to: Who::Certificate(ours.signature.thumbprint()),
+            to: Who::Certificate(self.merchant.unwrap_or(opened_by)),
             message: "AuthRes",
             rrpid,
             answers: Some(self.request),

@@ -21,6 +21,9 @@ use crate::client::{self, HttpClient};
 pub struct TrustDocument {
     /// The root's certificate, base64 of DER.
     pub root: String,
+    /// Those of the roots after it, each announced by the one before, base64 of DER.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later_roots: Vec<String>,
     /// All CAs, parents before children; the root is the first.
     pub authorities: Vec<AuthorityEntry>,
 }
@@ -36,6 +39,12 @@ pub struct AuthorityEntry {
     /// The brand that it issues for; none for the root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brand: Option<BrandId>,
+    /// The region that it is for, by its name in URLs; none for roots and brand CAs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Whether a newer generation issues in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
     /// Its chain, itself first, without the root; empty for the root.
     pub chain: Vec<String>,
     /// Its current CRL.
@@ -52,19 +61,17 @@ impl TrustDocument {
     /// Begins a document with the root and its CRL.
     #[must_use]
     pub fn new(root_der: &[u8], id: &str, crl_der: &[u8]) -> Self {
-        let root = AuthorityEntry {
-            id: id.to_owned(),
-            role: Role::RootCa.name().to_owned(),
-            brand: None,
-            chain: Vec::new(),
-            crl: STANDARD.encode(crl_der),
-            message_signature: Vec::new(),
-            key_exchange: Vec::new(),
-        };
         Self {
             root: STANDARD.encode(root_der),
-            authorities: vec![root],
+            later_roots: Vec::new(),
+            authorities: vec![AuthorityEntry::root(id, crl_der)],
         }
+    }
+
+    /// Adds the root after the last one, with its CRL.
+    pub fn add_root(&mut self, root_der: &[u8], id: &str, crl_der: &[u8]) {
+        self.later_roots.push(STANDARD.encode(root_der));
+        self.authorities.push(AuthorityEntry::root(id, crl_der));
     }
 
     pub(super) fn root_der(&self) -> Result<Vec<u8>, TrustError> {
@@ -73,6 +80,20 @@ impl TrustDocument {
 }
 
 impl AuthorityEntry {
+    fn root(id: &str, crl_der: &[u8]) -> Self {
+        Self {
+            id: id.to_owned(),
+            role: Role::RootCa.name().to_owned(),
+            brand: None,
+            region: None,
+            retired: false,
+            chain: Vec::new(),
+            crl: STANDARD.encode(crl_der),
+            message_signature: Vec::new(),
+            key_exchange: Vec::new(),
+        }
+    }
+
     /// The entry of a CA below the root.
     #[must_use]
     pub fn new(id: &str, chain: &Chain, crl_der: &[u8]) -> Self {
@@ -80,6 +101,8 @@ impl AuthorityEntry {
             id: id.to_owned(),
             role: chain.leaf().role().name().to_owned(),
             brand: chain.leaf().brand().cloned(),
+            region: None,
+            retired: false,
             chain: encode(chain),
             crl: STANDARD.encode(crl_der),
             message_signature: Vec::new(),
@@ -116,6 +139,8 @@ impl AuthorityEntry {
             id: self.id.clone(),
             role,
             brand,
+            region: self.region.clone(),
+            retired: self.retired,
             chain,
             message_signature: self::chain(&self.message_signature)?,
             key_exchange: self::chain(&self.key_exchange)?,
