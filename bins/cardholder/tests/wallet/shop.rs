@@ -328,7 +328,7 @@ impl ShopState {
         let answer = with_context(|ctx| {
             gateway::auth::answer(ctx, gateway, &self.tokens, &asker, &decision)
         })?;
-        let answer = awaiting.handle(&answer, &self.ours, verifier, clock::now())?;
+        let answer = awaiting.handle(&answer, &[&self.ours], verifier, clock::now())?;
         let authorized = Authorized {
             payload: answer.payload,
             acq_card_msg: answer.baggage.acq_card_msg,
