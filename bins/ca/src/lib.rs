@@ -104,7 +104,7 @@ pub async fn run(
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
-        verifier: verification::verifier(&hierarchy)?,
+        verifier: verification::verifier(&authorities.current())?,
         settings,
         authorities,
     });

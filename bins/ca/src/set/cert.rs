@@ -180,12 +180,12 @@ impl Work {
     ) -> Result<End, CaError> {
         let issuing = Arc::clone(&self.issuing);
         // A registration that began with a CA which was renewed since ends with the new one's certificates.
-        let successor = Arc::clone(&self.issuer);
+        let issuer = Arc::clone(&self.issuer);
         let certificate_seconds = self.ca.settings.certificate_seconds;
         let issued = step(self.received.at, move |ctx| {
             let issuer = Issuer {
                 credentials: credentials(&issuing)?,
-                authority: &successor.authority,
+                authority: &issuer.authority,
                 certificate_seconds,
             };
             complete(ctx, &issuer)
