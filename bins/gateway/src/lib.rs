@@ -190,7 +190,9 @@ impl Gateway {
             return Ok(());
         };
         let settled = match &work {
-            Work::Authorize(asked) => auth::settle(self, id, asked, &wire_digest).await,
+            Work::Authorize(asked) => {
+                auth::settle(self, id, asked, Attempt::Again, &wire_digest).await
+            }
             Work::Capture(capture) => cap::settle(self, id, capture, &wire_digest).await,
         };
         if settled.is_err() {
