@@ -44,7 +44,7 @@ pub use store::MIGRATIONS;
 use crate::config::Settings;
 use crate::error::GatewayError;
 use crate::flights::{Flight, Flights};
-use crate::issuer::Issuer;
+use crate::issuer::{Attempt, Issuer};
 use crate::metrics::GatewayMetrics;
 use crate::set::SetEndpoint;
 use crate::store::pending;

@@ -27,7 +27,11 @@ impl PlacedBy {
     pub(crate) fn of(vault: &Vault, peer: Option<Peer>) -> Self {
         Self(peer.map_or_else(String::new, |peer| {
             let index = vault.index("orders/placed_by", peer.to_string().as_bytes());
-            index.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+            index
+                .iter()
+                .take(16)
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
         }))
     }
 

@@ -82,7 +82,10 @@ struct TakenIn {
 
 #[derive(Debug)]
 enum Rest {
-    Coming(DeadlineBody, #[expect(dead_code, reason = "given back when dropped")] Share),
+    Coming(
+        DeadlineBody,
+        #[expect(dead_code, reason = "given back when dropped")] Share,
+    ),
     Lost(Option<axum::Error>),
 }
 

@@ -298,7 +298,13 @@ mod tests {
     #[test]
     fn reasons_that_help_to_guess_are_told_in_one_text() {
         let one = told("issuer", "wrongCode");
-        for reason in ["unknownCard", "codeUsed", "codeLocked", "detailsDiffer", "new"] {
+        for reason in [
+            "unknownCard",
+            "codeUsed",
+            "codeLocked",
+            "detailsDiffer",
+            "new",
+        ] {
             assert_eq!(told("issuer", reason), one);
         }
         assert_eq!(

@@ -111,9 +111,7 @@ async fn decide(
             codes::bind_to_key(tx, card_id, &key_thumbprint, now.seconds()).await?;
         }
         // Once a code is used, guessing at it leads nowhere and locks nobody out.
-        Err(Disapproval::WrongCode)
-            if code.key_thumbprint.is_none() && claimed.fits(&account) =>
-        {
+        Err(Disapproval::WrongCode) if code.key_thumbprint.is_none() && claimed.fits(&account) => {
             codes::count_wrong_attempt(tx, card_id, now.seconds()).await?;
         }
         Ok(Approval::Again) | Err(_) => {}

@@ -50,11 +50,7 @@ pub(crate) async fn renew(tx: &mut Tx, card_id: &str, hash: &[u8; 32]) -> Result
 
 /// Locks and reads a card's code. Attempts at the same moment, on any replica, come one after the
 /// other: none is judged before the one ahead of it is counted.
-pub(crate) async fn lock(
-    tx: &mut Tx,
-    card_id: &str,
-    now_s: i64,
-) -> Result<StoredCode, StoreError> {
+pub(crate) async fn lock(tx: &mut Tx, card_id: &str, now_s: i64) -> Result<StoredCode, StoreError> {
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
     let row = sqlx::query(
         "UPDATE activation_codes SET wrong_attempts = \

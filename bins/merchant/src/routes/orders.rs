@@ -104,7 +104,10 @@ pub(crate) async fn place(
         return Ok(answer);
     }
     let unpaid = &merchant.unpaid_orders;
-    if !unpaid.make_room(&mut tx, &placed_by, order.created_at_s).await? {
+    if !unpaid
+        .make_room(&mut tx, &placed_by, order.created_at_s)
+        .await?
+    {
         return Err(Problem::unavailable(
             "too-many-orders",
             "too many orders are being paid; try again later",

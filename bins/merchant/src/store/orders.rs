@@ -109,11 +109,10 @@ pub(crate) async fn take(
 pub(crate) async fn unpaid_counts(
     conn: &mut AnyConnection,
 ) -> Result<HashMap<String, u64>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT placed_by, COUNT(*) FROM orders WHERE xid = '' GROUP BY placed_by",
-    )
-    .fetch_all(conn)
-    .await?;
+    let rows =
+        sqlx::query("SELECT placed_by, COUNT(*) FROM orders WHERE xid = '' GROUP BY placed_by")
+            .fetch_all(conn)
+            .await?;
     let count = |row: &AnyRow| {
         let count = u64::try_from(row.try_get::<i64, _>(1)?);
         let count = count.map_err(|_| StoreError::Corrupt("COUNT(*)"))?;
