@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -182,7 +182,13 @@ impl Write for Lines {
     }
 }
 
+/// While a program has one subscriber, tracing asks the subscriber of the thread that first comes by a log line whether
+/// anybody wants it, and keeps the answer. A test without a subscriber must not be the one that is asked.
+static ANOTHER: LazyLock<tracing::Dispatch> =
+    LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+
 fn logging(format: LogFormat) -> (Lines, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&ANOTHER);
     let lines = Lines::default();
     let writer = lines.clone();
     let layer = LogLayer::new(Party::Merchant, format, move || writer.clone());
