@@ -134,7 +134,13 @@ pub(crate) async fn secrets_are_listed_by_the_beginning_of_their_names(place: Pl
     let db = place.open().await;
     let vault = unlock(&db).await;
     let mut tx = db.begin().await.unwrap();
-    for name in ["50%_off/b", "50%_off/a", "50%_OFF/a", "50 x off/a", "50%_off"] {
+    for name in [
+        "50%_off/b",
+        "50%_off/a",
+        "50%_OFF/a",
+        "50 x off/a",
+        "50%_off",
+    ] {
         let put = keys::put(&mut tx, &vault, name, b"one").await;
         assert_eq!(put.unwrap(), Put::Stored);
     }
