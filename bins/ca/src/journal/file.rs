@@ -86,6 +86,7 @@ impl Tail {
         id: &str,
         seen: Option<&Head>,
     ) -> Result<(), JournalError> {
+        *self = Self::default();
         let mut file = open(path)?;
         file.lock().map_err(|source| unusable(path, source))?;
         let mut bytes = Vec::new();
