@@ -29,6 +29,7 @@ pub(crate) struct Place {
     folder: TempDir,
     brands: Vec<&'static str>,
     database_url: Option<String>,
+    offline_root: bool,
     bank: Bank,
 }
 
@@ -46,6 +47,7 @@ impl Place {
             folder: TempDir::new().unwrap(),
             brands: vec!["Visa"],
             database_url: None,
+            offline_root: false,
             bank,
         }
     }
@@ -59,6 +61,16 @@ impl Place {
 
     pub(crate) fn with_brands(mut self, brands: &[&'static str]) -> Self {
         self.brands = brands.to_vec();
+        self
+    }
+
+    pub(crate) fn moved_to(mut self, database_url: String) -> Self {
+        self.database_url = Some(database_url);
+        self
+    }
+
+    pub(crate) fn with_offline_root(mut self) -> Self {
+        self.offline_root = true;
         self
     }
 
@@ -82,12 +94,13 @@ impl Place {
             "listen = {listen:?}\ndata_dir = {data:?}\n{database}\npassphrase = {passphrase:?}\n\
              brands = {brands:?}\nissuer_url = {bank:?}\nissuer_token = {TOKEN:?}\n\
              acquirer_url = {bank:?}\nacquirer_token = {TOKEN:?}\nroot_sha256_file = {shared:?}\n\
-             log = \"trace,sqlx=info,hyper=info\"\n\
+             offline_root = {offline}\nlog = \"trace,sqlx=info,hyper=info\"\n\
              [[tokens]]\ntoken = {OPERATOR:?}\nscope = \"operator\"\n\
              [[gateways]]\ngateway_id = \"gateway-1\"\nacquirer_bin = \"411111\"\nbrand = \"Visa\"\n\
              organization = \"Mock Acquirer\"\nactivation_code = {GATEWAY_CODE:?}\n",
             data = self.data(),
             brands = self.brands,
+            offline = self.offline_root,
             shared = self.folder.path().join("shared.sha256"),
         );
         let path = self.folder.path().join("ca.toml");
