@@ -13,6 +13,7 @@
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
+//! | `responders` | who signs the answers to `/ocsp` |
 //! | `expiry` | warnings before anything of the CA's own runs out |
 //! | `routes` | what everybody may read, and what the operator does |
 //! | `store` | its tables |
@@ -31,6 +32,7 @@ mod hierarchy;
 mod import;
 mod journal;
 mod metrics;
+mod responders;
 mod routes;
 mod set;
 mod store;
@@ -56,6 +58,7 @@ use crate::config::Settings;
 use crate::hierarchy::Hierarchy;
 use crate::journal::Journal;
 use crate::metrics::CaMetrics;
+use crate::responders::Unsealed;
 
 /// What every handler holds.
 #[derive(Debug)]
@@ -65,6 +68,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) authorities: Authorities,
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
+    pub(crate) responders: Unsealed,
     pub(crate) forms: Forms,
 }
 
@@ -106,10 +110,12 @@ pub async fn run(
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
+        responders: Unsealed::default(),
         settings,
         authorities,
     });
     ca.authorities.renew_crls().await?;
+    ca.authorities.renew_responders().await?;
     // Whoever finds the fingerprint can begin: from here on every request is taken.
     fingerprint::publish(&common, &root)?;
     add_checks(&mut shell, &ca);
