@@ -9,6 +9,7 @@ use openset_protocol::ca::cert::{
     MerchantApprovalRequest,
 };
 use openset_service::client::{HttpClient, join};
+use openset_service::clock;
 use openset_store::Db;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -125,12 +126,9 @@ pub(crate) async fn brand(
         signature: request.key_thumbprint.to_string(),
         key_exchange: request.key_exchange_thumbprint.to_string(),
     };
-    let known = codes::lock(
-        &mut tx,
-        holder,
-        &sha256(gateway.activation_code.expose().as_bytes()),
-    )
-    .await?;
+    let now_s = clock::now_seconds();
+    let code_hash = sha256(gateway.activation_code.expose().as_bytes());
+    let known = codes::lock(&mut tx, holder, &code_hash, now_s).await?;
     let word = match judge(&known, &keys, same_code(gateway, &request.activation_code)) {
         Ok(()) => {
             codes::bind(&mut tx, holder, &keys).await?;
@@ -140,7 +138,7 @@ pub(crate) async fn brand(
         }
         Err(reason) => {
             if reason == WRONG_CODE {
-                codes::count_wrong(&mut tx, holder).await?;
+                codes::count_wrong(&mut tx, holder, now_s).await?;
             }
             Err(reason.to_owned())
         }

@@ -23,7 +23,12 @@ pub const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 140,
+        name: "locks of activation codes end",
+        sql: include_str!("../migrations/0140_lock_ends.sql"),
+    },
+    Migration {
+        version: 150,
         name: "responders",
-        sql: include_str!("../migrations/0140_responders.sql"),
+        sql: include_str!("../migrations/0150_responders.sql"),
     },
 ];
