@@ -206,7 +206,8 @@ pub(crate) struct Filter {
     pub(crate) role: Option<Role>,
     pub(crate) brand: Option<BrandId>,
     pub(crate) status: Option<Status>,
-    /// Those that are neither revoked nor run out, and do so before this moment.
+    /// Those that are neither revoked nor run out, and do so before this moment. OCSP responders' are left out:
+    /// they live for days and are renewed unasked.
     pub(crate) expiring_before_s: Option<i64>,
     /// Those of CAs alone.
     pub(crate) own: bool,
@@ -227,7 +228,10 @@ impl Filter {
             and("brand = $5");
         }
         if self.expiring_before_s.is_some() {
-            and("revoked_at_s IS NULL AND not_after_s >= $3 AND not_after_s < $6");
+            and(
+                "revoked_at_s IS NULL AND not_after_s >= $3 AND not_after_s < $6 \
+                 AND purpose <> 'ocsp_signing'",
+            );
         }
         let retired = "EXISTS (SELECT 1 FROM authorities WHERE authorities.id = certificates.owner \
                        AND retired_at_s IS NOT NULL AND certificates.purpose <> 'ocsp_signing')";
