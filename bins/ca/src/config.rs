@@ -20,6 +20,10 @@ const OCSP_LIFETIME_S: u32 = 600;
 const OCSP_LIFETIME_S_RANGE: std::ops::RangeInclusive<u32> = 60..=86_400;
 /// The shortest life of a CRL: the others look for a new one each half a minute.
 const CRL_LIFETIME_S_MIN: u32 = 120;
+/// How long certificates last unless told otherwise.
+const CERTIFICATE_LIFETIME_S: u32 = 365 * 86_400;
+/// The shortest life of a certificate.
+const CERTIFICATE_LIFETIME_S_MIN: u32 = 60;
 /// The most characters of a brand and the region together: room for the longest task and two digits of the
 /// generation.
 const CA_NAME_CHARS_MAX: usize = 41;
@@ -55,6 +59,9 @@ pub struct Options {
     /// Seconds that an OCSP response is good.
     #[arg(long)]
     pub ocsp_lifetime_seconds: Option<u32>,
+    /// Seconds that the certificates of cardholders, merchants and gateways last at most.
+    #[arg(long)]
+    pub certificate_lifetime_seconds: Option<u32>,
     /// What applicants accept by going on.
     #[arg(long)]
     pub policy_text: Option<String>,
@@ -142,6 +149,7 @@ pub(crate) struct Settings {
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) crl_lifetime: Duration,
     pub(crate) ocsp_lifetime_s: i64,
+    pub(crate) certificate_seconds: i64,
     pub(crate) tokens: Tokens,
 }
 
@@ -164,6 +172,13 @@ impl Options {
             OCSP_LIFETIME_S_RANGE.start(),
             OCSP_LIFETIME_S_RANGE.end()
         );
+        let certificate_s = self
+            .certificate_lifetime_seconds
+            .unwrap_or(CERTIFICATE_LIFETIME_S);
+        ensure!(
+            certificate_s >= CERTIFICATE_LIFETIME_S_MIN,
+            "certificate_lifetime_seconds = {certificate_s}: a certificate lasts {CERTIFICATE_LIFETIME_S_MIN} seconds at least"
+        );
         let regions = regions(self.region, self.regions)?;
         for configured in &regions {
             for brand in &brands {
@@ -180,6 +195,7 @@ impl Options {
             referral_urls: self.referral_urls,
             policy_text: self.policy_text.unwrap_or_else(|| POLICY_TEXT.to_owned()),
             gateways: self.gateways,
+            certificate_seconds: i64::from(certificate_s),
             crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),
             ocsp_lifetime_s: i64::from(ocsp_lifetime_s),
             tokens: self.tokens,
@@ -333,5 +349,19 @@ mod tests {
             ..Options::default()
         };
         assert!(half.check().is_err());
+    }
+
+    #[test]
+    fn options_refuse_certificates_that_run_out_at_once() {
+        let lasting = |seconds| Options {
+            certificate_lifetime_seconds: seconds,
+            ..Options::default()
+        };
+        assert_eq!(
+            lasting(None).check().unwrap().certificate_seconds,
+            365 * 86_400
+        );
+        assert_eq!(lasting(Some(60)).check().unwrap().certificate_seconds, 60);
+        assert!(lasting(Some(59)).check().is_err());
     }
 }

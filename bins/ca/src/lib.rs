@@ -12,6 +12,7 @@
 //! | `journal` | what a restored back-up must not forget |
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
+//! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
 //! | `responders` | who signs the answers to `/ocsp` |
 //! | `expiry` | warnings before anything of the CA's own runs out |
@@ -37,10 +38,12 @@ mod routes;
 mod set;
 mod store;
 mod upkeep;
+mod verification;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use openset_pki::PathVerifier;
 use openset_protocol::ca::form;
 use openset_protocol::messages::reg_form::RegFormData;
 use openset_service::client::HttpClient;
@@ -70,6 +73,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) metrics: CaMetrics,
     pub(crate) responders: Unsealed,
     pub(crate) forms: Forms,
+    pub(crate) verifier: Arc<PathVerifier>,
 }
 
 /// What applicants are asked.
@@ -111,6 +115,7 @@ pub async fn run(
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
         responders: Unsealed::default(),
+        verifier: verification::verifier(&authorities.current())?,
         settings,
         authorities,
     });

@@ -21,7 +21,7 @@ const REQUEST: &str = "application/ocsp-request";
 async fn shop(ca: &Running, place: &Place, name: &str) -> Chain {
     let trust = place.trust(&ca.url).await;
     match enrol(&ca.url, trust.verifier(), merchant(), CODE, name).await {
-        enrolment::Outcome::Enrolled(shop) => shop.signature,
+        enrolment::Outcome::Enrolled(shop) => shop.signature.unwrap(),
         outcome => panic!("{outcome:?}"),
     }
 }
