@@ -65,10 +65,21 @@ pub(crate) fn decide(
     if !bool::from(code.hash.as_slice().ct_eq(claimed.code_hash)) {
         return Err(Disapproval::WrongCode);
     }
-    let same = *claimed.brand == account.brand
-        && claimed.expiry == account.card.expiry
-        && same_name(claimed.holder, &account.holder);
-    if !same {
+    if !same_name(claimed.holder, &account.holder) {
+        return Err(Disapproval::DetailsDiffer);
+    }
+    standing(account, claimed.brand, claimed.expiry, now)?;
+    Ok(approval)
+}
+
+/// Whether the account of a card that was registered before is still good.
+pub(crate) fn standing(
+    account: &Account,
+    brand: &BrandId,
+    expiry: CardExpiry,
+    now: Timestamp,
+) -> Result<(), Disapproval> {
+    if *brand != account.brand || expiry != account.card.expiry {
         return Err(Disapproval::DetailsDiffer);
     }
     if account.blocked {
@@ -77,7 +88,7 @@ pub(crate) fn decide(
     if account.card.expiry.is_past(now) {
         return Err(Disapproval::ExpiredCard);
     }
-    Ok(approval)
+    Ok(())
 }
 
 /// However it is capitalised and spaced.

@@ -31,18 +31,16 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
     let enrolment::Outcome::Enrolled(shop) = outcome else {
         panic!("{outcome:?}")
     };
+    let (signature, _) = shop.both().unwrap();
     let expect = Expect {
         role: Role::Merchant,
         purpose: Purpose::Signature,
         brand: None,
     };
     let now = openset_service::clock::now_seconds();
-    trust
-        .verifier()
-        .verify(&shop.signature, &expect, now)
-        .unwrap();
+    trust.verifier().verify(&signature, &expect, now).unwrap();
 
-    let serial = hex::encode(shop.signature.leaf().serial());
+    let serial = hex::encode(signature.leaf().serial());
     let revoke = url(&format!("{}/certificates/{serial}/revoke", ca.url), "url").unwrap();
     let (client, token) = (
         HttpClient::new(None).unwrap(),
@@ -67,7 +65,7 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
     trust.refresh().await.unwrap();
     let refused = trust
         .verifier()
-        .verify(&shop.signature, &expect, now)
+        .verify(&signature, &expect, now)
         .unwrap_err();
     assert_eq!(refused, PathError::Revoked(Role::Merchant));
     ca.stop().await;
@@ -76,7 +74,7 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
     assert!(
         crl(&ca.url, "visa-mca")
             .await
-            .revokes(shop.signature.leaf().serial())
+            .revokes(signature.leaf().serial())
     );
     ca.stop().await;
 }

@@ -195,12 +195,13 @@ impl Registration<'_> {
     ) -> Result<Credentials, EnrolmentError> {
         let Enroller { db, vault, .. } = self.enroller;
         let brand = &self.application.brand;
+        let (signature, key_exchange) = enrolled.both()?;
         let signature = Certified {
-            chain: enrolled.signature,
+            chain: signature,
             key: keys.signature.clone(),
         };
         let key_exchange = Certified {
-            chain: enrolled.key_exchange,
+            chain: key_exchange,
             key: keys.key_exchange.clone(),
         };
         let credentials = Credentials {
