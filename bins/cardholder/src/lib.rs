@@ -62,6 +62,9 @@ pub const MIGRATIONS: &[Migration] = &[
     },
 ];
 
+/// Cards with their keys parsed and the revisions that these are of, by card id and certificate.
+type ParsedCards = HashMap<(String, Option<String>), (i64, Arc<Card>)>;
+
 /// The wallet: what its handlers share.
 struct Wallet {
     db: Db,
@@ -71,8 +74,10 @@ struct Wallet {
     tokens: Tokens,
     policy: UrlPolicy,
     ca_url: Url,
-    /// Cards with their keys parsed, by card id.
-    cards: RwLock<HashMap<String, Arc<Card>>>,
+    /// Cards with their keys parsed.
+    cards: RwLock<ParsedCards>,
+    /// Certificates are renewed when fewer days are left, if not when a third of their time is.
+    renewal_days: Option<u32>,
     /// One back-up at a time.
     backups: Semaphore,
     /// scrypt's cost of back-ups in tests.
@@ -102,6 +107,7 @@ pub async fn run(
         ca_url: common.require_ca_url()?.clone(),
         tokens: own.tokens,
         cards: RwLock::default(),
+        renewal_days: own.renewal_days,
         backups: Semaphore::new(1),
         danger_backup_log_n: own.danger_backup_log_n,
         work: Notify::new(),
@@ -153,15 +159,6 @@ impl Wallet {
         self.tokens
             .require(headers, &[Scope::WalletOwner])
             .map(drop)
-    }
-}
-
-impl Wallet {
-    /// After rows were changed elsewhere than through this wallet's own registrations.
-    fn forget_parsed_cards(&self) {
-        if let Ok(mut cards) = self.cards.write() {
-            cards.clear();
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::cardholder::registration::{Outcome, Registered};
 use openset_protocol::ids::ExactBytes;
@@ -45,6 +46,7 @@ pub(crate) async fn finish(
         holder,
         pan,
         expiry,
+        policy,
     } = wallet.open_card(row)?
     else {
         return Ok(());
@@ -60,6 +62,7 @@ pub(crate) async fn finish(
     })
     .await;
     let card = Entered {
+        policy,
         key,
         holder,
         pan,
@@ -117,6 +120,7 @@ fn report(started: Instant, bytes: usize) -> StepReport {
 
 /// What the person entered, and the key that was made for it.
 struct Entered {
+    policy: Option<Thumbprint>,
     key: ExactBytes,
     holder: String,
     pan: Pan,
@@ -139,11 +143,14 @@ fn registered_card(registered: Registered, card: Entered, steps: Vec<StepReport>
         pan_secret: registered.pan_secret,
         steps,
         message: registered.ee_message,
+        policy: card.policy,
+        earlier: Vec::new(),
+        renewal: None,
     }
 }
 
 /// Why there is no certificate, for the person.
-fn told(status: &CertStatus) -> String {
+pub(super) fn told(status: &CertStatus) -> String {
     let code = serde_json::to_value(status.cert_status_code).ok();
     let code = code
         .as_ref()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use openset_jose::{PrivateKey, RsaBits, default_provider};
+use openset_jose::{PrivateKey, RsaBits, Thumbprint, default_provider};
 use openset_protocol::BrandId;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::cardholder::purchase::Step;
@@ -180,7 +180,7 @@ async fn send(wallet: &Arc<Wallet>, row: &CardRow, started: Instant) -> Result<C
     load(wallet, &row.card_id).await
 }
 
-async fn make_key() -> Result<PrivateKey, Problem> {
+pub(super) async fn make_key() -> Result<PrivateKey, Problem> {
     offload(|| default_provider().generate_rsa(&mut random::system(), RsaBits::B2048))
         .await
         .map_err(Problem::internal)
@@ -197,6 +197,7 @@ async fn submit(
         .map(|answer| answer.value.clone())
         .unwrap_or_default();
     let pkcs8 = ExactBytes(key.to_pkcs8().to_vec());
+    let policy = Some(Thumbprint::of(form.form().policy_text.as_bytes()));
     let step = offload(move || with_context(|ctx| form.submit(ctx, answers, &key)));
     let step: Result<Step<AwaitingCertRes>, _> = step.await;
     let Step { state, wire } =
@@ -207,6 +208,7 @@ async fn submit(
         holder,
         pan,
         expiry,
+        policy,
     };
     Ok((kept, wire))
 }
