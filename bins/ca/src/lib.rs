@@ -18,6 +18,7 @@
 
 mod authorities;
 mod bank;
+mod brand_crl_identifiers;
 pub mod config;
 mod crl;
 mod error;

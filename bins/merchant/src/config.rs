@@ -73,7 +73,7 @@ pub(crate) struct Settings {
     pub(crate) merch_cat_code: String,
     pub(crate) authorization_wait: Duration,
     pub(crate) tokens: Tokens,
-    /// What to apply for; nothing without an activation code.
+    /// What to apply for.
     pub(crate) applications: Vec<Application>,
 }
 
@@ -136,13 +136,10 @@ fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
 }
 
 fn applications(brands: &[BrandId], id_data: &IdData, code: Option<Secret>) -> Vec<Application> {
-    let Some(code) = code else {
-        return Vec::new();
-    };
     let application = |brand: &BrandId| Application {
         brand: brand.clone(),
         id_data: id_data.clone(),
-        activation_code: code.clone().into(),
+        activation_code: code.clone().map(Into::into),
     };
     brands.iter().map(application).collect()
 }
