@@ -9,22 +9,21 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use openset_pki::{Chain, Expect, PathError, Purpose, Role};
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::reg_form::RegFormData;
 use openset_protocol::{BrandId, Timestamp};
-use openset_service::clock;
 use openset_service::problem::{self, Json, Problem};
 use openset_service::step_report::StepReport;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::purchases::{check_same_body, idempotency_key};
-use crate::registration::renewal::{days_left, is_due};
-use crate::registration::{self, Answers, FailedAnswer, Kept, NewCard};
+use crate::registration::expiry;
+use crate::registration::renewal::days_left;
+use crate::registration::{self, Answers, FailedAnswer, Kept, NewCard, parsed};
 use crate::store::{self, CardRow};
-use crate::{Wallet, corrupt, taken};
+use crate::{Wallet, taken};
 
 pub(crate) fn router(wallet: &Arc<Wallet>) -> Router {
     Router::new()
@@ -177,7 +176,7 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
             message,
             ..
         } => {
-            view.certificate = Some(certificate_view(wallet, &chain)?);
+            view.certificate = Some(certificate_view(wallet, &chain, expiry)?);
             (view.expiry, view.holder) = (Some(expiry), Some(holder));
             (view.steps, view.message) = (steps, message);
         }
@@ -186,25 +185,15 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
     Ok(view)
 }
 
-fn certificate_view(wallet: &Wallet, chain: &[ExactBytes]) -> Result<CertificateView, Problem> {
-    let x5c: Vec<Vec<u8>> = chain.iter().map(|der| der.0.clone()).collect();
-    let chain = Chain::from_x5c(&x5c).map_err(|_| corrupt("cards.chain"))?;
+fn certificate_view(
+    wallet: &Wallet,
+    chain: &[ExactBytes],
+    card: CardExpiry,
+) -> Result<CertificateView, Problem> {
+    let chain = parsed(chain)?;
     let leaf = chain.leaf();
-    let expect = Expect {
-        role: Role::Cardholder,
-        purpose: Purpose::Signature,
-        brand: leaf.brand(),
-    };
-    let now = clock::now_seconds();
-    let status = match wallet.trust.verifier().verify(&chain, &expect, now) {
-        Ok(_) if is_due(wallet, &chain) => "renewal-due",
-        Ok(_) => "valid",
-        Err(PathError::Revoked(_)) => "revoked",
-        Err(_) if now > leaf.not_after() => "expired",
-        Err(_) => "not-verified",
-    };
     Ok(CertificateView {
-        status: status.to_owned(),
+        status: expiry::status(wallet, &chain, card).to_owned(),
         days_left: days_left(leaf),
         thumbprint: leaf.thumbprint().to_string(),
         account_name: leaf.common_name().to_owned(),

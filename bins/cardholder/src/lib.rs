@@ -9,6 +9,7 @@
 //! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
 //! | `payment` | PInit, P and Inq with the merchant |
 //! | `backup` | POST /backup, POST /restore |
+//! | `metrics` | what `/metrics` shows of the certificates |
 //! | `store` | the wallet's tables |
 
 use std::collections::HashMap;
@@ -40,12 +41,14 @@ use utoipa::OpenApi as _;
 mod api;
 mod backup;
 mod cards;
+mod metrics;
 pub mod options;
 mod payment;
 mod purchases;
 mod registration;
 mod store;
 
+use metrics::WalletMetrics;
 use options::{Options, UrlPolicy};
 
 /// The wallet's tables.
@@ -78,6 +81,7 @@ struct Wallet {
     cards: RwLock<ParsedCards>,
     /// Certificates are renewed when fewer days are left, if not when a third of their time is.
     renewal_days: Option<u32>,
+    metrics: WalletMetrics,
     /// One back-up at a time.
     backups: Semaphore,
     /// scrypt's cost of back-ups in tests.
@@ -108,6 +112,7 @@ pub async fn run(
         tokens: own.tokens,
         cards: RwLock::default(),
         renewal_days: own.renewal_days,
+        metrics: WalletMetrics::register(&shell.metrics),
         backups: Semaphore::new(1),
         danger_backup_log_n: own.danger_backup_log_n,
         work: Notify::new(),

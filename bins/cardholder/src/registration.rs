@@ -9,15 +9,12 @@
 
 use std::sync::Arc;
 
-use openset_jose::{Thumbprint, default_provider};
-use openset_pki::{Certificate, Chain};
+use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, CardSecret, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived};
-use openset_protocol::identity::SigningIdentity;
 use openset_protocol::ids::ExactBytes;
 use openset_service::client::join;
-use openset_service::clock;
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
 use reqwest::Url;
@@ -29,11 +26,14 @@ use crate::{Wallet, corrupt};
 
 mod background;
 mod certify;
+mod credentials;
+pub(crate) mod expiry;
 mod form;
 pub(crate) mod renewal;
 
 pub(crate) use background::go_on;
 pub(crate) use certify::finish;
+pub(crate) use credentials::{Credential, parsed};
 pub(crate) use form::{Answers, FailedAnswer, NewCard, fill_in, register, to_mend};
 
 /// Cards whose keys are held parsed at once.
@@ -92,43 +92,23 @@ pub(crate) enum Kept {
         /// Keys and certificates before the last renewal, for purchases that were begun under them.
         #[serde(default)]
         earlier: Vec<Credential>,
-        /// A renewal whose CertReq, the row's `wire`, is not answered.
+        /// Renewals whose CertReq is not answered: one, unless a back-up brought another.
         #[serde(default)]
-        renewal: Option<Box<Renewal>>,
+        renewals: Vec<Renewal>,
     },
     /// The CA gave no certificate; nothing of the card is kept.
     Refused,
 }
 
-/// A key with its certificate, and the secrets of its account name.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Credential {
-    pub(crate) chain: Vec<ExactBytes>,
-    pub(crate) key: ExactBytes,
-    pub(crate) card_secret: CardSecret,
-    pub(crate) pan_secret: PanSecret,
-}
-
 /// A new key on its way to a certificate.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Renewal {
     pub(crate) awaiting: AwaitingCertRes,
     pub(crate) key: ExactBytes,
-}
-
-impl Credential {
-    /// The thumbprint of its certificate.
-    pub(crate) fn thumbprint(&self) -> Option<Thumbprint> {
-        self.chain.first().map(|leaf| Thumbprint::of(&leaf.0))
-    }
-
-    fn certificate(&self) -> Option<Certificate> {
-        self.chain
-            .first()
-            .and_then(|leaf| Certificate::from_der(&leaf.0).ok())
-    }
+    /// CertReq, sent again as the same bytes until it is answered.
+    pub(crate) wire: ExactBytes,
+    pub(crate) begun_at_s: i64,
 }
 
 fn context(card_id: &str) -> String {
@@ -164,49 +144,6 @@ impl Wallet {
                 "not an address that this wallet may call; add its origin to allowed_origins";
             Problem::unprocessable("address-not-allowed", detail)
                 .with_field("/registration_url", detail)
-        })
-    }
-}
-
-impl Kept {
-    /// A registered card with its keys parsed: those of the certificate of this thumbprint, while that is valid
-    /// and the wallet has them, else the current ones.
-    pub(crate) fn card(&self, certificate: Option<&str>) -> Result<Card, Problem> {
-        let Self::Registered {
-            chain,
-            key,
-            pan,
-            expiry,
-            card_secret,
-            pan_secret,
-            earlier,
-            ..
-        } = self
-        else {
-            return Err(corrupt("cards.state"));
-        };
-        let now = clock::now_seconds();
-        let fits = |credential: &&Credential| {
-            credential.certificate().is_some_and(|held| {
-                now <= held.not_after()
-                    && Some(held.thumbprint().to_string().as_str()) == certificate
-            })
-        };
-        let (chain, key, card_secret, pan_secret) = match earlier.iter().find(fits) {
-            Some(old) => (&old.chain, &old.key, &old.card_secret, &old.pan_secret),
-            None => (chain, key, card_secret, pan_secret),
-        };
-        let x5c: Vec<Vec<u8>> = chain.iter().map(|der| der.0.clone()).collect();
-        let chain = Chain::from_x5c(&x5c).map_err(|_| corrupt("cards.chain"))?;
-        let key = default_provider()
-            .private_key_from_pkcs8(&key.0)
-            .map_err(|_| corrupt("cards.key"))?;
-        Ok(Card {
-            pan: pan.clone(),
-            card_expiry: *expiry,
-            card_secret: card_secret.clone(),
-            pan_secret: pan_secret.clone(),
-            signature: SigningIdentity::new(chain, key).map_err(|_| corrupt("cards.key"))?,
         })
     }
 }

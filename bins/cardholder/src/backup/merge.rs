@@ -107,7 +107,7 @@ fn check_card(copy: &CardCopy) -> Result<(), Problem> {
     let holds = match &copy.kept {
         Kept::Form { .. } => copy.state == FORM,
         Kept::Registering { .. } => copy.state == REGISTERING && copy.wire.is_some(),
-        Kept::Registered { .. } => copy.state == REGISTERED && copy.kept.card(None).is_ok(),
+        Kept::Registered { .. } => copy.state == REGISTERED && copy.kept.is_whole(),
         Kept::Refused => copy.state == REFUSED,
     };
     if holds {

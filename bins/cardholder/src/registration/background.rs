@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use openset_service::CancellationToken;
 
+use super::expiry::{self, Warned};
 use super::renewal::look_after;
 use super::{REGISTERED, REGISTERING, finish};
 use crate::Wallet;
@@ -15,32 +16,30 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest pause.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
-/// Between two looks for certificates that are to be renewed.
-const LOOK: Duration = Duration::from_secs(3600);
-
 /// Goes on with registrations that were cut off or not answered, and renews certificates; to be spawned.
 pub(crate) async fn go_on(wallet: Arc<Wallet>, shutdown: CancellationToken) {
     let mut pause = RETRY;
-    let mut looked: Option<Instant> = None;
+    let mut warned = Warned::default();
+    let mut next_look = Instant::now();
     loop {
-        let look = looked.is_none_or(|at| at.elapsed() >= LOOK);
-        if look {
-            looked = Some(Instant::now());
-        }
+        let look = next_look <= Instant::now();
         let left = unfinished(&wallet)
             .await
             .saturating_add(renewals(&wallet, look).await);
+        // After the renewals: there is a warning of what they did not mend.
+        if look {
+            next_look = Instant::now() + watched(&wallet, &mut warned).await;
+        }
+        let until_look = next_look.saturating_duration_since(Instant::now());
+        let wait = if left == 0 {
+            until_look
+        } else {
+            pause.min(until_look)
+        };
         let woken = async {
-            if left == 0 {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK) => {}
-                    () = wallet.work.notified() => {}
-                }
-            } else {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = wallet.work.notified() => {}
-                }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = wallet.work.notified() => {}
             }
         };
         if shutdown.run_until_cancelled(woken).await.is_none() {
@@ -51,6 +50,16 @@ pub(crate) async fn go_on(wallet: Arc<Wallet>, shutdown: CancellationToken) {
         } else {
             pause.saturating_mul(2).min(RETRY_MAX)
         };
+    }
+}
+
+async fn watched(wallet: &Wallet, warned: &mut Warned) -> Duration {
+    match expiry::watch(wallet, warned).await {
+        Ok(pause) => pause,
+        Err(problem) => {
+            tracing::warn!(error = %problem.detail, "the certificates could not be looked at");
+            RETRY_MAX
+        }
     }
 }
 
@@ -79,13 +88,13 @@ async fn renewals(wallet: &Arc<Wallet>, look: bool) -> usize {
     };
     let mut left = 0_usize;
     for row in registered.await.unwrap_or_default() {
-        // Without CertReq on its way only a look has something to do.
-        if row.wire.is_none() && !look {
-            continue;
-        }
-        if let Err(problem) = look_after(wallet, &row, look).await {
-            tracing::warn!(outcome = "refused", error = %problem.detail, "a certificate could not be renewed yet");
-            left = left.saturating_add(usize::from(problem.code != "not-renewed"));
+        match look_after(wallet, &row, look).await {
+            Ok(unanswered) => left = left.saturating_add(usize::from(unanswered)),
+            Err(problem) => {
+                tracing::warn!(outcome = "refused", error = %problem.detail, "a certificate could not be renewed yet");
+                // What a person must mend is tried again at the next look.
+                left = left.saturating_add(usize::from(problem.code != "not-renewed"));
+            }
         }
     }
     left

@@ -145,7 +145,7 @@ fn registered_card(registered: Registered, card: Entered, steps: Vec<StepReport>
         message: registered.ee_message,
         policy: card.policy,
         earlier: Vec::new(),
-        renewal: None,
+        renewals: Vec::new(),
     }
 }
 

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use openset_jose::Thumbprint;
-use openset_pki::{Certificate, Chain};
+use openset_pki::{Certificate, Chain, Role};
+use openset_protocol::card::CardExpiry;
 use openset_protocol::cardholder::registration::{
     self, CardToRegister, FormOrReferral, Outcome, Registered,
 };
@@ -16,8 +17,9 @@ use openset_service::offload::offload;
 use openset_service::problem::Problem;
 
 use super::certify::{ask, told};
+use super::credentials::parsed;
 use super::form::{exchange_form, make_key};
-use super::{Credential, Kept, REGISTERED, Renewal, card, moved};
+use super::{Credential, Kept, REGISTERED, Renewal, card, load, moved};
 use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
 use crate::{Wallet, corrupt, with_context};
@@ -25,23 +27,70 @@ use crate::{Wallet, corrupt, with_context};
 /// Keys are kept for this long after their certificate has ended.
 const KEPT_SECONDS: i64 = 30 * DAY_SECONDS;
 const DAY_SECONDS: i64 = 86_400;
+/// A certificate is renewed when less than this part of its lifetime is left.
+const RENEWAL_SHARE: i64 = 3;
+/// What a renewal must gain at least: this part of the lifetime.
+const GAIN_SHARE: i64 = 10;
+/// CertReq is sent again for so long while nothing that is signed answers it; then another renewal begins.
+const PATIENCE_SECONDS: i64 = DAY_SECONDS;
 
-/// Whether a certificate is to be renewed: less than a third of its time is left, or as few days as the
-/// configuration says, or its CA has retired.
-pub(crate) fn is_due(wallet: &Wallet, chain: &Chain) -> bool {
+/// When a certificate's time runs, and what another one could gain. Seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    now: i64,
+    not_before: i64,
+    not_after: i64,
+    /// Certificates end with the card.
+    card_ends: i64,
+    /// When the last CA ends that issues for the brand now.
+    issuer_ends: i64,
+    /// Whether the CA that issued it was itself renewed.
+    issuer_retired: bool,
+    /// As the configuration says.
+    renewal_days: Option<u32>,
+}
+
+impl Times {
+    /// Whether the certificate is to be renewed: less than a third of its time is left, or as few days as the
+    /// configuration says, and another one would last longer by a tenth at least; or its CA was renewed.
+    fn due(&self) -> bool {
+        let left = self.not_after.saturating_sub(self.now);
+        if left <= 0 {
+            return false;
+        }
+        let lifetime = self.not_after.saturating_sub(self.not_before);
+        let attainable = self.now.saturating_add(lifetime);
+        let attainable = attainable.min(self.card_ends).min(self.issuer_ends);
+        let gain = attainable.saturating_sub(self.not_after);
+        let before = self.renewal_days.map_or(lifetime / RENEWAL_SHARE, |days| {
+            i64::from(days).saturating_mul(DAY_SECONDS)
+        });
+        let late = left < before && gain > 0 && gain >= lifetime / GAIN_SHARE;
+        late || (self.issuer_retired && gain >= 0)
+    }
+}
+
+/// Whether a card's certificate is to be renewed now.
+pub(crate) fn is_due(wallet: &Wallet, chain: &Chain, card: CardExpiry) -> bool {
     let leaf = chain.leaf();
-    let now = clock::now_seconds();
-    let third = leaf.not_after().saturating_sub(leaf.not_before()) / 3;
-    let before = wallet
-        .renewal_days
-        .map_or(third, |days| i64::from(days).saturating_mul(DAY_SECONDS));
-    let issuer = chain.to_x5c().get(1).map(|der| Thumbprint::of(der));
-    let retired = wallet.trust.authorities().iter().any(|known| {
-        let thumbprint = known.chain.as_ref().map(|chain| chain.leaf().thumbprint());
-        known.retired && thumbprint.is_some() && thumbprint == issuer
+    let known = wallet.trust.authorities();
+    let issues = known.iter().filter(|known| {
+        !known.retired && known.role == Role::CardholderCa && known.brand.as_ref() == leaf.brand()
     });
-    let left = leaf.not_after().saturating_sub(now);
-    left > 0 && (retired || left < before)
+    let ends = issues.filter_map(|known| Some(known.chain.as_ref()?.leaf().not_after()));
+    let Some(issuer_ends) = ends.max() else {
+        return false;
+    };
+    let times = Times {
+        now: clock::now_seconds(),
+        not_before: leaf.not_before(),
+        not_after: leaf.not_after(),
+        card_ends: card.ends_at().plus(-1).seconds(),
+        issuer_ends,
+        issuer_retired: wallet.trust.is_issuer_retired(chain),
+        renewal_days: wallet.renewal_days,
+    };
+    times.due()
 }
 
 /// Whole days until a certificate ends; none once it has.
@@ -50,39 +99,43 @@ pub(crate) fn days_left(certificate: &Certificate) -> i64 {
     left.max(0) / DAY_SECONDS
 }
 
-/// Goes on with a card's renewal, or begins one that is due; says whether one is left that was not answered.
+/// Goes on with a card's renewals, or begins one that is due; says whether one is left that was not answered.
 pub(super) async fn look_after(
     wallet: &Arc<Wallet>,
     row: &CardRow,
     begin_too: bool,
-) -> Result<(), Problem> {
-    let Kept::Registered { chain, renewal, .. } = wallet.open_card(row)? else {
-        return Ok(());
+) -> Result<bool, Problem> {
+    let Kept::Registered {
+        chain,
+        expiry,
+        renewals,
+        ..
+    } = wallet.open_card(row)?
+    else {
+        return Ok(false);
     };
-    if renewal.is_some() {
-        return finish(wallet, row).await;
+    if !renewals.is_empty() {
+        return finish(wallet, row, renewals).await;
     }
-    let x5c: Vec<Vec<u8>> = chain.iter().map(|der| der.0.clone()).collect();
-    let chain = Chain::from_x5c(&x5c).map_err(|_| corrupt("cards.chain"))?;
-    if !(begin_too && is_due(wallet, &chain)) {
-        return Ok(());
+    let chain = parsed(&chain)?;
+    if !(begin_too && is_due(wallet, &chain, expiry)) {
+        return Ok(false);
     }
-    tracing::info!(
-        days_left = days_left(chain.leaf()),
-        "a card's certificate is renewed"
-    );
+    let days = days_left(chain.leaf());
+    tracing::info!("a card's certificate is renewed, {days} days before it ends");
     match begin(wallet, row).await? {
-        Some(begun) => finish(wallet, &begun).await,
-        None => Ok(()),
+        Some(begun) => finish(wallet, row, vec![begun]).await,
+        // Another replica was first; it may end before it is done.
+        None => Ok(true),
     }
 }
 
-/// CardCInit and RegForm; CertReq is stored. None when another task was first.
-async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<CardRow>, Problem> {
+/// CardCInit and RegForm; CertReq is stored with its key before it is sent. None when another task was first.
+async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, Problem> {
     let old = card(wallet, &row.card_id, None).await?;
     let mut kept = wallet.open_card(row)?;
     let Kept::Registered {
-        policy, renewal, ..
+        policy, renewals, ..
     } = &mut kept
     else {
         return Ok(None);
@@ -117,15 +170,15 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<CardRow>, P
     let step =
         offload(move || with_context(|ctx| form.submit_renewal(ctx, Vec::new(), &key, &old)));
     let step = step.await.map_err(|e| not_renewed(&e.to_string()))?;
-    *renewal = Some(Box::new(Renewal {
+    let begun = Renewal {
         awaiting: step.state,
         key: pkcs8,
-    }));
-    let begun = CardRow {
-        wire: Some(step.wire),
-        ..moved(wallet, row, REGISTERED, &kept)?
+        wire: ExactBytes(step.wire),
+        begun_at_s: clock::now_seconds(),
     };
-    Ok(store_if_first(wallet, row, &begun).await?.then_some(begun))
+    renewals.push(begun.clone());
+    let stored = moved(wallet, row, REGISTERED, &kept)?;
+    Ok(store_if_first(wallet, row, &stored).await?.then_some(begun))
 }
 
 fn not_renewed(why: &str) -> Problem {
@@ -142,113 +195,242 @@ async fn store_if_first(wallet: &Wallet, read: &CardRow, row: &CardRow) -> Resul
     Ok(first)
 }
 
-/// Sends the stored CertReq and takes CertRes.
-async fn finish(wallet: &Arc<Wallet>, row: &CardRow) -> Result<(), Problem> {
-    let mut kept = wallet.open_card(row)?;
-    let Kept::Registered { renewal, .. } = &mut kept else {
-        return Ok(());
-    };
-    let Some(Renewal { awaiting, key }) = renewal.take().map(|renewal| *renewal) else {
-        return Ok(());
-    };
-    let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
+/// What became of a renewal.
+enum End {
+    Renewed(Box<Registered>),
+    /// There will be no certificate for this key.
+    Refused(String),
+}
+
+/// Sends each stored CertReq and takes CertRes; says whether one is left that was not answered.
+async fn finish(
+    wallet: &Arc<Wallet>,
+    row: &CardRow,
+    renewals: Vec<Renewal>,
+) -> Result<bool, Problem> {
+    let mut left = false;
+    for renewal in renewals {
+        match ask_for_certificate(wallet, row, &renewal).await? {
+            Some(end) => settle(wallet, &row.card_id, &renewal, end).await?,
+            None => left = true,
+        }
+    }
+    Ok(left)
+}
+
+/// None without an answer that is signed.
+async fn ask_for_certificate(
+    wallet: &Arc<Wallet>,
+    row: &CardRow,
+    renewal: &Renewal,
+) -> Result<Option<End>, Problem> {
     let target = wallet.registration_target(row.registration_url.as_deref())?;
-    let answer = ask(wallet, &target, wire).await?;
+    let answer = ask(wallet, &target, renewal.wire.0.clone()).await?;
     let verifier = Arc::clone(wallet.trust.verifier());
+    let awaiting = renewal.awaiting.clone();
     let outcome = offload(move || {
         protocol_answer(&answer)?;
         with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
     })
     .await;
-    let refusal = match outcome {
-        Ok(Outcome::Registered(registered)) => {
-            kept.renewed(*registered, key);
+    match outcome {
+        Ok(Outcome::Registered(registered)) => Ok(Some(End::Renewed(registered))),
+        Ok(Outcome::Mend(_, status) | Outcome::Refused(status)) => {
+            Ok(Some(End::Refused(told(&status))))
+        }
+        // Nobody signs an Error: the CA may have certified the key all the same.
+        Err(Told::Error(error)) => {
+            let why = error.error_text;
+            if clock::now_seconds().saturating_sub(renewal.begun_at_s) >= PATIENCE_SECONDS {
+                return Ok(Some(End::Refused(why)));
+            }
+            tracing::warn!(
+                outcome = "pending",
+                error = why,
+                "the CA does not take a renewal; it is asked again"
+            );
+            Ok(None)
+        }
+        Err(other) => Err(other.problem("ca-not-verified")),
+    }
+}
+
+/// Keeps the new certificate beside the old one, or drops the key that has none: in one step.
+async fn settle(
+    wallet: &Wallet,
+    card_id: &str,
+    renewal: &Renewal,
+    end: End,
+) -> Result<(), Problem> {
+    let row = load(wallet, card_id).await?;
+    let mut kept = wallet.open_card(&row)?;
+    if !kept.end_renewal(&renewal.key) {
+        return Ok(());
+    }
+    let refusal = match end {
+        End::Renewed(registered) => {
+            kept.renewed(*registered, renewal.key.clone());
             None
         }
-        Ok(Outcome::Mend(_, status) | Outcome::Refused(status)) => Some(told(&status)),
-        Err(Told::Error(error)) => Some(error.error_text),
-        Err(other) => return Err(other.problem("ca-not-verified")),
+        End::Refused(why) => Some(why),
     };
-    // Without a certificate the renewal is over, and the next look begins another one.
-    let settled = moved(wallet, row, REGISTERED, &kept)?;
-    let _ = store_if_first(wallet, row, &settled).await?;
-    match refusal {
-        None => {
-            tracing::info!("a card's certificate was renewed");
-            Ok(())
-        }
-        Some(why) => {
-            tracing::warn!(
+    let settled = moved(wallet, &row, REGISTERED, &kept)?;
+    // If another task was first the same bytes are sent again, and answered the same.
+    if store_if_first(wallet, &row, &settled).await? {
+        match refusal {
+            None => tracing::info!(outcome = "renewed", "a card's certificate was renewed"),
+            Some(why) => tracing::warn!(
                 outcome = "refused",
                 error = why,
                 "a card's certificate was not renewed"
-            );
-            Ok(())
+            ),
+        }
+    }
+    Ok(())
+}
+
+impl Kept {
+    /// Drops a renewal by its key; says whether it was there.
+    fn end_renewal(&mut self, key: &ExactBytes) -> bool {
+        let Self::Registered { renewals, .. } = self else {
+            return false;
+        };
+        let before = renewals.len();
+        renewals.retain(|renewal| renewal.key != *key);
+        renewals.len() < before
+    }
+
+    /// The new credential becomes the current one; the old one stays until it has ended long ago.
+    fn renewed(&mut self, registered: Registered, key: ExactBytes) {
+        let x5c = registered.chain.to_x5c().into_iter().map(ExactBytes);
+        let _ = self.take(Credential {
+            chain: x5c.collect(),
+            key,
+            card_secret: registered.card_secret,
+            pan_secret: registered.pan_secret,
+        });
+        if let Self::Registered {
+            message, earlier, ..
+        } = self
+        {
+            *message = registered.ee_message;
+            let until = clock::now_seconds().saturating_sub(KEPT_SECONDS);
+            earlier.retain(|old| old.not_after() > Some(until));
         }
     }
 }
 
-impl Kept {
-    /// The new credential becomes the current one; the old one stays.
-    fn renewed(&mut self, registered: Registered, new_key: ExactBytes) {
-        let Self::Registered {
-            chain,
-            key,
-            card_secret,
-            pan_secret,
-            earlier,
-            message,
-            ..
-        } = self
-        else {
-            return;
-        };
-        let x5c = registered.chain.to_x5c().into_iter().map(ExactBytes);
-        earlier.push(Credential {
-            chain: std::mem::replace(chain, x5c.collect()),
-            key: std::mem::replace(key, new_key),
-            card_secret: std::mem::replace(card_secret, registered.card_secret),
-            pan_secret: std::mem::replace(pan_secret, registered.pan_secret),
-        });
-        let until = clock::now_seconds().saturating_sub(KEPT_SECONDS);
-        earlier.retain(|old| {
-            old.certificate()
-                .is_some_and(|held| held.not_after() > until)
-        });
-        *message = registered.ee_message;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YEAR: i64 = 365 * DAY_SECONDS;
+
+    /// Half of a year's certificate is over.
+    fn half() -> Times {
+        Times {
+            now: YEAR / 2,
+            not_before: 0,
+            not_after: YEAR,
+            card_ends: 10 * YEAR,
+            issuer_ends: 10 * YEAR,
+            issuer_retired: false,
+            renewal_days: None,
+        }
     }
 
-    /// Takes credentials out of another copy of the card that this one does not have.
-    pub(crate) fn adopt(&mut self, other: &Self) -> bool {
-        let (
-            Self::Registered { chain, earlier, .. },
-            Self::Registered {
-                chain: theirs,
-                key,
-                card_secret,
-                pan_secret,
-                earlier: their_earlier,
-                ..
-            },
-        ) = (self, other)
-        else {
-            return false;
-        };
-        let current = Credential {
-            chain: theirs.clone(),
-            key: key.clone(),
-            card_secret: card_secret.clone(),
-            pan_secret: pan_secret.clone(),
-        };
-        let ours = chain.first().map(|leaf| Thumbprint::of(&leaf.0));
-        let mut adopted = false;
-        for credential in their_earlier.iter().chain([&current]) {
-            let thumbprint = credential.thumbprint();
-            if thumbprint != ours && !earlier.iter().any(|held| held.thumbprint() == thumbprint) {
-                earlier.push(credential.clone());
-                adopted = true;
+    #[test]
+    fn certificate_is_renewed_when_less_than_a_third_is_left_and_until_it_has_ended() {
+        let at = |now| Times { now, ..half() }.due();
+        assert!(!at(YEAR / 2));
+        assert!(!at(YEAR - YEAR / 3));
+        assert!(at(YEAR - YEAR / 3 + 1));
+        assert!(at(YEAR - 1));
+        assert!(!at(YEAR), "what has ended cannot vouch for its successor");
+    }
+
+    #[test]
+    fn configuration_sets_the_days_left() {
+        let with = |days| {
+            let renewal_days = Some(days);
+            Times {
+                renewal_days,
+                ..half()
             }
+            .due()
+        };
+        assert!(!with(182));
+        assert!(with(183));
+    }
+
+    #[test]
+    fn nothing_is_renewed_that_would_not_last_longer_by_a_tenth() {
+        let late = Times {
+            now: YEAR - DAY_SECONDS,
+            ..half()
+        };
+        assert!(late.due());
+        let barely = YEAR + YEAR / 10;
+        for ends in [YEAR, barely - 1] {
+            assert!(
+                !Times {
+                    card_ends: ends,
+                    ..late
+                }
+                .due()
+            );
+            assert!(
+                !Times {
+                    issuer_ends: ends,
+                    ..late
+                }
+                .due()
+            );
         }
-        adopted
+        assert!(
+            Times {
+                card_ends: barely,
+                ..late
+            }
+            .due()
+        );
+        assert!(
+            Times {
+                issuer_ends: barely,
+                ..late
+            }
+            .due()
+        );
+    }
+
+    #[test]
+    fn certificate_of_a_renewed_authority_is_renewed_at_once_but_not_for_a_shorter_one() {
+        let retired = Times {
+            now: 1,
+            issuer_retired: true,
+            ..half()
+        };
+        assert!(retired.due());
+        assert!(
+            Times {
+                card_ends: YEAR,
+                ..retired
+            }
+            .due()
+        );
+        assert!(
+            !Times {
+                issuer_ends: YEAR - 1,
+                ..retired
+            }
+            .due()
+        );
+        assert!(
+            !Times {
+                now: YEAR,
+                ..retired
+            }
+            .due()
+        );
     }
 }
