@@ -116,7 +116,7 @@ impl Options {
             merch_cat_code,
             authorization_wait: Duration::from_millis(wait_ms),
             tokens: self.tokens,
-            applications: applications(&self.brands, &id_data, self.activation_code),
+            applications: applications(&self.brands, &id_data, self.activation_code.as_ref()),
             brands: self.brands,
         })
     }
@@ -135,11 +135,11 @@ fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn applications(brands: &[BrandId], id_data: &IdData, code: Option<Secret>) -> Vec<Application> {
+fn applications(brands: &[BrandId], id_data: &IdData, code: Option<&Secret>) -> Vec<Application> {
     let application = |brand: &BrandId| Application {
         brand: brand.clone(),
         id_data: id_data.clone(),
-        activation_code: code.clone().map(Into::into),
+        activation_code: code.cloned().map(Into::into),
     };
     brands.iter().map(application).collect()
 }
