@@ -38,12 +38,14 @@ pub(crate) async fn go_on(wallet: Arc<Wallet>, shutdown: CancellationToken) {
         };
         let woken = async {
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = wallet.work.notified() => {}
+                () = tokio::time::sleep(wait) => false,
+                () = wallet.work.notified() => true,
             }
         };
-        if shutdown.run_until_cancelled(woken).await.is_none() {
-            return;
+        match shutdown.run_until_cancelled(woken).await {
+            Some(true) => next_look = Instant::now(),
+            Some(false) => {}
+            None => return,
         }
         pause = if left == 0 {
             RETRY

@@ -91,7 +91,10 @@ pub(crate) async fn finish(
     let mut tx = wallet.db.begin().await?;
     // If another task was first, its outcome is the one.
     let _ = store::update_card(&mut tx, &settled, row.revision).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    // From now on its certificate is looked after.
+    wallet.work.notify_one();
+    Ok(())
 }
 
 fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {

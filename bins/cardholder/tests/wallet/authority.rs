@@ -20,7 +20,7 @@ use openset_protocol::messages::reg_form::RegFormData;
 use openset_protocol::wrapper::Message;
 use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_REGISTRATION;
-use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::pki::TestPki;
 use tokio::net::TcpListener;
@@ -170,7 +170,10 @@ fn document(pki: &TestPki) -> TrustDocument {
             }
         }
     }
-    document.unwrap()
+    let mut document = document.unwrap();
+    let bci = pki.brand_crl_identifier("Visa", 1, 1);
+    document.brands.push(BrandEntry::new(&bci));
+    document
 }
 
 async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {

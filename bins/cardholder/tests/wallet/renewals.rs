@@ -10,15 +10,16 @@ use crate::shop;
 use crate::world::{Wallet, World};
 
 /// A certificate that is due as soon as a renewal gains a tenth of its lifetime.
-const SHORT_S: i64 = 40;
+const SHORT_S: i64 = 120;
 const DUE: &str = "renewal_days = 1";
 
-/// A wallet with a card whose certificate is soon due.
+/// A wallet with a card whose certificate is soon due; the authority is away.
 async fn short(world: &mut World) -> (Wallet, String) {
     world.more = DUE.to_owned();
     world.authority.certify_for(SHORT_S);
     let wallet = world.spawn("wallet").await;
     let card_id = wallet.register().await;
+    world.authority.be(Mood::Down);
     world.authority.certify_for(YEAR_S);
     (wallet, card_id)
 }
@@ -58,6 +59,7 @@ async fn a_certificate_is_renewed_in_time_and_purchases_go_on_under_the_key_they
     let waiting = wallet.buy(&world, &card_id, None).await.at("/purchase_id");
     world.shop.be(shop::Mood::LosesAnswersTo("PReq"));
     let sent = wallet.buy(&world, &card_id, None).await.at("/purchase_id");
+    world.authority.be(Mood::Certifies);
     let card = renewed(&wallet, &card_id, &old).await;
     assert_eq!(card["state"], "registered");
     assert_eq!(card["certificate"]["status"], "valid");
@@ -85,6 +87,7 @@ async fn killed_at_any_stage_of_a_renewal_neither_key_is_lost() {
         world.authority.be(Mood::SlowTo(stage));
         world.authority.wait_for_more(stage, before).await;
         wallet.kill();
+        world.authority.be(Mood::Down);
         wallet = world.spawn("wallet").await;
         assert_eq!(certificate(&wallet.card(&card_id).await), old, "{stage}");
         let bought = wallet.buy(&world, &card_id, None).await;
@@ -166,7 +169,7 @@ async fn a_renewal_that_the_bank_or_a_new_policy_stops_leaves_the_card_as_it_is(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_are_warnings_before_a_certificate_ends() {
     let mut world = World::new().await;
-    world.authority.certify_for(30);
+    world.authority.certify_for(12);
     world.more = DUE.to_owned();
     let wallet = world.spawn("wallet").await;
     let card_id = wallet.register().await;
