@@ -46,7 +46,7 @@ pub use store::MIGRATIONS;
 use crate::config::Settings;
 use crate::error::GatewayError;
 use crate::flights::{Flight, Flights};
-use crate::issuer::Issuer;
+use crate::issuer::{Attempt, Issuer};
 use crate::metrics::GatewayMetrics;
 use crate::set::SetEndpoint;
 use crate::store::pending;
@@ -204,7 +204,9 @@ impl Gateway {
             return Ok(());
         };
         let settled = match &work {
-            Work::Authorize(asked) => auth::settle(self, id, asked, &wire_digest).await,
+            Work::Authorize(asked) => {
+                auth::settle(self, id, asked, Attempt::Again, &wire_digest).await
+            }
             Work::Capture(capture) => cap::settle(self, id, capture, &wire_digest).await,
         };
         if settled.is_err() {

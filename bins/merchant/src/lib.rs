@@ -8,6 +8,7 @@
 //! | `set` | the wallet's messages: PInitReq, PReq, InqReq; each decodes, verifies, decides, commits, answers |
 //! | `gateway` | what is asked of the gateway, and its answers: AuthReq, CapReq, its certificates |
 //! | `store` | its tables |
+//! | `unpaid` | how many orders nobody pays, and which of them make room |
 //! | `upkeep` | what happens without being asked: enrolment, resending, expiry |
 
 mod catalogue;
@@ -18,9 +19,9 @@ mod routes;
 mod schema;
 mod set;
 mod store;
+mod unpaid;
 mod upkeep;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
@@ -42,11 +43,13 @@ pub use store::MIGRATIONS;
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::gateway::certificates::GatewayCertificates;
+use crate::unpaid::UnpaidOrders;
 
 /// What every handler holds. Keys and certificates are parsed once and shared.
 #[derive(Debug)]
 pub(crate) struct Merchant {
     pub(crate) db: Db,
+    pub(crate) vault: Vault,
     pub(crate) client: HttpClient,
     pub(crate) settings: Settings,
     pub(crate) keyring: Keyring,
@@ -54,8 +57,7 @@ pub(crate) struct Merchant {
     pub(crate) trust: OnceLock<Arc<Trust>>,
     /// Under which name this replica leases what it sends.
     pub(crate) replica: String,
-    /// Orders that nobody has begun to pay, about: recounted by the upkeep.
-    pub(crate) unpaid_orders: AtomicU64,
+    pub(crate) unpaid_orders: UnpaidOrders,
 }
 
 impl Merchant {
@@ -170,13 +172,14 @@ pub async fn run(
     let keyring = Keyring::load(&db, &vault, &settings.brands).await?;
     let merchant = Arc::new(Merchant {
         db: db.clone(),
+        vault: vault.clone(),
         client: shell.client.clone(),
         settings,
         keyring,
         gateways: GatewayCertificates::default(),
         trust: OnceLock::new(),
         replica: common.replica.clone(),
-        unpaid_orders: AtomicU64::new(0),
+        unpaid_orders: UnpaidOrders::default(),
     });
     upkeep::add_checks(&mut shell.health, &merchant);
     let upkeep = tokio::spawn(upkeep::run(

@@ -6,8 +6,10 @@
     reason = "tests"
 )]
 
+mod backups;
 mod bank;
 mod ca;
+mod commands;
 mod durability;
 mod operator;
 mod process;

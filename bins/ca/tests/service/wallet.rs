@@ -211,3 +211,17 @@ pub(crate) async fn enrol(
     let wire = ask(ca_url, &step.wire).await;
     with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap()
 }
+
+/// The first message of an enrolment, answered or not.
+pub(crate) async fn begin(ca_url: &str, party: Party) -> Result<(), String> {
+    let open = keys::key("begin/open");
+    let step = with_context(|ctx| enrolment::start(ctx, party, open.public_key()));
+    let answer = crate::ca::post_set(ca_url, &step.wire)
+        .await
+        .map_err(|error| error.to_string())?;
+    if answer.status == 200 {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+}
