@@ -76,7 +76,7 @@ struct Wallet {
     client: HttpClient,
     tokens: Tokens,
     policy: UrlPolicy,
-    ca_url: Url,
+    registration_url: Url,
     /// Cards with their keys parsed.
     cards: RwLock<ParsedCards>,
     /// Certificates are renewed when fewer days are left, if not when a third of their time is.
@@ -108,7 +108,7 @@ pub async fn run(
     let trust = Trust::bootstrap(&common, &shell.client, &db, &shutdown).await?;
     let wallet = Arc::new(Wallet {
         policy: UrlPolicy::new(&own.allowed_origins)?,
-        ca_url: common.require_ca_url()?.clone(),
+        registration_url: common.require_registration_url()?,
         tokens: own.tokens,
         cards: RwLock::default(),
         renewal_days: own.renewal_days,

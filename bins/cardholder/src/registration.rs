@@ -14,7 +14,6 @@ use openset_protocol::card::{CardExpiry, CardSecret, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived};
 use openset_protocol::ids::ExactBytes;
-use openset_service::client::join;
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
 use reqwest::Url;
@@ -29,6 +28,7 @@ mod certify;
 mod credentials;
 pub(crate) mod expiry;
 mod form;
+mod referral;
 pub(crate) mod renewal;
 
 pub(crate) use background::go_on;
@@ -108,6 +108,8 @@ pub(crate) struct Renewal {
     pub(crate) key: ExactBytes,
     /// CertReq, sent again as the same bytes until it is answered.
     pub(crate) wire: ExactBytes,
+    /// Where it is sent, if another CA has referred there.
+    pub(crate) referred_to: Option<String>,
     pub(crate) begun_at_s: i64,
 }
 
@@ -135,9 +137,10 @@ impl Wallet {
     /// configuration.
     pub(crate) fn registration_target(&self, chosen: Option<&str>) -> Result<Url, Problem> {
         let Some(chosen) = chosen else {
-            return Ok(join(&self.ca_url, "set"));
+            return Ok(self.registration_url.clone());
         };
-        let allowed = |url: &Url| self.policy.allows(url) || url.origin() == self.ca_url.origin();
+        let own = self.registration_url.origin();
+        let allowed = |url: &Url| self.policy.allows(url) || url.origin() == own;
         let url = Url::parse(chosen).ok().filter(allowed);
         url.ok_or_else(|| {
             let detail =

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use openset_jose::Thumbprint;
 use openset_pki::{Certificate, Chain, Role};
 use openset_protocol::card::CardExpiry;
-use openset_protocol::cardholder::registration::{
-    self, CardToRegister, FormOrReferral, Outcome, Registered,
-};
+use openset_protocol::cardholder::registration::{self, CardToRegister, Outcome, Registered};
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_service::clock;
 use openset_service::offload::offload;
@@ -18,7 +16,8 @@ use openset_service::problem::Problem;
 
 use super::certify::{ask, told};
 use super::credentials::parsed;
-use super::form::{exchange_form, make_key};
+use super::form::make_key;
+use super::referral::{Served, serving_ca};
 use super::{Credential, Kept, REGISTERED, Renewal, card, load, moved};
 use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
@@ -146,12 +145,12 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
         brand_id: old.brand().map_err(|_| corrupt("cards.chain"))?.clone(),
         language: Language::english(),
     };
-    let target = wallet.registration_target(row.registration_url.as_deref())?;
-    let step = with_context(|ctx| registration::renew(ctx, asked));
-    let form = match exchange_form(wallet, &target, step).await? {
-        FormOrReferral::Form(form) => *form,
-        FormOrReferral::Referral(referral) => return Err(not_renewed(&referral.reason)),
-    };
+    let begin = || with_context(|ctx| registration::renew(ctx, asked.clone()));
+    let served = serving_ca(wallet, row.registration_url.as_deref(), begin).await;
+    let Served { form, referred_to } = served.map_err(|problem| match &*problem.code {
+        "card-not-served" => not_renewed(&problem.detail),
+        _ => problem,
+    })?;
     // Nobody is there to read another policy, or to answer.
     let shown = form.form();
     if *policy != Some(Thumbprint::of(shown.policy_text.as_bytes())) {
@@ -174,6 +173,7 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
         awaiting: step.state,
         key: pkcs8,
         wire: ExactBytes(step.wire),
+        referred_to,
         begun_at_s: clock::now_seconds(),
     };
     renewals.push(begun.clone());
@@ -224,7 +224,11 @@ async fn ask_for_certificate(
     row: &CardRow,
     renewal: &Renewal,
 ) -> Result<Option<End>, Problem> {
-    let target = wallet.registration_target(row.registration_url.as_deref())?;
+    let target = renewal
+        .referred_to
+        .as_ref()
+        .or(row.registration_url.as_ref());
+    let target = wallet.registration_target(target.map(String::as_str))?;
     let answer = ask(wallet, &target, renewal.wire.0.clone()).await?;
     let verifier = Arc::clone(wallet.trust.verifier());
     let awaiting = renewal.awaiting.clone();

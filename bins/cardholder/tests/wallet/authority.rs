@@ -63,6 +63,8 @@ pub(crate) struct AuthorityState {
     mood: Mutex<Mood>,
     form: Mutex<RegFormData>,
     account_key: AccountKey,
+    /// Where it refers to.
+    referrals: Mutex<Vec<String>>,
     certificate_seconds: Mutex<i64>,
     /// The certificates that were renewed: each is renewed once.
     renewed: Mutex<HashSet<Thumbprint>>,
@@ -80,6 +82,7 @@ impl Authority {
             mood: Mutex::new(Mood::Certifies),
             form: Mutex::new(form::cardholder(POLICY)),
             account_key: AccountKey::from_bytes([7; 32]),
+            referrals: Mutex::new(vec![REFERRAL.to_owned()]),
             certificate_seconds: Mutex::new(YEAR_S),
             renewed: Mutex::default(),
             sessions: Mutex::default(),
@@ -101,6 +104,12 @@ impl Authority {
 
     pub(crate) fn be(&self, mood: Mood) {
         *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// Refers to these authorities from now on.
+    pub(crate) fn refer_to(&self, urls: &[String]) {
+        self.be(Mood::Refers);
+        *self.state.referrals.lock().unwrap() = urls.to_vec();
     }
 
     /// Certifies for so long from now on.
@@ -252,10 +261,11 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
                 .awaiting_reg_form_req()?;
             let form = ca.form.lock().unwrap().clone();
             let bins = ["555555".parse().unwrap()];
+            let referral_urls = ca.referrals.lock().unwrap().clone();
             let terms = CardTerms {
                 form: &form,
                 served_bins: if mood == Mood::Refers { &bins } else { &[] },
-                referral_urls: &[REFERRAL.to_owned()],
+                referral_urls: &referral_urls,
                 account_key: &ca.account_key,
             };
             let reply = with_context(|ctx| opened.handle(ctx, &ours, request, session, &terms))?;
