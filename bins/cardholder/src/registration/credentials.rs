@@ -163,21 +163,33 @@ impl Kept {
         let (
             Some(current),
             Self::Registered {
-                earlier, renewals, ..
+                earlier: theirs,
+                renewals,
+                ..
             },
         ) = (other.current(), other)
         else {
             return false;
         };
         let mut adopted = false;
-        for credential in earlier.iter().cloned().chain([current]) {
+        for credential in theirs.iter().cloned().chain([current]) {
             adopted |= self.take(credential);
         }
-        let Self::Registered { renewals: ours, .. } = self else {
+        let Self::Registered {
+            key,
+            earlier,
+            renewals: ours,
+            ..
+        } = self
+        else {
             return false;
         };
         for renewal in renewals {
-            if !ours.iter().any(|held| held.key == renewal.key) {
+            let certified = earlier.iter().map(|held| &held.key).chain([&*key]);
+            let mut known = certified.chain(ours.iter().map(|held| &held.key));
+            let is_known = known.any(|held| *held == renewal.key);
+            drop(known);
+            if !is_known {
                 ours.push(renewal.clone());
                 adopted = true;
             }

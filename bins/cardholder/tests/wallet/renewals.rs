@@ -215,12 +215,41 @@ async fn a_back_up_brings_keys_of_certificates_renewed_elsewhere() {
     assert_eq!(restore(&other, &backup).await.status, 200);
     let card = renewed(&other, &card_id, &old).await;
     assert_eq!(world.authority.renewed(), 1);
-    // And what was renewed there comes back with another one.
+    // What is older takes nothing away from it.
+    assert_eq!(restore(&other, &backup).await.status, 200);
+    assert_eq!(
+        other.card(&card_id).await["certificate"],
+        card["certificate"]
+    );
+    let bought = other.buy(&world, &card_id, None).await;
+    assert_eq!(bought.at("/status"), "paid");
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_wallets_with_one_card_the_one_that_was_not_renewed_gets_the_key_with_a_back_up() {
+    let mut world = World::new().await;
+    let (wallet, card_id) = short(&mut world).await;
+    let old = certificate(&wallet.card(&card_id).await).to_owned();
+    let backup = back_up(&wallet).await;
+    wallet.kill();
+    let other = world.spawn("other").await;
+    assert_eq!(restore(&other, &backup).await.status, 200);
+    world.authority.be(Mood::Certifies);
+    let card = renewed(&other, &card_id, &old).await;
     let backup = back_up(&other).await;
     other.kill();
-    world.authority.be(Mood::Down);
+    // The authority renews a certificate once; each attempt makes this copy of the card the newer one.
     let wallet = world.spawn("wallet").await;
-    assert_eq!(restore(&wallet, &backup).await.status, 200);
+    let before = world.authority.received("CertReq").1;
+    world.authority.wait_for_more("CertReq", before + 2).await;
+    world.authority.be(Mood::Down);
+    assert_eq!(certificate(&wallet.card(&card_id).await), old);
+    let answer = restore(&wallet, &backup).await;
+    assert_eq!(
+        answer.json()["cards"],
+        json!({"added": 0, "updated": 1, "kept": 0})
+    );
     assert_eq!(
         wallet.card(&card_id).await["certificate"],
         card["certificate"]
