@@ -30,7 +30,8 @@ use crate::world::CODE;
 pub(crate) const POLICY: &str = "Use the card well.";
 pub(crate) const REFERRAL: &str = "http://127.0.0.1:9/elsewhere/set";
 
-pub(crate) const YEAR_S: i64 = 365 * 86_400;
+/// A year and half a day: the days left do not depend on the second.
+pub(crate) const YEAR_S: i64 = 365 * 86_400 + 43_200;
 
 /// How the authority treats what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
