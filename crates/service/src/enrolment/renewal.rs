@@ -202,12 +202,20 @@ fn is_late(certificate: &Certificate, now: i64) -> bool {
     left < lifetime_of(certificate) / RENEWAL_SHARE
 }
 
-/// Whether a new certificate of the same CA, which gives none that outlasts itself, would end late enough.
 fn is_worthwhile(certificate: &Certificate, ca_end: Option<i64>, now: i64) -> bool {
-    let lifetime = lifetime_of(certificate);
+    is_worth(
+        certificate.not_after(),
+        lifetime_of(certificate),
+        ca_end,
+        now,
+    )
+}
+
+/// Whether a new certificate of the same CA, which gives none that outlasts itself, would end late enough.
+fn is_worth(not_after: i64, lifetime: i64, ca_end: Option<i64>, now: i64) -> bool {
     let attainable = now.saturating_add(lifetime);
     let attainable = ca_end.map_or(attainable, |end| end.min(attainable));
-    attainable.saturating_sub(certificate.not_after()) >= lifetime / GAIN_SHARE
+    attainable.saturating_sub(not_after) >= lifetime / GAIN_SHARE
 }
 
 fn has_ended(held: &Credentials) -> bool {
@@ -234,4 +242,30 @@ fn lifetime_of(certificate: &Certificate) -> i64 {
 
 fn share(lifetime_s: i64, part: i64) -> Duration {
     Duration::from_secs(u64::try_from(lifetime_s / part).unwrap_or(0)).max(PAUSE_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+    /// When certificates of a year end, in these tests.
+    const END: i64 = 365 * DAY;
+
+    #[test]
+    fn certificate_is_renewed_when_the_new_one_lasts_longer_by_a_tenth_of_its_lifetime() {
+        let now = END - 100 * DAY;
+        let gains = |ca_end| is_worth(END, 365 * DAY, ca_end, now);
+        assert!(gains(None));
+        assert!(gains(Some(END + 36 * DAY + DAY / 2)));
+        assert!(!gains(Some(END + 36 * DAY)));
+        assert!(!gains(Some(END)));
+    }
+
+    #[test]
+    fn certificate_cut_short_by_the_end_of_its_ca_is_not_renewed_again_and_again() {
+        let now = END - DAY;
+        assert!(!is_worth(END, 20 * DAY, Some(END), now));
+        assert!(is_worth(END, 20 * DAY, Some(END + 5 * DAY), now));
+    }
 }
