@@ -8,6 +8,7 @@
 #![allow(clippy::indexing_slicing, reason = "tests")]
 
 mod authority;
+mod bci_rule;
 mod brand_crl_identifier;
 mod forge;
 mod known_chains;

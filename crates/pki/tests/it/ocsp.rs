@@ -134,18 +134,22 @@ fn a_revoked_certificate_is_remembered() {
 }
 
 #[test]
-fn a_known_answer_costs_no_signature_check_until_there_is_news() {
+fn a_known_answer_costs_no_signature_check_and_its_responder_is_still_judged() {
     let verifier = world().verifier();
+    let brand = &world().first;
     let response = good(Some(NONCE));
     check(&verifier, &response).unwrap();
+    install(&verifier, &brand.gateway_ca, 2, &[]);
     let checks = verifier.signature_checks();
     for _ in 0..3 {
         check(&verifier, &response).unwrap();
     }
     assert_eq!(verifier.signature_checks(), checks);
-    install(&verifier, &world().second.gateway_ca, 2, &[]);
-    check(&verifier, &response).unwrap();
-    assert!(verifier.signature_checks() > checks);
+    install(&verifier, &brand.merchant_ca, 2, &[response.responder()]);
+    assert_eq!(
+        check(&verifier, &response),
+        Err(PathError::Revoked(Role::MerchantCa))
+    );
 }
 
 type Make = fn() -> Response;
@@ -443,17 +447,22 @@ fn a_responders_certificate_is_for_ocsp_alone() {
         malformed.refused(),
         CertificateError::MalformedExtension(NAME)
     );
-    let both = responder().but(|params| {
-        let usage = [oid::ROLE_USAGE, &[u64::from(Role::MerchantCa.bit())]].concat();
-        params
-            .extended_key_usages
-            .push(ExtendedKeyUsagePurpose::Other(usage));
-        params.custom_extensions.push(no_check(vec![5, 0]));
-    });
-    assert_eq!(
-        both.refused(),
-        CertificateError::ExtendedKeyUsage(Role::MerchantCa)
-    );
+    let own = [oid::ROLE_USAGE, &[u64::from(Role::MerchantCa.bit())]].concat();
+    let others = [
+        ExtendedKeyUsagePurpose::Other(own),
+        ExtendedKeyUsagePurpose::OcspSigning,
+        ExtendedKeyUsagePurpose::Any,
+    ];
+    for other in others {
+        let both = responder().but(|params| {
+            params.extended_key_usages.push(other);
+            params.custom_extensions.push(no_check(vec![5, 0]));
+        });
+        assert_eq!(
+            both.refused(),
+            CertificateError::ExtendedKeyUsage(Role::MerchantCa)
+        );
+    }
     let merchant = Forgery::leaf(Role::Merchant, "Aurora")
         .but(|params| params.custom_extensions.push(no_check(vec![5, 0])));
     assert!(matches!(
