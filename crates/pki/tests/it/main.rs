@@ -12,6 +12,8 @@ mod bci_rule;
 mod brand_crl_identifier;
 mod forge;
 mod known_chains;
+mod matrix;
+mod matrix_ocsp;
 mod news;
 mod ocsp;
 mod openssl;
