@@ -19,6 +19,7 @@ mod ocsp;
 mod openssl;
 mod openssl_ocsp;
 mod path;
+mod pkilint;
 mod profile;
 mod revocation;
 mod roots;
