@@ -27,7 +27,7 @@ impl Authorities {
     pub(crate) async fn renew_brand_crl_identifiers(&self) -> Result<(), CaError> {
         let mut tx = self.begin().await?;
         self.issue_brand_crl_identifiers(&mut tx).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// As [`Self::renew_brand_crl_identifiers`], together with the lists that `tx` has just stored.

@@ -105,6 +105,17 @@ impl Authorities {
         Ok(Revocation::Revoked)
     }
 
+    /// Issues the next list of the newest root, whatever time the last one has left.
+    pub(crate) async fn issue_root_crl(&self) -> Result<(), CaError> {
+        let held = self.current();
+        let root = held.newest_root();
+        let authority = root.authority.as_ref().ok_or(CaError::Overtaken)?;
+        let mut tx = self.begin().await?;
+        lock(&mut tx, &root.id).await?;
+        self.issue_crl(&mut tx, &root.id, authority).await?;
+        tx.commit().await
+    }
+
     /// Issues the next list of a CA, whose row is locked, and what names it.
     async fn issue_crl(
         &self,

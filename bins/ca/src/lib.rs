@@ -6,33 +6,42 @@
 //! | [`config`] | its options |
 //! | `hierarchy` | the CAs with all their generations, read from the database |
 //! | `authorities` | how the hierarchy is made and grows |
+//! | [`cli`] | the operator's commands |
+//! | `backup` | the whole database in one encrypted file, and back |
+//! | `import` | what comes from a root that is kept offline |
 //! | `journal` | what a restored back-up must not forget |
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
+//! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
+//! | `expiry` | warnings before anything of the CA's own runs out |
 //! | `routes` | what everybody may read, and what the operator does |
 //! | `store` | its tables |
 
-#![allow(dead_code, reason = "the command line uses it")]
-
 mod authorities;
+mod backup;
 mod bank;
 mod brand_crl_identifiers;
+pub mod cli;
 pub mod config;
 mod crl;
 mod error;
+mod expiry;
 mod fingerprint;
 mod hierarchy;
+mod import;
 mod journal;
 mod metrics;
 mod routes;
 mod set;
 mod store;
 mod upkeep;
+mod verification;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use openset_pki::PathVerifier;
 use openset_protocol::ca::form;
 use openset_protocol::messages::reg_form::RegFormData;
 use openset_service::client::HttpClient;
@@ -60,6 +69,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
     pub(crate) forms: Forms,
+    pub(crate) verifier: Arc<PathVerifier>,
 }
 
 /// What applicants are asked.
@@ -100,6 +110,7 @@ pub async fn run(
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
+        verifier: verification::verifier(&authorities.current())?,
         settings,
         authorities,
     });

@@ -20,4 +20,9 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "generations",
         sql: include_str!("../migrations/0120_generations.sql"),
     },
+    Migration {
+        version: 140,
+        name: "locks of activation codes end",
+        sql: include_str!("../migrations/0140_lock_ends.sql"),
+    },
 ];

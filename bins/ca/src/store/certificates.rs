@@ -301,15 +301,7 @@ pub(crate) async fn revoke(
     reason: RevocationReason,
     now_s: i64,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "UPDATE certificates SET revoked_at_s = $1, revocation_reason = $2 WHERE serial = $3 AND revoked_at_s IS NULL",
-    )
-    .bind(now_s)
-    .bind(text(&reason)?)
-    .bind(serial)
-    .execute(&mut ***tx)
-    .await?;
-    let newly = done.rows_affected() == 1;
+    let newly = mark_revoked(tx, serial, reason, now_s).await?;
     if newly {
         tx.record(Event::Revoked {
             serial: serial.to_owned(),
@@ -318,6 +310,24 @@ pub(crate) async fn revoke(
         });
     }
     Ok(newly)
+}
+
+/// As [`revoke`], without a line in the journal: it comes from there.
+pub(crate) async fn mark_revoked(
+    tx: &mut Tx,
+    serial: &str,
+    reason: RevocationReason,
+    now_s: i64,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE certificates SET revoked_at_s = $1, revocation_reason = $2 WHERE serial = $3 AND revoked_at_s IS NULL",
+    )
+    .bind(now_s)
+    .bind(text(&reason)?)
+    .bind(serial)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// The lines of a CA's CRL: what was revoked and has not run out.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use openset_pki::{BrandCrlIdentifier, BrandId, Chain, Role};
+use openset_pki::{BrandCrlIdentifier, BrandId, Certificate, Chain, Role};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -81,25 +81,13 @@ impl TrustDocument {
         self.authorities.push(AuthorityEntry::root(id, crl_der));
     }
 
-    /// The pinned root.
-    pub(super) fn pinned_root(
-        &self,
-        ca_url: &Url,
-        pinned: &[u8; 32],
-    ) -> Result<Vec<u8>, TrustError> {
-        let mut found = "none".to_owned();
-        for root in self.roots_der()? {
-            let digest = openset_jose::sha256(&root);
-            if digest == *pinned {
-                return Ok(root);
-            }
-            found = hex::encode(digest);
+    /// The same document with these roots.
+    pub(super) fn with_roots(&self, roots: &[Certificate]) -> Self {
+        let roots = roots.iter().map(|root| STANDARD.encode(root.der()));
+        Self {
+            roots: roots.collect(),
+            ..self.clone()
         }
-        Err(TrustError::RootMismatch {
-            url: ca_url.to_string(),
-            found,
-            pinned: hex::encode(pinned),
-        })
     }
 
     pub(super) fn roots_der(&self) -> Result<Vec<Vec<u8>>, TrustError> {
@@ -199,17 +187,31 @@ impl AuthorityEntry {
     }
 }
 
-/// Fetches the document of the CA, among whose roots the pinned one must be.
-pub(super) async fn fetch(
-    client: &HttpClient,
+/// Fetches the document of the CA.
+pub(super) async fn fetch(client: &HttpClient, ca_url: &Url) -> Result<TrustDocument, TrustError> {
+    let url = client::join(ca_url, "trust");
+    Ok(client.get_json(&url, None).await?)
+}
+
+/// The pinned one of these roots.
+pub(super) fn pinned<'a>(
+    roots: &'a [Vec<u8>],
     ca_url: &Url,
     pinned: &[u8; 32],
-) -> Result<TrustDocument, TrustError> {
-    let document: TrustDocument = client
-        .get_json(&client::join(ca_url, "trust"), None)
-        .await?;
-    document.pinned_root(ca_url, pinned)?;
-    Ok(document)
+) -> Result<&'a [u8], TrustError> {
+    let mut found = "none".to_owned();
+    for root in roots {
+        let digest = openset_jose::sha256(root);
+        if digest == *pinned {
+            return Ok(root);
+        }
+        found = hex::encode(digest);
+    }
+    Err(TrustError::RootMismatch {
+        url: ca_url.to_string(),
+        found,
+        pinned: hex::encode(pinned),
+    })
 }
 
 /// The document as last kept; a damaged one counts as none.
