@@ -188,10 +188,7 @@ struct Today {
 }
 
 impl Today {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "openssl's clock is the system's"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "openssl's clock is the system's")]
     fn new() -> Self {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = i64::try_from(clock.unwrap().as_secs()).unwrap();
