@@ -43,6 +43,10 @@ impl PathVerifier {
     /// its CA; a lower one is refused. From then on the CA is known: chains that end with what it issued are
     /// completed. One that is out of date is refused, too, but if it is genuine its number counts from then on: no
     /// older one takes its place, and nothing below the CA passes before a newer one has come.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cheap to clone, and the verifier keeps it"
+    )]
     pub fn install_crl(
         &self,
         crl: Crl,
@@ -63,6 +67,10 @@ impl PathVerifier {
     ///
     /// It takes effect when of every CA that it names and that is known, a CRL is held that is not behind it. Until
     /// then the one before it goes on counting, though not beyond its own last second.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cheap to clone, and the verifier keeps it"
+    )]
     pub fn install_brand_crl_identifier(
         &self,
         bci: BrandCrlIdentifier,
