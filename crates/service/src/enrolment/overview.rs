@@ -178,7 +178,7 @@ impl Collector for SecondsLeft {
                 let leaf = chain.leaf();
                 let labels = vec![
                     ("brand", pair.brand.to_string()),
-                    ("purpose", leaf.purpose().name().to_owned()),
+                    ("purpose", leaf.purpose().name().replace(' ', "_")),
                 ];
                 let left_s = leaf.not_after().saturating_sub(now_s);
                 family.get_or_create(&labels).set(left_s);
