@@ -82,6 +82,10 @@ async fn initiate(
         order_description: order.initiation.order_description.clone().into_bytes(),
         purch_amt: order.amount,
         language: Language::english(),
+        thumbs: card
+            .signature
+            .brand()
+            .map(|brand| Thumbs::of(wallet.trust.verifier(), brand)),
     };
     let step = with_context(|ctx| purchase::start(ctx, card, agreed))
         .map_err(|e| refused("card-not-usable", &e))?;
@@ -94,7 +98,7 @@ async fn initiate(
     let (card, verifier) = (Arc::clone(card), Arc::clone(wallet.trust.verifier()));
     let next = offload(move || {
         protocol_answer(&answer)?;
-        with_context(|ctx| step.state.handle(ctx, &card, &answer.body, &verifier))
+        with_context(|ctx| step.state.handle(ctx, &card, &answer.body, &verifier, None))
             .map_err(Told::Refused)
     })
     .await
@@ -328,7 +332,8 @@ pub(crate) async fn inquire(
     let card = registration::card(wallet, &row.card_id).await?;
     let state = stored_state(wallet, row)?;
     let agreed = state.purchase().clone();
-    let step = with_context(|ctx| inquiry::start(ctx, &card, &agreed))
+    let verifier = Arc::clone(wallet.trust.verifier());
+    let step = with_context(|ctx| inquiry::start(ctx, &card, &agreed, &verifier))
         .map_err(|e| refused("card-not-usable", &e))?;
     let url = Url::parse(&row.set_url).map_err(|_| corrupt("purchases.set_url"))?;
     let answer = wallet
@@ -336,7 +341,6 @@ pub(crate) async fn inquire(
         .post_set(&url, MediaType::Payment, step.wire)
         .await
         .map_err(|error| call_problem("merchant-not-answering", &error))?;
-    let verifier = Arc::clone(wallet.trust.verifier());
     let outcome = offload(move || {
         protocol_answer(&answer)?;
         with_context(|ctx| step.state.handle(ctx, &agreed, &answer.body, &verifier))

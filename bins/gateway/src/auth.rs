@@ -239,7 +239,7 @@ async fn answer(
     let (asker, payment) = (asked.asker.clone(), asked.payment.clone());
     let message = gateway.settings.message_of_day.clone();
     let word = word.clone();
-    sign(gateway, &asked.asker, move |ctx, ours, tokens| {
+    sign(gateway, &asked.asker, move |ctx, with| {
         let decision = match word {
             Word::Approved { approval_code, .. } => Decision::Approved {
                 payment: &payment,
@@ -248,7 +248,7 @@ async fn answer(
             },
             Word::Declined { code, reason, .. } => Decision::Refused { code, reason },
         };
-        auth::answer(ctx, ours, tokens, &asker, &decision)
+        auth::answer(ctx, with, &asker, &decision)
     })
     .await
 }
@@ -262,8 +262,8 @@ async fn refuse(
 ) -> Result<Vec<u8>, GatewayError> {
     let decision = Decision::Refused { code, reason: None };
     let theirs = asker.clone();
-    let response = sign(gateway, asker, move |ctx, ours, tokens| {
-        auth::answer(ctx, ours, tokens, &theirs, &decision)
+    let response = sign(gateway, asker, move |ctx, with| {
+        auth::answer(ctx, with, &theirs, &decision)
     })
     .await?;
     let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
@@ -293,12 +293,11 @@ async fn refuse(
 /// Makes a signed answer with the credentials of the asker's brand, off the async workers.
 async fn sign<F>(gateway: &Gateway, asker: &Asker, make: F) -> Result<Vec<u8>, GatewayError>
 where
-    F: FnOnce(&mut Context<'_>, &Credentials, &TokenKey) -> Result<Vec<u8>, Rejection>
-        + Send
-        + 'static,
+    F: FnOnce(&mut Context<'_>, Answering<'_>) -> Result<Vec<u8>, Rejection> + Send + 'static,
 {
     let (keyring, tokens) = (gateway.keyring.all(), gateway.token_key.clone());
     let brand = asker.brand_id.clone();
+    let verifier = gateway.verifier()?;
     let answer = offload(move || {
         let ours = keyring
             .iter()
@@ -309,7 +308,12 @@ where
             now: clock::now(),
             rng: &mut rng,
         };
-        Ok(make(&mut ctx, ours, &tokens)?)
+        let with = Answering {
+            ours,
+            tokens: &tokens,
+            state: &RevocationState::of(&verifier, &brand),
+        };
+        Ok(make(&mut ctx, with)?)
     });
     answer.await
 }

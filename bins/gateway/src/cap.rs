@@ -210,13 +210,15 @@ async fn answer(
         .of_brand(brand)
         .ok_or(GatewayError::NotReady)?;
     let (request, outcomes) = (capture.request.clone(), outcomes.to_vec());
+    let verifier = gateway.verifier()?;
     let answer = offload(move || {
         let mut rng = random::system();
         let mut ctx = Context {
             now: clock::now(),
             rng: &mut rng,
         };
-        cap::answer(&mut ctx, &ours, &request, &outcomes)
+        let state = RevocationState::of(&verifier, &request.asker.brand_id);
+        cap::answer(&mut ctx, &ours, &request, &outcomes, &state)
     });
     Ok(answer.await?)
 }

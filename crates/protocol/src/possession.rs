@@ -28,6 +28,8 @@ pub(crate) fn sign<T: Serialize>(
         rrpid: frame.rrpid,
         date: ctx.now,
         answers: frame.answers,
+        thumbs: None,
+        news: None,
         data,
     };
     let header = jws::Header {

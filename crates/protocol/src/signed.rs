@@ -5,6 +5,7 @@ use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::SigningIdentity;
 use crate::ids::{LocalId, Rrpid};
+use crate::thumbs::{News, Receiver, Thumbs};
 use crate::wrapper::Jws;
 use crate::{Context, Rejection, Timestamp};
 use openset_jose::{Thumbprint, jws};
@@ -35,11 +36,15 @@ pub(crate) struct Payload<T> {
     pub(crate) date: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", default = "none")]
     pub(crate) answers: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none", default = "none")]
+    pub(crate) thumbs: Option<Thumbs>,
+    #[serde(skip_serializing_if = "Option::is_none", default = "none")]
+    pub(crate) news: Option<News>,
     pub(crate) data: T,
 }
 
-/// The default of `answers`, spelled out because `T` has no default.
-fn none() -> Option<Digest> {
+/// The default of what may be absent, spelled out because `T` has no default.
+fn none<A>() -> Option<A> {
     None
 }
 
@@ -71,7 +76,7 @@ pub(crate) fn encode_payload<T: Serialize>(
         .map_err(|_| Rejection::Internal)
 }
 
-/// Signs `data` for `frame`.
+/// Signs `data` for `frame`, for a receiver of whom nothing is known.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when the key cannot sign.
@@ -82,6 +87,22 @@ pub fn sign<T: Serialize>(
     frame: Frame,
     data: &T,
 ) -> Result<Jws, Rejection> {
+    sign_for(ctx, by, content, frame, &Receiver::unknown(), data)
+}
+
+/// Signs `data` for `frame`: what the receiver holds of the signer's chain is left out, what it lacks of the
+/// brand's revocations is brought, and its thumbs are repeated.
+///
+/// # Errors
+/// [`Rejection::Internal`] when the key cannot sign.
+pub fn sign_for<T: Serialize>(
+    ctx: &mut Context<'_>,
+    by: &SigningIdentity,
+    content: ContentType,
+    frame: Frame,
+    receiver: &Receiver,
+    data: &T,
+) -> Result<Jws, Rejection> {
     let payload = Payload {
         from: Who::Certificate(by.thumbprint()),
         to: frame.to,
@@ -89,22 +110,27 @@ pub fn sign<T: Serialize>(
         rrpid: frame.rrpid,
         date: ctx.now,
         answers: frame.answers,
+        thumbs: receiver.thumbs().cloned(),
+        news: receiver.news().cloned(),
         data,
     };
-    sign_bytes(ctx, by, content, &encode_payload(&payload)?)
+    let bytes = encode_payload(&payload)?;
+    sign_bytes(ctx, by, content, receiver, &bytes)
 }
 
-/// Signs bytes as they are, with the signer's chain in the header.
+/// Signs bytes as they are, with the signer's chain in the header, without what the receiver holds of it.
 pub(crate) fn sign_bytes(
     ctx: &mut Context<'_>,
     by: &SigningIdentity,
     content: ContentType,
+    receiver: &Receiver,
     bytes: &[u8],
 ) -> Result<Jws, Rejection> {
+    let lacks = receiver.lacks(by.chain());
     let header = jws::Header {
         cty: content.name().to_owned(),
         x5t_s256: Some(by.thumbprint()),
-        x5c: by.x5c().to_vec(),
+        x5c: lacks.into_iter().map(|certificate| certificate.0).collect(),
     };
     jws::sign(ctx.rng, by.key(), &header, bytes)
         .map(Jws)
@@ -135,6 +161,8 @@ pub struct Expected<'a> {
     pub rrpid: Rrpid,
     /// For a response: the digest of the request.
     pub answers: Option<Digest>,
+    /// For a response: the thumbs that the request named.
+    pub thumbs: Option<&'a Thumbs>,
 }
 
 /// Signed data after every check.
@@ -165,6 +193,9 @@ pub fn verify<T: DeserializeOwned>(
         return Err(Rejection::NotFromSigner);
     }
     check_frame(&payload, expected)?;
+    if let Some(news) = &payload.news {
+        news.learn(verifier, now)?;
+    }
     Ok(Verified {
         certificate: object.certificate,
         date: payload.date,
@@ -184,6 +215,9 @@ pub(crate) fn check_frame<T>(
     }
     if payload.rrpid != expected.rrpid {
         return Err(Rejection::HeaderMismatch("rrpid"));
+    }
+    if payload.thumbs.as_ref() != expected.thumbs {
+        return Err(Rejection::ThumbsMismatch);
     }
     if payload.answers != expected.answers {
         return Err(Rejection::AnotherRequest);
@@ -286,7 +320,35 @@ fn signer_certificate(
     let claimed = Certificate::from_der(leaf).map_err(openset_pki::PathError::from)?;
     object.verify(claimed.public_key())?;
     let chain = Chain::from_x5c(&header.x5c).map_err(openset_pki::PathError::from)?;
-    Ok(verifier.verify(&chain, &expect, now.seconds())?)
+    match verifier.verify(&chain, &expect, now.seconds()) {
+        // Its own news may be what is lacking; they prove themselves.
+        Err(error) if error.lacks_news() && learn(object, verifier, now)? => {
+            Ok(verifier.verify(&chain, &expect, now.seconds())?)
+        }
+        judged => Ok(judged?),
+    }
+}
+
+/// What of a payload can be read without knowing its data.
+#[derive(Deserialize)]
+struct Bringing {
+    #[serde(default)]
+    news: Option<News>,
+}
+
+/// Takes in the news that a payload brings; false if it brings none.
+fn learn(
+    object: &jws::Unverified,
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<bool, Rejection> {
+    let Ok(Bringing { news: Some(news) }) =
+        serde_json::from_slice(object.danger_unverified_payload())
+    else {
+        return Ok(false);
+    };
+    news.learn(verifier, now)?;
+    Ok(true)
 }
 
 /// Verifies a certificate that came as a chain inside a payload.
@@ -310,12 +372,8 @@ pub(crate) fn verify_chain(
     Ok(verifier.verify(&chain, expect, now.seconds())?)
 }
 
-/// A chain as it travels inside a payload.
+/// A whole chain as it is stored, and as it travels to one of whom nothing is known.
 #[must_use]
 pub fn carried(chain: &Chain) -> Vec<crate::ids::ExactBytes> {
-    chain
-        .to_x5c()
-        .into_iter()
-        .map(crate::ids::ExactBytes)
-        .collect()
+    Receiver::unknown().lacks(chain)
 }

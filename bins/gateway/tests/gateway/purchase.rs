@@ -93,15 +93,16 @@ pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> B
         order_description: ORDER_DESCRIPTION.as_bytes().to_vec(),
         purch_amt: amount,
         language: Language::english(),
+        thumbs: None,
     };
     let init = purchase::start(ctx, card, order).unwrap();
     let wrapper = MessageWrapper::decode(&init.wire).unwrap();
     let request = p_init::open(ctx, &wrapper).unwrap();
     let (opened, answer) =
-        p_init::answer(ctx, &init.wire, request, shop, GATEWAY.key_exchange.chain()).unwrap();
+        p_init::answer(ctx, &init.wire, request, shop, GATEWAY.key_exchange.chain(), &RevocationState::default()).unwrap();
     let step = init
         .state
-        .handle(ctx, card, &answer, PKI.verifier())
+        .handle(ctx, card, &answer, PKI.verifier(), None)
         .unwrap();
     let wrapper = MessageWrapper::decode(&step.wire).unwrap();
     let p_req = p::open(&wrapper, &[shop]).unwrap();
@@ -136,7 +137,7 @@ impl Bought {
             merch_cat_code: "5942",
         };
         let gateway = GATEWAY.key_exchange.certificate();
-        let (awaiting, wire) = auth::request(ctx, self.shop, gateway, &asking).unwrap();
+        let (awaiting, wire) = auth::request(ctx, self.shop, gateway, &asking, PKI.verifier()).unwrap();
         Asked {
             shop: self.shop,
             awaiting,
@@ -186,7 +187,7 @@ pub(crate) fn claim(shop: &'static Credentials, captures: Vec<Capture>) -> Claim
         rng: &mut rng,
     };
     let gateway = GATEWAY.key_exchange.certificate();
-    let (awaiting, wire) = cap::request(ctx, shop, gateway, captures).unwrap();
+    let (awaiting, wire) = cap::request(ctx, shop, gateway, captures, PKI.verifier()).unwrap();
     Claimed {
         shop,
         awaiting,

@@ -200,7 +200,12 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
             message: Some("Thank you for your purchase.".to_owned()),
         },
     };
-    auth::answer(&mut ctx, &bank.ours, &bank.tokens, &asker, &decision).unwrap()
+    let with = Answering {
+        ours: &bank.ours,
+        tokens: &bank.tokens,
+        state: &RevocationState::of(bank.pki.verifier(), &asker.brand_id),
+    };
+    auth::answer(&mut ctx, with, &asker, &decision).unwrap()
 }
 
 fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
@@ -228,7 +233,8 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         .iter()
         .map(|(_, refused)| outcome(*refused))
         .collect();
-    cap::answer(&mut ctx, &bank.ours, &request, &outcomes).unwrap()
+    let state = RevocationState::of(verifier, &request.asker.brand_id);
+    cap::answer(&mut ctx, &bank.ours, &request, &outcomes, &state).unwrap()
 }
 
 /// A certificate authority that only shows what there is to trust; gives its URL.

@@ -14,8 +14,9 @@ use crate::money::CurrencyAmount;
 use crate::receipt::ExpectedReceipt;
 use crate::sealed::{open, seal};
 use crate::signed::{
-    Expected, Frame, Signer, Verified, Who, carried, decode, request_digest, sign, verify,
+    Expected, Frame, Signer, Verified, Who, decode, request_digest, sign_for, verify,
 };
+use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_pki::{Certificate, PathVerifier, Role};
@@ -31,6 +32,8 @@ pub struct AwaitingAuthRes {
     hod: Digest,
     gateway_key_exchange: ExactBytes,
     request: Digest,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    m_thumbs: Option<Thumbs>,
 }
 
 impl AwaitingAuthRes {
@@ -63,8 +66,16 @@ pub fn request(
     ours: &Credentials,
     gateway: &Certificate,
     asking: &Asking<'_>,
+    verifier: &PathVerifier,
 ) -> Result<(AwaitingAuthRes, Vec<u8>), Rejection> {
     let p_req = asking.p_req;
+    let brand_id = ours
+        .signature
+        .brand()
+        .cloned()
+        .ok_or(Rejection::MissingCertificate("brand"))?;
+    let receiver = Receiver::holding_chain_of(gateway, verifier);
+    let m_thumbs = Some(Thumbs::of(verifier, &brand_id));
     let rrpid = Rrpid::generate(ctx.rng);
     let merchant_id = merchant_data(ours)?.merchant_id.clone();
     let auth_rr_tags = RrTags {
@@ -88,7 +99,8 @@ pub fn request(
         },
         pi_digest: digest(ContentType::PiDualSignedTbe, p_req.pi.0.as_bytes()),
         dual_signature_digest: digest(ContentType::PiTbs, p_req.dual_signature.0.as_bytes()),
-        merchant_key_exchange: carried(ours.key_exchange.chain()),
+        merchant_key_exchange: receiver.lacks(ours.key_exchange.chain()),
+        m_thumbs: m_thumbs.clone(),
     };
     let to = Who::Certificate(gateway.thumbprint());
     let frame = Frame {
@@ -97,7 +109,14 @@ pub fn request(
         rrpid,
         answers: None,
     };
-    let auth_req = sign(ctx, &ours.signature, ContentType::AuthReqTbs, frame, &data)?;
+    let auth_req = sign_for(
+        ctx,
+        &ours.signature,
+        ContentType::AuthReqTbs,
+        frame,
+        &receiver,
+        &data,
+    )?;
     let (dual_signature, pi) = (p_req.dual_signature.clone(), p_req.pi.clone());
     let sealed = seal(
         ctx,
@@ -111,11 +130,6 @@ pub fn request(
     )?;
     let ids = MessageIds::of(&p_req.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::AuthReq(sealed)).encode();
-    let brand_id = ours
-        .signature
-        .brand()
-        .cloned()
-        .ok_or(Rejection::MissingCertificate("brand"))?;
     let state = AwaitingAuthRes {
         auth_tags,
         brand_id,
@@ -123,6 +137,7 @@ pub fn request(
         hod: asking.hod2,
         gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
         request: request_digest(&wire),
+        m_thumbs,
     };
     Ok((state, wire))
 }
@@ -167,6 +182,7 @@ impl AwaitingAuthRes {
             message: "AuthRes",
             rrpid,
             answers: Some(self.request),
+            thumbs: self.m_thumbs.as_ref(),
         };
         let verified: Verified<AuthResData> = verify(&sealed.auth_res, &expected, verifier, now)?;
         let chosen = Certificate::from_der(&self.gateway_key_exchange.0)
