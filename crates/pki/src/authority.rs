@@ -4,6 +4,7 @@
 //! own to issue for, in its own brand, not beyond its own validity. What comes out was read back and fits the
 //! profile. Drawing serial numbers, keeping them unique and counting CRLs is the caller's.
 
+mod brand_crl_identifier;
 mod request;
 mod signer;
 
@@ -22,8 +23,8 @@ use crate::extensions::{
     encode_card_cert_required, encode_certificate_type, encode_hashed_root_key,
 };
 use crate::{
-    BrandId, CHAIN_LENGTH_MAX, Certificate, CertificateError, Chain, Crl, CrlError,
-    MerchantDataError, Purpose, Role, oid,
+    BrandCrlIdentifierError, BrandId, CHAIN_LENGTH_MAX, Certificate, CertificateError, Chain, Crl,
+    CrlError, MerchantDataError, Purpose, Role, oid,
 };
 use request::date;
 use signer::{Signer, SubjectKey};
@@ -100,6 +101,9 @@ pub enum IssueError {
     /// The CRL that was made does not fit the profile.
     #[error("the CRL would not fit the profile")]
     Crl(#[from] CrlError),
+    /// The BrandCRLIdentifier that was made would not be read.
+    #[error("the BrandCRLIdentifier would not be accepted")]
+    BrandCrlIdentifier(#[from] BrandCrlIdentifierError),
     /// The certificate library refused.
     #[error("the certificate library refuses: {0}")]
     Library(String),

@@ -28,6 +28,11 @@ impl Window {
         }
     }
 
+    /// The part that two windows have in common.
+    pub(crate) fn within(self, other: Self) -> Self {
+        self.and(other.first, other.last)
+    }
+
     fn contains(self, now: i64) -> bool {
         (self.first..=self.last).contains(&now)
     }

@@ -32,6 +32,8 @@ pub(crate) const KEY_USAGE: &[u64] = &[2, 5, 29, 15];
 pub(crate) const BASIC_CONSTRAINTS: &[u64] = &[2, 5, 29, 19];
 /// `cRLNumber`.
 pub(crate) const CRL_NUMBER: &[u64] = &[2, 5, 29, 20];
+/// `authorityKeyIdentifier`.
+pub(crate) const AUTHORITY_KEY_IDENTIFIER: &[u64] = &[2, 5, 29, 35];
 /// `extKeyUsage`.
 pub(crate) const EXTENDED_KEY_USAGE: &[u64] = &[2, 5, 29, 37];
 /// `sha256WithRSAEncryption` (RFC 8017).

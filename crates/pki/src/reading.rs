@@ -48,6 +48,7 @@ pub(crate) fn read(
         key_thumbprint: public_key.thumbprint(),
         public_key,
         key_identifier: extensions.key_identifier()?,
+        authority_key_identifier: extensions.authority_key_identifier()?,
         role,
         purpose,
         path_len,
@@ -288,6 +289,20 @@ impl<'a> Extensions<'a> {
         match extension.parsed_extension() {
             ParsedExtension::SubjectKeyIdentifier(identifier) => Ok(Some(identifier.0.to_vec())),
             _ => Err(CertificateError::MalformedExtension("subjectKeyIdentifier")),
+        }
+    }
+
+    fn authority_key_identifier(&self) -> Result<Option<Vec<u8>>, CertificateError> {
+        let Some(extension) = self.find(oid::AUTHORITY_KEY_IDENTIFIER) else {
+            return Ok(None);
+        };
+        match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(identifier) => {
+                Ok(identifier.key_identifier.as_ref().map(|id| id.0.to_vec()))
+            }
+            _ => Err(CertificateError::MalformedExtension(
+                "authorityKeyIdentifier",
+            )),
         }
     }
 }

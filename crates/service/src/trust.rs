@@ -10,9 +10,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use openset_pki::{
-    BrandId, Chain, Crl, CrlIssuer, Expect, Installed, PathError, PathVerifier, Purpose, Role,
-    TrustAnchor,
+    BrandCrlIdentifier, BrandId, Chain, Crl, CrlIssuer, Expect, Installed, PathError, PathVerifier,
+    Purpose, Role, TrustAnchor,
 };
+use openset_store::brand_crl_identifiers::{self as bcis, StoredBrandCrlIdentifier};
 use openset_store::crls::{self, StoredCrl};
 use openset_store::{Db, StoreError};
 use reqwest::Url;
@@ -22,7 +23,7 @@ use crate::client::{CallError, HttpClient};
 use crate::clock;
 use crate::config::Common;
 
-pub use document::{AuthorityEntry, TrustDocument};
+pub use document::{AuthorityEntry, BrandEntry, TrustDocument};
 
 /// Between two looks at the CA: how long a revocation may take to be heard of.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
@@ -159,7 +160,8 @@ impl Trust {
         client: &HttpClient,
         db: &Db,
     ) -> Result<Arc<Self>, TrustError> {
-        let anchor = TrustAnchor::pinned(&document.root_der()?, &origin.pinned)
+        let root = document.pinned_root(&origin.ca_url, &origin.pinned)?;
+        let anchor = TrustAnchor::pinned(&root, &origin.pinned)
             .map_err(|error| TrustError::Root(error.to_string()))?;
         let provider = openset_jose::default_provider();
         let trust = Self {
@@ -228,45 +230,120 @@ impl Trust {
         }
     }
 
-    /// Verifies a document from the root down and keeps what is newer. A CA whose entry does not
+    /// Verifies a document from the roots down and keeps what is newer. A CA whose entry does not
     /// hold, for example one that was revoked, is left out: without a CRL nothing below it passes.
     async fn install(&self, document: &TrustDocument) -> Result<(), TrustError> {
-        let stored = crls::all(&mut *self.db.read().await?).await?;
-        let mut authorities = Vec::with_capacity(document.authorities.len());
+        let (stored, stored_bcis) = {
+            let mut conn = self.db.read().await?;
+            (crls::all(&mut conn).await?, bcis::all(&mut conn).await?)
+        };
+        self.accept_roots(document)?;
+        let mut found = Vec::with_capacity(document.authorities.len());
         let mut newer = Vec::new();
+        let mut without_root = None;
         for entry in &document.authorities {
             let kept = stored.iter().find(|kept| kept.issuer_id == entry.id);
             match self.install_entry(entry, kept) {
                 Ok((authority, crl)) => {
                     newer.extend(crl.map(|crl| (entry.id.clone(), crl)));
-                    authorities.push(authority);
+                    found.push(authority);
                 }
-                // Nothing holds without the root's own CRL.
-                Err(error) if entry.chain.is_empty() => return Err(error),
                 Err(error) => {
-                    let error = format!("{:#}", anyhow::Error::from(error));
-                    tracing::warn!(error, kind = %entry.id, "a certificate authority is not trusted");
+                    let shown = with_sources(&error);
+                    if entry.chain.is_empty() {
+                        without_root.get_or_insert(error);
+                    }
+                    tracing::warn!(error = shown, kind = %entry.id, "a certificate authority is not trusted");
                 }
             }
         }
-        self.keep(document, &newer).await?;
+        // Nothing holds without a root's own CRL.
+        if let Some(error) = without_root
+            && !found.iter().any(|authority| authority.chain.is_none())
+        {
+            return Err(error);
+        }
+        let newer_bcis = self.install_brands(document, &stored_bcis);
+        let now = clock::now_seconds();
+        found.retain(|authority| match self.verify_own(authority, now) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(error = %error, kind = %authority.id, "a certificate authority is not trusted");
+                false
+            }
+        });
+        self.keep(document, &newer, &newer_bcis).await?;
         *self
             .authorities
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(authorities);
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
         Ok(())
     }
 
-    /// A CA's CRL, chain and own certificates; gives its CRL back if it is a newer one.
+    /// The roots after the pinned one, link by link; those before it are none of ours.
+    fn accept_roots(&self, document: &TrustDocument) -> Result<(), TrustError> {
+        for root in document.roots_der()? {
+            if let Err(error) = self.verifier.accept_root(&root) {
+                tracing::debug!(error = %error, "a root is not trusted");
+            }
+        }
+        Ok(())
+    }
+
+    /// The brands' BrandCRLIdentifiers; gives those that are newer. Without one, nothing of its brand passes.
+    fn install_brands(
+        &self,
+        document: &TrustDocument,
+        stored: &[StoredBrandCrlIdentifier],
+    ) -> Vec<BrandCrlIdentifier> {
+        let now = clock::now_seconds();
+        for kept in stored {
+            let bci = BrandCrlIdentifier::from_der(&kept.der);
+            let installed = bci.map_err(|error| error.to_string()).and_then(|bci| {
+                self.install_bci(bci, now)
+                    .map_err(|error| error.to_string())
+            });
+            if let Err(error) = installed {
+                tracing::debug!(error, kind = %kept.brand, "a kept BrandCRLIdentifier is not used");
+            }
+        }
+        let mut newer = Vec::new();
+        for entry in &document.brands {
+            let offered = entry.read().and_then(|bci| {
+                let installed = self.install_bci(bci.clone(), now);
+                let installed = installed.map_err(|source| TrustError::Path {
+                    id: entry.brand.to_string(),
+                    source,
+                })?;
+                Ok((bci, installed))
+            });
+            match offered {
+                Ok((bci, Installed::Newer)) => newer.push(bci),
+                Ok((_, Installed::Known)) => {}
+                Err(error) => {
+                    let error = with_sources(&error);
+                    tracing::warn!(error, kind = %entry.brand, "a BrandCRLIdentifier is not used");
+                }
+            }
+        }
+        newer
+    }
+
+    fn install_bci(&self, bci: BrandCrlIdentifier, now: i64) -> Result<Installed, PathError> {
+        let brand_ca = self
+            .verifier
+            .authority_chain(bci.issuer_der(), None)
+            .ok_or(PathError::CrlMissing(Role::BrandCa))?;
+        self.verifier
+            .install_brand_crl_identifier(bci, &brand_ca, now)
+    }
+
+    /// A CA's CRL and chain; gives its CRL back if it is a newer one.
     fn install_entry(
         &self,
         entry: &AuthorityEntry,
         kept: Option<&StoredCrl>,
     ) -> Result<(Authority, Option<Crl>), TrustError> {
-        let at = |source| TrustError::Path {
-            id: entry.id.clone(),
-            source,
-        };
         let now = clock::now_seconds();
         let authority = entry.read()?;
         if let Some(kept) = kept {
@@ -285,9 +362,11 @@ impl Trust {
                 tracing::warn!(kind = %entry.id, "the CA offers an older CRL than it did before");
                 None
             }
-            Err(error) => return Err(at(error)),
+            Err(source) => {
+                let id = entry.id.clone();
+                return Err(TrustError::Path { id, source });
+            }
         };
-        self.verify_own(&authority, now).map_err(at)?;
         Ok((authority, newer))
     }
 
@@ -328,13 +407,23 @@ impl Trust {
         &self,
         document: &TrustDocument,
         newer: &[(String, Crl)],
+        newer_bcis: &[BrandCrlIdentifier],
     ) -> Result<(), TrustError> {
-        if newer.is_empty() {
+        if newer.is_empty() && newer_bcis.is_empty() {
             return Ok(());
         }
         let mut tx = self.db.begin().await?;
         for (id, crl) in newer {
             crls::put(&mut tx, id, crl.number(), crl.der(), crl.next_update()).await?;
+        }
+        for bci in newer_bcis {
+            let fresh = StoredBrandCrlIdentifier {
+                brand: bci.brand().as_str().to_owned(),
+                sequence: bci.sequence(),
+                der: bci.der().to_vec(),
+                not_after: bci.not_after(),
+            };
+            bcis::put(&mut tx, &fresh).await?;
         }
         tx.commit().await?;
         if let Err(error) = document::keep(&self.origin.kept, document) {
@@ -342,6 +431,17 @@ impl Trust {
         }
         Ok(())
     }
+}
+
+/// An error with its sources, for the log.
+fn with_sources(error: &TrustError) -> String {
+    let mut shown = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        shown = format!("{shown}: {error}");
+        source = error.source();
+    }
+    shown
 }
 
 fn issuer(authority: &Authority) -> CrlIssuer<'_> {

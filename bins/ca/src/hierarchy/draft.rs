@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{NEXT_ROOT_KEY, ROOT, not_before};
 use crate::config::{Settings, slug};
+use crate::crl::next_number;
 use crate::store::authorities::{Held, Keys, Pair};
 
 const YEAR_S: i64 = 365 * 86_400;
@@ -250,7 +251,12 @@ impl Maker {
 
     fn first_crl(&self, authority: &Authority) -> anyhow::Result<Crl> {
         let now = clock::now_seconds();
-        Ok(authority.issue_crl(1, now, now.saturating_add(self.crl_lifetime_s), &[])?)
+        Ok(authority.issue_crl(
+            next_number(None, now),
+            now,
+            now.saturating_add(self.crl_lifetime_s),
+            &[],
+        )?)
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use openset_pki::BrandCrlIdentifier;
 use openset_service::problem::{Json, Problem};
-use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 
 use crate::CertificateAuthority;
 use crate::hierarchy::ROOT;
@@ -21,7 +22,7 @@ pub(crate) async fn root(State(ca): State<Arc<CertificateAuthority>>) -> Respons
     ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response()
 }
 
-/// Every CA with its chain and its current CRL, parents first.
+/// Every CA with its chain and its current CRL, parents first, and every brand with its BrandCRLIdentifier.
 #[utoipa::path(
     get, path = "/trust", tag = "public",
     responses((status = 200, body = serde_json::Value, description = "The trust document"))
@@ -29,6 +30,8 @@ pub(crate) async fn root(State(ca): State<Arc<CertificateAuthority>>) -> Respons
 pub(crate) async fn trust(
     State(ca): State<Arc<CertificateAuthority>>,
 ) -> Result<Json<TrustDocument>, Problem> {
+    // Read first: so no list is older than the one that is named here.
+    let brands = ca.brand_crl_identifiers().await?;
     let crls = ca.crls().await?;
     let crl = |id: &str| crls.get(id).map(|crl| crl.der.as_slice());
     let missing = || Problem::unavailable("crl-missing", "a CRL is being issued; ask again");
@@ -43,6 +46,10 @@ pub(crate) async fn trust(
             entry = entry.with_own(own.signature.chain(), own.key_exchange.chain());
         }
         document.authorities.push(entry);
+    }
+    for stored in brands {
+        let bci = BrandCrlIdentifier::from_der(&stored.der).map_err(Problem::internal)?;
+        document.brands.push(BrandEntry::new(&bci));
     }
     Ok(Json(document))
 }

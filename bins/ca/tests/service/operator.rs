@@ -42,6 +42,7 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
         .verify(&shop.signature, &expect, now)
         .unwrap();
 
+    let before = crl(&ca.url, "visa-mca").await.number();
     let serial = hex::encode(shop.signature.leaf().serial());
     let revoke = url(&format!("{}/certificates/{serial}/revoke", ca.url), "url").unwrap();
     let (client, token) = (
@@ -61,7 +62,7 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
         (&first["newly"], &again["newly"]),
         (&json!(true), &json!(false))
     );
-    assert_eq!(crl(&ca.url, "visa-mca").await.number(), 2);
+    assert!(crl(&ca.url, "visa-mca").await.number() > before);
 
     trust.refresh().await.unwrap();
     let refused = trust
@@ -87,7 +88,7 @@ async fn every_ca_has_a_list_from_the_start_and_the_document_describes_all_route
     for id in [
         "root", "visa-bca", "visa-gca", "visa-cca", "visa-mca", "visa-pca",
     ] {
-        assert_eq!(crl(&ca.url, id).await.number(), 1, "{id}");
+        assert!(crl(&ca.url, id).await.revoked_serials().is_empty(), "{id}");
     }
     let document = get(&ca.url, "openapi.json").await;
     for path in [

@@ -8,10 +8,13 @@
 #![allow(clippy::indexing_slicing, reason = "tests")]
 
 mod authority;
+mod brand_crl_identifier;
 mod forge;
 mod known_chains;
+mod news;
 mod openssl;
 mod path;
 mod profile;
 mod revocation;
+mod roots;
 mod world;

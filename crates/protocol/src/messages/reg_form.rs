@@ -3,6 +3,7 @@
 use crate::Timestamp;
 use crate::card::Pan;
 use crate::ids::{Challenge, Language, LocalId, Nonce, Rrpid};
+use openset_pki::Role;
 use serde::{Deserialize, Serialize};
 
 /// What is applied for.
@@ -12,10 +13,108 @@ use serde::{Deserialize, Serialize};
 pub enum RequestType {
     /// A cardholder's first signature certificate (1).
     CardInitialSig,
+    /// A merchant's first signature certificate (4).
+    MerInitialSig,
+    /// A merchant's first key-exchange certificate, beside a signature certificate that it has (5).
+    MerInitialEnc,
     /// A merchant's first signature and key-exchange certificates (6).
     MerInitialBoth,
+    /// A gateway's first signature certificate (7).
+    PgwyInitialSig,
+    /// A gateway's first key-exchange certificate, beside a signature certificate that it has (8).
+    PgwyInitialEnc,
     /// A gateway's first signature and key-exchange certificates (9).
     PgwyInitialBoth,
+    /// A new signature certificate in place of a cardholder's old one (10).
+    CardRenewalSig,
+    /// A new signature certificate in place of a merchant's old one (13).
+    MerRenewalSig,
+    /// A new key-exchange certificate in place of a merchant's old one (14).
+    MerRenewalEnc,
+    /// Both new certificates in place of a merchant's old ones (15).
+    MerRenewalBoth,
+    /// A new signature certificate in place of a gateway's old one (16).
+    PgwyRenewalSig,
+    /// A new key-exchange certificate in place of a gateway's old one (17).
+    PgwyRenewalEnc,
+    /// Both new certificates in place of a gateway's old ones (18).
+    PgwyRenewalBoth,
+}
+
+impl RequestType {
+    /// The role of who applies.
+    #[must_use]
+    pub fn role(self) -> Role {
+        match self {
+            Self::CardInitialSig | Self::CardRenewalSig => Role::Cardholder,
+            Self::MerInitialSig
+            | Self::MerInitialEnc
+            | Self::MerInitialBoth
+            | Self::MerRenewalSig
+            | Self::MerRenewalEnc
+            | Self::MerRenewalBoth => Role::Merchant,
+            Self::PgwyInitialSig
+            | Self::PgwyInitialEnc
+            | Self::PgwyInitialBoth
+            | Self::PgwyRenewalSig
+            | Self::PgwyRenewalEnc
+            | Self::PgwyRenewalBoth => Role::Gateway,
+        }
+    }
+
+    /// The role of the CA that is applied to.
+    #[must_use]
+    pub fn ca_role(self) -> Role {
+        match self.role() {
+            Role::Merchant => Role::MerchantCa,
+            Role::Gateway => Role::GatewayCa,
+            _ => Role::CardholderCa,
+        }
+    }
+
+    /// Whether certificates that are there are to be replaced.
+    #[must_use]
+    pub fn renews(self) -> bool {
+        matches!(
+            self,
+            Self::CardRenewalSig
+                | Self::MerRenewalSig
+                | Self::MerRenewalEnc
+                | Self::MerRenewalBoth
+                | Self::PgwyRenewalSig
+                | Self::PgwyRenewalEnc
+                | Self::PgwyRenewalBoth
+        )
+    }
+
+    /// Whether a signature key is to be certified. If not, the signature certificate that is there signs.
+    #[must_use]
+    pub fn certifies_signature(self) -> bool {
+        !matches!(
+            self,
+            Self::MerInitialEnc | Self::PgwyInitialEnc | Self::MerRenewalEnc | Self::PgwyRenewalEnc
+        )
+    }
+
+    /// Whether a key-exchange key is to be certified.
+    #[must_use]
+    pub fn certifies_key_exchange(self) -> bool {
+        !matches!(
+            self,
+            Self::CardInitialSig
+                | Self::CardRenewalSig
+                | Self::MerInitialSig
+                | Self::MerRenewalSig
+                | Self::PgwyInitialSig
+                | Self::PgwyRenewalSig
+        )
+    }
+
+    /// Whether the applicant shows a certificate that it has: then no activation code is asked for.
+    #[must_use]
+    pub fn has_certificate(self) -> bool {
+        self.renews() || !self.certifies_signature()
+    }
 }
 
 /// RegFormReq, sealed for the CA.

@@ -10,7 +10,7 @@ use openset_pki::{BrandId, Chain, Expect, PathError, Purpose, Role};
 use openset_service::client::HttpClient;
 use openset_service::config::Common;
 use openset_service::problem::Json;
-use openset_service::trust::{AuthorityEntry, Trust, TrustDocument, TrustError};
+use openset_service::trust::{AuthorityEntry, BrandEntry, Trust, TrustDocument, TrustError};
 use openset_service::{CancellationToken, clock};
 use openset_store::{Db, sqlite_url};
 use openset_testkit::pki::TestPki;
@@ -31,19 +31,18 @@ fn document(pki: &TestPki, number: u64) -> TrustDocument {
                 .push(AuthorityEntry::new(&id, &chain, &crl(authority)));
         }
     }
+    let bci = pki.brand_crl_identifier("Brand", number, number);
+    document.brands.push(BrandEntry::new(&bci));
     document
 }
 
-async fn ca(pki: &TestPki, document: &Shared) -> Served {
-    let pem = pki.root.certificate().to_pem();
+async fn ca(document: &Shared) -> Served {
     let document = Arc::clone(document);
     let trust = move || {
         let document = document.lock().unwrap().clone();
         async move { Json(document) }
     };
-    let router = Router::new()
-        .route("/root.pem", get(move || async move { pem }))
-        .route("/trust", get(trust));
+    let router = Router::new().route("/trust", get(trust));
     serve(router).await
 }
 
@@ -109,7 +108,7 @@ fn verify_merchant(trust: &Trust, chain: &Chain) -> Result<(), PathError> {
 async fn trust_begins_with_the_pinned_root_and_no_other() {
     let pki = TestPki::new(&["Brand"], clock::now());
     let shared = Arc::new(Mutex::new(document(&pki, 2)));
-    let ca = ca(&pki, &shared).await;
+    let ca = ca(&shared).await;
     let party = Party::new().await;
     let error = party.bootstrap_pinned(&ca, [7; 32]).await.unwrap_err();
     assert!(
@@ -130,7 +129,7 @@ async fn trust_begins_with_the_pinned_root_and_no_other() {
 async fn party_starts_without_its_ca_and_takes_no_older_crl_afterwards() {
     let pki = TestPki::new(&["Brand"], clock::now());
     let shared = Arc::new(Mutex::new(document(&pki, 2)));
-    let ca_up = ca(&pki, &shared).await;
+    let ca_up = ca(&shared).await;
     let party = Party::new().await;
     let merchant = shop(&pki);
     let revoked = merchant.leaf().clone();
@@ -175,7 +174,7 @@ async fn party_starts_without_its_ca_and_takes_no_older_crl_afterwards() {
 async fn authority_with_a_forged_crl_is_left_out_and_the_root_s_stops_all() {
     let pki = TestPki::new(&["Brand"], clock::now());
     let shared = Arc::new(Mutex::new(document(&pki, 2)));
-    let ca = ca(&pki, &shared).await;
+    let ca = ca(&shared).await;
     let index = {
         let mut document = shared.lock().unwrap();
         let id = Role::MerchantCa.name().replace(' ', "-");
@@ -202,4 +201,45 @@ async fn authority_with_a_forged_crl_is_left_out_and_the_root_s_stops_all() {
     }
     let error = Party::new().await.bootstrap(&ca, &pki).await.unwrap_err();
     assert!(matches!(error, TrustError::Path { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn brand_is_refused_without_its_crl_identifier_and_no_older_one_is_taken() {
+    let pki = TestPki::new(&["Brand"], clock::now());
+    let shared = Arc::new(Mutex::new(document(&pki, 2)));
+    let ca = ca(&shared).await;
+    let merchant = shop(&pki);
+    let brands = std::mem::take(&mut shared.lock().unwrap().brands);
+    let party = Party::new().await;
+    let trust = party.bootstrap(&ca, &pki).await.unwrap();
+    let refusal = verify_merchant(&trust, &merchant);
+    assert!(
+        matches!(refusal, Err(PathError::BciMissing(_))),
+        "{refusal:?}"
+    );
+
+    shared.lock().unwrap().brands = brands;
+    trust.refresh().await.unwrap();
+    verify_merchant(&trust, &merchant).unwrap();
+
+    // The brand names a newer CRL than the document has: the old one no longer does, not even after a restart.
+    let newer = pki.brand_crl_identifier("Brand", 3, 3);
+    shared.lock().unwrap().brands = vec![BrandEntry::new(&newer)];
+    trust.refresh().await.unwrap();
+    *shared.lock().unwrap() = document(&pki, 2);
+    for trust in [trust, party.bootstrap(&ca, &pki).await.unwrap()] {
+        trust.refresh().await.unwrap();
+        let refusal = verify_merchant(&trust, &merchant);
+        assert!(
+            matches!(
+                refusal,
+                Err(PathError::CrlBehindBci {
+                    held: 2,
+                    named: 3,
+                    ..
+                })
+            ),
+            "{refusal:?}"
+        );
+    }
 }

@@ -19,7 +19,6 @@ use crate::signed::{Frame, Who, decode};
 use crate::wrapper::MessageIds;
 use crate::{Context, Rejection};
 use openset_jose::{PublicKey, Thumbprint};
-use openset_pki::Role;
 
 /// A check that ends in CertRes rather than in an Error.
 pub(super) struct Complaint {
@@ -79,7 +78,7 @@ pub(super) fn check_session(
     if data.chall_ca != session.chall_ca {
         return Err(Rejection::ChallengeMismatch("chall_ca"));
     }
-    check_serves(ca, ca_role(session.request_type), &session.brand_id)?;
+    check_serves(ca, session.request_type.ca_role(), &session.brand_id)?;
     if data.request_type != session.request_type {
         return Err(Rejection::Disagreement("request_type"));
     }
@@ -94,15 +93,6 @@ pub(super) fn check_session(
         return Err(Rejection::Disagreement("ca_back_key_data"));
     }
     Ok(())
-}
-
-/// The CA that answers requests of this type.
-fn ca_role(request_type: RequestType) -> Role {
-    match request_type {
-        RequestType::CardInitialSig => Role::CardholderCa,
-        RequestType::MerInitialBoth => Role::MerchantCa,
-        RequestType::PgwyInitialBoth => Role::GatewayCa,
-    }
 }
 
 /// What CertReq says of the account, and what is known of it.
