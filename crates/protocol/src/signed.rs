@@ -9,7 +9,9 @@ use crate::thumbs::{News, Receiver, Thumbs};
 use crate::wrapper::Jws;
 use crate::{Context, Rejection, Timestamp};
 use openset_jose::{Thumbprint, jws};
-use openset_pki::{BrandId, Certificate, Chain, Expect, PathVerifier, Purpose, Role};
+use openset_pki::{
+    BrandId, Certificate, Chain, Expect, PathError, PathVerifier, Purpose, Role,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -126,11 +128,13 @@ pub(crate) fn sign_bytes(
     receiver: &Receiver,
     bytes: &[u8],
 ) -> Result<Jws, Rejection> {
-    let lacks = receiver.lacks(by.chain());
     let header = jws::Header {
         cty: content.name().to_owned(),
         x5t_s256: Some(by.thumbprint()),
-        x5c: lacks.into_iter().map(|certificate| certificate.0).collect(),
+        x5c: receiver
+            .lacks(by.chain())
+            .map(|certificate| certificate.der().to_vec())
+            .collect(),
     };
     jws::sign(ctx.rng, by.key(), &header, bytes)
         .map(Jws)
@@ -322,11 +326,24 @@ fn signer_certificate(
     let chain = Chain::from_x5c(&header.x5c).map_err(openset_pki::PathError::from)?;
     match verifier.verify(&chain, &expect, now.seconds()) {
         // Its own news may be what is lacking; they prove themselves.
-        Err(error) if error.lacks_news() && learn(object, verifier, now)? => {
+        Err(error) if lacks_news(&error) && learn(object, verifier, now)? => {
             Ok(verifier.verify(&chain, &expect, now.seconds())?)
         }
         judged => Ok(judged?),
     }
+}
+
+/// Whether newer CRLs or a newer BrandCRLIdentifier could mend it.
+fn lacks_news(error: &PathError) -> bool {
+    matches!(
+        error,
+        PathError::CrlMissing(_)
+            | PathError::CrlStale(_)
+            | PathError::CrlBehindBci { .. }
+            | PathError::BciMissing(_)
+            | PathError::BciStale(_)
+            | PathError::BciOmits(_)
+    )
 }
 
 /// What of a payload can be read without knowing its data.
@@ -375,5 +392,5 @@ pub(crate) fn verify_chain(
 /// A whole chain as it is stored, and as it travels to one of whom nothing is known.
 #[must_use]
 pub fn carried(chain: &Chain) -> Vec<crate::ids::ExactBytes> {
-    Receiver::unknown().lacks(chain)
+    Receiver::unknown().carried(chain)
 }

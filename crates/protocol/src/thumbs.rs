@@ -87,7 +87,7 @@ impl RevocationState {
 }
 
 /// A BrandCRLIdentifier and the CRLs that it names, as they travel in a signed response. They prove themselves.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct News {
     /// BCI, DER.
@@ -132,7 +132,7 @@ impl News {
         if self.crls.len() > NEWS_CRLS_MAX {
             return Err(Rejection::Malformed("too many CRLs".to_owned()));
         }
-        let crls: Vec<&[u8]> = self.crls.iter().map(|crl| crl.0.as_slice()).collect();
+        let crls: Vec<Vec<u8>> = self.crls.iter().map(|crl| crl.0.clone()).collect();
         verifier.learn(&crls, Some(&self.bci.0), now.seconds())?;
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Receiver {
     /// A party with a certificate of its own: it holds the CAs above itself.
     #[must_use]
     pub fn holding_chain_of(certificate: &Certificate, verifier: &PathVerifier) -> Self {
-        let authorities = verifier.authority_chain_of(certificate);
+        let authorities = verifier.authority_chain(certificate.issuer_der(), None);
         authorities.map_or_else(Self::unknown, |chain| {
             let holds = chain.certificates().iter().map(Certificate::thumbprint);
             Self {
@@ -205,11 +205,16 @@ impl Receiver {
     }
 
     /// The chain as it travels: the leaf, and the CAs above it that the receiver does not hold.
-    pub(crate) fn lacks(&self, chain: &Chain) -> Vec<ExactBytes> {
+    pub(crate) fn lacks<'a>(&self, chain: &'a Chain) -> impl Iterator<Item = &'a Certificate> {
         let certificates = chain.certificates().iter();
         let (leaf, authorities) = (certificates.clone().take(1), certificates.skip(1));
         // Whoever holds a CA holds those above it.
         leaf.chain(authorities.take_while(|ca| !self.holds.contains(&ca.thumbprint())))
+    }
+
+    /// As [`Self::lacks`], as it travels inside a payload.
+    pub(crate) fn carried(&self, chain: &Chain) -> Vec<ExactBytes> {
+        self.lacks(chain)
             .map(|certificate| ExactBytes(certificate.der().to_vec()))
             .collect()
     }

@@ -99,7 +99,7 @@ pub fn request(
         },
         pi_digest: digest(ContentType::PiDualSignedTbe, p_req.pi.0.as_bytes()),
         dual_signature_digest: digest(ContentType::PiTbs, p_req.dual_signature.0.as_bytes()),
-        merchant_key_exchange: receiver.lacks(ours.key_exchange.chain()),
+        merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),
         m_thumbs: m_thumbs.clone(),
     };
     let to = Who::Certificate(gateway.thumbprint());

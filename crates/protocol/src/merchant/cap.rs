@@ -96,7 +96,7 @@ pub fn request(
         cap_rr_tags: cap_rr_tags.clone(),
         cap_item_seq: items.clone(),
         cap_token_seq_digest: digest(ContentType::CapTokenSeq, &cap_token_seq.0),
-        merchant_key_exchange: receiver.lacks(ours.key_exchange.chain()),
+        merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),
         m_thumbs: m_thumbs.clone(),
     };
     let to = Who::Certificate(gateway.thumbprint());

@@ -83,8 +83,8 @@ pub fn answer(
         chall_c: request.chall_c,
         chall_m: opened.chall_m,
         pe_thumb: opened.gateway,
-        gateway_key_exchange: receiver.lacks(gateway),
-        merchant_key_exchange: receiver.lacks(ours.key_exchange.chain()),
+        gateway_key_exchange: receiver.carried(gateway),
+        merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),
     };
     let frame = Frame {
         to: Who::Exchange(request.lid_c.clone()),
