@@ -4,14 +4,12 @@
 //! |---|---|
 //! | [`config`] | its options |
 //! | `catalogue` | products and prices |
-//! | `cardholder_status` | step 7: whether the cardholder's certificate is revoked, by OCSP |
 //! | `routes` | the shop's REST interface, one file for each group |
 //! | `set` | the wallet's messages: PInitReq, PReq, InqReq; each decodes, verifies, decides, commits, answers |
 //! | `gateway` | what is asked of the gateway, and its answers: AuthReq, CapReq, its certificates |
 //! | `store` | its tables |
 //! | `upkeep` | what happens without being asked: enrolment, resending, expiry |
 
-mod cardholder_status;
 mod catalogue;
 pub mod config;
 mod failure;
@@ -56,8 +54,6 @@ pub(crate) struct Merchant {
     pub(crate) trust: OnceLock<Arc<Trust>>,
     /// Under which name this replica leases what it sends.
     pub(crate) replica: String,
-    /// What the OCSP responder said lately.
-    pub(crate) ocsp_answers: cardholder_status::Answers,
     /// Orders that nobody has begun to pay, about: recounted by the upkeep.
     pub(crate) unpaid_orders: AtomicU64,
 }
@@ -125,7 +121,6 @@ pub async fn run(
         gateways: GatewayCertificates::default(),
         trust: OnceLock::new(),
         replica: common.replica.clone(),
-        ocsp_answers: cardholder_status::Answers::default(),
         unpaid_orders: AtomicU64::new(0),
     });
     upkeep::add_checks(&mut shell.health, &merchant);

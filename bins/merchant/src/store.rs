@@ -1,7 +1,6 @@
 //! The merchant's tables. Every change of state is a guarded UPDATE with one row counted.
 
 pub(crate) mod gateway_certificates;
-pub(crate) mod learned_revocations;
 pub(crate) mod orders;
 pub(crate) mod payments;
 pub(crate) mod purchases;
@@ -14,18 +13,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The merchant's own tables, beside those of `openset-store`.
-pub const MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 100,
-        name: "merchant",
-        sql: include_str!("../migrations/100_merchant.sql"),
-    },
-    Migration {
-        version: 101,
-        name: "revocations",
-        sql: include_str!("../migrations/101_revocations.sql"),
-    },
-];
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 100,
+    name: "merchant",
+    sql: include_str!("../migrations/100_merchant.sql"),
+}];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.
 fn stored<T: FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::Merchant;
 use crate::gateway::certificates;
 use crate::gateway::sending::Resending;
-use crate::store::{learned_revocations, orders, purchases};
+use crate::store::{orders, purchases};
 
 /// Between two removals of what has expired.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
@@ -114,7 +114,6 @@ async fn purge(merchant: &Merchant) -> Result<(), StoreError> {
     idempotency::purge(&mut tx, now_s).await?;
     tx.commit().await?;
     let mut tx = db.begin().await?;
-    learned_revocations::purge(&mut tx, now_s).await?;
     purchases::purge(&mut tx, now_s).await?;
     orders::purge(&mut tx, now_s.saturating_sub(UNPAID_ORDER_SECONDS)).await?;
     tx.commit().await?;

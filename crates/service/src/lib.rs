@@ -11,7 +11,6 @@ pub mod config;
 pub mod detached;
 pub mod enrolment;
 pub mod health;
-pub mod ocsp;
 pub mod offload;
 pub mod openapi;
 pub mod outbox_worker;
