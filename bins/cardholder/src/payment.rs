@@ -12,6 +12,7 @@ use openset_protocol::cardholder::purchase::{
 };
 use openset_protocol::ids::Language;
 use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::thumbs::Thumbs;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_service::client::{CALL_TIMEOUT, SetAnswer};
 use openset_service::clock;

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use openset_protocol::gateway::auth::{self, Asker, Decision, TokenKey, VerifiedPayment};
-use openset_protocol::identity::Credentials;
+use openset_protocol::gateway::auth::{self, Answering, Asker, Decision, VerifiedPayment};
 use openset_protocol::messages::auth::AuthCode;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;

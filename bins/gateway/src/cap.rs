@@ -5,6 +5,7 @@ use std::time::Instant;
 use openset_protocol::Context;
 use openset_protocol::gateway::cap::{self, VerifiedCapReq};
 use openset_protocol::messages::cap::CapCode;
+use openset_protocol::thumbs::RevocationState;
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};

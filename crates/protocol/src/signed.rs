@@ -9,9 +9,7 @@ use crate::thumbs::{News, Receiver, Thumbs};
 use crate::wrapper::Jws;
 use crate::{Context, Rejection, Timestamp};
 use openset_jose::{Thumbprint, jws};
-use openset_pki::{
-    BrandId, Certificate, Chain, Expect, PathError, PathVerifier, Purpose, Role,
-};
+use openset_pki::{BrandId, Certificate, Chain, Expect, PathError, PathVerifier, Purpose, Role};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

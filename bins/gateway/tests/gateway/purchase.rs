@@ -14,6 +14,7 @@ use openset_protocol::merchant::p::{self, OwnOrder, VerifiedPReq};
 use openset_protocol::merchant::p_init;
 use openset_protocol::messages::cap::{CapCode, CapResItem};
 use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Jwe, MessageWrapper};
 use openset_protocol::{Context, Timestamp};
 use openset_service::{clock, random};
@@ -98,8 +99,15 @@ pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> B
     let init = purchase::start(ctx, card, order).unwrap();
     let wrapper = MessageWrapper::decode(&init.wire).unwrap();
     let request = p_init::open(ctx, &wrapper).unwrap();
-    let (opened, answer) =
-        p_init::answer(ctx, &init.wire, request, shop, GATEWAY.key_exchange.chain(), &RevocationState::default()).unwrap();
+    let (opened, answer) = p_init::answer(
+        ctx,
+        &init.wire,
+        request,
+        shop,
+        GATEWAY.key_exchange.chain(),
+        &RevocationState::default(),
+    )
+    .unwrap();
     let step = init
         .state
         .handle(ctx, card, &answer, PKI.verifier(), None)
@@ -137,7 +145,8 @@ impl Bought {
             merch_cat_code: "5942",
         };
         let gateway = GATEWAY.key_exchange.certificate();
-        let (awaiting, wire) = auth::request(ctx, self.shop, gateway, &asking, PKI.verifier()).unwrap();
+        let (awaiting, wire) =
+            auth::request(ctx, self.shop, gateway, &asking, PKI.verifier()).unwrap();
         Asked {
             shop: self.shop,
             awaiting,

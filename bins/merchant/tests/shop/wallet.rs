@@ -172,7 +172,8 @@ impl Wallet {
             now: clock::now(),
             rng: &mut rng,
         };
-        let step = inquiry::start(&mut ctx, &self.card, state.purchase(), self.pki.verifier()).unwrap();
+        let step =
+            inquiry::start(&mut ctx, &self.card, state.purchase(), self.pki.verifier()).unwrap();
         let reply = post(&shop.url, &step.wire).await;
         if reply.status != 200 {
             return Err(reply);

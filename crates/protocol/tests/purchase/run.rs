@@ -2,7 +2,7 @@
 //! message on, genuine or not.
 
 use crate::layers::KeyRing;
-use crate::world::{APPROVAL, MESSAGE, ORDER, World, amount, world};
+use crate::world::{APPROVAL, MESSAGE, ORDER, STAPLE, World, amount, world};
 use openset_jose::ContentKey;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
@@ -111,9 +111,13 @@ impl Genuine {
             wire: p_req,
         } = world
             .with(|ctx| {
-                awaiting_p_init_res
-                    .clone()
-                    .handle(ctx, &world.card(), &p_init_res, run.verifier, Some(STAPLE.to_vec()))
+                awaiting_p_init_res.clone().handle(
+                    ctx,
+                    &world.card(),
+                    &p_init_res,
+                    run.verifier,
+                    Some(STAPLE.to_vec()),
+                )
             })
             .unwrap();
         let verified = run.verify_p_req(&opened, &p_req).unwrap();
@@ -256,8 +260,7 @@ impl Run<'_> {
             approval_code: APPROVAL.to_owned(),
             message: Some(MESSAGE.to_owned()),
         };
-        let answer =
-            w.with(|ctx| w.gateway_answers(ctx, &asker, &decision));
+        let answer = w.with(|ctx| w.gateway_answers(ctx, &asker, &decision));
         Ok(answer.unwrap())
     }
 

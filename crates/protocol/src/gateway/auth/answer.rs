@@ -106,14 +106,7 @@ pub fn answer(
             };
             (
                 payload,
-                approval_baggage(
-                    ctx,
-                    with,
-                    asker,
-                    payment,
-                    approval_code,
-                    message.as_deref(),
-                )?,
+                approval_baggage(ctx, with, asker, payment, approval_code, message.as_deref())?,
             )
         }
     };
