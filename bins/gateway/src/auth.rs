@@ -36,7 +36,14 @@ const VERIFIED: &[&str] = &[
 
 /// Answers AuthReq.
 pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<u8>, GatewayError> {
-    let (asker, judged) = verify(gateway, &received).await?;
+    let verified = match verify(gateway, &received).await {
+        Err(GatewayError::Rejected(Rejection::NotSealedForUs)) => {
+            gateway.keyring.look_again().await?;
+            verify(gateway, &received).await
+        }
+        verified => verified,
+    };
+    let (asker, judged) = verified?;
     let xid = asker.auth_tags.trans_ids.xid;
     let answered = match judged {
         Ok(payment) => authorize(gateway, &received, asker, payment).await,
@@ -295,27 +302,25 @@ async fn sign<F>(gateway: &Gateway, asker: &Asker, make: F) -> Result<Vec<u8>, G
 where
     F: FnOnce(&mut Context<'_>, Answering<'_>) -> Result<Vec<u8>, Rejection> + Send + 'static,
 {
-    let (keyring, tokens) = (gateway.keyring.all(), gateway.token_key.clone());
+    let tokens = gateway.token_key.clone();
     let brand = asker.brand_id.clone();
+    let ours = gateway.keyring.of_brand(&brand);
+    let ours = ours.ok_or(GatewayError::NotReady)?;
     let verifier = gateway.verifier()?;
     let answer = offload(move || {
-        let ours = keyring
-            .iter()
-            .find(|held| held.signature.brand() == Some(&brand));
-        let ours = ours.ok_or(GatewayError::NotReady)?;
         let mut rng = random::system();
         let mut ctx = Context {
             now: clock::now(),
             rng: &mut rng,
         };
         let with = Answering {
-            ours,
+            ours: &ours,
             tokens: &tokens,
             state: &RevocationState::of(&verifier, &brand),
         };
-        Ok(make(&mut ctx, with)?)
+        make(&mut ctx, with)
     });
-    answer.await
+    Ok(answer.await?)
 }
 
 fn verified_step(received: &Received) -> StepReport {

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use openset_protocol::Context;
 use openset_protocol::gateway::cap::{self, VerifiedCapReq};
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::thumbs::RevocationState;
+use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
@@ -31,7 +31,14 @@ const VERIFIED: &[&str] = &[
 
 /// Answers CapReq.
 pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<u8>, GatewayError> {
-    let request = verify(gateway, &received).await?;
+    let verified = match verify(gateway, &received).await {
+        Err(GatewayError::Rejected(Rejection::NotSealedForUs)) => {
+            gateway.keyring.look_again().await?;
+            verify(gateway, &received).await
+        }
+        verified => verified,
+    };
+    let request = verified?;
     let id = id_of(&request.asker.merchant(), "CapReq", &request.asker.rrpid());
     let Some(_flight) = gateway.flights.take_off(&id) else {
         return answer_of_first(gateway, &id, &received.digest).await;

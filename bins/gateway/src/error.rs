@@ -2,6 +2,7 @@
 
 use openset_protocol::Rejection;
 use openset_service::client::CallError;
+use openset_service::enrolment::EnrolmentError;
 use openset_service::problem::Problem;
 use openset_store::ledger::LedgerError;
 use openset_store::{StoreError, VaultError};
@@ -19,6 +20,9 @@ pub(crate) enum GatewayError {
     /// Certificates or trust are not there yet.
     #[error("not enrolled yet; see /readyz")]
     NotReady,
+    /// The own keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] EnrolmentError),
     /// The issuer did not say what became of a request.
     #[error("what the issuer did is unknown")]
     Unknown(#[source] CallError),

@@ -24,9 +24,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
-use openset_pki::PathVerifier;
+use openset_pki::{Expect, PathError, PathVerifier, Purpose, Role};
 use openset_protocol::identity::Credentials;
-use openset_protocol::{BrandId, Context};
+use openset_protocol::{BrandId, Context, Thumbprint};
 use openset_service::client::HttpClient;
 use openset_service::config::Config;
 use openset_service::enrolment::Keyring;
@@ -75,6 +75,53 @@ impl Merchant {
             "the merchant's own certificates are not here yet",
         ))
     }
+
+    /// The merchant's own keys that a purchase was opened with. Another replica may have renewed them a moment
+    /// ago.
+    pub(crate) async fn opened_with(
+        &self,
+        signature: &Thumbprint,
+    ) -> Result<Option<Credentials>, Failure> {
+        if let Some(held) = self.keyring.named(signature) {
+            return Ok(Some(held));
+        }
+        self.look_again().await?;
+        Ok(self.keyring.named(signature))
+    }
+
+    /// The keys that answer about a purchase: those that it was opened with, which the wallet knows, for as long
+    /// as their certificate is good, and the current ones after that.
+    pub(crate) async fn answering(
+        &self,
+        brand: &BrandId,
+        opened_with: Option<&Thumbprint>,
+    ) -> Result<Credentials, Failure> {
+        let held = match opened_with {
+            Some(signature) => self.opened_with(signature).await?,
+            None => None,
+        };
+        match held {
+            Some(held) if is_good(&held, &*self.verifier()?).is_ok() => Ok(held),
+            _ => self.credentials(brand),
+        }
+    }
+
+    /// Takes up what another replica has renewed.
+    pub(crate) async fn look_again(&self) -> Result<(), Failure> {
+        let looked = self.keyring.look_again().await;
+        looked.map_err(|error| Failure::Internal(error.into()))
+    }
+}
+
+/// Whether others accept what is signed with these keys now.
+pub(crate) fn is_good(held: &Credentials, verifier: &PathVerifier) -> Result<(), PathError> {
+    let expect = Expect {
+        role: Role::Merchant,
+        purpose: Purpose::Signature,
+        brand: held.signature.brand(),
+    };
+    let checked = verifier.verify(held.signature.chain(), &expect, clock::now_seconds());
+    checked.map(drop)
 }
 
 /// Runs protocol work, which signs and opens, beside the async workers.

@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+mod generations;
 mod keyring;
 mod steps;
 
@@ -34,7 +35,8 @@ use crate::client::{CallError, HttpClient};
 use crate::outbox_worker::backoff;
 use crate::trust::Trust;
 
-pub use keyring::{Keyring, store};
+pub use generations::{Generation, store};
+pub use keyring::{HeldPair, Keyring, RETIRED_KEEP_SECONDS};
 use steps::Registration;
 
 /// The longest pause between two tries.
@@ -141,7 +143,7 @@ impl Enroller {
             let error = match Box::pin(registration.complete()).await {
                 Ok(credentials) => {
                     tracing::info!(kind = %brand, outcome = "enrolled", "certificates received");
-                    self.keyring.add(brand, credentials);
+                    self.keyring.add(brand, Generation::FIRST, credentials);
                     return;
                 }
                 Err(error) => error,

@@ -67,6 +67,30 @@ pub async fn remove(tx: &mut Tx, name: &str) -> Result<bool, StoreError> {
     Ok(done.rows_affected() == 1)
 }
 
+/// The names that begin with `prefix`, sorted.
+///
+/// # Errors
+/// The database's own failure.
+pub async fn names(conn: &mut AnyConnection, prefix: &str) -> Result<Vec<String>, StoreError> {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for character in prefix.chars() {
+        if matches!(character, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    let mut names: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM vault_secrets WHERE name LIKE $1 ESCAPE '!'")
+            .bind(pattern)
+            .fetch_all(conn)
+            .await?;
+    // SQLite's LIKE takes capitals for small letters.
+    names.retain(|name| name.starts_with(prefix));
+    names.sort_unstable();
+    Ok(names)
+}
+
 fn context(name: &str) -> String {
     format!("vault_secrets/sealed/{name}")
 }

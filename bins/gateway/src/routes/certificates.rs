@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::Gateway;
 
-/// All certificates that are held now.
+/// The current certificates of every brand.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CertificatesView {
     certificates: Vec<CertificateView>,
@@ -54,8 +54,9 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<Certificat
             .map(|der| STANDARD.encode(der))
             .collect(),
     };
-    let held = gateway.keyring.all();
-    let certificates = held.iter().flat_map(|held| {
+    let held = gateway.keyring.pairs();
+    let current = held.iter().filter(|pair| pair.current);
+    let certificates = current.map(|pair| &pair.credentials).flat_map(|held| {
         [
             view(PurposeView::KeyExchange, held.key_exchange.chain()),
             view(PurposeView::Signature, held.signature.chain()),

@@ -9,6 +9,7 @@ mod crashes;
 mod enrolment;
 mod privacy;
 mod purchase;
+mod renewals;
 mod replicas;
 mod rest;
 mod service;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use openset_pki::PathVerifier;
+use openset_pki::{PathVerifier, Purpose, Role};
 use openset_protocol::card::{CardExpiry, CardSecret, NonceCca, Pan};
 use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::purchase::{self, Order};
@@ -18,7 +18,8 @@ use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Jwe, MessageWrapper};
 use openset_protocol::{Context, Timestamp};
 use openset_service::{clock, random};
-use openset_testkit::pki::TestPki;
+use openset_testkit::keys::key;
+use openset_testkit::pki::{self, TestPki};
 
 /// What no database and no log may hold.
 pub(crate) const ORDER_DESCRIPTION: &str = "2 x Faust, der Tragoedie erster Teil";
@@ -31,6 +32,11 @@ pub(crate) static GATEWAY: LazyLock<Credentials> =
 pub(crate) static SHOP: LazyLock<Credentials> = LazyLock::new(|| PKI.merchant("Visa", "shop-1"));
 pub(crate) static OTHER_SHOP: LazyLock<Credentials> =
     LazyLock::new(|| PKI.merchant("Visa", "shop-2"));
+/// What gateway and shop have after a renewal.
+pub(crate) static GATEWAY_RENEWED: LazyLock<Credentials> =
+    LazyLock::new(|| renewed(Role::Gateway, "gateway-1"));
+pub(crate) static SHOP_RENEWED: LazyLock<Credentials> =
+    LazyLock::new(|| renewed(Role::Merchant, "shop-1"));
 static CARD: LazyLock<Card> = LazyLock::new(|| card("203012"));
 
 pub(crate) fn verifier() -> Arc<PathVerifier> {
@@ -50,6 +56,21 @@ pub(crate) fn card(expiry: &str) -> Card {
         card_secret,
         pan_secret,
         signature: PKI.cardholder("Visa", &name),
+    }
+}
+
+fn renewed(role: Role, name: &str) -> Credentials {
+    let certified = |purpose| {
+        let key = key(&format!("{name}/2/{purpose}"));
+        let leaf = PKI.leaf(role, purpose, name);
+        (PKI.issue("Visa", &leaf, key.public_key()), key)
+    };
+    let (chain, key) = certified(Purpose::Signature);
+    let signature = pki::signature(chain, key);
+    let (chain, key) = certified(Purpose::KeyExchange);
+    Credentials {
+        signature,
+        key_exchange: pki::key_exchange(chain, key),
     }
 }
 
@@ -137,6 +158,17 @@ impl Bought {
 
     /// AuthReq made at another time, or with another's randomness: the same seed gives the same RRPID.
     pub(crate) fn ask_with(&self, now: Timestamp, rng: openset_protocol::Random<'_>) -> Asked {
+        self.ask_as(self.shop, &GATEWAY, now, rng)
+    }
+
+    /// AuthReq signed with these keys of the shop and sealed for these of the gateway.
+    pub(crate) fn ask_as(
+        &self,
+        shop: &'static Credentials,
+        gateway: &Credentials,
+        now: Timestamp,
+        rng: openset_protocol::Random<'_>,
+    ) -> Asked {
         let ctx = &mut Context { now, rng };
         let asking = Asking {
             p_req: &self.p_req,
@@ -144,11 +176,10 @@ impl Bought {
             amount: self.amount,
             merch_cat_code: "5942",
         };
-        let gateway = GATEWAY.key_exchange.certificate();
-        let (awaiting, wire) =
-            auth::request(ctx, self.shop, gateway, &asking, PKI.verifier()).unwrap();
+        let gateway = gateway.key_exchange.certificate();
+        let (awaiting, wire) = auth::request(ctx, shop, gateway, &asking, PKI.verifier()).unwrap();
         Asked {
-            shop: self.shop,
+            shop,
             awaiting,
             xid: self.p_req.trans_ids.xid.to_string(),
             wire,
@@ -160,7 +191,7 @@ impl Asked {
     /// What the merchant makes of the answer.
     pub(crate) fn read(&self, answer: &[u8]) -> AuthAnswer {
         self.awaiting
-            .handle(answer, self.shop, PKI.verifier(), clock::now())
+            .handle(answer, &[self.shop], PKI.verifier(), clock::now())
             .unwrap()
     }
 
@@ -207,7 +238,7 @@ pub(crate) fn claim(shop: &'static Credentials, captures: Vec<Capture>) -> Claim
 impl Claimed {
     pub(crate) fn read(&self, answer: &[u8]) -> Vec<CapResItem> {
         self.awaiting
-            .handle(answer, self.shop, PKI.verifier(), clock::now())
+            .handle(answer, &[self.shop], PKI.verifier(), clock::now())
             .unwrap()
     }
 

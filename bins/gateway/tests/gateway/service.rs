@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use openset_gateway::Options;
+use openset_protocol::identity::Credentials;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_service::CancellationToken;
@@ -147,9 +148,14 @@ impl Premises {
 
     /// A gateway that has its certificates.
     pub(crate) async fn start(self) -> Service {
+        self.start_holding(vec![GATEWAY.clone()]).await
+    }
+
+    /// A gateway that has these certificates, the current ones first.
+    pub(crate) async fn start_holding(self, credentials: Vec<Credentials>) -> Service {
         let service = self
             .launch(|listener, config, shutdown| {
-                let keyring = Keyring::holding(vec![GATEWAY.clone()]);
+                let keyring = Keyring::holding(credentials);
                 Box::pin(openset_gateway::run_as(
                     keyring,
                     verifier(),

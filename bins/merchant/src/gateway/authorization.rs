@@ -93,11 +93,14 @@ pub(crate) async fn settle(
     let outcome = match final_error(answer, awaiting.rrpid())? {
         Some(reason) => Outcome::Failed(reason),
         None => {
-            let ours = merchant.credentials(&payment.brand)?;
+            let keyring = merchant.keyring.all();
             let verifier = merchant.verifier()?;
             let wire = answer.body.clone();
-            let verified =
-                offload(move |ctx| awaiting.handle(&wire, &ours, &verifier, ctx.now)).await;
+            let verified = offload(move |ctx| {
+                let ours: Vec<_> = keyring.iter().collect();
+                awaiting.handle(&wire, &ours, &verifier, ctx.now)
+            })
+            .await;
             let answer = verified.map_err(|error| anyhow!("AuthRes refused: {error}"))?;
             Outcome::Answered(Box::new((answer.payload, answer.baggage)))
         }
@@ -191,8 +194,9 @@ async fn sign_p_res(
         Outcome::Failed(_) => None,
     };
     let payload = payload(payment.amount, outcome.state(), auth, None);
-    let ours = merchant.credentials(&payment.brand)?;
     let by = payment.asked.clone();
+    let ours = merchant.answering(&payment.brand, by.merchant.as_ref());
+    let ours = ours.await?;
     Ok(offload(move |ctx| p_res(ctx, &ours, &by.asked(), payload)).await?)
 }
 
@@ -218,8 +222,9 @@ pub(crate) async fn answer_received(
     merchant: &Arc<Merchant>,
     payment: &Payment,
 ) -> anyhow::Result<Option<Vec<u8>>> {
-    let ours = merchant.credentials(&payment.brand)?;
     let by = payment.asked.clone();
+    let ours = merchant.answering(&payment.brand, by.merchant.as_ref());
+    let ours = ours.await?;
     let payload = without_results(CompletionCode::OrderReceived);
     let answer = offload(move |ctx| p_res(ctx, &ours, &by.asked(), payload)).await?;
     let mut tx = merchant.db.begin().await?;

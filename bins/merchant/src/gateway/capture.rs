@@ -84,11 +84,14 @@ pub(crate) async fn settle(
     let outcome = match final_error(answer, awaiting.rrpid())? {
         Some(reason) => CaptureOutcome::Refused(reason),
         None => {
-            let ours = merchant.credentials(&payment.brand)?;
+            let keyring = merchant.keyring.all();
             let verifier = merchant.verifier()?;
             let wire = answer.body.clone();
-            let verified =
-                offload(move |ctx| awaiting.handle(&wire, &ours, &verifier, ctx.now)).await;
+            let verified = offload(move |ctx| {
+                let ours: Vec<_> = keyring.iter().collect();
+                awaiting.handle(&wire, &ours, &verifier, ctx.now)
+            })
+            .await;
             let items = verified.map_err(|error| anyhow!("CapRes refused: {error}"))?;
             let [item] = items.as_slice() else {
                 bail!("CapRes has {} items for one", items.len());

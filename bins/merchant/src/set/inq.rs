@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use openset_protocol::Rejection;
+use openset_pki::PathVerifier;
 use openset_protocol::identity::Credentials;
 use openset_protocol::merchant::inq::{self, VerifiedInqReq};
 use openset_protocol::merchant::p::{Asked, p_res, without_results};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
+use openset_protocol::{Rejection, Thumbprint};
 
 use super::{KEEP_SECONDS, Received, Sender};
 use crate::failure::Failure;
@@ -22,20 +23,21 @@ pub(super) async fn handle(
     wrapper: MessageWrapper,
 ) -> Result<Vec<u8>, Failure> {
     let verifier = merchant.verifier()?;
-    let keyring = merchant.keyring.all();
-    let copy = wrapper.clone();
-    let verified = offload(move |ctx| {
-        let ours: Vec<&Credentials> = keyring.iter().collect();
-        inq::open(&copy, &ours, &verifier, ctx.now)
-    });
-    let inquiry = verified.await?;
+    let inquiry = match verify(merchant, &verifier, &wrapper).await {
+        Err(Rejection::NotSealedForUs) => {
+            merchant.look_again().await?;
+            verify(merchant, &verifier, &wrapper).await?
+        }
+        verified => verified?,
+    };
 
     let mut connection = merchant.db.read().await?;
     let payment = payments::find(&mut connection, &inquiry.trans_ids.xid).await?;
     drop(connection);
     let payload = told(&inquiry, payment.as_ref())?;
     let outcome = payload.completion_code;
-    let answer = sign(merchant, received, &inquiry, payload).await?;
+    let opened_with = payment.and_then(|payment| payment.asked.merchant);
+    let answer = sign(merchant, received, &inquiry, opened_with, payload).await?;
 
     let sender = Sender {
         name: inquiry.cardholder.thumbprint().to_string(),
@@ -59,6 +61,20 @@ pub(super) async fn handle(
     Ok(answer)
 }
 
+async fn verify(
+    merchant: &Merchant,
+    verifier: &Arc<PathVerifier>,
+    wrapper: &MessageWrapper,
+) -> Result<VerifiedInqReq, Rejection> {
+    let (keyring, verifier) = (merchant.keyring.all(), Arc::clone(verifier));
+    let wrapper = wrapper.clone();
+    offload(move |ctx| {
+        let ours: Vec<&Credentials> = keyring.iter().collect();
+        inq::open(&wrapper, &ours, &verifier, ctx.now)
+    })
+    .await
+}
+
 /// What the asker may know: all of its own purchase, nothing of another's.
 fn told(inquiry: &VerifiedInqReq, payment: Option<&Payment>) -> Result<PResPayload, Rejection> {
     let Some(payment) = payment else {
@@ -77,13 +93,14 @@ async fn sign(
     merchant: &Merchant,
     received: &Received,
     inquiry: &VerifiedInqReq,
+    opened_with: Option<Thumbprint>,
     payload: PResPayload,
 ) -> Result<Vec<u8>, Failure> {
     let brand = inquiry.cardholder.brand();
     let brand = brand.ok_or(Rejection::MissingCertificate(
         "the cardholder's certificate has no brand",
     ))?;
-    let ours = merchant.credentials(brand)?;
+    let ours = merchant.answering(brand, opened_with.as_ref()).await?;
     let (wire, inquiry) = (received.bytes.clone(), inquiry.clone());
     let signed = offload(move |ctx| {
         let asked = Asked {

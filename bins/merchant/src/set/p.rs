@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use openset_pki::Chain;
-use openset_pki::PathVerifier;
+use openset_pki::{Chain, PathError, PathVerifier, Role};
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::auth::{self, Asking, AwaitingAuthRes};
@@ -27,7 +26,7 @@ use crate::gateway::sending::{self, AUTH_REQ};
 use crate::store::orders;
 use crate::store::payments::{self, AskedBy, NewPayment, State};
 use crate::store::purchases::{self, Purchase};
-use crate::{Merchant, offload};
+use crate::{Merchant, is_good, offload};
 
 /// How often a stored answer is looked for while somebody else works on it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
@@ -58,6 +57,7 @@ enum Next {
 struct Ingredients {
     purchase: Purchase,
     ours: Arc<Vec<Credentials>>,
+    /// What the purchase was opened with: the dual signature names it, so nothing else can sign AuthReq.
     sign_with: Credentials,
     gateway: Chain,
     verifier: Arc<PathVerifier>,
@@ -195,9 +195,12 @@ async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> 
     let purchase = purchase.ok_or(Rejection::UnknownXid)?;
     let brand = &purchase.opened.brand_id;
     let gateway = merchant.gateways.of_brand(brand, &verifier);
+    let sign_with = merchant.opened_with(&purchase.opened.merchant).await?;
+    let sign_with = sign_with.ok_or(PathError::Expired(Role::Merchant));
+    let sign_with = sign_with.map_err(Rejection::from)?;
     Ok(Ingredients {
         ours: merchant.keyring.all(),
-        sign_with: merchant.credentials(brand)?,
+        sign_with,
         gateway: gateway.ok_or(Failure::NotReady(
             "the gateway's certificate is not here yet",
         ))?,
@@ -231,7 +234,9 @@ fn decide(
         rrpid: p_req.rrpid,
         chall_c: p_req.chall_c,
         request: request_digest(wire),
+        merchant: Some(opened.merchant),
     };
+    is_good(&with.sign_with, &with.verifier)?;
     // One authorization for each order: only a signed decline frees it, for another purchase.
     let free = !used && matches!(held_in, None | Some(State::Declined));
     let next = if p_req.order_agrees && free {

@@ -92,6 +92,9 @@ pub(crate) struct AskedBy {
     pub(crate) chall_c: Challenge,
     /// The digest that PRes repeats.
     pub(crate) request: Digest,
+    /// The certificate that the purchase was opened with; absent in what was stored before there were renewals.
+    #[serde(default)]
+    pub(crate) merchant: Option<Thumbprint>,
 }
 
 /// A payment.

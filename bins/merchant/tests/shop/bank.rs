@@ -12,8 +12,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use openset_jose::ContentKey;
-use openset_pki::Chain;
+use openset_jose::{ContentKey, Thumbprint};
+use openset_pki::{Chain, Purpose, Role};
 use openset_protocol::gateway::auth::{self, Answering, Decision, TokenKey};
 use openset_protocol::gateway::cap;
 use openset_protocol::identity::Credentials;
@@ -26,7 +26,8 @@ use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_PAYMENT;
 use openset_service::trust::{AuthorityEntry, TrustDocument};
 use openset_service::{clock, random};
-use openset_testkit::pki::TestPki;
+use openset_testkit::keys::key;
+use openset_testkit::pki::{self, TestPki};
 use tokio::net::TcpListener;
 
 /// How the gateway treats what comes.
@@ -57,7 +58,10 @@ pub(crate) struct Bank {
 
 pub(crate) struct BankState {
     pki: Arc<TestPki>,
-    ours: Credentials,
+    /// The current pair, and those before it.
+    ours: Mutex<Vec<Credentials>>,
+    /// Who signed what, in order.
+    signers: Mutex<Vec<(String, Thumbprint)>>,
     tokens: TokenKey,
     mood: Mutex<Mood>,
     /// Every message as it came, with its name.
@@ -70,7 +74,8 @@ impl Bank {
     pub(crate) async fn open(pki: &Arc<TestPki>) -> Self {
         let state = Arc::new(BankState {
             pki: Arc::clone(pki),
-            ours: pki.gateway("Visa", "gateway-1"),
+            ours: Mutex::new(vec![pki.gateway("Visa", "gateway-1")]),
+            signers: Mutex::default(),
             tokens: TokenKey::new(ContentKey::from_bytes([7; 32])),
             mood: Mutex::new(Mood::Approves),
             received: Mutex::default(),
@@ -86,6 +91,32 @@ impl Bank {
         }
     }
 
+    /// Gets new keys; the old ones still open.
+    pub(crate) fn renew(&self) {
+        let pki = &self.state.pki;
+        let certified = |purpose| {
+            let key = key(&format!("gateway-1/2/{purpose}"));
+            let leaf = pki.leaf(Role::Gateway, purpose, "gateway-1");
+            (pki.issue("Visa", &leaf, key.public_key()), key)
+        };
+        let (chain, key) = certified(Purpose::Signature);
+        let signature = pki::signature(chain, key);
+        let (chain, key) = certified(Purpose::KeyExchange);
+        let key_exchange = pki::key_exchange(chain, key);
+        let renewed = Credentials {
+            signature,
+            key_exchange,
+        };
+        self.state.ours.lock().unwrap().insert(0, renewed);
+    }
+
+    /// Who signed the messages of this name, each request once.
+    pub(crate) fn signers(&self, message: &str) -> Vec<Thumbprint> {
+        let signers = self.state.signers.lock().unwrap();
+        let of = |(name, signer): &(String, Thumbprint)| (name == message).then_some(*signer);
+        signers.iter().filter_map(of).collect()
+    }
+
     pub(crate) fn be(&self, mood: Mood) {
         *self.state.mood.lock().unwrap() = mood;
     }
@@ -99,6 +130,12 @@ impl Bank {
             .collect();
         let distinct: std::collections::BTreeSet<_> = of.iter().map(|(_, wire)| wire).collect();
         (distinct.len(), of.len())
+    }
+}
+
+impl BankState {
+    fn current(&self) -> Credentials {
+        self.ours.lock().unwrap()[0].clone()
     }
 }
 
@@ -121,9 +158,10 @@ async fn certificates(State(bank): State<Arc<BankState>>) -> Response {
     if *bank.mood.lock().unwrap() == Mood::Down {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
+    let ours = bank.current();
     let published = Json(serde_json::json!({"certificates": [
-        {"brand": "Visa", "purpose": "signature", "chain": encoded(bank.ours.signature.chain())},
-        {"brand": "Visa", "purpose": "key_exchange", "chain": encoded(bank.ours.key_exchange.chain())},
+        {"brand": "Visa", "purpose": "signature", "chain": encoded(ours.signature.chain())},
+        {"brand": "Visa", "purpose": "key_exchange", "chain": encoded(ours.key_exchange.chain())},
     ]}));
     published.into_response()
 }
@@ -184,12 +222,13 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
         rng: &mut rng,
     };
     let verifier = bank.pki.verifier();
-    let opened = auth::open(wire, wrapper, &[&bank.ours], verifier, ctx.now).unwrap();
+    let held = bank.ours.lock().unwrap().clone();
+    let ours: Vec<_> = held.iter().collect();
+    let opened = auth::open(wire, wrapper, &ours, verifier, ctx.now).unwrap();
     let asker = opened.asker.clone();
-    let payment = opened
-        .verify(&[&bank.ours], verifier, ctx.now)
-        .unwrap()
-        .unwrap();
+    let signed = ("AuthReq".to_owned(), asker.merchant());
+    bank.signers.lock().unwrap().push(signed);
+    let payment = opened.verify(&ours, verifier, ctx.now).unwrap().unwrap();
     let decision = match mood {
         Mood::Declines => Decision::Refused {
             code: AuthCode::Declined,
@@ -202,7 +241,7 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
         },
     };
     let with = Answering {
-        ours: &bank.ours,
+        ours: ours[0],
         tokens: &bank.tokens,
         state: &RevocationState::of(bank.pki.verifier(), &asker.brand_id),
     };
@@ -216,15 +255,11 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         rng: &mut rng,
     };
     let verifier = bank.pki.verifier();
-    let request = cap::open(
-        wire,
-        wrapper,
-        &[&bank.ours],
-        &bank.tokens,
-        verifier,
-        ctx.now,
-    )
-    .unwrap();
+    let held = bank.ours.lock().unwrap().clone();
+    let ours: Vec<_> = held.iter().collect();
+    let request = cap::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
+    let signed = ("CapReq".to_owned(), request.asker.merchant());
+    bank.signers.lock().unwrap().push(signed);
     let outcome = |refused: Option<CapCode>| match mood {
         Mood::RefusesCaptures => CapCode::AuthExpired,
         _ => refused.unwrap_or(CapCode::Success),
@@ -235,7 +270,7 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         .map(|(_, refused)| outcome(*refused))
         .collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
-    cap::answer(&mut ctx, &bank.ours, &request, &outcomes, &state).unwrap()
+    cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }
 
 /// A certificate authority that only shows what there is to trust; gives its URL.

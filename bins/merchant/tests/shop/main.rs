@@ -8,6 +8,7 @@ mod crashes;
 mod orders;
 mod purchases;
 mod refusals;
+mod renewals;
 mod replicas;
 mod shop;
 mod wallet;

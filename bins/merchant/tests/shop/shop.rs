@@ -8,10 +8,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use openset_merchant::{MIGRATIONS, Options};
+use openset_pki::{Purpose, Role};
 use openset_protocol::messages::initiation::PaymentInitiation;
 use openset_service::CancellationToken;
+use openset_service::clock;
 use openset_service::config::{Party, load_from};
-use openset_service::enrolment::{self, Certified};
+use openset_service::enrolment::{self, Certified, Generation};
 use openset_store::{Db, SecretString, Vault, sqlite_url};
 use openset_testkit::keys::key;
 use openset_testkit::pki::TestPki;
@@ -23,6 +25,7 @@ use tokio::task::JoinHandle;
 use crate::bank::{self, Bank};
 
 const PASSPHRASE: &str = "only for tests";
+const DAY: i64 = 86_400;
 const OPERATOR: &str = "operator-token-of-the-tests";
 
 /// Made once for all tests: keys take their time.
@@ -52,11 +55,22 @@ impl World {
     pub(crate) async fn new() -> Self {
         let data = TempDir::new().unwrap();
         let database_url = sqlite_url(&data.path().join("merchant.db"));
-        Self::on(database_url, data).await
+        Self::with(database_url, data, 365 * DAY).await
+    }
+
+    /// A world whose merchant has certificates for so many seconds.
+    pub(crate) async fn enrolled_for(lifetime_s: i64) -> Self {
+        let data = TempDir::new().unwrap();
+        let database_url = sqlite_url(&data.path().join("merchant.db"));
+        Self::with(database_url, data, lifetime_s).await
     }
 
     /// A world whose merchant has this database.
     pub(crate) async fn on(database_url: String, data: TempDir) -> Self {
+        Self::with(database_url, data, 365 * DAY).await
+    }
+
+    async fn with(database_url: String, data: TempDir, lifetime_s: i64) -> Self {
         let pki = tokio::task::spawn_blocking(|| Arc::clone(&PKI))
             .await
             .unwrap();
@@ -67,30 +81,42 @@ impl World {
             database_url,
             pki,
         };
-        world.enrol().await;
+        world.store(Generation::FIRST, lifetime_s).await;
         world
     }
 
-    /// Puts the merchant's keys and certificates where enrolment puts them.
-    async fn enrol(&self) {
+    /// Puts the next generation where a renewal puts it, perhaps another replica's.
+    pub(crate) async fn renew(&self) {
+        self.store(Generation::FIRST.next(), 365 * DAY).await;
+    }
+
+    /// Puts a generation of the merchant's keys and certificates where enrolment puts them.
+    pub(crate) async fn store(&self, generation: Generation, lifetime_s: i64) {
         let db = Db::open(&self.database_url, MIGRATIONS).await.unwrap();
         let vault = Vault::unlock(&db, &SecretString::from(PASSPHRASE))
             .await
             .unwrap();
-        let held = self.pki.merchant("Visa", "shop-1");
-        let signature = Certified {
-            chain: held.signature.chain().clone(),
-            key: key("Visa/merchant/shop-1/sign"),
+        let certified = |purpose| {
+            let key = key(&format!("shop-1/{}/{purpose}", generation.number()));
+            let mut leaf = self.pki.leaf(Role::Merchant, purpose, "shop-1");
+            leaf.validity.not_after = clock::now_seconds() + lifetime_s;
+            let chain = self.pki.issue("Visa", &leaf, key.public_key());
+            Certified { chain, key }
         };
-        let key_exchange = Certified {
-            chain: held.key_exchange.chain().clone(),
-            key: key("Visa/merchant/shop-1/open"),
-        };
+        let signature = certified(Purpose::Signature);
+        let key_exchange = certified(Purpose::KeyExchange);
         let brand = &self.pki.brand("Visa").id;
         let mut tx = db.begin().await.unwrap();
-        enrolment::store(&mut tx, &vault, brand, &signature, &key_exchange)
-            .await
-            .unwrap();
+        enrolment::store(
+            &mut tx,
+            &vault,
+            brand,
+            generation,
+            &signature,
+            &key_exchange,
+        )
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
         db.close().await;
     }

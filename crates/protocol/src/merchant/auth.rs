@@ -1,7 +1,7 @@
 //! Steps 8 and 10: AuthReq asks the gateway, AuthRes answers.
 
-use super::merchant_data;
 use super::p::VerifiedPReq;
+use super::{merchant_data, open_ours};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::{Credentials, same_party};
@@ -12,13 +12,14 @@ use crate::messages::auth::{
 };
 use crate::money::CurrencyAmount;
 use crate::receipt::ExpectedReceipt;
-use crate::sealed::{open, seal};
+use crate::sealed::seal;
 use crate::signed::{
     Expected, Frame, Signer, Verified, Who, decode, request_digest, sign_for, verify,
 };
 use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
+use openset_jose::Thumbprint;
 use openset_pki::{Certificate, PathVerifier, Role};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,10 @@ pub struct AwaitingAuthRes {
     request: Digest,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     m_thumbs: Option<Thumbs>,
+    /// The certificate that signed AuthReq, to which the answer is addressed; absent in what was stored before
+    /// merchants had more than one.
+    #[serde(default)]
+    merchant: Option<Thumbprint>,
 }
 
 impl AwaitingAuthRes {
@@ -138,6 +143,7 @@ pub fn request(
         gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
         request: request_digest(&wire),
         m_thumbs,
+        merchant: Some(ours.signature.thumbprint()),
     };
     Ok((state, wire))
 }
@@ -152,14 +158,14 @@ pub struct AuthAnswer {
 }
 
 impl AwaitingAuthRes {
-    /// Verifies AuthRes.
+    /// Verifies AuthRes; `ours` are all credentials that it may have been sealed for.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails; the authorization stays unanswered.
     pub fn handle(
         &self,
         wire: &[u8],
-        ours: &Credentials,
+        ours: &[&Credentials],
         verifier: &PathVerifier,
         now: Timestamp,
     ) -> Result<AuthAnswer, Rejection> {
@@ -171,14 +177,14 @@ impl AwaitingAuthRes {
         if wrapper.rrpid()? != rrpid {
             return Err(Rejection::UnknownRrpid);
         }
-        let sealed: AuthResTbe = open(jwe, &[&ours.key_exchange], ContentType::AuthResTbe)?;
+        let (sealed, opened_by): (AuthResTbe, _) = open_ours(jwe, ours, ContentType::AuthResTbe)?;
         let expected = Expected {
             content: ContentType::AuthResTbs,
             signer: Signer {
                 role: Role::Gateway,
                 brand: Some(&self.brand_id),
             },
-            to: Who::Certificate(ours.signature.thumbprint()),
+            to: Who::Certificate(self.merchant.unwrap_or(opened_by)),
             message: "AuthRes",
             rrpid,
             answers: Some(self.request),

@@ -1,6 +1,6 @@
 //! After step 10: CapReq asks for the money, CapRes answers.
 
-use super::merchant_data;
+use super::{merchant_data, open_ours};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::{Credentials, same_party};
@@ -9,11 +9,12 @@ use crate::messages::cap::{
     CAP_ITEMS_MAX, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
 };
 use crate::money::CurrencyAmount;
-use crate::sealed::{open, seal};
+use crate::sealed::seal;
 use crate::signed::{Expected, Frame, Signer, Verified, Who, request_digest, sign_for, verify};
 use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
+use openset_jose::Thumbprint;
 use openset_pki::{Certificate, PathVerifier, Role};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,10 @@ pub struct AwaitingCapRes {
     request: Digest,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     m_thumbs: Option<Thumbs>,
+    /// The certificate that signed CapReq, to which the answer is addressed; absent in what was stored before
+    /// merchants had more than one.
+    #[serde(default)]
+    merchant: Option<Thumbprint>,
 }
 
 /// Makes CapReq for up to [`CAP_ITEMS_MAX`] authorizations.
@@ -134,6 +139,7 @@ pub fn request(
             gateway_key_exchange,
             request: request_digest(&wire),
             m_thumbs,
+            merchant: Some(ours.signature.thumbprint()),
         },
         wire,
     ))
@@ -146,14 +152,14 @@ impl AwaitingCapRes {
         self.cap_rr_tags.rrpid
     }
 
-    /// Verifies CapRes. Gives one answer for each capture, in the request's order.
+    /// Verifies CapRes; `ours` are all credentials that it may have been sealed for. Gives one answer for each capture, in the request's order.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails; the captures stay unanswered.
     pub fn handle(
         &self,
         wire: &[u8],
-        ours: &Credentials,
+        ours: &[&Credentials],
         verifier: &PathVerifier,
         now: Timestamp,
     ) -> Result<Vec<CapResItem>, Rejection> {
@@ -164,14 +170,14 @@ impl AwaitingCapRes {
         if wrapper.rrpid()? != self.rrpid() {
             return Err(Rejection::UnknownRrpid);
         }
-        let CapResTbe { cap_res } = open(jwe, &[&ours.key_exchange], ContentType::CapResTbe)?;
+        let (CapResTbe { cap_res }, opened_by) = open_ours(jwe, ours, ContentType::CapResTbe)?;
         let expected = Expected {
             content: ContentType::CapResData,
             signer: Signer {
                 role: Role::Gateway,
                 brand: Some(&self.brand_id),
             },
-            to: Who::Certificate(ours.signature.thumbprint()),
+            to: Who::Certificate(self.merchant.unwrap_or(opened_by)),
             message: "CapRes",
             rrpid: self.rrpid(),
             answers: Some(self.request),

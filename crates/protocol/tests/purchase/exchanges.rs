@@ -87,7 +87,7 @@ fn the_other_purchase_is_genuine_in_its_own_place() {
     let (o, w) = (other(), world());
     let answers = o
         .awaiting_cap_res
-        .handle(&o.cap_res, &w.shop, w.pki.verifier(), w.now)
+        .handle(&o.cap_res, &[&w.shop], w.pki.verifier(), w.now)
         .unwrap();
     assert_eq!(answers.len(), 1);
     assert_ne!(o.opened.trans_ids.xid, genuine().opened.trans_ids.xid);
@@ -235,13 +235,13 @@ fn each_answer_is_refused_by_another_request() {
     let unknown = Err(Rejection::UnknownRrpid);
     assert_eq!(
         g.awaiting_auth_res
-            .handle(&o.auth_res, &w.shop, verifier, now)
+            .handle(&o.auth_res, &[&w.shop], verifier, now)
             .map(drop),
         unknown
     );
     assert_eq!(
         g.awaiting_cap_res
-            .handle(&o.cap_res, &w.shop, verifier, now)
+            .handle(&o.cap_res, &[&w.shop], verifier, now)
             .map(drop),
         unknown
     );
@@ -263,7 +263,9 @@ fn each_answer_is_refused_by_another_request() {
     let another = Err(Rejection::AnotherRequest);
     let asked = as_sent(&g.awaiting_auth_res, b"something else");
     assert_eq!(
-        asked.handle(&g.auth_res, &w.shop, verifier, now).map(drop),
+        asked
+            .handle(&g.auth_res, &[&w.shop], verifier, now)
+            .map(drop),
         another
     );
     let asked = as_sent(&g.awaiting_p_res, b"something else");

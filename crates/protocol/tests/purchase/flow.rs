@@ -54,7 +54,7 @@ fn an_approved_purchase_is_paid_and_captured_with_every_state_right() {
     let w = world();
     let captured = g
         .awaiting_cap_res
-        .handle(&g.cap_res, &w.shop, w.pki.verifier(), w.now)
+        .handle(&g.cap_res, &[&w.shop], w.pki.verifier(), w.now)
         .unwrap();
     assert_eq!(captured.len(), 1);
     assert_eq!(captured[0].cap_code, CapCode::Success);
@@ -101,7 +101,7 @@ fn a_declined_purchase_ends_declined_without_token_or_receipt() {
     let (g, w) = (genuine(), world());
     let answer = g
         .awaiting_auth_res
-        .handle(&g.auth_res_declined, &w.shop, w.pki.verifier(), w.now)
+        .handle(&g.auth_res_declined, &[&w.shop], w.pki.verifier(), w.now)
         .unwrap();
     assert_eq!(answer.payload.auth_code, AuthCode::Declined);
     assert_eq!(

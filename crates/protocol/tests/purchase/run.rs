@@ -124,7 +124,7 @@ impl Genuine {
         let (awaiting_auth_res, auth_req) = run.ask(&verified);
         let auth_res = run.authorize(&auth_req).unwrap();
         let answer = awaiting_auth_res
-            .handle(&auth_res, &world.shop, run.verifier, world.now)
+            .handle(&auth_res, &[&world.shop], run.verifier, world.now)
             .unwrap();
         let (awaiting_cap_res, cap_req) = run.ask_capture(&awaiting_auth_res, &verified, &answer);
         let Step {
@@ -428,7 +428,10 @@ impl Run<'_> {
         (wallet, p_req): (&AwaitingPRes, &[u8]),
     ) -> Outcome {
         let w = self.world;
-        let answer = at("AuthRes", shop.handle(wire, &w.shop, self.verifier, w.now))?;
+        let answer = at(
+            "AuthRes",
+            shop.handle(wire, &[&w.shop], self.verifier, w.now),
+        )?;
         let p_res = self.tell(verified, &answer, &Request::p_req(verified, p_req), None);
         let status = self.read_p_res(wallet, &p_res)?;
         assert_eq!(
@@ -441,7 +444,7 @@ impl Run<'_> {
             let cap_res = self.capture(&cap_req)?;
             at(
                 "CapRes",
-                shop.handle(&cap_res, &w.shop, self.verifier, w.now),
+                shop.handle(&cap_res, &[&w.shop], self.verifier, w.now),
             )?;
         }
         Ok(())
@@ -464,7 +467,7 @@ impl Run<'_> {
         let shop = as_sent(&genuine().awaiting_cap_res, wire);
         at(
             "CapRes",
-            shop.handle(&cap_res, &w.shop, self.verifier, w.now),
+            shop.handle(&cap_res, &[&w.shop], self.verifier, w.now),
         )
         .map(drop)
     }
@@ -473,7 +476,7 @@ impl Run<'_> {
         let w = self.world;
         let answers = genuine()
             .awaiting_cap_res
-            .handle(wire, &w.shop, self.verifier, w.now);
+            .handle(wire, &[&w.shop], self.verifier, w.now);
         at("CapRes", answers).map(drop)
     }
 

@@ -17,8 +17,8 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::keyring::{self, load_json, put_json};
-use super::{Application, Certified, Enroller, EnrolmentError, store};
+use super::generations::{self, load_json, put_json};
+use super::{Application, Certified, Enroller, EnrolmentError, Generation, store};
 use crate::offload::offload;
 use crate::set_endpoint::MediaType;
 use crate::{client, clock, random};
@@ -58,9 +58,8 @@ const CERT: &str = "cert";
 impl Registration<'_> {
     /// Goes on from wherever the last attempt ended, up to the certificates.
     pub(super) async fn complete(&self) -> Result<Credentials, EnrolmentError> {
-        let brand = &self.application.brand;
         // Another replica may have been faster.
-        if let Some(held) = keyring::load(&self.enroller.db, &self.enroller.vault, brand).await? {
+        if let Some(held) = self.held().await? {
             return Ok(held);
         }
         let keys = self.keys().await?;
@@ -71,6 +70,12 @@ impl Registration<'_> {
             self.forget(&[INIT, CERT]).await?;
         }
         completed
+    }
+
+    /// What is stored already.
+    async fn held(&self) -> Result<Option<Credentials>, EnrolmentError> {
+        let Enroller { db, vault, .. } = self.enroller;
+        generations::load(db, vault, &self.application.brand, Generation::FIRST).await
     }
 
     async fn exchange(&self, keys: &Keys) -> Result<Credentials, EnrolmentError> {
@@ -206,15 +211,21 @@ impl Registration<'_> {
             )?,
         };
         let mut tx = db.begin().await?;
-        store(&mut tx, vault, brand, &signature, &key_exchange).await?;
+        store(
+            &mut tx,
+            vault,
+            brand,
+            Generation::FIRST,
+            &signature,
+            &key_exchange,
+        )
+        .await?;
         for step in [INIT, CERT, "keys"] {
             keys::remove(&mut tx, &self.name(step)).await?;
         }
         tx.commit().await?;
         // If another replica was first, its certificates are the ones that count.
-        Ok(keyring::load(db, vault, brand)
-            .await?
-            .unwrap_or(credentials))
+        Ok(self.held().await?.unwrap_or(credentials))
     }
 
     /// Sends a stored request; gives the answer unless it is SET's Error.

@@ -8,6 +8,7 @@
 
 mod calls;
 mod configuration;
+mod keyring;
 mod outbox;
 mod process;
 mod requests;

@@ -76,6 +76,7 @@ conformance! {
         replicas_that_start_together_have_one_key
         an_index_depends_on_value_context_and_database
         a_secret_is_never_overwritten
+        secrets_are_listed_by_the_beginning_of_their_names
         the_database_shows_neither_secret_nor_passphrase
     }
     books {

@@ -130,6 +130,26 @@ pub(crate) async fn a_secret_is_never_overwritten(place: Place) {
     assert!(!keys::remove(&mut tx, "brand").await.unwrap());
 }
 
+pub(crate) async fn secrets_are_listed_by_the_beginning_of_their_names(place: Place) {
+    let db = place.open().await;
+    let vault = unlock(&db).await;
+    let mut tx = db.begin().await.unwrap();
+    for name in [
+        "50%_off/b",
+        "50%_off/a",
+        "50%_OFF/a",
+        "50 x off/a",
+        "50%_off",
+    ] {
+        let put = keys::put(&mut tx, &vault, name, b"one").await;
+        assert_eq!(put.unwrap(), Put::Stored);
+    }
+    tx.commit().await.unwrap();
+    let mut conn = db.read().await.unwrap();
+    let names = keys::names(&mut conn, "50%_off").await.unwrap();
+    assert_eq!(names, ["50%_off", "50%_off/a", "50%_off/b"]);
+}
+
 pub(crate) async fn the_database_shows_neither_secret_nor_passphrase(place: Place) {
     let db = place.open().await;
     let vault = unlock(&db).await;

@@ -1,0 +1,61 @@
+//! New keys and certificates, the gateway's own and its merchants', in the midst of purchases.
+
+use openset_jose::jws::Unverified;
+use openset_protocol::messages::cap::CapCode;
+use openset_service::{clock, random};
+
+use crate::bank::Bank;
+use crate::purchase::{GATEWAY, GATEWAY_RENEWED, SHOP, SHOP_RENEWED, buy, claim};
+use crate::service::{Premises, Service};
+
+async fn renewed() -> Service {
+    let bank = Bank::open().await;
+    let keys = vec![GATEWAY_RENEWED.clone(), GATEWAY.clone()];
+    Premises::new(&bank).start_holding(keys).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payment_sealed_for_the_old_keys_is_opened_and_answered_with_the_new_ones() {
+    let service = renewed().await;
+    for sealed_for in [&*GATEWAY, &*GATEWAY_RENEWED] {
+        let bought = buy(&SHOP, 4200);
+        let asked = bought.ask_as(&SHOP, sealed_for, clock::now(), &mut random::system());
+        let answer = service.set(&asked.wire).await.taken();
+        let receipt = asked.read(&answer).baggage.receipt.unwrap();
+        let signer = Unverified::parse(&receipt.0).unwrap().header().x5t_s256;
+        assert_eq!(signer, Some(GATEWAY_RENEWED.signature.thumbprint()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_shows_the_current_ones_alone() {
+    let service = renewed().await;
+    let (_, body) = service.get("/certificates", "").await;
+    assert_eq!(body["certificates"].as_array().unwrap().len(), 2);
+    let (_, before) = Premises::new(&Bank::open().await)
+        .start_holding(vec![GATEWAY_RENEWED.clone()])
+        .await
+        .get("/certificates", "")
+        .await;
+    assert_eq!(body, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merchant_that_has_renewed_captures_what_its_old_keys_had_authorized() {
+    let service = renewed().await;
+    let bought = buy(&SHOP, 4200);
+    let asked = bought.ask();
+    let answer = service.set(&asked.wire).await.taken();
+    let claimed = claim(&SHOP_RENEWED, vec![asked.capture(&bought, &answer, 4200)]);
+    let answer = service.set(&claimed.wire).await.taken();
+    assert_eq!(claimed.codes(&answer), [CapCode::Success]);
+}
+
+/// Why a merchant keeps its old signature keys: the cardholder's signature names one certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn authorization_asked_for_with_other_keys_than_the_cardholder_named_is_refused() {
+    let service = renewed().await;
+    let bought = buy(&SHOP, 4200);
+    let asked = bought.ask_as(&SHOP_RENEWED, &GATEWAY, clock::now(), &mut random::system());
+    assert_eq!(service.set(&asked.wire).await.refused(), "signatureFailure");
+}
