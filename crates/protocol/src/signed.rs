@@ -224,6 +224,11 @@ pub(crate) fn check_frame<T>(
     if payload.answers != expected.answers {
         return Err(Rejection::AnotherRequest);
     }
+    if payload.news.is_some() && payload.thumbs.is_none() {
+        return Err(Rejection::Malformed(
+            "news that nobody asked for".to_owned(),
+        ));
+    }
     Ok(())
 }
 

@@ -133,6 +133,11 @@ impl World {
         thumbs
     }
 
+    /// What the shop holds: all that is known of its brand.
+    pub fn m_thumbs(&self) -> Thumbs {
+        Thumbs::of(self.verifier(), &BRAND.parse().unwrap())
+    }
+
     /// AuthRes of the gateway.
     pub fn gateway_answers(
         &self,
