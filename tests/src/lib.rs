@@ -291,8 +291,8 @@ impl World {
     /// Registers a card; gives the wallet's name for it.
     pub async fn card(&self, account: &Account) -> String {
         let request = json!({
-            "pan": account.pan, "expiry": account.expiry, "brand": self.file.brand, "holder": "Ada Lovelace",
-            "activation_code": account.activation_code,
+            "pan": account.pan, "expiry": account.expiry, "brand": self.file.brand, "accept_policy": true,
+            "answers": {"holder": "Ada Lovelace", "activation_code": account.activation_code},
         });
         let answer = self
             .post("cardholder", "cards", &fresh(), &request)
@@ -393,11 +393,22 @@ fn plan(folder: &Path) -> Plan {
     }
 }
 
-/// A service's program: `cargo test --workspace` builds it beside the tests' own folder.
+/// The command line's program.
+#[must_use]
+pub fn openset() -> PathBuf {
+    built("openset")
+}
+
+/// A service's program.
 fn program(party: &str) -> PathBuf {
+    built(&format!("openset-{party}"))
+}
+
+/// A program: `cargo test --workspace` builds it beside the tests' own folder.
+fn built(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let folder = own.parent().and_then(Path::parent).unwrap();
-    let program = folder.join(format!("openset-{party}"));
+    let program = folder.join(name);
     assert!(
         program.exists(),
         "{} is not built; run `cargo build --workspace --bins` first",

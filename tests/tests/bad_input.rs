@@ -241,8 +241,8 @@ async fn wrong_activation_code_gets_no_certificate() {
     let world = World::start().await;
     let account = world.account(100_000, &json!({})).await;
     let request = json!({
-        "pan": account.pan, "expiry": account.expiry, "brand": world.file.brand, "holder": "Ada Lovelace",
-        "activation_code": "wrong-code",
+        "pan": account.pan, "expiry": account.expiry, "brand": world.file.brand, "accept_policy": true,
+        "answers": {"holder": "Ada Lovelace", "activation_code": "wrong-code"},
     });
     let answer = world
         .post("cardholder", "cards", &fresh(), &request)

@@ -165,8 +165,8 @@ async fn registration_that_the_bank_cannot_answer_yet_goes_on_by_itself() {
     let account = world.account(100_000, &json!({})).await;
     world.kill("issuer");
     let request = json!({
-        "pan": account.pan, "expiry": account.expiry, "brand": world.file.brand, "holder": "Ada Lovelace",
-        "activation_code": account.activation_code,
+        "pan": account.pan, "expiry": account.expiry, "brand": world.file.brand, "accept_policy": true,
+        "answers": {"holder": "Ada Lovelace", "activation_code": account.activation_code},
     });
     let answer = world
         .post("cardholder", "cards", &fresh(), &request)

@@ -10,12 +10,19 @@ use openset_service::config::{Secret, url};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
+use crate::store::regions::Region;
+
 /// How long a CRL is good unless told otherwise.
 const CRL_LIFETIME_S: u32 = 7 * 86_400;
 /// The shortest life of a CRL: the others look for a new one each half a minute.
 const CRL_LIFETIME_S_MIN: u32 = 120;
-/// The most characters of a brand and the region together.
-const CA_NAME_CHARS_MAX: usize = 44;
+/// How long certificates last unless told otherwise.
+const CERTIFICATE_LIFETIME_S: u32 = 365 * 86_400;
+/// The shortest life of a certificate.
+const CERTIFICATE_LIFETIME_S_MIN: u32 = 60;
+/// The most characters of a brand and the region together: room for the longest task and two digits of the
+/// generation.
+const CA_NAME_CHARS_MAX: usize = 41;
 /// What applicants accept by going on.
 const POLICY_TEXT: &str = "This is a test certificate authority. Its certificates are for trying OpenSET out and \
                            vouch for nobody in the real world.";
@@ -24,9 +31,12 @@ const POLICY_TEXT: &str = "This is a test certificate authority. Its certificate
 #[derive(Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The region that the regional CAs are for.
+    /// The region that the regional CAs are for; for several, use [[regions]].
     #[arg(long)]
     pub region: Option<String>,
+    /// true: the root is kept elsewhere (openset-ca root), and this service never has its key.
+    #[arg(long)]
+    pub offline_root: Option<bool>,
     /// The issuer, which approves cardholders.
     #[arg(long)]
     pub issuer_url: Option<String>,
@@ -42,6 +52,9 @@ pub struct Options {
     /// Seconds that a CRL is good; a new one comes at half of it.
     #[arg(long)]
     pub crl_lifetime_seconds: Option<u32>,
+    /// Seconds that the certificates of cardholders, merchants and gateways last at most.
+    #[arg(long)]
+    pub certificate_lifetime_seconds: Option<u32>,
     /// What applicants accept by going on.
     #[arg(long)]
     pub policy_text: Option<String>,
@@ -49,6 +62,10 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub brands: Option<Vec<BrandId>>,
+    /// Regions; the first is the default. A new one gets its CAs at the next start.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub regions: Vec<RegionOptions>,
     /// BINs of the issuer's cards; all if empty.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -65,6 +82,19 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub tokens: Tokens,
+}
+
+/// `[[regions]]`: a region that the brands' CAs are for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionOptions {
+    /// Its name, as it stands in certificates.
+    pub name: String,
+    /// The brands that have CAs there; all if absent.
+    pub brands: Option<Vec<BrandId>>,
+    /// BINs of the cards that it serves; all if empty.
+    #[serde(default)]
+    pub bins: Vec<Bin>,
 }
 
 /// `[[gateways]]`: a gateway that a brand has admitted, and the code that it was given.
@@ -90,11 +120,20 @@ pub(crate) struct BankAt {
     pub(crate) token: Secret,
 }
 
+/// A region as configured.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfiguredRegion {
+    pub(crate) region: Region,
+    /// The brands that have CAs there; all if none are named.
+    pub(crate) brands: Option<Vec<BrandId>>,
+}
+
 /// The options with their defaults filled in.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) brands: Vec<BrandId>,
-    pub(crate) region: String,
+    pub(crate) regions: Vec<ConfiguredRegion>,
+    pub(crate) offline_root: bool,
     pub(crate) issuer: Option<BankAt>,
     pub(crate) acquirer: Option<BankAt>,
     pub(crate) served_bins: Vec<Bin>,
@@ -102,6 +141,7 @@ pub(crate) struct Settings {
     pub(crate) policy_text: String,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) crl_lifetime: Duration,
+    pub(crate) certificate_seconds: i64,
     pub(crate) tokens: Tokens,
 }
 
@@ -117,17 +157,30 @@ impl Options {
             crl_lifetime_s >= CRL_LIFETIME_S_MIN,
             "crl_lifetime_seconds = {crl_lifetime_s}: a CRL lives {CRL_LIFETIME_S_MIN} seconds at least"
         );
-        let region = self.region.unwrap_or_else(|| "Europe".to_owned());
-        check_names(&brands, &region)?;
+        let certificate_s = self
+            .certificate_lifetime_seconds
+            .unwrap_or(CERTIFICATE_LIFETIME_S);
+        ensure!(
+            certificate_s >= CERTIFICATE_LIFETIME_S_MIN,
+            "certificate_lifetime_seconds = {certificate_s}: a certificate lasts {CERTIFICATE_LIFETIME_S_MIN} seconds at least"
+        );
+        let regions = regions(self.region, self.regions)?;
+        for configured in &regions {
+            for brand in &brands {
+                check_name(brand, &configured.region.name)?;
+            }
+        }
         Ok(Settings {
             brands,
-            region,
+            regions,
+            offline_root: self.offline_root.unwrap_or_default(),
             issuer: bank(self.issuer_url, self.issuer_token, "issuer")?,
             acquirer: bank(self.acquirer_url, self.acquirer_token, "acquirer")?,
             served_bins: self.served_bins,
             referral_urls: self.referral_urls,
             policy_text: self.policy_text.unwrap_or_else(|| POLICY_TEXT.to_owned()),
             gateways: self.gateways,
+            certificate_seconds: i64::from(certificate_s),
             crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),
             tokens: self.tokens,
         })
@@ -145,8 +198,70 @@ fn bank(at: Option<String>, token: Option<Secret>, name: &str) -> anyhow::Result
     }
 }
 
-/// The names of a brand's CAs in URLs begin with this.
-pub(crate) fn slug(brand: &BrandId) -> String {
+impl Settings {
+    /// Whether a brand has CAs in a region. One that the configuration does not know was added otherwise, and
+    /// has those that it was given.
+    pub(crate) fn serves(&self, region: &str, brand: &BrandId) -> bool {
+        self.regions.iter().any(|configured| {
+            configured.region.slug == region
+                && configured
+                    .brands
+                    .as_ref()
+                    .is_none_or(|brands| brands.contains(brand))
+        })
+    }
+
+    pub(crate) fn crl_lifetime_s(&self) -> i64 {
+        i64::try_from(self.crl_lifetime.as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+fn regions(
+    single: Option<String>,
+    several: Vec<RegionOptions>,
+) -> anyhow::Result<Vec<ConfiguredRegion>> {
+    ensure!(
+        single.is_none() || several.is_empty(),
+        "region and [[regions]] are both set; leave one"
+    );
+    let several = if several.is_empty() {
+        vec![RegionOptions {
+            name: single.unwrap_or_else(|| "Europe".to_owned()),
+            brands: None,
+            bins: Vec::new(),
+        }]
+    } else {
+        several
+    };
+    let mut regions: Vec<ConfiguredRegion> = Vec::new();
+    for RegionOptions { name, brands, bins } in several {
+        let region = region(&name, bins)?;
+        ensure!(
+            !regions.iter().any(|there| there.region.slug == region.slug),
+            "two regions would have the name {} in URLs; rename one",
+            region.slug
+        );
+        regions.push(ConfiguredRegion { region, brands });
+    }
+    Ok(regions)
+}
+
+/// A region of this name.
+pub(crate) fn region(name: &str, bins: Vec<Bin>) -> anyhow::Result<Region> {
+    let fits = !name.is_empty() && name.trim() == name && !name.chars().any(char::is_control);
+    ensure!(
+        fits,
+        "a region's name is empty or begins or ends with a space; leave it out for Europe"
+    );
+    Ok(Region {
+        slug: slug(name),
+        name: name.to_owned(),
+        bins,
+    })
+}
+
+/// A brand's or region's name in URLs.
+pub(crate) fn slug(name: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() {
             c.to_ascii_lowercase()
@@ -154,7 +269,7 @@ pub(crate) fn slug(brand: &BrandId) -> String {
             '-'
         }
     };
-    brand.as_str().chars().map(plain).collect()
+    name.chars().map(plain).collect()
 }
 
 fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
@@ -162,7 +277,7 @@ fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
         !brands.is_empty(),
         "brands is empty; name one at least, or leave it out for Visa"
     );
-    let mut slugs: Vec<String> = brands.iter().map(slug).collect();
+    let mut slugs: Vec<String> = brands.iter().map(|brand| slug(brand.as_str())).collect();
     slugs.sort();
     slugs.dedup();
     ensure!(
@@ -172,16 +287,12 @@ fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A CA's name in its certificates is its brand, region and task, in 64 characters.
-fn check_names(brands: &[BrandId], region: &str) -> anyhow::Result<()> {
-    let region_chars = region.chars().count();
-    ensure!(region_chars > 0, "region is empty; leave it out for Europe");
-    for brand in brands {
-        ensure!(
-            brand.as_str().len() + region_chars <= CA_NAME_CHARS_MAX,
-            "the brand {brand} and the region {region} have more than {CA_NAME_CHARS_MAX} characters together"
-        );
-    }
+/// A CA's name in its certificates is its brand, region, task and generation, in 64 characters.
+pub(crate) fn check_name(brand: &BrandId, region: &str) -> anyhow::Result<()> {
+    ensure!(
+        brand.as_str().len() + region.chars().count() <= CA_NAME_CHARS_MAX,
+        "the brand {brand} and the region {region} have more than {CA_NAME_CHARS_MAX} characters together"
+    );
     Ok(())
 }
 
@@ -222,5 +333,19 @@ mod tests {
             ..Options::default()
         };
         assert!(half.check().is_err());
+    }
+
+    #[test]
+    fn options_refuse_certificates_that_run_out_at_once() {
+        let lasting = |seconds| Options {
+            certificate_lifetime_seconds: seconds,
+            ..Options::default()
+        };
+        assert_eq!(
+            lasting(None).check().unwrap().certificate_seconds,
+            365 * 86_400
+        );
+        assert_eq!(lasting(Some(60)).check().unwrap().certificate_seconds, 60);
+        assert!(lasting(Some(59)).check().is_err());
     }
 }

@@ -1,25 +1,19 @@
-//! Revocation lists: one of each CA from the start, renewed in time, numbers that only grow. Whenever one is
-//! issued, so is the BrandCRLIdentifier of each brand that it concerns: the root's concerns all. Both are stored
-//! together, before anybody sees them.
+//! Revocation lists: one of each CA from the start, renewed in time, numbers that only grow. A list is
+//! stored before anybody sees it, together with the BrandCRLIdentifiers that name it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use openset_pki::authority::RevocationReason;
-use openset_pki::{BrandId, CrlIdentifier, Role};
+use openset_pki::authority::{Authority, RevocationReason};
 use openset_service::clock;
 use openset_service::offload::offload;
-use openset_store::Tx;
-use openset_store::brand_crl_identifiers::{self as bcis, StoredBrandCrlIdentifier};
 use openset_store::crls::{self, StoredCrl};
 
-use crate::CertificateAuthority;
+use crate::authorities::Authorities;
 use crate::error::CaError;
-use crate::hierarchy::Ca;
-use crate::store::certificates;
-
-/// How often two replicas that issue the same list may get in each other's way.
-const TRIES_MAX: u8 = 5;
+use crate::hierarchy::{Hierarchy, State};
+use crate::journal::RecordedTx;
+use crate::store::certificates::Issued;
+use crate::store::{authorities, certificates, regions};
 
 /// What became of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +24,13 @@ pub(crate) enum Revocation {
     WasRevoked,
     /// There is no such certificate.
     Unknown,
+    /// A root's: nobody stands above it who could revoke it.
+    Root,
+    /// Its issuer is a root whose key is kept elsewhere.
+    OfflineRoot,
 }
 
-impl CertificateAuthority {
+impl Authorities {
     /// The current list of every CA, by the CA's name.
     pub(crate) async fn crls(&self) -> Result<HashMap<String, StoredCrl>, CaError> {
         let all = crls::all(&mut *self.db.read().await?).await?;
@@ -42,189 +40,157 @@ impl CertificateAuthority {
             .collect())
     }
 
-    /// The current BrandCRLIdentifier of every brand.
-    pub(crate) async fn brand_crl_identifiers(
-        &self,
-    ) -> Result<Vec<StoredBrandCrlIdentifier>, CaError> {
-        Ok(bcis::all(&mut *self.db.read().await?).await?)
-    }
-
     /// Issues anew what has lived for half its time.
     pub(crate) async fn renew_crls(&self) -> Result<(), CaError> {
         let current = self.crls().await?;
-        let half_s = self.crl_lifetime_s() / 2;
+        let half_s = self.settings.crl_lifetime_s() / 2;
         let soon_s = clock::now_seconds().saturating_add(half_s);
-        for ca in self.hierarchy.all() {
-            let fresh = current
-                .get(&ca.id)
-                .is_some_and(|crl| crl.next_update > soon_s);
+        for (id, authority) in issuers(&self.current()) {
+            let fresh = current.get(&id).is_some_and(|crl| {
+                crl.next_update > soon_s.min(authority.certificate().not_after())
+            });
             if !fresh {
-                let mut tx = self.db.begin().await?;
-                if self.issue_crl(&mut tx, ca).await? {
-                    tx.commit().await?;
-                    tracing::info!(kind = %ca.id, "CRL renewed");
-                } else {
-                    tx.rollback().await?;
-                }
+                let mut tx = self.begin().await?;
+                lock(&mut tx, &id).await?;
+                self.issue_crl(&mut tx, &id, &authority).await?;
+                tx.commit().await?;
+                tracing::info!(kind = %id, "CRL renewed");
             }
         }
-        let current = self.brand_crl_identifiers().await?;
-        for ca in self.hierarchy.all() {
-            let (Role::BrandCa, Some(brand)) = (ca.role(), ca.brand()) else {
-                continue;
-            };
-            let fresh = current
-                .iter()
-                .any(|bci| bci.brand == brand.as_str() && bci.not_after > soon_s);
-            if !fresh {
-                let mut tx = self.db.begin().await?;
-                let held = bcis::all(&mut tx).await?;
-                if self.issue_bci(&mut tx, brand, &held).await? {
-                    tx.commit().await?;
-                    tracing::info!(kind = %ca.id, "BrandCRLIdentifier renewed");
-                } else {
-                    tx.rollback().await?;
-                }
-            }
-        }
-        Ok(())
+        self.renew_brand_crl_identifiers().await
     }
 
-    /// Revokes a certificate: its mark and the list that shows it are stored together.
+    /// Revokes a certificate: its mark and the list that shows it are stored together. A CA that is revoked
+    /// issues nothing more, and neither do those below it.
     pub(crate) async fn revoke(
         &self,
         serial: &str,
         reason: RevocationReason,
     ) -> Result<Revocation, CaError> {
         let found = certificates::find(&mut *self.db.read().await?, serial).await?;
-        let Some(ca) = found
-            .as_ref()
-            .and_then(|issued| self.hierarchy.by_id(&issued.authority))
-        else {
+        let Some(issued) = found else {
             return Ok(Revocation::Unknown);
         };
-        for _ in 0..TRIES_MAX {
-            let mut tx = self.db.begin().await?;
-            if !certificates::revoke(&mut tx, serial, reason, clock::now_seconds()).await? {
-                tx.rollback().await?;
-                return Ok(Revocation::WasRevoked);
-            }
-            if self.issue_crl(&mut tx, ca).await? {
-                tx.commit().await?;
-                tracing::info!(kind = %ca.id, outcome = "revoked", "certificate revoked");
-                return Ok(Revocation::Revoked);
-            }
+        let held = self.current();
+        if issued.owner.as_ref() == Some(&issued.authority) && issued.certificate.is_authority() {
+            return Ok(Revocation::Root);
+        }
+        let Some(authority) = held.signer(&issued.authority) else {
+            return Ok(Revocation::OfflineRoot);
+        };
+        let mut tx = self.begin().await?;
+        lock(&mut tx, &issued.authority).await?;
+        let now_s = clock::now_seconds();
+        if !certificates::revoke(&mut tx, serial, reason, now_s).await? {
             tx.rollback().await?;
+            return Ok(Revocation::WasRevoked);
         }
-        Err(CaError::Overtaken)
+        let authority_revoked = retire_revoked(&mut tx, &held, &issued, now_s).await?;
+        // The list of a CA that was itself revoked says nothing that is heard.
+        let heard = held
+            .by_id(&issued.authority)
+            .is_none_or(|ca| ca.state != State::Revoked);
+        if heard {
+            self.issue_crl(&mut tx, &issued.authority, authority)
+                .await?;
+        }
+        tx.commit().await?;
+        tracing::info!(kind = %issued.authority, outcome = "revoked", "certificate revoked");
+        if authority_revoked && let Err(error) = self.reload().await {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the hierarchy is read again later"
+            );
+        }
+        Ok(Revocation::Revoked)
     }
 
-    /// Issues the next list of a CA, and what names it; says whether they were stored. They were not if another
-    /// replica did so at the same moment.
-    async fn issue_crl(&self, tx: &mut Tx, ca: &Arc<Ca>) -> Result<bool, CaError> {
-        // Read before the lists: whoever issues one after this is found out by its BrandCRLIdentifier.
-        let held_bcis = bcis::all(&mut *tx).await?;
-        let now = clock::now_seconds();
-        let held = crls::all(&mut *tx)
-            .await?
-            .into_iter()
-            .find(|crl| crl.issuer_id == ca.id);
-        let number = next_number(held.map(|held| held.number), now);
-        let next_update = now.saturating_add(self.crl_lifetime_s());
-        let revoked = certificates::revoked(&mut *tx, &ca.id, now).await?;
-        let issuer = Arc::clone(ca);
-        let crl = offload(move || {
-            issuer
-                .authority
-                .issue_crl(number, now, next_update, &revoked)
-        })
-        .await?;
-        if !crls::put(tx, &ca.id, crl.number(), crl.der(), crl.next_update()).await? {
-            return Ok(false);
-        }
-        for brand_ca in self.hierarchy.all() {
-            let (Role::BrandCa, Some(brand)) = (brand_ca.role(), brand_ca.brand()) else {
-                continue;
-            };
-            let concerned = ca.brand().is_none_or(|of| of == brand);
-            if concerned && !self.issue_bci(tx, brand, &held_bcis).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Issues the next list of the newest root, whatever time the last one has left.
+    pub(crate) async fn issue_root_crl(&self) -> Result<(), CaError> {
+        let held = self.current();
+        let root = held.newest_root();
+        let authority = root.authority.as_ref().ok_or(CaError::Overtaken)?;
+        let mut tx = self.begin().await?;
+        lock(&mut tx, &root.id).await?;
+        self.issue_crl(&mut tx, &root.id, authority).await?;
+        tx.commit().await
     }
 
-    /// Issues the brand's next word on which lists are current; says whether it was stored.
-    async fn issue_bci(
+    /// Issues the next list of a CA, whose row is locked, and what names it.
+    async fn issue_crl(
         &self,
-        tx: &mut Tx,
-        brand: &BrandId,
-        held: &[StoredBrandCrlIdentifier],
-    ) -> Result<bool, CaError> {
+        tx: &mut RecordedTx,
+        id: &str,
+        authority: &Authority,
+    ) -> Result<(), CaError> {
         let now = clock::now_seconds();
-        let lists = crls::all(&mut *tx).await?;
-        let named: Vec<_> = self
-            .hierarchy
-            .all()
+        let held = crls::all(tx).await?;
+        let last = held
             .iter()
-            .filter(|ca| ca.brand().is_none_or(|of| of == brand))
-            .filter_map(|ca| {
-                let list = lists.iter().find(|list| list.issuer_id == ca.id)?;
-                Some(CrlIdentifier {
-                    issuer_der: ca.authority.certificate().subject_der().to_vec(),
-                    number: list.number,
-                })
-            })
-            .collect();
-        let brand_ca = |ca: &&Arc<Ca>| ca.role() == Role::BrandCa && ca.brand() == Some(brand);
-        let Some(brand_ca) = self.hierarchy.all().iter().find(brand_ca).cloned() else {
-            return Ok(false);
-        };
-        let previous = held
-            .iter()
-            .find(|bci| bci.brand == brand.as_str())
-            .map(|bci| bci.sequence);
-        let sequence = next_number(previous, now);
-        let not_after = now
-            .saturating_add(self.crl_lifetime_s())
-            .min(brand_ca.authority.certificate().not_after());
-        let bci = offload(move || {
-            brand_ca
-                .authority
-                .issue_brand_crl_identifier(sequence, now, not_after, &named)
-        })
-        .await?;
-        let fresh = StoredBrandCrlIdentifier {
-            brand: brand.as_str().to_owned(),
-            sequence,
-            der: bci.der().to_vec(),
-            not_after,
-        };
-        Ok(bcis::succeed(tx, previous, &fresh).await?)
-    }
-
-    fn crl_lifetime_s(&self) -> i64 {
-        i64::try_from(self.settings.crl_lifetime.as_secs()).unwrap_or(i64::MAX)
+            .find(|crl| crl.issuer_id == id)
+            .map_or(0, |crl| crl.number);
+        let number = next_number(last, now);
+        let next_update = now.saturating_add(self.settings.crl_lifetime_s());
+        let revoked = certificates::revoked(&mut *tx, id, now).await?;
+        let authority = authority.clone();
+        let crl = offload(move || authority.issue_crl(number, now, next_update, &revoked)).await?;
+        if crls::put(tx, id, crl.number(), crl.der(), crl.next_update()).await? {
+            self.issue_brand_crl_identifiers(tx).await
+        } else {
+            Err(CaError::Overtaken)
+        }
     }
 }
 
-/// Numbers grow, and never fall behind the clock: after a restored back-up they are still above all that was
-/// published before.
-pub(crate) fn next_number(held: Option<u64>, now: i64) -> u64 {
-    held.map_or(1, |held| held.saturating_add(1))
-        .max(u64::try_from(now).unwrap_or_default())
+/// A number above the last one, and above any that was given out before a back-up was restored.
+pub(crate) fn next_number(last: u64, now_s: i64) -> u64 {
+    last.saturating_add(1)
+        .max(u64::try_from(now_s).unwrap_or_default())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::next_number;
+/// Makes all who are about to issue a list of this CA wait for each other, so that none leaves out what
+/// another has just revoked.
+async fn lock(tx: &mut RecordedTx, id: &str) -> Result<(), CaError> {
+    sqlx::query("UPDATE authorities SET place = place WHERE id = $1")
+        .bind(id)
+        .execute(&mut ***tx)
+        .await
+        .map_err(openset_store::StoreError::from)?;
+    Ok(())
+}
 
-    #[test]
-    fn numbers_grow_and_never_fall_behind_the_clock() {
-        assert_eq!(next_number(None, 1000), 1000);
-        assert_eq!(next_number(Some(7), 1000), 1000);
-        assert_eq!(next_number(Some(1000), 1000), 1001);
-        assert_eq!(next_number(Some(2000), 1000), 2001);
-        assert_eq!(next_number(None, -1), 1);
+/// Retires a CA whose certificate was revoked, and all below it; says whether it was a CA's.
+pub(crate) async fn retire_revoked(
+    tx: &mut RecordedTx,
+    held: &Hierarchy,
+    issued: &Issued,
+    now_s: i64,
+) -> Result<bool, CaError> {
+    let Some(owner) = issued
+        .owner
+        .as_ref()
+        .filter(|_| issued.certificate.is_authority())
+    else {
+        return Ok(false);
+    };
+    for id in held.with_below(owner) {
+        let _ = authorities::retire(tx, &id, now_s).await?;
     }
+    regions::changed(tx).await?;
+    Ok(true)
+}
+
+/// All CAs that still have a list to issue, with their keys.
+fn issuers(held: &Hierarchy) -> Vec<(String, Authority)> {
+    let now = clock::now_seconds();
+    let roots = held.roots().iter().filter_map(|root| {
+        let authority = root.authority.clone()?;
+        (!root.ended(now)).then(|| (root.id.clone(), authority))
+    });
+    let below = held
+        .all()
+        .iter()
+        .filter(|ca| ca.answers(now))
+        .map(|ca| (ca.id.clone(), ca.authority.clone()));
+    roots.chain(below).collect()
 }

@@ -1,11 +1,14 @@
 //! What can go wrong inside the CA, and how a caller is told.
 
+use openset_pki::PathError;
 use openset_pki::authority::IssueError;
 use openset_protocol::Rejection;
 use openset_protocol::ca::cert::CompleteError;
 use openset_service::client::CallError;
 use openset_service::problem::Problem;
 use openset_store::{StoreError, VaultError};
+
+use crate::journal::JournalError;
 
 /// A failure that is no answer: nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,12 @@ pub(crate) enum CaError {
     /// The bank's answer does not say what it must.
     #[error("the bank approves without saying {0}; mend its configuration")]
     BankAnswer(&'static str),
+    /// A list of our own does not hold.
+    #[error("a revocation list of our own was refused")]
+    OwnList(#[from] PathError),
+    /// The journal could not be written, so nothing was changed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// Another message of the same registration, or another replica, was faster.
     #[error("another message of the same registration is being handled")]
     Overtaken,

@@ -4,28 +4,44 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | its options |
-//! | `hierarchy` | the CAs, made at the first start and read back at every other |
+//! | `hierarchy` | the CAs with all their generations, read from the database |
+//! | `authorities` | how the hierarchy is made and grows |
+//! | [`cli`] | the operator's commands |
+//! | `backup` | the whole database in one encrypted file, and back |
+//! | `import` | what comes from a root that is kept offline |
+//! | `journal` | what a restored back-up must not forget |
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
+//! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
+//! | `expiry` | warnings before anything of the CA's own runs out |
 //! | `routes` | what everybody may read, and what the operator does |
 //! | `store` | its tables |
 
+mod authorities;
+mod backup;
 mod bank;
+mod brand_crl_identifiers;
+pub mod cli;
 pub mod config;
 mod crl;
 mod error;
+mod expiry;
 mod fingerprint;
 mod hierarchy;
+mod import;
+mod journal;
 mod metrics;
 mod routes;
 mod set;
 mod store;
 mod upkeep;
+mod verification;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use openset_pki::PathVerifier;
 use openset_protocol::ca::form;
 use openset_protocol::messages::reg_form::RegFormData;
 use openset_service::client::HttpClient;
@@ -38,19 +54,22 @@ use tokio::net::TcpListener;
 pub use config::{Gateway, Options};
 pub use store::MIGRATIONS;
 
+use crate::authorities::Authorities;
 use crate::config::Settings;
 use crate::hierarchy::Hierarchy;
+use crate::journal::Journal;
 use crate::metrics::CaMetrics;
 
 /// What every handler holds.
 #[derive(Debug)]
 pub(crate) struct CertificateAuthority {
     pub(crate) db: Db,
-    pub(crate) settings: Settings,
-    pub(crate) hierarchy: Hierarchy,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) authorities: Authorities,
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
     pub(crate) forms: Forms,
+    pub(crate) verifier: Arc<PathVerifier>,
 }
 
 /// What applicants are asked.
@@ -72,13 +91,15 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let Config { common, own } = config;
-    let settings = own.check().context("in the CA's configuration")?;
+    let settings = Arc::new(own.check().context("in the CA's configuration")?);
     warn_of_gaps(&settings);
     let mut shell = Shell::new(&common)?;
     let db = Db::open(&common.database_url, MIGRATIONS).await?;
     let vault = Vault::unlock(&db, common.require_passphrase()?).await?;
-    let hierarchy = Box::pin(hierarchy::open(&db, &vault, &settings)).await?;
-    let root = hierarchy.root().clone();
+    let journal = Journal::open(&common.data_dir, &common.replica, &db).await?;
+    let opened = Authorities::open(db.clone(), vault, journal, Arc::clone(&settings));
+    let authorities = Box::pin(opened).await?;
+    let root = authorities.current().pinned_root().certificate.clone();
     let text = &settings.policy_text;
     let ca = Arc::new(CertificateAuthority {
         forms: Forms {
@@ -89,10 +110,11 @@ pub async fn run(
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
+        verifier: verification::verifier(&authorities.current())?,
         settings,
-        hierarchy,
+        authorities,
     });
-    ca.renew_crls().await?;
+    ca.authorities.renew_crls().await?;
     // Whoever finds the fingerprint can begin: from here on every request is taken.
     fingerprint::publish(&common, &root)?;
     add_checks(&mut shell, &ca);
@@ -106,6 +128,13 @@ pub async fn run(
     upkeep.await?;
     db.close().await;
     Ok(())
+}
+
+impl CertificateAuthority {
+    /// The CAs as last looked at.
+    pub(crate) fn hierarchy(&self) -> Arc<Hierarchy> {
+        self.authorities.current()
+    }
 }
 
 fn warn_of_gaps(settings: &Settings) {
@@ -138,18 +167,19 @@ fn add_checks(shell: &mut Shell, ca: &Arc<CertificateAuthority>) {
         let ca = Arc::clone(&ca);
         async move {
             let current = ca
+                .authorities
                 .crls()
                 .await
                 .map_err(|_| "the database does not answer".to_owned())?;
             let now = clock::now_seconds();
-            let stale = ca.hierarchy.all().iter().find(|held| {
-                current
-                    .get(&held.id)
-                    .is_none_or(|crl| crl.next_update <= now)
-            });
-            stale.map_or(Ok(()), |held| {
-                Err(format!("{} has no current CRL", held.id))
-            })
+            let hierarchy = ca.hierarchy();
+            let roots = hierarchy.roots().iter().filter(|root| !root.ended(now));
+            let below = hierarchy.all().iter().filter(|held| held.answers(now));
+            let stale = roots
+                .map(|root| &root.id)
+                .chain(below.map(|held| &held.id))
+                .find(|id| current.get(*id).is_none_or(|crl| crl.next_update <= now));
+            stale.map_or(Ok(()), |id| Err(format!("{id} has no current CRL")))
         }
     });
 }

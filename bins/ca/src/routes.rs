@@ -1,6 +1,6 @@
 //! The REST routes, and the document that describes them.
 
-mod certificates;
+pub(crate) mod certificates;
 mod public;
 
 use std::sync::Arc;
@@ -28,6 +28,7 @@ struct Document;
 pub(crate) fn router(ca: Arc<CertificateAuthority>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(public::root))
+        .routes(routes!(public::roots))
         .routes(routes!(public::trust))
         .routes(routes!(public::crl))
         .routes(routes!(certificates::list))

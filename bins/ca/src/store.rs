@@ -3,13 +3,26 @@
 pub(crate) mod authorities;
 pub(crate) mod certificates;
 pub(crate) mod codes;
+pub(crate) mod regions;
 pub(crate) mod sessions;
 
 use openset_store::Migration;
 
 /// The CA's own migrations.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 100,
-    name: "ca",
-    sql: include_str!("../migrations/0100_ca.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 100,
+        name: "ca",
+        sql: include_str!("../migrations/0100_ca.sql"),
+    },
+    Migration {
+        version: 120,
+        name: "generations",
+        sql: include_str!("../migrations/0120_generations.sql"),
+    },
+    Migration {
+        version: 140,
+        name: "locks of activation codes end",
+        sql: include_str!("../migrations/0140_lock_ends.sql"),
+    },
+];

@@ -5,36 +5,51 @@ use std::time::Duration;
 
 use openset_service::{CancellationToken, clock};
 use openset_store::exchanges;
+use tokio::time::Instant;
 
 use crate::CertificateAuthority;
 use crate::error::CaError;
+use crate::expiry::{self, Warned};
 use crate::store::sessions;
 
 /// Between two rounds, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Between two looks whether another process has changed the hierarchy.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Works until `shutdown`.
 pub(crate) async fn run(ca: Arc<CertificateAuthority>, shutdown: CancellationToken) {
     let pause = (ca.settings.crl_lifetime / 8).min(PAUSE_MAX);
+    let mut warned = Warned::default();
     loop {
-        if let Err(error) = round(&ca).await {
+        if let Err(error) = round(&ca, &mut warned).await {
             tracing::error!(
                 error = format!("{:#}", anyhow::Error::from(error)),
                 "upkeep failed; it is tried again"
             );
         }
-        if shutdown
-            .run_until_cancelled(tokio::time::sleep(pause))
-            .await
-            .is_none()
-        {
-            return;
+        let next = Instant::now() + pause;
+        while Instant::now() < next {
+            let look = tokio::time::sleep(LOOK.min(pause));
+            if shutdown.run_until_cancelled(look).await.is_none() {
+                return;
+            }
+            match ca.authorities.refresh().await {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("the hierarchy was changed and is served anew"),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "the hierarchy was not read");
+                }
+            }
         }
     }
 }
 
-async fn round(ca: &CertificateAuthority) -> Result<(), CaError> {
-    ca.renew_crls().await?;
+async fn round(ca: &CertificateAuthority, warned: &mut Warned) -> Result<(), CaError> {
+    let renewed = ca.authorities.renew_crls().await;
+    // Also when the database takes nothing any more.
+    expiry::watch(ca, warned).await?;
+    renewed?;
     let now = clock::now_seconds();
     let mut tx = ca.db.begin().await?;
     sessions::purge(&mut tx, now).await?;

@@ -14,9 +14,13 @@ use utoipa::OpenApi;
     paths(
         crate::cards::register,
         crate::cards::list,
+        crate::cards::show,
+        crate::cards::fill_in,
         crate::purchases::create,
         crate::purchases::show,
-        crate::purchases::inquire
+        crate::purchases::inquire,
+        crate::backup::back_up,
+        crate::backup::restore
     ),
     modifiers(&Bearer),
     security(("bearer" = []))

@@ -1,15 +1,18 @@
-//! POST /cards, GET /cards.
+//! POST /cards, GET /cards, GET /cards/{id}, POST /cards/{id}/form.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use openset_pki::Certificate;
 use openset_protocol::card::{CardExpiry, Pan};
+use openset_protocol::ids::{ExactBytes, Language};
+use openset_protocol::messages::reg_form::RegFormData;
 use openset_protocol::{BrandId, Timestamp};
 use openset_service::problem::{self, Json, Problem};
 use openset_service::step_report::StepReport;
@@ -17,22 +20,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::purchases::{check_same_body, idempotency_key};
-use crate::registration::{self, Kept, NewCard};
+use crate::registration::{self, Answers, FailedAnswer, Kept, NewCard};
 use crate::store::{self, CardRow};
-use crate::{Wallet, corrupt};
-
-/// The longest name on a card, in characters.
-const HOLDER_CHARS_MAX: usize = 64;
-/// The longest activation code, in characters.
-const CODE_CHARS_MAX: usize = 64;
+use crate::{Wallet, corrupt, taken};
 
 pub(crate) fn router(wallet: &Arc<Wallet>) -> Router {
     Router::new()
         .route("/cards", post(register).get(list))
+        .route("/cards/{card_id}", get(show))
+        .route("/cards/{card_id}/form", post(fill_in))
         .with_state(Arc::clone(wallet))
 }
 
-/// A card as its owner enters it.
+/// A card as its owner enters it. Without `accept_policy` the card waits with the CA's form, to be filled in at
+/// `/cards/{card_id}/form`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CardRequest {
@@ -41,17 +42,35 @@ pub(crate) struct CardRequest {
     /// YYYYMM.
     expiry: String,
     brand: String,
-    /// The name on the card.
-    holder: String,
-    /// As the bank gave it with the card.
-    activation_code: String,
+    /// The language of the CA's form; English unless given.
+    language: Option<String>,
+    /// Where the CA that serves the card registers, if not with the CA of the configuration.
+    registration_url: Option<String>,
+    /// Answers to the CA's form by its fields' names; together with `accept_policy`.
+    #[schema(value_type = Option<Object>, example = json!({"holder": "Grace Hopper", "activation_code": "VKLH4-UDNJL"}))]
+    answers: Option<Answers>,
+    /// Accept the CA's policy as it is, unseen.
+    #[serde(default)]
+    accept_policy: bool,
+}
+
+/// A form as the person has filled it in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FilledForm {
+    /// Answers by the fields' names.
+    #[schema(value_type = Object, example = json!({"holder": "Grace Hopper", "activation_code": "VKLH4-UDNJL"}))]
+    answers: Answers,
+    /// The person accepts the policy that the form shows.
+    #[serde(default)]
+    accept_policy: bool,
 }
 
 /// A card as the wallet shows it: never the whole number.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CardView {
     card_id: String,
-    /// registered, registering or refused.
+    /// form, registering, registered or refused.
     state: String,
     brand: String,
     last_four: String,
@@ -60,14 +79,45 @@ pub(crate) struct CardView {
     expiry: Option<CardExpiry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     holder: Option<String>,
+    /// The CA's form, while it is to be filled in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<FormView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<CertificateView>,
     /// Why there is no certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The CA's words for the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_url: Option<String>,
     created_at: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<StepReport>,
+}
+
+/// A form to be filled in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FormView {
+    reg_form_id: String,
+    /// What the person accepts.
+    policy_text: String,
+    fields: Vec<FieldView>,
+    /// Answers that were not taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed_items: Vec<FailedAnswer>,
+}
+
+/// One field of a form.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FieldView {
+    name: String,
+    description: String,
+    length_max: u32,
+    required: bool,
+    /// The answer must not be shown while it is typed.
+    invisible: bool,
 }
 
 /// The card's certificate: it names the account by a keyed hash.
@@ -91,42 +141,84 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
         last_four: row.last_four.clone(),
         expiry: None,
         holder: None,
+        form: None,
         certificate: None,
         reason: row.reason.clone(),
+        message: None,
+        registration_url: row.registration_url.clone(),
         created_at: Timestamp::from_seconds(row.created_at_s).to_string(),
         steps: Vec::new(),
     };
-    if let Kept::Registered {
-        chain,
-        holder,
-        expiry,
-        steps,
-        ..
-    } = wallet.open_card(row)?
-    {
-        let leaf = chain.first().ok_or_else(|| corrupt("cards.chain"))?;
-        let leaf = Certificate::from_der(&leaf.0).map_err(|_| corrupt("cards.chain"))?;
-        view.certificate = Some(CertificateView {
-            thumbprint: leaf.thumbprint().to_string(),
-            account_name: leaf.common_name().to_owned(),
-            not_after: Timestamp::from_seconds(leaf.not_after()).to_string(),
-        });
-        (view.expiry, view.holder, view.steps) = (Some(expiry), Some(holder), steps);
+    match wallet.open_card(row)? {
+        Kept::Form {
+            form,
+            expiry,
+            failed,
+            message,
+            ..
+        } => {
+            view.form = Some(form_view(form.form(), failed));
+            (view.expiry, view.message) = (Some(expiry), message);
+        }
+        Kept::Registering { holder, expiry, .. } => {
+            (view.expiry, view.holder) = (Some(expiry), Some(holder));
+        }
+        Kept::Registered {
+            chain,
+            holder,
+            expiry,
+            steps,
+            message,
+            ..
+        } => {
+            view.certificate = Some(certificate_view(&chain)?);
+            (view.expiry, view.holder) = (Some(expiry), Some(holder));
+            (view.steps, view.message) = (steps, message);
+        }
+        Kept::Refused => {}
     }
     Ok(view)
+}
+
+fn certificate_view(chain: &[ExactBytes]) -> Result<CertificateView, Problem> {
+    let leaf = chain.first().ok_or_else(|| corrupt("cards.chain"))?;
+    let leaf = Certificate::from_der(&leaf.0).map_err(|_| corrupt("cards.chain"))?;
+    Ok(CertificateView {
+        thumbprint: leaf.thumbprint().to_string(),
+        account_name: leaf.common_name().to_owned(),
+        not_after: Timestamp::from_seconds(leaf.not_after()).to_string(),
+    })
+}
+
+fn form_view(form: &RegFormData, failed_items: Vec<FailedAnswer>) -> FormView {
+    let fields = form.fields.iter().map(|field| FieldView {
+        name: field.name.clone(),
+        description: field.description.clone(),
+        length_max: field.length_max,
+        required: field.required,
+        invisible: field.invisible,
+    });
+    FormView {
+        reg_form_id: form.reg_form_id.clone(),
+        policy_text: form.policy_text.clone(),
+        fields: fields.collect(),
+        failed_items,
+    }
 }
 
 /// Registers a card with the CA of its brand (step 2).
 #[utoipa::path(post, path = "/cards", request_body = CardRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key is the same card")),
-    responses((status = 201, body = CardView), (status = 202, description = "Still being registered", body = CardView),
-        (status = 422, description = "A field must be mended, or the bank refuses")))]
+    responses((status = 201, body = CardView),
+        (status = 202, description = "Its form is to be filled in, or it is still being registered", body = CardView),
+        (status = 422, description = "A field must be mended, another CA serves the card, or the bank refuses")))]
 pub(crate) async fn register(
     State(wallet): State<Arc<Wallet>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     wallet.require_owner(&headers)?;
+    let body = taken(body)?;
     let key = idempotency_key(&headers)?;
     let body_digest = openset_jose::sha256(&body);
     if let Some(key) = &key {
@@ -141,24 +233,55 @@ pub(crate) async fn register(
     answer(&wallet, &row)
 }
 
+/// Fills in the form that a card waits with; the person accepts its policy. Sent again, it tells what became of it.
+#[utoipa::path(post, path = "/cards/{card_id}/form", request_body = FilledForm, params(("card_id" = String, Path)),
+    responses((status = 201, body = CardView), (status = 202, description = "Still being registered", body = CardView),
+        (status = 404, description = "No such card"),
+        (status = 422, description = "Answers must be mended, or the bank refuses")))]
+pub(crate) async fn fill_in(
+    State(wallet): State<Arc<Wallet>>,
+    headers: HeaderMap,
+    Path(card_id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    wallet.require_owner(&headers)?;
+    let row = registration::load(&wallet, &card_id).await?;
+    let filled: FilledForm = problem::from_json(&taken(body)?)?;
+    if !filled.accept_policy {
+        return Err(policy_not_accepted());
+    }
+    let row = registration::fill_in(&wallet, row, &filled.answers).await?;
+    answer(&wallet, &row)
+}
+
+fn policy_not_accepted() -> Problem {
+    let detail =
+        "the CA registers a card only when its policy is accepted: accept_policy must be true";
+    Problem::unprocessable("policy-not-accepted", detail)
+        .with_field("/accept_policy", "must be true")
+}
+
 fn decode(request: CardRequest) -> Result<NewCard, Problem> {
     let invalid = |pointer: &str, detail: String| {
         Problem::unprocessable("invalid-field", format!("mend the card: {detail}"))
             .with_field(pointer, detail)
     };
-    let chars = |text: &str, max: usize| (1..=max).contains(&text.chars().count());
-    if !chars(&request.holder, HOLDER_CHARS_MAX) {
+    // Answers without consent are nobody's to send.
+    if request.answers.is_some() && !request.accept_policy {
+        return Err(policy_not_accepted());
+    }
+    if request.accept_policy && request.answers.is_none() {
         return Err(invalid(
-            "/holder",
-            format!("the name on the card has 1 to {HOLDER_CHARS_MAX} characters"),
+            "/answers",
+            "accept_policy goes with the answers to the form".to_owned(),
         ));
     }
-    if !chars(&request.activation_code, CODE_CHARS_MAX) {
-        return Err(invalid(
-            "/activation_code",
-            format!("the code has 1 to {CODE_CHARS_MAX} characters"),
-        ));
-    }
+    let language = match request.language {
+        Some(tag) => tag
+            .parse::<Language>()
+            .map_err(|e| invalid("/language", e.to_string()))?,
+        None => Language::english(),
+    };
     Ok(NewCard {
         pan: request
             .pan
@@ -169,23 +292,29 @@ fn decode(request: CardRequest) -> Result<NewCard, Problem> {
             .parse::<CardExpiry>()
             .map_err(|e| invalid("/expiry", e.to_string()))?,
         brand: BrandId::new(request.brand).map_err(|e| invalid("/brand", e.to_string()))?,
-        holder: request.holder,
-        activation_code: request.activation_code,
+        language,
+        registration_url: request.registration_url,
+        answers: request.answers,
     })
 }
 
 fn answer(wallet: &Wallet, row: &CardRow) -> Result<Response, Problem> {
     let view = view(wallet, row)?;
+    if let Some(form) = &view.form
+        && !form.failed_items.is_empty()
+    {
+        return Err(registration::to_mend(&row.card_id, &form.failed_items));
+    }
     let status = match view.state.as_str() {
-        "registered" => StatusCode::CREATED,
-        "registering" => StatusCode::ACCEPTED,
-        _ => {
+        registration::REGISTERED => StatusCode::CREATED,
+        registration::REFUSED => {
             let reason = view.reason.unwrap_or_default();
             return Err(Problem::unprocessable(
                 "card-refused",
                 format!("the CA gave no certificate: {reason}"),
             ));
         }
+        _ => StatusCode::ACCEPTED,
     };
     Ok((status, Json(view)).into_response())
 }
@@ -197,10 +326,23 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Json<CardList>, Problem> {
     wallet.require_owner(&headers)?;
-    let rows = store::cards(&mut *wallet.db.read().await?).await?;
+    let rows = store::all_cards(&mut *wallet.db.read().await?).await?;
     let cards = rows
         .iter()
         .map(|row| view(&wallet, row))
         .collect::<Result<_, _>>()?;
     Ok(Json(CardList { cards }))
+}
+
+/// One card.
+#[utoipa::path(get, path = "/cards/{card_id}", params(("card_id" = String, Path)),
+    responses((status = 200, body = CardView), (status = 404, description = "No such card")))]
+pub(crate) async fn show(
+    State(wallet): State<Arc<Wallet>>,
+    headers: HeaderMap,
+    Path(card_id): Path<String>,
+) -> Result<Json<CardView>, Problem> {
+    wallet.require_owner(&headers)?;
+    let row = registration::load(&wallet, &card_id).await?;
+    Ok(Json(view(&wallet, &row)?))
 }

@@ -4,10 +4,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`options`] | configuration, and which addresses the wallet calls |
-//! | `cards` | POST /cards, GET /cards |
+//! | `cards` | POST /cards, GET /cards, GET /cards/{id}, POST /cards/{id}/form |
 //! | `registration` | CardCInit, RegForm and Cert with the CA |
 //! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
 //! | `payment` | PInit, P and Inq with the merchant |
+//! | `backup` | POST /backup, POST /restore |
 //! | `store` | the wallet's tables |
 
 use std::collections::HashMap;
@@ -15,6 +16,9 @@ use std::sync::{Arc, RwLock};
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
 use openset_protocol::cardholder::Card;
 use openset_protocol::{Context, Timestamp};
 use openset_service::auth::{Scope, Tokens};
@@ -22,6 +26,7 @@ use openset_service::client::{CallError, HttpClient};
 use openset_service::config::{Common, Config};
 use openset_service::outbox_worker::OutboxWorker;
 use openset_service::problem::Problem;
+use openset_service::server::BODY_LIMIT_BYTES;
 use openset_service::shell::Shell;
 use openset_service::trust::Trust;
 use openset_service::{CancellationToken, clock, random};
@@ -29,9 +34,11 @@ use openset_store::vault::Vault;
 use openset_store::{Db, Migration, StoreError};
 use reqwest::Url;
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
 use utoipa::OpenApi as _;
 
 mod api;
+mod backup;
 mod cards;
 pub mod options;
 mod payment;
@@ -42,11 +49,18 @@ mod store;
 use options::{Options, UrlPolicy};
 
 /// The wallet's tables.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 100,
-    name: "wallet",
-    sql: include_str!("../migrations/100_wallet.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 100,
+        name: "wallet",
+        sql: include_str!("../migrations/100_wallet.sql"),
+    },
+    Migration {
+        version: 101,
+        name: "revisions",
+        sql: include_str!("../migrations/101_revisions.sql"),
+    },
+];
 
 /// The wallet: what its handlers share.
 struct Wallet {
@@ -59,6 +73,12 @@ struct Wallet {
     ca_url: Url,
     /// Cards with their keys parsed, by card id.
     cards: RwLock<HashMap<String, Arc<Card>>>,
+    /// One back-up at a time.
+    backups: Semaphore,
+    /// scrypt's cost of back-ups in tests.
+    danger_backup_log_n: Option<u8>,
+    /// Wakes the task that goes on with registrations.
+    work: Notify,
     /// Under which name this process leases what it sends itself.
     replica: String,
 }
@@ -82,6 +102,9 @@ pub async fn run(
         ca_url: common.require_ca_url()?.clone(),
         tokens: own.tokens,
         cards: RwLock::default(),
+        backups: Semaphore::new(1),
+        danger_backup_log_n: own.danger_backup_log_n,
+        work: Notify::new(),
         db: db.clone(),
         vault,
         trust: Arc::clone(&trust),
@@ -107,10 +130,11 @@ pub async fn run(
         }
     });
     tokio::spawn(trust.keep_fresh(shutdown.clone()));
-    tokio::spawn(registration::resume(Arc::clone(&wallet)));
+    tokio::spawn(registration::go_on(Arc::clone(&wallet), shutdown.clone()));
     let routes = Router::new()
         .merge(cards::router(&wallet))
-        .merge(purchases::router(&wallet));
+        .merge(purchases::router(&wallet))
+        .merge(backup::router(&wallet));
     shell
         .serve(listener, routes, &api::Api::openapi(), shutdown)
         .await?;
@@ -132,11 +156,41 @@ impl Wallet {
     }
 }
 
+impl Wallet {
+    /// After rows were changed elsewhere than through this wallet's own registrations.
+    fn forget_parsed_cards(&self) {
+        if let Ok(mut cards) = self.cards.write() {
+            cards.clear();
+        }
+    }
+}
+
 /// Calls a function of the protocol with the system's time and randomness.
 fn with_context<T>(call: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let mut rng = random::system();
     let now: Timestamp = clock::now();
     call(&mut Context { now, rng: &mut rng })
+}
+
+/// The body of a request, whole.
+fn taken(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    taken_up_to(BODY_LIMIT_BYTES, body)
+}
+
+/// The body of a request that may be larger than others.
+fn taken_up_to(limit_bytes: usize, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return body_too_large(limit_bytes);
+        }
+        let detail = "the body did not arrive whole and in time; send it again";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "body-incomplete", detail)
+    })
+}
+
+fn body_too_large(limit_bytes: usize) -> Problem {
+    let detail = format!("send at most {limit_bytes} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
 }
 
 /// A call to another party failed: 502 or 503 for the wallet's owner.

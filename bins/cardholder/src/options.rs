@@ -13,6 +13,9 @@ pub struct Options {
     /// Addresses on loopback are always allowed.
     #[arg(long)]
     pub allowed_origins: Vec<String>,
+    /// DANGER, for tests alone: scrypt's cost (log2) of back-ups instead of about a second's work.
+    #[arg(long)]
+    pub danger_backup_log_n: Option<u8>,
     /// Who may use the wallet; in the TOML file alone.
     #[arg(skip)]
     #[serde(skip_serializing)]

@@ -24,14 +24,14 @@ use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
 use reqwest::Url;
 
-use crate::purchases::{AgreedOrder, Record, Terms, known_purchase, load};
+use crate::purchases::{AgreedOrder, Record, Terms, allowed, known_purchase, load};
 use crate::store::{self, PurchaseRow};
 use crate::{Wallet, call_problem, corrupt, registration, with_context};
 
 /// How long PReq is sent again while nobody answers: shorter than the receiver keeps its answer.
-const DEADLINE_MS: i64 = 24 * 60 * 60 * 1000;
+pub(crate) const DEADLINE_MS: i64 = 24 * 60 * 60 * 1000;
 /// The kind of the wallet's outgoing messages.
-const P_REQ: &str = "PReq";
+pub(crate) const P_REQ: &str = "PReq";
 
 /// Buys what was agreed: PInitReq, PInitRes, then PReq, which is stored before it is sent.
 pub(crate) async fn purchase(
@@ -60,8 +60,12 @@ pub(crate) async fn purchase(
         steps: vec![ordered, shown],
         ..Record::default()
     };
-    let row = new_row(wallet, &terms, &order, &step.state, &record)?;
-    if !keep(wallet, &row, terms.key, &step).await? {
+    let signed_with = card.signature.thumbprint().to_string();
+    let row = PurchaseRow {
+        certificate: Some(signed_with),
+        ..new_row(wallet, &terms, &order, &step.state, &record)?
+    };
+    if !keep(wallet, &row, &step).await? {
         // Another request with the same key was first: its purchase is the one.
         let known = known_purchase(wallet, terms.key, &terms.body_digest).await?;
         return known.ok_or_else(|| corrupt("purchases.idempotency_key"));
@@ -130,11 +134,8 @@ fn new_row(
     state: &AwaitingPRes,
     record: &Record,
 ) -> Result<PurchaseRow, Problem> {
-    let json = serde_json::to_vec(state)
-        .map(zeroize::Zeroizing::new)
-        .map_err(Problem::internal)?;
     Ok(PurchaseRow {
-        sealed: wallet.vault.seal(&state_context(&terms.purchase_id), &json),
+        sealed: sealed_state(wallet, &terms.purchase_id, state)?,
         record: wallet.seal_record(&terms.purchase_id, record)?,
         purchase_id: terms.purchase_id.clone(),
         body_digest: terms.body_digest.to_vec(),
@@ -145,8 +146,22 @@ fn new_row(
         xid: state.purchase().trans_ids().xid.to_string(),
         currency: order.amount.currency().alpha().to_owned(),
         amount_minor: order.amount.minor_i64(),
+        idempotency_key: terms.key.map(str::to_owned),
+        certificate: None,
+        revision: 0,
         created_at_s: clock::now_seconds(),
     })
+}
+
+pub(crate) fn sealed_state(
+    wallet: &Wallet,
+    purchase_id: &str,
+    state: &AwaitingPRes,
+) -> Result<Vec<u8>, Problem> {
+    let json = serde_json::to_vec(state)
+        .map(zeroize::Zeroizing::new)
+        .map_err(Problem::internal)?;
+    Ok(wallet.vault.seal(&state_context(purchase_id), &json))
 }
 
 fn state_context(purchase_id: &str) -> String {
@@ -157,7 +172,6 @@ fn state_context(purchase_id: &str) -> String {
 async fn keep(
     wallet: &Wallet,
     row: &PurchaseRow,
-    key: Option<&str>,
     step: &Step<AwaitingPRes>,
 ) -> Result<bool, Problem> {
     let now_ms = clock::now_ms();
@@ -173,7 +187,7 @@ async fn keep(
     };
     let lease_ms = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
     let mut tx = wallet.db.begin().await?;
-    if !store::insert_purchase(&mut tx, row, key).await? {
+    if !store::insert_purchase(&mut tx, row).await? {
         return Ok(false);
     }
     outbox::enqueue_leased(&mut tx, &outgoing, &wallet.replica, now_ms, lease_ms).await?;
@@ -332,11 +346,12 @@ pub(crate) async fn inquire(
 ) -> Result<(), Problem> {
     let card = registration::card(wallet, &row.card_id).await?;
     let state = stored_state(wallet, row)?;
+    // It may have come with a back-up from a wallet that was allowed to call other addresses.
+    let url = allowed(wallet, &row.set_url, "")?;
     let agreed = state.purchase().clone();
     let verifier = Arc::clone(wallet.trust.verifier());
     let step = with_context(|ctx| inquiry::start(ctx, &card, &agreed, &verifier))
         .map_err(|e| refused("card-not-usable", &e))?;
-    let url = Url::parse(&row.set_url).map_err(|_| corrupt("purchases.set_url"))?;
     let answer = wallet
         .client
         .post_set(&url, MediaType::Payment, step.wire)
@@ -363,7 +378,7 @@ pub(crate) async fn inquire(
     Ok(())
 }
 
-fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<AwaitingPRes, Problem> {
+pub(crate) fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<AwaitingPRes, Problem> {
     let json = wallet
         .vault
         .open(&state_context(&row.purchase_id), &row.sealed)

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::store::{self, PurchaseRow};
-use crate::{Wallet, call_problem, corrupt, payment};
+use crate::{Wallet, call_problem, corrupt, payment, taken};
 
 /// The longest Idempotency-Key, in characters.
 const KEY_CHARS_MAX: usize = 128;
@@ -208,9 +209,10 @@ pub(crate) fn check_same_body(stored: &[u8], body: &[u8; 32]) -> Result<(), Prob
 pub(crate) async fn create(
     State(wallet): State<Arc<Wallet>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     wallet.require_owner(&headers)?;
+    let body = taken(body)?;
     let key = idempotency_key(&headers)?;
     let body_digest = openset_jose::sha256(&body);
     if let Some(known) = known_purchase(&wallet, key.as_deref(), &body_digest).await? {
@@ -304,7 +306,7 @@ async fn initiation(
     }
 }
 
-fn allowed(wallet: &Wallet, text: &str, pointer: &str) -> Result<Url, Problem> {
+pub(crate) fn allowed(wallet: &Wallet, text: &str, pointer: &str) -> Result<Url, Problem> {
     let url = Url::parse(text)
         .ok()
         .filter(|url| wallet.policy.allows(url));

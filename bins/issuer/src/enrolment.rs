@@ -16,9 +16,9 @@ use crate::store::codes::{StoredCode, WRONG_ATTEMPTS_MAX};
 pub(crate) enum Disapproval {
     /// No card has this number.
     UnknownCard,
-    /// The activation code is another one; the attempt was counted.
+    /// The activation code is another one. The attempt was counted if holder, brand and expiry are the card's.
     WrongCode,
-    /// Too many wrong attempts.
+    /// Too many wrong attempts within an hour.
     CodeLocked,
     /// The code was used for another key.
     CodeUsed,
@@ -49,6 +49,16 @@ pub(crate) enum Approval {
     Again,
 }
 
+impl Claimed<'_> {
+    /// Whether holder, brand and expiry are those of the card. Whoever does not know them cannot register it with
+    /// any code, so that its guesses need not be counted, and lock nobody out.
+    pub(crate) fn fits(&self, account: &Account) -> bool {
+        *self.brand == account.brand
+            && self.expiry == account.card.expiry
+            && same_name(self.holder, &account.holder)
+    }
+}
+
 /// Decides over an enrolment.
 pub(crate) fn decide(
     account: &Account,
@@ -65,10 +75,21 @@ pub(crate) fn decide(
     if !bool::from(code.hash.as_slice().ct_eq(claimed.code_hash)) {
         return Err(Disapproval::WrongCode);
     }
-    let same = *claimed.brand == account.brand
-        && claimed.expiry == account.card.expiry
-        && same_name(claimed.holder, &account.holder);
-    if !same {
+    if !claimed.fits(account) {
+        return Err(Disapproval::DetailsDiffer);
+    }
+    standing(account, claimed.brand, claimed.expiry, now)?;
+    Ok(approval)
+}
+
+/// Whether the account of a card that was registered before is still good.
+pub(crate) fn standing(
+    account: &Account,
+    brand: &BrandId,
+    expiry: CardExpiry,
+    now: Timestamp,
+) -> Result<(), Disapproval> {
+    if *brand != account.brand || expiry != account.card.expiry {
         return Err(Disapproval::DetailsDiffer);
     }
     if account.blocked {
@@ -77,7 +98,7 @@ pub(crate) fn decide(
     if account.card.expiry.is_past(now) {
         return Err(Disapproval::ExpiredCard);
     }
-    Ok(approval)
+    Ok(())
 }
 
 /// However it is capitalised and spaced.

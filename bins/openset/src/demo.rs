@@ -140,8 +140,9 @@ const HOLDER: &str = "Ada Lovelace";
 async fn tell(calls: &Calls, screen: &Screen) -> anyhow::Result<Story> {
     let (account, step) = calls.open_account(HOLDER).await?;
     screen.step(&step)?;
-    let (card_id, step) = calls.register_card(&account).await?;
+    let (card_id, policy, step) = calls.register_card(&account).await?;
     screen.step(&step)?;
+    screen.accepted(&policy);
     screen.step(&calls.certificates().await?)?;
     let product_id = calls.first_product().await?;
     let purchase = calls.purchase(&card_id, &product_id, 2).await?;

@@ -1,5 +1,5 @@
-//! `openset`: the command line. It starts the demo, writes its configuration, looks into messages and asks
-//! services for their health.
+//! `openset`: the command line. It starts the demo, writes its configuration, looks into messages, backs wallets up
+//! and asks services for their health.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,6 +15,7 @@ mod demo;
 mod healthcheck;
 mod inspect;
 pub mod setup;
+mod wallet;
 
 /// OpenSET: Secure Electronic Transaction, made to work today.
 #[derive(Parser)]
@@ -32,6 +33,9 @@ enum Command {
     Setup(setup::Options),
     /// Show what is inside a message: header, sender, receiver, certificates, size.
     Inspect(inspect::Options),
+    /// Back up a wallet, or restore it.
+    #[command(subcommand)]
+    Wallet(wallet::Command),
     /// Ask a service whether it is ready; ends with status 0 if it is.
     Healthcheck {
         /// For example http://127.0.0.1:7001/readyz.
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
             Command::Demo(options) => Box::pin(demo::run(options)).await,
             Command::Setup(options) => setup::run(&options),
             Command::Inspect(options) => Box::pin(inspect::run(options)).await,
+            Command::Wallet(command) => wallet::run(command).await,
             Command::Healthcheck { url, ca } => healthcheck::run(&url, ca.as_deref()).await,
         }
     });

@@ -4,6 +4,7 @@
 //! - [`PathVerifier`] decides whether a chain is good for a role, a purpose and a brand at a moment.
 //! - [`Crl`] is one CA's list of revoked certificates; a verifier trusts no CA whose current list it lacks.
 //! - [`BrandCrlIdentifier`] is a brand's word on which lists are current; a verifier trusts no leaf without it.
+//! - [`ocsp`] asks and answers whether one certificate is revoked now.
 //! - [`authority`] issues all of them.
 //!
 //! The crate reads no clock and opens no file: moments come in as seconds since 1970 (`now`), randomness
@@ -22,6 +23,7 @@ mod crl;
 mod der;
 mod extensions;
 mod name;
+pub mod ocsp;
 pub mod oid;
 mod path;
 mod profile;
@@ -44,5 +46,6 @@ pub use extensions::{MerchantData, MerchantDataError};
 pub use path::{Expect, PathError};
 pub use profile::{Purpose, Role};
 pub use verifier::{
-    CLOCK_SKEW_S, CrlIssuer, Installed, KNOWN_CHAINS_MAX, PathVerifier, REVOKED_MARKS_MAX,
+    CLOCK_SKEW_S, CrlIssuer, Installed, KNOWN_CHAINS_MAX, KNOWN_RESPONSES_MAX, PathVerifier,
+    REVOKED_MARKS_MAX,
 };

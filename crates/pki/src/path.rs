@@ -1,5 +1,6 @@
 //! What a path is asked for, and why it is refused.
 
+use crate::ocsp::OcspError;
 use crate::{BrandCrlIdentifierError, BrandId, CertificateError, CrlError, Purpose, Role};
 
 /// What the leaf of a chain has to be.
@@ -153,6 +154,35 @@ pub enum PathError {
     /// What was offered as a BrandCRLIdentifier is none.
     #[error("a BrandCRLIdentifier is not one")]
     BciMalformed(#[from] BrandCrlIdentifierError),
+    /// An OCSP response without the nonce that was asked with: perhaps an old one.
+    #[error("the OCSP response does not repeat the nonce: ask again")]
+    OcspWrongNonce,
+    /// An OCSP response about other certificates.
+    #[error("the OCSP response is about another certificate: ask about this one")]
+    OcspOtherCertificate,
+    /// An OCSP response about the certificate of this number of another CA.
+    #[error("the OCSP response is about a certificate of another CA: ask the one that issued this")]
+    OcspWrongIssuer,
+    /// An OCSP response of somebody to whom the certificate's issuer did not delegate it.
+    #[error("the OCSP response is not of a responder of the CA that issued the certificate")]
+    OcspWrongResponder,
+    /// An OCSP response that its responder did not sign.
+    #[error("the OCSP response was not signed by the responder that it names: ask again")]
+    OcspForged,
+    /// An OCSP response whose `nextUpdate` is past.
+    #[error("the OCSP response about the {0} is out of date: ask again")]
+    OcspStale(Role),
+    /// An OCSP response whose `thisUpdate` is still to come.
+    #[error(
+        "the OCSP response about the {0} is dated in the future: compare the clocks of both sides"
+    )]
+    OcspFuture(Role),
+    /// A responder that does not know the certificate.
+    #[error("the CA of the {0} does not know the certificate: its owner must register again")]
+    OcspUnknown(Role),
+    /// What was offered as an OCSP response is none.
+    #[error("an OCSP response is not one")]
+    OcspMalformed(#[from] OcspError),
     /// More CAs below one than its `pathLenConstraint` allows.
     #[error("more CAs stand below the {0} than its certificate allows")]
     PathTooLong(Role),

@@ -57,6 +57,11 @@ impl SignatureCheck {
             .is_some_and(|(tbs, signature)| self.signed_by(issuer, tbs, signature))
     }
 
+    /// Whether the key of these bits signed `message`.
+    pub(crate) fn by_key(&self, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        self.verify_signature(key, message, signature).is_ok()
+    }
+
     pub(crate) fn signed_by(&self, issuer: &Certificate, message: &[u8], signature: &[u8]) -> bool {
         let key = key_bits(issuer.public_key().spki_der());
         key.is_some_and(|key| self.verify_signature(&key, message, signature).is_ok())

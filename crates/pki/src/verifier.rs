@@ -2,6 +2,7 @@
 
 mod held;
 mod install;
+mod ocsp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,11 +14,11 @@ use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder
 use crate::cache::Window;
 use crate::signature::SignatureCheck;
 use crate::{
-    AnchorError, BrandCrlIdentifier, BrandId, Certificate, Chain, Crl, Expect, PathError,
+    AnchorError, BrandCrlIdentifier, BrandId, Certificate, Chain, Crl, Expect, PathError, Purpose,
     TrustAnchor, oid,
 };
 use held::{Evidence, State};
-pub use held::{KNOWN_CHAINS_MAX, REVOKED_MARKS_MAX};
+pub use held::{KNOWN_CHAINS_MAX, KNOWN_RESPONSES_MAX, REVOKED_MARKS_MAX};
 pub use install::{CrlIssuer, Installed};
 
 /// How far the clocks of two parties may differ before a CRL counts as dated in the future.
@@ -213,7 +214,10 @@ impl PathVerifier {
             std::slice::from_ref(evidence.root.as_pki_type()),
             &authorities,
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default())),
-            KeyUsage::required_if_present(oid::role_usage_der(leaf.role())),
+            KeyUsage::required_if_present(match leaf.purpose() {
+                Purpose::OcspSigning => oid::OCSP_SIGNING_DER,
+                _ => oid::role_usage_der(leaf.role()),
+            }),
             revocation,
             None,
         );

@@ -151,6 +151,11 @@ impl TestPki {
         &self.brands[name]
     }
 
+    /// The names of all brands.
+    pub fn brands(&self) -> impl Iterator<Item = &str> {
+        self.brands.keys().map(String::as_str)
+    }
+
     /// A verifier that trusts the root and holds every CA's CRL and every brand's BrandCRLIdentifier.
     #[must_use]
     pub fn verifier(&self) -> &PathVerifier {

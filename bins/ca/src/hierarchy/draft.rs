@@ -4,95 +4,76 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 use openset_jose::{PrivateKey, RsaBits, default_provider};
-use openset_pki::authority::{Authority, IssueAuthority, IssueRequest, Serial, Subject, Validity};
-use openset_pki::{Certificate, Crl, Purpose, Role};
-use openset_protocol::BrandId;
+use openset_pki::authority::{Authority, IssueAuthority, IssueRequest, Serial, Validity};
+use openset_pki::{Certificate, Crl, Purpose};
 use openset_service::offload::offload;
 use openset_service::{clock, random};
 use tokio::task::JoinSet;
 
-use super::{NEXT_ROOT_KEY, ROOT, not_before};
-use crate::config::{Settings, slug};
-use crate::crl::next_number;
+use super::plan::Planned;
 use crate::store::authorities::{Held, Keys, Pair};
 
 const YEAR_S: i64 = 365 * 86_400;
-/// Nested, so that no CA outlives the one above it: root, brand, region, issuing CA.
-const ROOT_YEARS: i64 = 12;
-const BRAND_YEARS: i64 = 8;
-const REGION_YEARS: i64 = 6;
-const ISSUING_YEARS: i64 = 4;
-/// The CAs of a region, by the last part of their names.
-const ISSUING: [(&str, Role, &str); 3] = [
-    ("cca", Role::CardholderCa, "Cardholder CA"),
-    ("mca", Role::MerchantCa, "Merchant CA"),
-    ("pca", Role::GatewayCa, "Payment Gateway CA"),
-];
+/// How far the first second of a CA's certificate lies in the past, for the clocks of others.
+const BACKDATED_S: i64 = 3600;
 
 /// A CA that was made and is not stored yet.
 #[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) held: Held,
-    pub(super) keys: Keys,
+pub(crate) struct Draft {
+    pub(crate) held: Held,
+    pub(crate) keys: Keys,
     /// Its first CRL, empty.
-    pub(super) crl: Crl,
-    /// With the root: the key of the root after it.
-    pub(super) next_root_key: Option<PrivateKey>,
+    pub(crate) crl: Crl,
+    /// The generation that it takes the place of.
+    pub(crate) replaces: Option<String>,
 }
 
-/// Makes the CAs of some brands, and the root if there is none yet. Keys are made side by side.
-pub(super) async fn make(
-    root: Option<Authority>,
-    brands: Vec<BrandId>,
-    settings: &Settings,
-) -> anyhow::Result<Vec<Draft>> {
-    let mut names = Vec::new();
-    if root.is_none() {
-        names.extend([ROOT.to_owned(), NEXT_ROOT_KEY.to_owned()]);
-    }
-    for brand in &brands {
-        names.extend(key_names(&slug(brand)));
-    }
-    let mut keys = Made(generate(names).await?);
-    let region = settings.region.clone();
-    let crl_lifetime_s = i64::try_from(settings.crl_lifetime.as_secs())?;
+/// What CAs are made with, beside new keys.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// The CAs that issue for them, by id.
+    pub(crate) parents: HashMap<String, Authority>,
+    /// Keys that were made before, by the id of the CA that they are for.
+    pub(crate) keys: HashMap<String, PrivateKey>,
+    /// Certificates that were issued elsewhere, by the id of the CA that they are for.
+    pub(crate) chains: HashMap<String, Certificate>,
+    pub(crate) crl_lifetime_s: i64,
+}
+
+/// Makes CAs, parents before children. Their keys are made side by side.
+pub(crate) async fn make(planned: Vec<Planned>, mut given: Given) -> anyhow::Result<Vec<Draft>> {
+    let mut keys = Made(generate(key_names(&planned, &given.keys)).await?);
     offload(move || {
-        let maker = Maker {
-            region,
-            crl_lifetime_s,
-        };
-        let mut drafts = Vec::new();
-        let root = match root {
-            Some(root) => root,
-            None => maker.root(&mut keys, &mut drafts)?,
-        };
-        for brand in &brands {
-            maker.brand(&root, brand, &mut keys, &mut drafts)?;
+        let mut drafts = Vec::with_capacity(planned.len());
+        for planned in planned {
+            drafts.push(given.draft(planned, &mut keys)?);
         }
         Ok(drafts)
     })
     .await
 }
 
-fn key_names(brand: &str) -> Vec<String> {
-    let issuing = ISSUING
-        .iter()
-        .flat_map(|(ca, ..)| ["issue", "sign", "open"].map(|key| format!("{brand}-{ca}/{key}")));
-    ["bca", "gca"]
-        .iter()
-        .map(|ca| format!("{brand}-{ca}/issue"))
-        .chain(issuing)
-        .collect()
+fn key_names(planned: &[Planned], there: &HashMap<String, PrivateKey>) -> Vec<String> {
+    let mut names = Vec::new();
+    for planned in planned {
+        if !there.contains_key(&planned.id) {
+            names.push(format!("{}/issue", planned.id));
+        }
+        if planned.parent.is_none() {
+            names.push(format!("{}/next", planned.id));
+        }
+        if planned.role.is_issuing_authority() {
+            names.extend(["sign", "open"].map(|key| format!("{}/{key}", planned.id)));
+        }
+    }
+    names
 }
 
 /// Makes a key for each name, on as many threads as the blocking pool has.
 async fn generate(names: Vec<String>) -> anyhow::Result<HashMap<String, PrivateKey>> {
     let mut making = JoinSet::new();
     for name in names {
-        making.spawn_blocking(move || {
-            let key = default_provider().generate_rsa(&mut random::system(), RsaBits::B2048)?;
-            Ok::<_, openset_jose::KeyError>((name, key))
-        });
+        making.spawn_blocking(move || Ok::<_, openset_jose::KeyError>((name, new_key()?)));
     }
     let mut keys = HashMap::new();
     while let Some(made) = making.join_next().await {
@@ -102,199 +83,151 @@ async fn generate(names: Vec<String>) -> anyhow::Result<HashMap<String, PrivateK
     Ok(keys)
 }
 
+/// A new key for a CA.
+pub(crate) fn new_key() -> Result<PrivateKey, openset_jose::KeyError> {
+    default_provider().generate_rsa(&mut random::system(), RsaBits::B2048)
+}
+
 struct Made(HashMap<String, PrivateKey>);
 
 impl Made {
-    fn take(&mut self, name: &str) -> anyhow::Result<PrivateKey> {
+    fn take(&mut self, id: &str, purpose: &str) -> anyhow::Result<PrivateKey> {
         self.0
-            .remove(name)
-            .with_context(|| format!("no key was made for {name}"))
+            .remove(&format!("{id}/{purpose}"))
+            .with_context(|| format!("no key was made for {id}"))
     }
 }
 
-struct Maker {
-    region: String,
-    crl_lifetime_s: i64,
-}
-
-/// A CA to be made below another.
-struct Below<'a> {
-    id: String,
-    parent: &'a str,
-    role: Role,
-    subject: Subject,
-    years: i64,
-    path_len: u8,
-}
-
-impl Maker {
-    fn root(&self, keys: &mut Made, drafts: &mut Vec<Draft>) -> anyhow::Result<Authority> {
-        let (key, next) = (keys.take(ROOT)?, keys.take(NEXT_ROOT_KEY)?);
-        let subject = Subject {
-            common_name: "OpenSET Test Root".to_owned(),
-            ..Subject::default()
+impl Given {
+    fn draft(&mut self, planned: Planned, keys: &mut Made) -> anyhow::Result<Draft> {
+        let issue = match self.keys.remove(&planned.id) {
+            Some(key) => key,
+            None => keys.take(&planned.id, "issue")?,
         };
-        let root = Authority::root(
-            key.clone(),
-            &subject,
-            validity(ROOT_YEARS),
-            serial(),
-            next.public_key(),
-        )?;
-        let held = Held {
-            id: ROOT.to_owned(),
-            parent: None,
-            certificate: root.certificate().clone(),
-            message: None,
+        let (authority, next, pair) = match &planned.parent {
+            None => {
+                let next = keys.take(&planned.id, "next")?;
+                (root(&planned, issue.clone(), &next)?, Some(next), None)
+            }
+            Some(parent) => {
+                let (authority, pair) = self.below(&planned, parent, &issue, keys)?;
+                (authority, None, pair)
+            }
         };
-        let crl = self.first_crl(&root)?;
-        drafts.push(Draft {
-            held,
+        let crl = first_crl(&authority, self.crl_lifetime_s)?;
+        self.parents.insert(planned.id.clone(), authority.clone());
+        let (message, message_keys) = pair.unzip();
+        Ok(Draft {
+            held: Held {
+                id: planned.id,
+                parent: planned.parent,
+                series: planned.series,
+                generation: planned.generation,
+                region: planned.region,
+                retired_at_s: None,
+                revoked: false,
+                certificate: authority.certificate().clone(),
+                message,
+            },
             keys: Keys {
-                issue: key,
-                message: None,
+                issue: Some(issue),
+                next,
+                message: message_keys,
             },
             crl,
-            next_root_key: Some(next),
-        });
-        Ok(root)
+            replaces: planned.replaces,
+        })
     }
 
-    fn brand(
-        &self,
-        root: &Authority,
-        brand: &BrandId,
+    /// A CA below another, and for an issuing one what it signs and opens messages with.
+    #[expect(clippy::type_complexity, reason = "certificates and keys of one pair")]
+    fn below(
+        &mut self,
+        planned: &Planned,
+        parent: &str,
+        issue: &PrivateKey,
         keys: &mut Made,
-        drafts: &mut Vec<Draft>,
-    ) -> anyhow::Result<()> {
-        let (slug, region) = (slug(brand), self.region.as_str());
-        let bca = Below {
-            id: format!("{slug}-bca"),
-            parent: ROOT,
-            role: Role::BrandCa,
-            subject: subject(brand, "Brand", &format!("{brand} Brand CA")),
-            years: BRAND_YEARS,
-            path_len: 2,
-        };
-        let bca_authority = self.authority(root, &bca, keys, drafts)?;
-        let gca = Below {
-            id: format!("{slug}-gca"),
-            parent: &bca.id,
-            role: Role::RegionalCa,
-            subject: subject(brand, region, &format!("{brand} {region} CA")),
-            years: REGION_YEARS,
-            path_len: 1,
-        };
-        let gca_authority = self.authority(&bca_authority, &gca, keys, drafts)?;
-        for (ca, role, title) in ISSUING {
-            let below = Below {
-                id: format!("{slug}-{ca}"),
-                parent: &gca.id,
-                role,
-                subject: subject(brand, region, &format!("{brand} {region} {title}")),
-                years: ISSUING_YEARS,
-                path_len: 0,
-            };
-            self.authority(&gca_authority, &below, keys, drafts)?;
+    ) -> anyhow::Result<(Authority, Option<(Pair<Certificate>, Pair<PrivateKey>)>)> {
+        if let Some(certificate) = self.chains.remove(&planned.id) {
+            let chain = openset_pki::Chain::new(vec![certificate])?;
+            return Ok((Authority::with_key(chain, issue.clone())?, None));
         }
-        Ok(())
-    }
-
-    /// Makes a CA, and for an issuing one the certificates with which it signs and opens messages.
-    fn authority(
-        &self,
-        parent: &Authority,
-        below: &Below<'_>,
-        keys: &mut Made,
-        drafts: &mut Vec<Draft>,
-    ) -> anyhow::Result<Authority> {
-        let issue = keys.take(&format!("{}/issue", below.id))?;
+        let parent = self.parents.get(parent).with_context(|| {
+            format!(
+                "the key of {parent} is not here, and it has to sign for {}",
+                planned.id
+            )
+        })?;
         let request = IssueAuthority {
-            role: below.role,
-            subject: below.subject.clone(),
-            validity: validity(below.years),
+            role: planned.role,
+            subject: planned.subject.clone(),
+            validity: validity(planned.years, Some(parent.certificate())),
             serial: serial(),
-            path_len: below.path_len,
+            path_len: planned.path_len,
         };
         let certificate = parent.issue_authority(issue.public_key(), &request)?;
         let authority = Authority::with_key(parent.chain_of(&certificate), issue.clone())?;
-        let mut held = Held {
-            id: below.id.clone(),
-            parent: Some(below.parent.to_owned()),
-            certificate,
-            message: None,
-        };
-        let mut held_keys = Keys {
-            issue,
-            message: None,
-        };
-        if below.role.is_issuing_authority() {
-            let pair = Pair {
-                signature: keys.take(&format!("{}/sign", below.id))?,
-                key_exchange: keys.take(&format!("{}/open", below.id))?,
-            };
-            held.message = Some(Pair {
-                signature: message(parent, below, Purpose::Signature, &pair.signature)?,
-                key_exchange: message(parent, below, Purpose::KeyExchange, &pair.key_exchange)?,
-            });
-            held_keys.message = Some(pair);
+        if !planned.role.is_issuing_authority() {
+            return Ok((authority, None));
         }
-        let crl = self.first_crl(&authority)?;
-        drafts.push(Draft {
-            held,
-            keys: held_keys,
-            crl,
-            next_root_key: None,
-        });
-        Ok(authority)
+        let pair = Pair {
+            signature: keys.take(&planned.id, "sign")?,
+            key_exchange: keys.take(&planned.id, "open")?,
+        };
+        let certificates = Pair {
+            signature: message(parent, planned, Purpose::Signature, &pair.signature)?,
+            key_exchange: message(parent, planned, Purpose::KeyExchange, &pair.key_exchange)?,
+        };
+        Ok((authority, Some((certificates, pair))))
     }
+}
 
-    fn first_crl(&self, authority: &Authority) -> anyhow::Result<Crl> {
-        let now = clock::now_seconds();
-        Ok(authority.issue_crl(
-            next_number(None, now),
-            now,
-            now.saturating_add(self.crl_lifetime_s),
-            &[],
-        )?)
-    }
+fn root(planned: &Planned, key: PrivateKey, next: &PrivateKey) -> anyhow::Result<Authority> {
+    Ok(Authority::root(
+        key,
+        &planned.subject,
+        validity(planned.years, None),
+        serial(),
+        next.public_key(),
+    )?)
+}
+
+/// A CA's first CRL, empty. Its number is larger than that of any CRL that a restored back-up knows of.
+pub(crate) fn first_crl(authority: &Authority, lifetime_s: i64) -> anyhow::Result<Crl> {
+    let now = clock::now_seconds();
+    let number = u64::try_from(now)?;
+    Ok(authority.issue_crl(number, now, now.saturating_add(lifetime_s), &[])?)
 }
 
 fn message(
     parent: &Authority,
-    below: &Below<'_>,
+    planned: &Planned,
     purpose: Purpose,
     key: &PrivateKey,
 ) -> anyhow::Result<Certificate> {
     Ok(parent.issue_end_entity(&IssueRequest {
         public_key: key.public_key(),
-        role: below.role,
+        role: planned.role,
         purpose,
-        subject: below.subject.clone(),
-        validity: validity(below.years),
+        subject: planned.subject.clone(),
+        validity: validity(planned.years, Some(parent.certificate())),
         serial: serial(),
         merchant_data: None,
         card_cert_required: None,
     })?)
 }
 
-fn subject(brand: &BrandId, organizational_unit: &str, common_name: &str) -> Subject {
-    Subject {
-        country: None,
-        brand: Some(brand.clone()),
-        organizational_unit: Some(organizational_unit.to_owned()),
-        common_name: common_name.to_owned(),
-    }
-}
-
-fn validity(years: i64) -> Validity {
-    let not_before = not_before();
+/// So many years from now, and no longer than the CA above lasts.
+pub(crate) fn validity(years: i64, issuer: Option<&Certificate>) -> Validity {
+    let not_before = clock::now_seconds().saturating_sub(BACKDATED_S);
+    let not_after = not_before.saturating_add(years.saturating_mul(YEAR_S));
     Validity {
-        not_before,
-        not_after: not_before.saturating_add(years.saturating_mul(YEAR_S)),
+        not_before: issuer.map_or(not_before, |issuer| not_before.max(issuer.not_before())),
+        not_after: issuer.map_or(not_after, |issuer| not_after.min(issuer.not_after())),
     }
 }
 
-fn serial() -> Serial {
+/// A serial number that nobody can guess.
+pub(crate) fn serial() -> Serial {
     Serial::random(&mut random::system())
 }

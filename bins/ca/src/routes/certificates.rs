@@ -9,15 +9,19 @@ use openset_pki::authority::RevocationReason;
 use openset_pki::{Purpose, Role};
 use openset_protocol::{BrandId, Timestamp};
 use openset_service::auth::Scope;
+use openset_service::clock;
 use openset_service::problem::{Json, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::CertificateAuthority;
 use crate::crl::Revocation;
-use crate::store::certificates::{self, Issued};
+use crate::store::certificates::{self, Filter, Issued, Status};
 
+/// The most certificates on a page.
 const PAGE_MAX: u16 = 500;
+/// The longest time ahead that can be asked about.
+const DAYS_MAX: u32 = 36_500;
 
 /// Which part of the list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -27,6 +31,16 @@ pub(crate) struct Page {
     after: Option<String>,
     /// At most so many, 1 to 500.
     limit: Option<u16>,
+    /// Only of owners with this role, such as merchant or brand_ca.
+    #[param(value_type = Option<String>)]
+    role: Option<Role>,
+    /// Only of this brand.
+    #[param(value_type = Option<String>)]
+    brand: Option<BrandId>,
+    /// Only good, expired, revoked or retired ones.
+    status: Option<Status>,
+    /// Only those in force that run out within so many days.
+    expiring_days: Option<u32>,
 }
 
 /// A certificate that was issued.
@@ -34,8 +48,13 @@ pub(crate) struct Page {
 pub(crate) struct View {
     /// Its serial number, hexadecimal.
     serial: String,
-    /// The CA that issued it.
     authority: String,
+    /// The CA whose own it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    status: Status,
+    /// Whole days until it runs out; negative when it has.
+    days_left: i64,
     #[schema(value_type = String, examples("merchant"))]
     role: Role,
     #[schema(value_type = String, examples("signature"))]
@@ -102,19 +121,28 @@ pub(crate) async fn list(
 ) -> Result<Json<Listed>, Problem> {
     ca.settings.tokens.require(&headers, &[Scope::Operator])?;
     let limit = page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let issued = certificates::list(
-        &mut *ca.db.read().await?,
-        page.after.as_deref(),
-        i64::from(limit),
-    )
-    .await?;
+    let now_s = clock::now_seconds();
+    let ahead = |days: u32| now_s.saturating_add(i64::from(days.min(DAYS_MAX)) * 86_400);
+    let filter = Filter {
+        role: page.role,
+        brand: page.brand,
+        status: page.status,
+        expiring_before_s: page.expiring_days.map(ahead),
+        own: false,
+    };
+    let mut conn = ca.db.read().await?;
+    let (after, limit_rows) = (page.after.as_deref(), i64::from(limit));
+    let issued = certificates::list(&mut conn, &filter, after, limit_rows, now_s).await?;
     let full = issued.len() == usize::from(limit);
     let next = issued
         .last()
         .map(|last| certificates::serial(&last.certificate))
         .filter(|_| full);
     Ok(Json(Listed {
-        certificates: issued.into_iter().map(view).collect(),
+        certificates: issued
+            .into_iter()
+            .map(|issued| View::of(issued, now_s))
+            .collect(),
         next,
     }))
 }
@@ -127,6 +155,7 @@ pub(crate) async fn list(
     responses(
         (status = 200, body = RevokedView),
         (status = 404, description = "No such certificate"),
+        (status = 409, description = "A root's, or one that only an offline root can revoke"),
     )
 )]
 pub(crate) async fn revoke(
@@ -136,10 +165,20 @@ pub(crate) async fn revoke(
     Json(asked): Json<Revoke>,
 ) -> Result<Json<RevokedView>, Problem> {
     ca.settings.tokens.require(&headers, &[Scope::Operator])?;
-    match ca.revoke(&serial, asked.reason).await? {
+    match ca.authorities.revoke(&serial, asked.reason).await? {
         Revocation::Unknown => Err(Problem::not_found(
             "no-such-certificate",
             "no certificate has this serial; GET /certificates lists them",
+        )),
+        Revocation::Root => Err(Problem::conflict(
+            "root",
+            "nobody stands above a root who could revoke it; roll it over (openset-ca root rollover), and tell \
+             everybody who pins it",
+        )),
+        Revocation::OfflineRoot => Err(Problem::conflict(
+            "offline-root",
+            "the root's key is kept elsewhere; revoke it there (openset-ca root crl --revoke) and import the new \
+             root.crl here (openset-ca import)",
         )),
         outcome => Ok(Json(RevokedView {
             serial,
@@ -148,22 +187,28 @@ pub(crate) async fn revoke(
     }
 }
 
-fn view(issued: Issued) -> View {
-    let certificate = &issued.certificate;
-    View {
-        serial: certificates::serial(certificate),
-        authority: issued.authority,
-        role: certificate.role(),
-        purpose: certificate.purpose(),
-        brand: certificate.brand().cloned(),
-        common_name: certificate.common_name().to_owned(),
-        organizational_unit: certificate.organizational_unit().map(str::to_owned),
-        not_before: Timestamp::from_seconds(certificate.not_before()),
-        not_after: Timestamp::from_seconds(certificate.not_after()),
-        thumbprint: certificate.thumbprint(),
-        key_thumbprint: certificate.public_key().thumbprint(),
-        issued_at: Timestamp::from_seconds(issued.issued_at_s),
-        revoked_at: issued.revoked_at_s.map(Timestamp::from_seconds),
-        revocation_reason: issued.revocation_reason,
+impl View {
+    /// A certificate as it is shown now.
+    pub(crate) fn of(issued: Issued, now_s: i64) -> Self {
+        let certificate = &issued.certificate;
+        Self {
+            status: issued.status(now_s),
+            days_left: issued.days_left(now_s),
+            owner: issued.owner.clone(),
+            serial: certificates::serial(certificate),
+            authority: issued.authority,
+            role: certificate.role(),
+            purpose: certificate.purpose(),
+            brand: certificate.brand().cloned(),
+            common_name: certificate.common_name().to_owned(),
+            organizational_unit: certificate.organizational_unit().map(str::to_owned),
+            not_before: Timestamp::from_seconds(certificate.not_before()),
+            not_after: Timestamp::from_seconds(certificate.not_after()),
+            thumbprint: certificate.thumbprint(),
+            key_thumbprint: certificate.public_key().thumbprint(),
+            issued_at: Timestamp::from_seconds(issued.issued_at_s),
+            revoked_at: issued.revoked_at_s.map(Timestamp::from_seconds),
+            revocation_reason: issued.revocation_reason,
+        }
     }
 }

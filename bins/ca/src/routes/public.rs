@@ -6,11 +6,17 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use openset_pki::BrandCrlIdentifier;
+use openset_service::clock;
 use openset_service::problem::{Json, Problem};
 use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 
 use crate::CertificateAuthority;
-use crate::hierarchy::ROOT;
+use crate::hierarchy::Root;
+
+/// How long others may keep what changes with a new root alone, in seconds.
+const ROOT_CACHE_S: u32 = 3_600;
+/// How long others may keep a CRL, in seconds: so long may a revocation go unheard of.
+const CRL_CACHE_S: i64 = 60;
 
 /// The root's certificate. Compare its SHA-256 with the one that you were given otherwise.
 #[utoipa::path(
@@ -18,8 +24,30 @@ use crate::hierarchy::ROOT;
     responses((status = 200, content_type = "application/x-pem-file", body = String))
 )]
 pub(crate) async fn root(State(ca): State<Arc<CertificateAuthority>>) -> Response {
-    let pem = ca.hierarchy.root().to_pem();
-    ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response()
+    let pem = ca.hierarchy().pinned_root().certificate.to_pem();
+    pem_file(pem)
+}
+
+/// All roots' certificates, the oldest first; each announces the key of the one after it.
+#[utoipa::path(
+    get, path = "/roots.pem", tag = "public",
+    responses((status = 200, content_type = "application/x-pem-file", body = String))
+)]
+pub(crate) async fn roots(State(ca): State<Arc<CertificateAuthority>>) -> Response {
+    let hierarchy = ca.hierarchy();
+    let roots = hierarchy.roots().iter();
+    pem_file(roots.map(|root| root.certificate.to_pem()).collect())
+}
+
+fn pem_file(pem: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-pem-file".to_owned()),
+        (
+            header::CACHE_CONTROL,
+            format!("public, max-age={ROOT_CACHE_S}"),
+        ),
+    ];
+    (headers, pem).into_response()
 }
 
 /// Every CA with its chain and its current CRL, parents first, and every brand with its BrandCRLIdentifier.
@@ -31,17 +59,28 @@ pub(crate) async fn trust(
     State(ca): State<Arc<CertificateAuthority>>,
 ) -> Result<Json<TrustDocument>, Problem> {
     // Read first: so no list is older than the one that is named here.
-    let brands = ca.brand_crl_identifiers().await?;
-    let crls = ca.crls().await?;
-    let crl = |id: &str| crls.get(id).map(|crl| crl.der.as_slice());
-    let missing = || Problem::unavailable("crl-missing", "a CRL is being issued; ask again");
-    let root_crl = crl(ROOT).ok_or_else(missing)?;
-    let mut document = TrustDocument::new(ca.hierarchy.root().der(), ROOT, root_crl);
-    for held in ca.hierarchy.all() {
+    let brands = ca.authorities.brand_crl_identifiers().await?;
+    let crls = ca.authorities.crls().await?;
+    let crl = |id: &str| {
+        let missing = || Problem::unavailable("crl-missing", "a CRL is being issued; ask again");
+        crls.get(id)
+            .map(|crl| crl.der.as_slice())
+            .ok_or_else(missing)
+    };
+    let (hierarchy, now) = (ca.hierarchy(), clock::now_seconds());
+    let pinned = hierarchy.pinned_root();
+    let mut document = TrustDocument::new(pinned.certificate.der(), &pinned.id, crl(&pinned.id)?);
+    let later = |root: &&Arc<Root>| root.generation > pinned.generation;
+    for root in hierarchy.roots().iter().filter(later) {
+        document.add_root(root.certificate.der(), &root.id, crl(&root.id)?);
+    }
+    for held in hierarchy.all().iter().filter(|held| held.answers(now)) {
         let Some(chain) = held.authority.chain() else {
             continue;
         };
-        let mut entry = AuthorityEntry::new(&held.id, &chain, crl(&held.id).ok_or_else(missing)?);
+        let mut entry = AuthorityEntry::new(&held.id, &chain, crl(&held.id)?);
+        entry.retired = !held.is_current();
+        entry.region.clone_from(&held.region);
         if let Some(own) = &held.credentials {
             entry = entry.with_own(own.signature.chain(), own.key_exchange.chain());
         }
@@ -67,8 +106,21 @@ pub(crate) async fn crl(
     State(ca): State<Arc<CertificateAuthority>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let mut crls = ca.crls().await?;
+    let mut crls = ca.authorities.crls().await?;
     let unknown = || Problem::not_found("no-such-ca", "no CA has this id; GET /trust lists them");
     let crl = crls.remove(&id).ok_or_else(unknown)?;
-    Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], crl.der).into_response())
+    // Never beyond its own end.
+    let left_s = crl.next_update.saturating_sub(clock::now_seconds()).max(0);
+    let headers = [
+        (header::CONTENT_TYPE, "application/pkix-crl".to_owned()),
+        (header::ETAG, format!("\"{}\"", crl.number)),
+        (
+            header::CACHE_CONTROL,
+            format!(
+                "public, max-age={}, must-revalidate",
+                left_s.min(CRL_CACHE_S)
+            ),
+        ),
+    ];
+    Ok((headers, crl.der).into_response())
 }

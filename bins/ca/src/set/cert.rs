@@ -7,16 +7,19 @@
 use std::sync::Arc;
 
 use openset_jose::Thumbprint;
-use openset_protocol::Rejection;
-use openset_protocol::ca::cert::{self, CertReply, CompleteError, Inquiry, Issued, Verdict};
+use openset_protocol::ca::cert::{
+    self, CertReply, CompleteError, Inquiry, Issued, Issuer, Verdict,
+};
 use openset_protocol::ca::sealed_for;
 use openset_protocol::messages::cert::CertStatusCode;
 use openset_protocol::wrapper::Jwe;
-use openset_store::{Tx, exchanges};
+use openset_protocol::{Context, Rejection};
+use openset_store::exchanges;
 
 use super::{Received, credentials, step};
 use crate::error::CaError;
 use crate::hierarchy::Ca;
+use crate::journal::RecordedTx;
 use crate::store::certificates;
 use crate::store::sessions::{self, Answered, Stored};
 use crate::{CertificateAuthority, bank};
@@ -28,7 +31,10 @@ const KEEP_S: i64 = 30 * 86_400;
 /// What every step of one CertReq needs.
 struct Work {
     ca: Arc<CertificateAuthority>,
+    /// The CA that the request is sealed for, which answers.
     issuing: Arc<Ca>,
+    /// Its generation that issues.
+    issuer: Arc<Ca>,
     received: Received,
     found: Stored,
     /// The signature key that asks: its owner was verified.
@@ -47,10 +53,15 @@ pub(super) async fn handle(
     sealed: &Jwe,
 ) -> Result<Vec<u8>, CaError> {
     let issuing = ca
-        .hierarchy
+        .hierarchy()
         .sealed_for(&sealed_for(sealed)?)
         .cloned()
         .ok_or(Rejection::NotSealedForUs)?;
+    let issuer = ca
+        .hierarchy()
+        .current_of(&issuing)
+        .cloned()
+        .ok_or(Rejection::NotServed("this brand any more"))?;
     let (request, opener) = (Arc::clone(&received.request), Arc::clone(&issuing));
     let opened = step(received.at, move |_| {
         cert::open(credentials(&opener)?, &request)
@@ -65,6 +76,7 @@ pub(super) async fn handle(
             certificates::any_certified(&mut conn, &keys).await?,
         )
     };
+    let paths = ca.verifier().await?;
     let session = found.session.clone().awaiting_cert_req()?;
     let key = *keys.first().ok_or(Rejection::Internal)?;
     let (request, held, verifier) = (
@@ -74,8 +86,9 @@ pub(super) async fn handle(
     );
     let verdict = step(received.at, move |ctx| {
         let inquiry = Inquiry {
-            account_key: &held.hierarchy.account_key,
+            account_key: &held.hierarchy().account_key,
             certified_before,
+            verifier: &paths,
         };
         opened.verify(ctx, credentials(&verifier)?, &request, &session, &inquiry)
     });
@@ -83,6 +96,7 @@ pub(super) async fn handle(
     received.request.wrapper.check_date(received.at)?;
     let work = Work {
         ca: Arc::clone(ca),
+        issuer,
         issuing,
         received,
         found,
@@ -99,7 +113,7 @@ impl Work {
             Verdict::AskIssuer(application) => {
                 match bank::issuer(client, settings, &application.request).await? {
                     Ok(word) => {
-                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
                             .await?
                     }
                     Err(reason) => {
@@ -111,7 +125,7 @@ impl Work {
             Verdict::AskAcquirer(application) => {
                 match bank::acquirer(client, settings, &application.request).await? {
                     Ok(word) => {
-                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
                             .await?
                     }
                     Err(reason) => {
@@ -127,7 +141,7 @@ impl Work {
             Verdict::AskBrand(application) => {
                 match bank::brand(&self.ca.db, settings, &application.request).await? {
                     Ok(word) => {
-                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
                             .await?
                     }
                     Err(reason) => {
@@ -160,17 +174,21 @@ impl Work {
 
     async fn complete(
         &self,
-        complete: impl FnOnce(
-            &mut openset_protocol::Context<'_>,
-            &openset_protocol::identity::Credentials,
-            &openset_pki::authority::Authority,
-        ) -> Result<Issued, CompleteError>
+        complete: impl FnOnce(&mut Context<'_>, &Issuer<'_>) -> Result<Issued, CompleteError>
         + Send
         + 'static,
     ) -> Result<End, CaError> {
         let issuing = Arc::clone(&self.issuing);
+        // A registration that began with a CA which was renewed since ends with the new one's certificates.
+        let issuer = Arc::clone(&self.issuer);
+        let certificate_seconds = self.ca.settings.certificate_seconds;
         let issued = step(self.received.at, move |ctx| {
-            complete(ctx, credentials(&issuing)?, &issuing.authority)
+            let issuer = Issuer {
+                credentials: credentials(&issuing)?,
+                authority: &issuer.authority,
+                certificate_seconds,
+            };
+            complete(ctx, &issuer)
         });
         let Issued { wire, certificates } = issued.await?;
         Ok(End {
@@ -190,7 +208,7 @@ impl Work {
             CertStatusCode::RejectedByAcquirer => "acquirer",
             _ => "brand",
         };
-        self.ca.metrics.count_refusal(by);
+        self.ca.metrics.count_refusal(by, reason);
         tracing::info!(
             set_message = "CertReq",
             kind = by,
@@ -198,7 +216,7 @@ impl Work {
             error = reason,
             "registration refused"
         );
-        let text = format!("The {by} refuses: {reason}.");
+        let text = told(by, reason);
         let issuing = Arc::clone(&self.issuing);
         let wire = step(self.received.at, move |ctx| {
             reply.refuse(ctx, credentials(&issuing)?, code, &text)
@@ -212,13 +230,13 @@ impl Work {
 
     /// Stores certificates and answer and ends the session, all of it or nothing.
     async fn end(self, end: End) -> Result<Vec<u8>, CaError> {
-        let mut tx = self.ca.db.begin().await?;
+        let mut tx = self.ca.authorities.begin().await?;
         match self.record(&mut tx, &end).await? {
             None => {
                 tx.commit().await?;
                 for certificate in &end.issued {
                     self.ca.metrics.count_certificate(certificate);
-                    tracing::info!(kind = %self.issuing.id, outcome = "issued", "certificate issued");
+                    tracing::info!(kind = %self.issuer.id, outcome = "issued", "certificate issued");
                 }
                 Ok(end.wire)
             }
@@ -230,7 +248,7 @@ impl Work {
     }
 
     /// What is stored; or the answer that was there already.
-    async fn record(&self, tx: &mut Tx, end: &End) -> Result<Option<Vec<u8>>, CaError> {
+    async fn record(&self, tx: &mut RecordedTx, end: &End) -> Result<Option<Vec<u8>>, CaError> {
         let now_s = self.received.at.seconds();
         let (sender, rrpid) = (
             format!("key:{}", self.key),
@@ -254,7 +272,7 @@ impl Work {
         }
         for certificate in &end.issued {
             // A key that was certified since we looked: the same bytes again will be told so.
-            if !certificates::insert(tx, &self.issuing.id, certificate, now_s).await? {
+            if !certificates::insert(tx, &self.issuer.id, certificate, now_s).await? {
                 return Err(CaError::Overtaken);
             }
         }
@@ -263,5 +281,41 @@ impl Work {
         }
         exchanges::answer(tx, &sender, "CertReq", &rrpid, &end.wire).await?;
         Ok(None)
+    }
+}
+
+/// Why, as the applicant is told, who may be anybody. What is known only to who knew the code and all that belongs to
+/// it is told. For the rest there is one text: it shows neither whether there is such a card, merchant or gateway, nor
+/// whether a code is wrong, used or locked.
+fn told(by: &str, reason: &str) -> String {
+    match reason {
+        "blockedCard" | "expiredCard" => format!("The {by} refuses: {reason}."),
+        _ => format!(
+            "The {by} does not approve. Check what you entered and try again, after some attempts an hour \
+             later; if all of it is right, ask the {by} for a fresh activation code."
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn reasons_that_help_to_guess_are_told_in_one_text() {
+        let one = told("issuer", "wrongCode");
+        for reason in [
+            "unknownCard",
+            "codeUsed",
+            "codeLocked",
+            "detailsDiffer",
+            "new",
+        ] {
+            assert_eq!(told("issuer", reason), one);
+        }
+        assert_eq!(
+            told("issuer", "expiredCard"),
+            "The issuer refuses: expiredCard."
+        );
     }
 }

@@ -59,7 +59,7 @@ pub(super) async fn party(
 }
 
 fn serving(ca: &CertificateAuthority, role: Role, brand: &BrandId) -> Result<Arc<Ca>, Rejection> {
-    ca.hierarchy
+    ca.hierarchy()
         .issuing(role, brand)
         .cloned()
         .ok_or(Rejection::NotServed("this brand"))

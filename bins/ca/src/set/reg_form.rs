@@ -18,7 +18,7 @@ pub(super) async fn handle(
     sealed: &Jwe,
 ) -> Result<Vec<u8>, CaError> {
     let issuing = ca
-        .hierarchy
+        .hierarchy()
         .sealed_for(&sealed_for(sealed)?)
         .cloned()
         .ok_or(Rejection::NotSealedForUs)?;
@@ -38,7 +38,7 @@ pub(super) async fn handle(
             form: &held.forms.cardholder,
             served_bins: &held.settings.served_bins,
             referral_urls: &held.settings.referral_urls,
-            account_key: &held.hierarchy.account_key,
+            account_key: &held.hierarchy().account_key,
         };
         opened.handle(ctx, credentials(&issuing)?, &request, session, &terms)
     });

@@ -1,20 +1,32 @@
-//! What was certified for others.
+//! What was certified: for others, and for the CAs themselves.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use openset_jose::Thumbprint;
-use openset_pki::Certificate;
 use openset_pki::authority::{RevocationReason, Revoked};
+use openset_pki::{Certificate, Role};
+use openset_protocol::BrandId;
 use openset_store::{StoreError, Tx};
+use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
+
+use crate::journal::{Event, RecordedTx};
+use crate::store::authorities;
 
 /// A certificate as stored.
 #[derive(Debug)]
 pub(crate) struct Issued {
+    /// The CA that issued it.
     pub(crate) authority: String,
+    /// The CA whose own it is.
+    pub(crate) owner: Option<String>,
     pub(crate) certificate: Certificate,
     pub(crate) issued_at_s: i64,
     pub(crate) revoked_at_s: Option<i64>,
     pub(crate) revocation_reason: Option<RevocationReason>,
+    /// Whether the CA whose own it is was retired.
+    pub(crate) owner_retired: bool,
 }
 
 /// A serial number as it is shown and stored.
@@ -40,20 +52,68 @@ pub(crate) async fn any_certified(
     Ok(false)
 }
 
-/// Records a certificate; says whether it did. It did not if its key or serial number was certified
-/// before.
+/// Records a certificate for somebody else; says whether it did. It did not if its key or serial number was
+/// certified before, or if the CA issues no more.
 pub(crate) async fn insert(
-    tx: &mut Tx,
+    tx: &mut RecordedTx,
     authority: &str,
     certificate: &Certificate,
     now_s: i64,
 ) -> Result<bool, StoreError> {
+    if !authorities::issues(tx, authority).await? {
+        return Ok(false);
+    }
+    record(tx, authority, None, certificate, now_s).await
+}
+
+/// Records a certificate of a CA's own; says whether it did.
+pub(crate) async fn insert_own(
+    tx: &mut RecordedTx,
+    authority: &str,
+    owner: &str,
+    certificate: &Certificate,
+    now_s: i64,
+) -> Result<bool, StoreError> {
+    record(tx, authority, Some(owner), certificate, now_s).await
+}
+
+async fn record(
+    tx: &mut RecordedTx,
+    authority: &str,
+    owner: Option<&str>,
+    certificate: &Certificate,
+    now_s: i64,
+) -> Result<bool, StoreError> {
+    let stored = store(tx, authority, owner, certificate, now_s).await?;
+    if stored {
+        tx.record(Event::Certificate {
+            authority: authority.to_owned(),
+            owner: owner.map(str::to_owned),
+            certificate: STANDARD.encode(certificate.der()),
+            at_s: now_s,
+        });
+    }
+    Ok(stored)
+}
+
+/// Stores a certificate's row; says whether it did.
+pub(crate) async fn store(
+    tx: &mut Tx,
+    authority: &str,
+    owner: Option<&str>,
+    certificate: &Certificate,
+    now_s: i64,
+) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "INSERT INTO certificates (serial, authority, key_thumbprint, certificate, not_after_s, issued_at_s) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "INSERT INTO certificates (serial, authority, owner, role, purpose, brand, key_thumbprint, certificate, \
+         not_after_s, issued_at_s) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
     )
     .bind(serial(certificate))
     .bind(authority)
+    .bind(owner)
+    .bind(text(&certificate.role())?)
+    .bind(text(&certificate.purpose())?)
+    .bind(certificate.brand().map(BrandId::as_str))
     .bind(certificate.public_key().thumbprint().to_string())
     .bind(certificate.der())
     .bind(certificate.not_after())
@@ -63,25 +123,159 @@ pub(crate) async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
-const COLUMNS: &str = "SELECT authority, certificate, issued_at_s, revoked_at_s, revocation_reason \
-                       FROM certificates";
+/// Fills in what can be searched by, for certificates from before that stood beside them.
+pub(crate) async fn describe(tx: &mut Tx) -> Result<(), StoreError> {
+    let rows = sqlx::query("SELECT serial, certificate FROM certificates WHERE role IS NULL")
+        .fetch_all(&mut **tx)
+        .await?;
+    for row in rows {
+        let certificate = parse(&row.try_get::<Vec<u8>, _>(1)?)?;
+        sqlx::query(
+            "UPDATE certificates SET role = $1, purpose = $2, brand = $3 WHERE serial = $4",
+        )
+        .bind(text(&certificate.role())?)
+        .bind(text(&certificate.purpose())?)
+        .bind(certificate.brand().map(BrandId::as_str))
+        .bind(row.try_get::<String, _>(0)?)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+const COLUMNS: &str = "SELECT authority, certificate, issued_at_s, revoked_at_s, revocation_reason, owner, \
+                       (SELECT retired_at_s FROM authorities WHERE id = certificates.owner) FROM certificates";
+
+/// What has become of a certificate.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Status {
+    /// In force.
+    Good,
+    /// Run out.
+    Expired,
+    /// Revoked; it stays so when it has run out.
+    Revoked,
+    /// A CA's that was renewed: in force, for what it issued before.
+    Retired,
+}
+
+impl Status {
+    /// The status as it is shown.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+impl Issued {
+    /// What has become of it by now.
+    pub(crate) fn status(&self, now_s: i64) -> Status {
+        if self.revoked_at_s.is_some() {
+            Status::Revoked
+        } else if self.certificate.not_after() < now_s {
+            Status::Expired
+        } else if self.owner_retired {
+            Status::Retired
+        } else {
+            Status::Good
+        }
+    }
+
+    /// Whole days until it runs out; negative when it has.
+    pub(crate) fn days_left(&self, now_s: i64) -> i64 {
+        days_left(self.certificate.not_after(), now_s)
+    }
+}
+
+/// Whole days until a moment; negative when it has passed.
+pub(crate) fn days_left(end_s: i64, now_s: i64) -> i64 {
+    end_s.saturating_sub(now_s).div_euclid(86_400)
+}
+
+/// Which certificates are looked for; all that is absent does not matter.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub(crate) role: Option<Role>,
+    pub(crate) brand: Option<BrandId>,
+    pub(crate) status: Option<Status>,
+    /// Those that are neither revoked nor run out, and do so before this moment.
+    pub(crate) expiring_before_s: Option<i64>,
+    /// Those of CAs alone.
+    pub(crate) own: bool,
+}
+
+impl Filter {
+    /// The condition, which takes the present from `$3`.
+    fn sql(&self) -> String {
+        let mut all = vec!["1 = 1".to_owned()];
+        let mut and = |condition: &str| all.push(condition.to_owned());
+        if self.own {
+            and("owner IS NOT NULL");
+        }
+        if self.role.is_some() {
+            and("role = $4");
+        }
+        if self.brand.is_some() {
+            and("brand = $5");
+        }
+        if self.expiring_before_s.is_some() {
+            and("revoked_at_s IS NULL AND not_after_s >= $3 AND not_after_s < $6");
+        }
+        let retired = "EXISTS (SELECT 1 FROM authorities WHERE authorities.id = certificates.owner \
+                       AND retired_at_s IS NOT NULL)";
+        match self.status {
+            None => {}
+            Some(Status::Revoked) => and("revoked_at_s IS NOT NULL"),
+            Some(Status::Expired) => and("revoked_at_s IS NULL AND not_after_s < $3"),
+            Some(Status::Retired) => and(&format!(
+                "revoked_at_s IS NULL AND not_after_s >= $3 AND {retired}"
+            )),
+            Some(Status::Good) => and(&format!(
+                "revoked_at_s IS NULL AND not_after_s >= $3 AND NOT {retired}"
+            )),
+        }
+        all.join(" AND ")
+    }
+}
 
 /// Certificates in the order in which they were issued, after the one with a serial number, or from the
 /// first.
 pub(crate) async fn list(
     conn: &mut AnyConnection,
+    filter: &Filter,
     after: Option<&str>,
     limit: i64,
+    now_s: i64,
 ) -> Result<Vec<Issued>, StoreError> {
+    // Every parameter stands there once at least, for PostgreSQL wants to know of what type each is.
     let sql = format!(
-        "{COLUMNS} WHERE $1 = '' OR (issued_at_s, serial) > \
-         (SELECT issued_at_s, serial FROM certificates WHERE serial = $1) \
-         ORDER BY issued_at_s, serial LIMIT $2"
+        "{COLUMNS} WHERE ($1 = '' OR (issued_at_s, serial) > \
+         (SELECT issued_at_s, serial FROM certificates WHERE serial = $1)) \
+         AND $3 >= 0 AND $4 <> '-' AND $5 <> '-' AND $6 >= 0 AND {} \
+         ORDER BY issued_at_s, serial LIMIT $2",
+        filter.sql()
     );
-    let after = after.unwrap_or_default();
+    let role = filter.role.map(|role| text(&role)).transpose()?;
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(after)
+        .bind(after.unwrap_or_default())
         .bind(limit)
+        .bind(now_s)
+        .bind(role.unwrap_or_default())
+        .bind(
+            filter
+                .brand
+                .as_ref()
+                .map(BrandId::as_str)
+                .unwrap_or_default(),
+        )
+        .bind(filter.expiring_before_s.unwrap_or_default())
         .fetch_all(conn)
         .await?;
     rows.iter().map(read).collect()
@@ -102,6 +296,24 @@ pub(crate) async fn find(
 
 /// Marks a certificate as revoked; says whether it was not so before.
 pub(crate) async fn revoke(
+    tx: &mut RecordedTx,
+    serial: &str,
+    reason: RevocationReason,
+    now_s: i64,
+) -> Result<bool, StoreError> {
+    let newly = mark_revoked(tx, serial, reason, now_s).await?;
+    if newly {
+        tx.record(Event::Revoked {
+            serial: serial.to_owned(),
+            reason,
+            at_s: now_s,
+        });
+    }
+    Ok(newly)
+}
+
+/// As [`revoke`], without a line in the journal: it comes from there.
+pub(crate) async fn mark_revoked(
     tx: &mut Tx,
     serial: &str,
     reason: RevocationReason,
@@ -111,7 +323,7 @@ pub(crate) async fn revoke(
         "UPDATE certificates SET revoked_at_s = $1, revocation_reason = $2 WHERE serial = $3 AND revoked_at_s IS NULL",
     )
     .bind(now_s)
-    .bind(reason_text(reason)?)
+    .bind(text(&reason)?)
     .bind(serial)
     .execute(&mut **tx)
     .await?;
@@ -150,17 +362,23 @@ fn read(row: &AnyRow) -> Result<Issued, StoreError> {
     let stored_reason: Option<String> = row.try_get(4)?;
     Ok(Issued {
         authority: row.try_get(0)?,
-        certificate: Certificate::from_der(&der)
-            .map_err(|_| StoreError::Corrupt("certificates.certificate"))?,
+        owner: row.try_get(5)?,
+        owner_retired: row.try_get::<Option<i64>, _>(6)?.is_some(),
+        certificate: parse(&der)?,
         issued_at_s: row.try_get(2)?,
         revoked_at_s: row.try_get(3)?,
         revocation_reason: stored_reason.as_deref().map(reason).transpose()?,
     })
 }
 
-fn reason_text(reason: RevocationReason) -> Result<String, StoreError> {
-    let unwritable = || StoreError::Conflict("a revocation's reason could not be written");
-    let text = serde_json::to_value(reason).map_err(|_| unwritable())?;
+fn parse(der: &[u8]) -> Result<Certificate, StoreError> {
+    Certificate::from_der(der).map_err(|_| StoreError::Corrupt("certificates.certificate"))
+}
+
+/// A role, purpose or reason by its name.
+pub(crate) fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    let unwritable = || StoreError::Conflict("a name could not be written");
+    let text = serde_json::to_value(value).map_err(|_| unwritable())?;
     text.as_str().map(str::to_owned).ok_or_else(unwritable)
 }
 

@@ -6,11 +6,14 @@
     reason = "tests"
 )]
 
+mod backups;
 mod bank;
 mod ca;
+mod commands;
 mod durability;
 mod operator;
 mod process;
 mod refusals;
 mod registrations;
+mod renewals;
 mod wallet;

@@ -7,7 +7,7 @@ use openset_service::config::{Secret, url};
 use serde_json::{Value, json};
 
 use crate::bank::CODE;
-use crate::ca::{OPERATOR, Place, get};
+use crate::ca::{OPERATOR, Place, get, issued};
 use crate::wallet::{enrol, merchant};
 
 async fn crl(ca_url: &str, id: &str) -> Crl {
@@ -31,25 +31,23 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
     let enrolment::Outcome::Enrolled(shop) = outcome else {
         panic!("{outcome:?}")
     };
+    let (signature, _) = shop.both().unwrap();
     let expect = Expect {
         role: Role::Merchant,
         purpose: Purpose::Signature,
         brand: None,
     };
     let now = openset_service::clock::now_seconds();
-    trust
-        .verifier()
-        .verify(&shop.signature, &expect, now)
-        .unwrap();
+    trust.verifier().verify(&signature, &expect, now).unwrap();
 
-    let before = crl(&ca.url, "visa-mca").await.number();
-    let serial = hex::encode(shop.signature.leaf().serial());
+    let serial = hex::encode(signature.leaf().serial());
     let revoke = url(&format!("{}/certificates/{serial}/revoke", ca.url), "url").unwrap();
     let (client, token) = (
         HttpClient::new(None).unwrap(),
         OPERATOR.parse::<Secret>().unwrap().into(),
     );
     let body = json!({ "reason": "key_compromise" });
+    let before = crl(&ca.url, "visa-mca").await.number();
     let first: Value = client
         .post_json(&revoke, Some(&token), None, &body)
         .await
@@ -67,16 +65,26 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
     trust.refresh().await.unwrap();
     let refused = trust
         .verifier()
-        .verify(&shop.signature, &expect, now)
+        .verify(&signature, &expect, now)
         .unwrap_err();
     assert_eq!(refused, PathError::Revoked(Role::Merchant));
+    // The brand names the new list, and those of all its CAs and of the root.
+    let brand = signature.leaf().brand().unwrap();
+    let bci = trust.verifier().brand_crl_identifier_held(brand).unwrap();
+    let new = crl(&ca.url, "visa-mca").await;
+    let named = |named: &&openset_pki::CrlIdentifier| named.issuer_der == new.issuer_der();
+    assert_eq!(
+        bci.crls().iter().find(named).map(|named| named.number),
+        Some(new.number())
+    );
+    assert_eq!(bci.crls().len(), 6);
     ca.stop().await;
     // The list outlives the process.
     let ca = place.start().await;
     assert!(
         crl(&ca.url, "visa-mca")
             .await
-            .revokes(shop.signature.leaf().serial())
+            .revokes(signature.leaf().serial())
     );
     ca.stop().await;
 }
@@ -88,7 +96,7 @@ async fn every_ca_has_a_list_from_the_start_and_the_document_describes_all_route
     for id in [
         "root", "visa-bca", "visa-gca", "visa-cca", "visa-mca", "visa-pca",
     ] {
-        assert!(crl(&ca.url, id).await.revoked_serials().is_empty(), "{id}");
+        assert!(!crl(&ca.url, id).await.revokes(&[1]), "{id}");
     }
     let document = get(&ca.url, "openapi.json").await;
     for path in [
@@ -112,6 +120,7 @@ async fn the_list_of_certificates_is_for_the_operator_and_comes_in_pages() {
     let client = HttpClient::new(None).unwrap();
     assert!(client.get_json::<Value>(&list, None).await.is_err());
     enrol(&ca.url, trust.verifier(), merchant(), CODE, "shop").await;
+    assert_eq!(issued(&ca.url).await, 2);
     let first = get(&ca.url, "certificates?limit=1").await;
     let next = first["next"].as_str().unwrap();
     let second = get(&ca.url, &format!("certificates?limit=1&after={next}")).await;
@@ -122,6 +131,16 @@ async fn the_list_of_certificates_is_for_the_operator_and_comes_in_pages() {
             .to_owned()
     };
     assert_ne!(serial(&first), serial(&second));
-    assert_eq!(first["certificates"][0]["role"], "merchant");
+    let merchants = get(&ca.url, "certificates?role=merchant&brand=Visa&status=good").await;
+    assert_eq!(merchants["certificates"].as_array().unwrap().len(), 2);
+    let soon = get(&ca.url, "certificates?expiring_days=400").await;
+    assert_eq!(soon["certificates"], merchants["certificates"]);
+    // A whole year, if the list was made in the second of the issuance; else a day less begun.
+    let left = soon["certificates"][0]["days_left"].as_i64().unwrap();
+    assert!((364..=365).contains(&left), "{left}");
+    let roots = get(&ca.url, "certificates?role=root_ca").await;
+    assert_eq!(roots["certificates"][0]["owner"], "root");
+    let revoked = get(&ca.url, "certificates?status=revoked").await;
+    assert!(revoked["certificates"].as_array().unwrap().is_empty());
     ca.stop().await;
 }

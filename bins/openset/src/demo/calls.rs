@@ -156,18 +156,26 @@ impl Calls {
         Ok((account, step))
     }
 
-    /// Step 2.
+    /// Step 2: the CA's form is shown and filled in; gives the card, the policy that was accepted with it, and
+    /// the step.
     pub(crate) async fn register_card(
         &self,
         account: &Account,
-    ) -> anyhow::Result<(String, StepReport)> {
+    ) -> anyhow::Result<(String, String, StepReport)> {
         let started = Instant::now();
+        let request = json!({"pan": account.card.pan, "expiry": account.card.expiry, "brand": self.file.brand});
+        let shown = self.post("cardholder", "cards", &request).await?;
+        let card_id = text(&shown, "card_id")?;
+        let policy = shown
+            .get("form")
+            .context("the CA's form")
+            .and_then(|form| text(form, "policy_text"))?;
         let request = json!({
-            "pan": account.card.pan, "expiry": account.card.expiry, "brand": self.file.brand,
-            "holder": super::HOLDER, "activation_code": account.activation_code,
+            "answers": {"holder": super::HOLDER, "activation_code": account.activation_code},
+            "accept_policy": true,
         });
-        let card = self.post("cardholder", "cards", &request).await?;
-        let card_id = text(&card, "card_id")?;
+        let path = format!("cards/{card_id}/form");
+        let card = self.post("cardholder", &path, &request).await?;
         ensure!(
             text(&card, "state")? == "registered",
             "the card was not registered: {card}"
@@ -186,7 +194,7 @@ impl Calls {
             step.bytes = reported.bytes;
             step.verified = reported.verified;
         }
-        Ok((card_id, step))
+        Ok((card_id, policy, step))
     }
 
     /// Step 3: merchant and gateway have enrolled since they started; the CA says so, and they are ready.

@@ -76,6 +76,15 @@ impl Screen {
     }
 }
 
+impl Screen {
+    /// Prints the policy that was accepted with the CA's form.
+    pub(crate) fn accepted(&self, policy: &str) {
+        for line in wrap(policy, 96) {
+            println!("      {} {line}", self.styled("33", "accepted:"));
+        }
+    }
+}
+
 /// Breaks text at spaces so that no line is longer than `width` characters.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use openset_jose::Thumbprint;
 
-use crate::cache::{KnownLeaves, Window};
+use crate::cache::{KnownLeaves, Recent, Window};
 use crate::walk::Path;
 use crate::{
     BrandCrlIdentifier, BrandId, CHAIN_LENGTH_MAX, Certificate, Crl, PathError, Role, TrustAnchor,
@@ -12,6 +12,9 @@ use crate::{
 
 /// The most verified leaves that a verifier remembers.
 pub const KNOWN_CHAINS_MAX: usize = 4096;
+
+/// The most OCSP responses that a verifier remembers.
+pub const KNOWN_RESPONSES_MAX: usize = 4096;
 
 /// The most certificates that are marked as revoked.
 pub const REVOKED_MARKS_MAX: usize = 65_536;
@@ -29,6 +32,8 @@ pub(super) struct State {
     /// Counts the news taken in, so that a chain verified before them is not remembered.
     pub(super) generation: u64,
     pub(super) known: KnownLeaves,
+    /// OCSP responses whose signatures were found good.
+    pub(super) responses: Recent<()>,
 }
 
 /// A CA whose path was verified and whose CRL is held.
@@ -76,6 +81,7 @@ impl State {
             marks: RevokedMarks::default(),
             generation: 0,
             known: KnownLeaves::new(KNOWN_CHAINS_MAX),
+            responses: Recent::new(KNOWN_RESPONSES_MAX),
         }
     }
 
@@ -166,6 +172,7 @@ impl State {
     fn forget(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.known.clear();
+        self.responses.clear();
     }
 
     /// What is held of a path. Its upper end is completed from the CAs that are known; where that leads to no root,

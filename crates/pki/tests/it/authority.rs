@@ -282,3 +282,30 @@ fn neither_an_authority_nor_its_errors_show_a_key() {
     let shown = format!("{:?}", world().first.merchant_ca);
     assert!(shown.contains("[redacted]"), "{shown}");
 }
+
+#[test]
+fn a_request_carries_key_and_name_and_is_refused_when_altered() {
+    use openset_pki::authority::{CertificationRequest, CertificationRequestError, Subject};
+    let key = crate::world::key(0);
+    let subject = Subject {
+        brand: Some("Visa".parse().unwrap()),
+        organizational_unit: Some("Brand".to_owned()),
+        common_name: "Visa Brand CA".to_owned(),
+        ..Subject::default()
+    };
+    let der = CertificationRequest::write(key, &subject).unwrap();
+    let read = CertificationRequest::from_der(&der).unwrap();
+    assert_eq!(read.public_key(), key.public_key());
+    assert_eq!(read.subject(), &subject);
+    let at = der.windows(4).position(|four| four == b"Visa").unwrap();
+    let mut altered = der.clone();
+    altered[at] = b'W';
+    assert_eq!(
+        CertificationRequest::from_der(&altered).unwrap_err(),
+        CertificationRequestError::NotPossessed
+    );
+    assert_eq!(
+        CertificationRequest::from_der(&[der, vec![0]].concat()).unwrap_err(),
+        CertificationRequestError::Malformed
+    );
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use openset_pki::{BrandCrlIdentifier, BrandId, Chain, Role};
+use openset_pki::{BrandCrlIdentifier, BrandId, Certificate, Chain, Role};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,12 @@ pub struct AuthorityEntry {
     /// The brand that it issues for; none for the root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brand: Option<BrandId>,
+    /// The region that it is for, by its name in URLs; none for roots and brand CAs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Whether a newer generation issues in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
     /// Its chain, itself first, without the root; empty for the root.
     pub chain: Vec<String>,
     /// Its current CRL.
@@ -62,41 +68,26 @@ impl TrustDocument {
     /// Begins a document with the root and its CRL.
     #[must_use]
     pub fn new(root_der: &[u8], id: &str, crl_der: &[u8]) -> Self {
-        let root = AuthorityEntry {
-            id: id.to_owned(),
-            role: Role::RootCa.name().to_owned(),
-            brand: None,
-            chain: Vec::new(),
-            crl: STANDARD.encode(crl_der),
-            message_signature: Vec::new(),
-            key_exchange: Vec::new(),
-        };
         Self {
             roots: vec![STANDARD.encode(root_der)],
-            authorities: vec![root],
+            authorities: vec![AuthorityEntry::root(id, crl_der)],
             brands: Vec::new(),
         }
     }
 
-    /// The pinned root.
-    pub(super) fn pinned_root(
-        &self,
-        ca_url: &Url,
-        pinned: &[u8; 32],
-    ) -> Result<Vec<u8>, TrustError> {
-        let mut found = "none".to_owned();
-        for root in self.roots_der()? {
-            let digest = openset_jose::sha256(&root);
-            if digest == *pinned {
-                return Ok(root);
-            }
-            found = hex::encode(digest);
+    /// Adds the root after the last one, with its CRL.
+    pub fn add_root(&mut self, root_der: &[u8], id: &str, crl_der: &[u8]) {
+        self.roots.push(STANDARD.encode(root_der));
+        self.authorities.push(AuthorityEntry::root(id, crl_der));
+    }
+
+    /// The same document with these roots.
+    pub(super) fn with_roots(&self, roots: &[Certificate]) -> Self {
+        let roots = roots.iter().map(|root| STANDARD.encode(root.der()));
+        Self {
+            roots: roots.collect(),
+            ..self.clone()
         }
-        Err(TrustError::RootMismatch {
-            url: ca_url.to_string(),
-            found,
-            pinned: hex::encode(pinned),
-        })
     }
 
     pub(super) fn roots_der(&self) -> Result<Vec<Vec<u8>>, TrustError> {
@@ -128,6 +119,20 @@ impl BrandEntry {
 }
 
 impl AuthorityEntry {
+    fn root(id: &str, crl_der: &[u8]) -> Self {
+        Self {
+            id: id.to_owned(),
+            role: Role::RootCa.name().to_owned(),
+            brand: None,
+            region: None,
+            retired: false,
+            chain: Vec::new(),
+            crl: STANDARD.encode(crl_der),
+            message_signature: Vec::new(),
+            key_exchange: Vec::new(),
+        }
+    }
+
     /// The entry of a CA below the root.
     #[must_use]
     pub fn new(id: &str, chain: &Chain, crl_der: &[u8]) -> Self {
@@ -135,6 +140,8 @@ impl AuthorityEntry {
             id: id.to_owned(),
             role: chain.leaf().role().name().to_owned(),
             brand: chain.leaf().brand().cloned(),
+            region: None,
+            retired: false,
             chain: encode(chain),
             crl: STANDARD.encode(crl_der),
             message_signature: Vec::new(),
@@ -171,6 +178,8 @@ impl AuthorityEntry {
             id: self.id.clone(),
             role,
             brand,
+            region: self.region.clone(),
+            retired: self.retired,
             chain,
             message_signature: self::chain(&self.message_signature)?,
             key_exchange: self::chain(&self.key_exchange)?,
@@ -178,17 +187,31 @@ impl AuthorityEntry {
     }
 }
 
-/// Fetches the document of the CA, among whose roots the pinned one must be.
-pub(super) async fn fetch(
-    client: &HttpClient,
+/// Fetches the document of the CA.
+pub(super) async fn fetch(client: &HttpClient, ca_url: &Url) -> Result<TrustDocument, TrustError> {
+    let url = client::join(ca_url, "trust");
+    Ok(client.get_json(&url, None).await?)
+}
+
+/// The pinned one of these roots.
+pub(super) fn pinned<'a>(
+    roots: &'a [Vec<u8>],
     ca_url: &Url,
     pinned: &[u8; 32],
-) -> Result<TrustDocument, TrustError> {
-    let document: TrustDocument = client
-        .get_json(&client::join(ca_url, "trust"), None)
-        .await?;
-    document.pinned_root(ca_url, pinned)?;
-    Ok(document)
+) -> Result<&'a [u8], TrustError> {
+    let mut found = "none".to_owned();
+    for root in roots {
+        let digest = openset_jose::sha256(root);
+        if digest == *pinned {
+            return Ok(root);
+        }
+        found = hex::encode(digest);
+    }
+    Err(TrustError::RootMismatch {
+        url: ca_url.to_string(),
+        found,
+        pinned: hex::encode(pinned),
+    })
 }
 
 /// The document as last kept; a damaged one counts as none.

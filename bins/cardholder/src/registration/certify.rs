@@ -1,0 +1,157 @@
+//! Cert: the stored CertReq is sent, and CertRes says what becomes of the card.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use openset_protocol::card::{CardExpiry, Pan};
+use openset_protocol::cardholder::registration::{Outcome, Registered};
+use openset_protocol::ids::ExactBytes;
+use openset_protocol::messages::cert::CertStatus;
+use openset_service::client::SetAnswer;
+use openset_service::offload::offload;
+use openset_service::problem::Problem;
+use openset_service::set_endpoint::MediaType;
+use openset_service::step_report::StepReport;
+use reqwest::Url;
+
+use super::form::failed_answers;
+use super::{FORM, Kept, REFUSED, REGISTERED, moved};
+use crate::payment::{Told, protocol_answer};
+use crate::store::{self, CardRow};
+use crate::{Wallet, call_problem, corrupt, with_context};
+
+/// Asks the CA.
+pub(super) async fn ask(
+    wallet: &Wallet,
+    target: &Url,
+    wire: Vec<u8>,
+) -> Result<SetAnswer, Problem> {
+    let answer = wallet
+        .client
+        .post_set(target, MediaType::Registration, wire)
+        .await;
+    answer.map_err(|error| call_problem("ca-not-answering", &error))
+}
+
+/// Sends the stored CertReq and takes CertRes.
+pub(crate) async fn finish(
+    wallet: &Arc<Wallet>,
+    row: &CardRow,
+    started: Instant,
+) -> Result<(), Problem> {
+    let Kept::Registering {
+        awaiting,
+        key,
+        holder,
+        pan,
+        expiry,
+    } = wallet.open_card(row)?
+    else {
+        return Ok(());
+    };
+    let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
+    let bytes = wire.len();
+    let target = wallet.registration_target(row.registration_url.as_deref())?;
+    let answer = ask(wallet, &target, wire).await?;
+    let verifier = Arc::clone(wallet.trust.verifier());
+    let outcome = offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
+    })
+    .await;
+    let card = Entered {
+        key,
+        holder,
+        pan,
+        expiry,
+    };
+    let settled = match outcome {
+        Ok(Outcome::Registered(registered)) => {
+            let steps = vec![report(started, bytes)];
+            let kept = registered_card(*registered, card, steps);
+            moved(wallet, row, REGISTERED, &kept)?
+        }
+        Ok(Outcome::Mend(form, status)) => {
+            let kept = Kept::Form {
+                failed: failed_answers(form.form(), &status),
+                form,
+                pan: card.pan,
+                expiry: card.expiry,
+                message: status.ee_message,
+            };
+            moved(wallet, row, FORM, &kept)?
+        }
+        Ok(Outcome::Refused(status)) => refused(wallet, row, told(&status))?,
+        Err(Told::Error(error)) => refused(wallet, row, error.error_text)?,
+        Err(other) => return Err(other.problem("ca-not-verified")),
+    };
+    let mut tx = wallet.db.begin().await?;
+    // If another task was first, its outcome is the one.
+    let _ = store::update_card(&mut tx, &settled, row.revision).await?;
+    Ok(tx.commit().await?)
+}
+
+fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {
+    Ok(CardRow {
+        reason: Some(reason),
+        ..moved(wallet, row, REFUSED, &Kept::Refused)?
+    })
+}
+
+fn report(started: Instant, bytes: usize) -> StepReport {
+    StepReport::since(
+        started,
+        2,
+        "cardholder certified",
+        ["cardholder", "ca"],
+        "CardCInit, RegForm, Cert",
+        bytes,
+        &[
+            "CA's signatures and path to the pinned root",
+            "challenges",
+            "certificate is for the wallet's own key",
+            "account name hides the card",
+        ],
+    )
+}
+
+/// What the person entered, and the key that was made for it.
+struct Entered {
+    key: ExactBytes,
+    holder: String,
+    pan: Pan,
+    expiry: CardExpiry,
+}
+
+fn registered_card(registered: Registered, card: Entered, steps: Vec<StepReport>) -> Kept {
+    Kept::Registered {
+        chain: registered
+            .chain
+            .to_x5c()
+            .into_iter()
+            .map(ExactBytes)
+            .collect(),
+        key: card.key,
+        holder: card.holder,
+        pan: card.pan,
+        expiry: card.expiry,
+        card_secret: registered.card_secret,
+        pan_secret: registered.pan_secret,
+        steps,
+        message: registered.ee_message,
+    }
+}
+
+/// Why there is no certificate, for the person.
+fn told(status: &CertStatus) -> String {
+    let code = serde_json::to_value(status.cert_status_code).ok();
+    let code = code
+        .as_ref()
+        .and_then(|c| c.as_str())
+        .unwrap_or("refused")
+        .to_owned();
+    match &status.ee_message {
+        Some(words) => format!("{code}: {words}"),
+        None => code,
+    }
+}

@@ -1,0 +1,325 @@
+//! CardCInit and RegForm: the CA gives its form, and the person fills it in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use openset_jose::{PrivateKey, RsaBits, default_provider};
+use openset_protocol::BrandId;
+use openset_protocol::card::{CardExpiry, Pan};
+use openset_protocol::cardholder::purchase::Step;
+use openset_protocol::cardholder::registration::{
+    self, AwaitingCertRes, CardToRegister, FormOrReferral, FormReceived,
+};
+use openset_protocol::ids::{ExactBytes, Language};
+use openset_protocol::messages::cert::CertStatus;
+use openset_protocol::messages::reg_form::{FormAnswer, HOLDER, ReferralData, RegFormData};
+use openset_service::offload::offload;
+use openset_service::problem::Problem;
+use openset_service::{clock, random};
+use openset_store::SecretString;
+use reqwest::Url;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::certify::{ask, finish};
+use super::{FORM, Kept, REGISTERING, load, moved};
+use crate::payment::{Told, protocol_answer};
+use crate::store::{self, CardRow};
+use crate::{Wallet, with_context};
+
+/// What a person enters to register a card.
+pub(crate) struct NewCard {
+    pub(crate) pan: Pan,
+    pub(crate) expiry: CardExpiry,
+    pub(crate) brand: BrandId,
+    pub(crate) language: Language,
+    pub(crate) registration_url: Option<String>,
+    /// Answers to a form whose policy is accepted unseen.
+    pub(crate) answers: Option<Answers>,
+}
+
+/// Answers to a form by its fields' names. Wiped when dropped.
+pub(crate) type Answers = BTreeMap<String, SecretString>;
+
+/// An answer that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct FailedAnswer {
+    /// The name of the field in the form.
+    pub(crate) field: String,
+    /// What is wrong with the answer.
+    pub(crate) reason: String,
+}
+
+/// Asks the CA for its form, and fills it in when there are answers already; gives the card's row.
+pub(crate) async fn register(
+    wallet: &Arc<Wallet>,
+    new: NewCard,
+    body_digest: [u8; 32],
+    key_name: Option<&str>,
+) -> Result<CardRow, Problem> {
+    let started = Instant::now();
+    let target = wallet.registration_target(new.registration_url.as_deref())?;
+    // The key is made while the CA is asked for its form.
+    let key = new.answers.is_some().then(|| tokio::spawn(make_key()));
+    let form = ask_for_form(wallet, &target, &new).await?;
+    let card_id = random::hex_id::<12>();
+    let mut row = CardRow {
+        sealed: Vec::new(),
+        card_id,
+        body_digest: body_digest.to_vec(),
+        brand: new.brand.to_string(),
+        last_four: new.pan.last_four(),
+        state: FORM.to_owned(),
+        wire: None,
+        reason: None,
+        idempotency_key: key_name.map(str::to_owned),
+        registration_url: new.registration_url,
+        revision: 0,
+        created_at_s: clock::now_seconds(),
+    };
+    let empty = Kept::Form {
+        form: Box::new(form.clone()),
+        pan: new.pan.clone(),
+        expiry: new.expiry,
+        failed: Vec::new(),
+        message: None,
+    };
+    let (Some(answers), Some(key)) = (new.answers, key) else {
+        row.sealed = wallet.seal_card(&row.card_id, &empty)?;
+        insert(wallet, &row).await?;
+        return Ok(row);
+    };
+    let answers = match check(form.form(), &answers) {
+        Ok(answers) => answers,
+        Err(failed) => {
+            // The form stays to be filled in again.
+            let kept = Kept::Form {
+                form: Box::new(form),
+                pan: new.pan,
+                expiry: new.expiry,
+                failed,
+                message: None,
+            };
+            row.sealed = wallet.seal_card(&row.card_id, &kept)?;
+            insert(wallet, &row).await?;
+            return Ok(row);
+        }
+    };
+    let key = key.await.map_err(Problem::internal)??;
+    let card = (new.pan, new.expiry);
+    let (kept, wire) = submit(form, card, answers, key).await?;
+    let row = CardRow {
+        sealed: wallet.seal_card(&row.card_id, &kept)?,
+        state: REGISTERING.to_owned(),
+        wire: Some(wire),
+        ..row
+    };
+    insert(wallet, &row).await?;
+    send(wallet, &row, started).await
+}
+
+async fn insert(wallet: &Wallet, row: &CardRow) -> Result<(), Problem> {
+    let mut tx = wallet.db.begin().await?;
+    if !store::insert_card(&mut tx, row).await? {
+        let detail = "another request with this Idempotency-Key is at work; ask again";
+        return Err(Problem::conflict("in-flight", detail));
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Takes the answers of the person, who accepts the policy; gives the card's row. A form that was filled in
+/// already stays as it is.
+pub(crate) async fn fill_in(
+    wallet: &Arc<Wallet>,
+    row: CardRow,
+    answers: &Answers,
+) -> Result<CardRow, Problem> {
+    let started = Instant::now();
+    let Kept::Form {
+        form, pan, expiry, ..
+    } = wallet.open_card(&row)?
+    else {
+        return Ok(row);
+    };
+    let answers = check(form.form(), answers).map_err(|failed| to_mend(&row.card_id, &failed))?;
+    let (kept, wire) = submit(*form, (pan, expiry), answers, make_key().await?).await?;
+    let registering = CardRow {
+        wire: Some(wire),
+        ..moved(wallet, &row, REGISTERING, &kept)?
+    };
+    let mut tx = wallet.db.begin().await?;
+    let first = store::update_card(&mut tx, &registering, row.revision).await?;
+    tx.commit().await?;
+    if !first {
+        // Another request has filled it in.
+        return load(wallet, &row.card_id).await;
+    }
+    send(wallet, &registering, started).await
+}
+
+/// The answers that the CA would not take.
+pub(crate) fn to_mend(card_id: &str, failed: &[FailedAnswer]) -> Problem {
+    let detail =
+        format!("the form has answers to be mended; send it again to /cards/{card_id}/form");
+    let mut problem = Problem::unprocessable("answers-to-mend", detail);
+    for item in failed {
+        let name = item.field.replace('~', "~0").replace('/', "~1");
+        problem = problem.with_field(format!("/answers/{name}"), item.reason.clone());
+    }
+    problem
+}
+
+/// Sends CertReq at once; without an answer it goes on in the background.
+async fn send(wallet: &Arc<Wallet>, row: &CardRow, started: Instant) -> Result<CardRow, Problem> {
+    if let Err(problem) = finish(wallet, row, started).await {
+        tracing::warn!(outcome = "pending", error = %problem.detail, "the registration goes on in the background");
+        wallet.work.notify_one();
+    }
+    load(wallet, &row.card_id).await
+}
+
+async fn make_key() -> Result<PrivateKey, Problem> {
+    offload(|| default_provider().generate_rsa(&mut random::system(), RsaBits::B2048))
+        .await
+        .map_err(Problem::internal)
+}
+
+async fn submit(
+    form: FormReceived,
+    (pan, expiry): (Pan, CardExpiry),
+    answers: Vec<FormAnswer>,
+    key: PrivateKey,
+) -> Result<(Kept, Vec<u8>), Problem> {
+    let holder = answers.iter().find(|answer| answer.name == HOLDER);
+    let holder = holder
+        .map(|answer| answer.value.clone())
+        .unwrap_or_default();
+    let pkcs8 = ExactBytes(key.to_pkcs8().to_vec());
+    let step = offload(move || with_context(|ctx| form.submit(ctx, answers, &key)));
+    let step: Result<Step<AwaitingCertRes>, _> = step.await;
+    let Step { state, wire } =
+        step.map_err(|e| Problem::conflict("card-not-usable", e.to_string()))?;
+    let kept = Kept::Registering {
+        awaiting: Box::new(state),
+        key: pkcs8,
+        holder,
+        pan,
+        expiry,
+    };
+    Ok((kept, wire))
+}
+
+async fn ask_for_form(
+    wallet: &Arc<Wallet>,
+    target: &Url,
+    new: &NewCard,
+) -> Result<FormReceived, Problem> {
+    let card = CardToRegister {
+        pan: new.pan.clone(),
+        card_expiry: new.expiry,
+        brand_id: new.brand.clone(),
+        language: new.language.clone(),
+    };
+    let step = with_context(|ctx| registration::start(ctx, card));
+    match exchange_form(wallet, target, step).await? {
+        FormOrReferral::Form(form) => Ok(*form),
+        FormOrReferral::Referral(referral) => Err(referred(&referral)),
+    }
+}
+
+/// CardCInitRes, RegFormReq and its answer.
+pub(super) async fn exchange_form(
+    wallet: &Arc<Wallet>,
+    target: &Url,
+    step: Step<registration::AwaitingCardCInitRes>,
+) -> Result<FormOrReferral, Problem> {
+    let answer = ask(wallet, target, step.wire).await?;
+    let verifier = Arc::clone(wallet.trust.verifier());
+    let step = offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| step.state.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
+    })
+    .await
+    .map_err(|told| told.problem("ca-not-verified"))?;
+    let answer = ask(wallet, target, step.wire).await?;
+    let verifier = Arc::clone(wallet.trust.verifier());
+    offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| step.state.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
+    })
+    .await
+    .map_err(|told| told.problem("ca-not-verified"))
+}
+
+/// Another CA serves the card: where, is told by one field for each address.
+fn referred(referral: &ReferralData) -> Problem {
+    let detail = format!(
+        "{} Send the card again with the registration_url of the CA that serves it.",
+        referral.reason
+    );
+    let mut problem = Problem::unprocessable("card-not-served", detail);
+    for url in &referral.referral_urls {
+        problem = problem.with_field("/registration_url", url.clone());
+    }
+    problem
+}
+
+/// The answers in the form's order, or what is wrong with them: as the CA would tell, without asking it.
+fn check(form: &RegFormData, answers: &Answers) -> Result<Vec<FormAnswer>, Vec<FailedAnswer>> {
+    let mut failed = Vec::new();
+    let mut fail = |field: &str, reason: String| {
+        failed.push(FailedAnswer {
+            field: field.to_owned(),
+            reason,
+        });
+    };
+    let mut given = Vec::new();
+    for field in &form.fields {
+        let value = answers
+            .get(&field.name)
+            .map_or("", |value| value.expose_secret().trim());
+        let chars = u32::try_from(value.chars().count()).unwrap_or(u32::MAX);
+        if value.is_empty() {
+            if field.required {
+                fail(&field.name, "an answer is needed".to_owned());
+            }
+        } else if chars > field.length_max {
+            fail(
+                &field.name,
+                format!("at most {} characters", field.length_max),
+            );
+        } else {
+            given.push(FormAnswer {
+                name: field.name.clone(),
+                value: value.to_owned(),
+            });
+        }
+    }
+    for name in answers.keys() {
+        if !form.fields.iter().any(|field| field.name == *name) {
+            fail(name, "the form does not ask for this".to_owned());
+        }
+    }
+    if failed.is_empty() {
+        Ok(given)
+    } else {
+        Err(failed)
+    }
+}
+
+/// The answers that the CA did not take, by the names of their fields.
+pub(super) fn failed_answers(form: &RegFormData, status: &CertStatus) -> Vec<FailedAnswer> {
+    let items = status.failed_items.iter().map(|item| {
+        let place = usize::try_from(item.item_number).unwrap_or(usize::MAX);
+        FailedAnswer {
+            field: form.fields.get(place).map_or_else(
+                || format!("item {}", item.item_number),
+                |field| field.name.clone(),
+            ),
+            reason: item.item_reason.clone(),
+        }
+    });
+    items.collect()
+}

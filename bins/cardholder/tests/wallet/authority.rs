@@ -1,0 +1,293 @@
+//! A certificate authority in memory: shows what there is to trust, and registers cardholders.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use openset_protocol::ca::cert::{self, CardApproval, Inquiry, Issuer, Verdict};
+use openset_protocol::ca::reg_form::{self, CardTerms};
+use openset_protocol::ca::{AccountKey, Request, Session, card_c_init, form};
+use openset_protocol::messages::cert::CertStatusCode;
+use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::messages::reg_form::RegFormData;
+use openset_protocol::wrapper::Message;
+use openset_protocol::{Context, Rejection};
+use openset_service::set_endpoint::SET_REGISTRATION;
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
+use openset_service::{clock, random};
+use openset_testkit::pki::TestPki;
+use tokio::net::TcpListener;
+
+use crate::world::CODE;
+
+pub(crate) const POLICY: &str = "Use the card well.";
+const CERTIFICATE_S: i64 = 365 * 86_400;
+pub(crate) const REFERRAL: &str = "http://127.0.0.1:9/elsewhere/set";
+
+/// How the authority treats what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Certifies whoever has the code.
+    Certifies,
+    /// 503 to everything.
+    Down,
+    /// Takes the message of this name, acts, and answers 503: the answer is lost.
+    LosesAnswersTo(&'static str),
+    /// Answers the message of this name after a long time.
+    SlowTo(&'static str),
+    /// SET's Error to everything.
+    Errors,
+    /// Serves other banks alone.
+    Refers,
+    /// Answers the message of this name with a signature (or seal) that does not hold.
+    Forges(&'static str),
+}
+
+pub(crate) struct Authority {
+    pub(crate) url: String,
+    pub(crate) state: Arc<AuthorityState>,
+}
+
+pub(crate) struct AuthorityState {
+    pki: Arc<TestPki>,
+    mood: Mutex<Mood>,
+    form: Mutex<RegFormData>,
+    account_key: AccountKey,
+    sessions: Mutex<HashMap<String, Session>>,
+    /// Every message as it came, with its name.
+    received: Mutex<Vec<(String, Vec<u8>)>>,
+    /// The same request, the same answer.
+    answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl Authority {
+    pub(crate) async fn open(pki: &Arc<TestPki>) -> Self {
+        let state = Arc::new(AuthorityState {
+            pki: Arc::clone(pki),
+            mood: Mutex::new(Mood::Certifies),
+            form: Mutex::new(form::cardholder(POLICY)),
+            account_key: AccountKey::from_bytes([7; 32]),
+            sessions: Mutex::default(),
+            received: Mutex::default(),
+            answers: Mutex::default(),
+        });
+        let root = pki.root.certificate().to_pem();
+        let document = document(pki);
+        let router = Router::new()
+            .route("/root.pem", get(move || async move { root }))
+            .route("/trust", get(move || async move { Json(document) }))
+            .route("/set", post(set))
+            .with_state(Arc::clone(&state));
+        Self {
+            url: serve(router).await,
+            state,
+        }
+    }
+
+    pub(crate) fn be(&self, mood: Mood) {
+        *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// Gives out another form from now on.
+    pub(crate) fn ask(&self, form: RegFormData) {
+        *self.state.form.lock().unwrap() = form;
+    }
+
+    /// The different requests of this name that came, and how many came in all.
+    pub(crate) fn received(&self, message: &str) -> (usize, usize) {
+        let received = self.state.received.lock().unwrap();
+        let of: Vec<_> = received
+            .iter()
+            .filter(|(name, _)| name == message)
+            .collect();
+        let distinct: std::collections::BTreeSet<_> = of.iter().map(|(_, wire)| wire).collect();
+        (distinct.len(), of.len())
+    }
+
+    pub(crate) async fn wait_for(&self, message: &str) {
+        for _ in 0..400 {
+            if self.received(message).1 > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no {message} comes");
+    }
+}
+
+pub(crate) async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+fn document(pki: &TestPki) -> TrustDocument {
+    let mut document: Option<TrustDocument> = None;
+    for (number, authority) in pki.authorities().into_iter().enumerate() {
+        let crl = pki.crl(authority, 1, &[]);
+        let id = format!("ca-{number}");
+        match &mut document {
+            None => {
+                let root = pki.root.certificate();
+                document = Some(TrustDocument::new(root.der(), &id, crl.der()));
+            }
+            Some(document) => {
+                let chain = authority.chain().unwrap();
+                document
+                    .authorities
+                    .push(AuthorityEntry::new(&id, &chain, crl.der()));
+            }
+        }
+    }
+    let mut document = document.unwrap();
+    for brand in pki.brands() {
+        let bci = pki.brand_crl_identifier(brand, 1, 1);
+        document.brands.push(BrandEntry::new(&bci));
+    }
+    document
+}
+
+async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
+    let mood = *ca.mood.lock().unwrap();
+    let wire = body.to_vec();
+    let request = Request::decode(&wire).unwrap();
+    let name = request.wrapper.message.name();
+    ca.received
+        .lock()
+        .unwrap()
+        .push((name.to_owned(), wire.clone()));
+    match mood {
+        Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Errors => return error(&request, &Rejection::Unauthentic),
+        Mood::SlowTo(message) if message == name => {
+            tokio::time::sleep(Duration::from_secs(60)).await
+        }
+        _ => {}
+    }
+    let known = ca.answers.lock().unwrap().get(&wire).cloned();
+    let answer = match known {
+        Some(answer) => answer,
+        None => match answer(&ca, &request, mood) {
+            Ok(answer) => answer,
+            Err(rejection) => return error(&request, &rejection),
+        },
+    };
+    ca.answers.lock().unwrap().insert(wire, answer.clone());
+    if mood == Mood::Forges(name) {
+        let forged = forged(&answer);
+        return ([(header::CONTENT_TYPE, SET_REGISTRATION)], forged).into_response();
+    }
+    if mood == Mood::LosesAnswersTo(name) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    ([(header::CONTENT_TYPE, SET_REGISTRATION)], answer).into_response()
+}
+
+fn error(request: &Request, rejection: &Rejection) -> Response {
+    let error = with_context(|ctx| ErrorMessage::answer(ctx, rejection, Some(&request.wrapper)));
+    let media_type = [(header::CONTENT_TYPE, SET_REGISTRATION)];
+    (StatusCode::BAD_REQUEST, media_type, error.encode()).into_response()
+}
+
+/// The answer with one character of its signature or seal altered.
+fn forged(answer: &[u8]) -> Vec<u8> {
+    let mut forged = answer.to_vec();
+    let end = forged.iter().rposition(|byte| *byte == b'"').unwrap();
+    let place = end - 10;
+    forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
+    forged
+}
+
+pub(crate) fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let mut rng = random::system();
+    work(&mut Context {
+        now: clock::now(),
+        rng: &mut rng,
+    })
+}
+
+fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>, Rejection> {
+    let brand = ca.pki.brand("Visa");
+    let ours = brand.cca.credentials.clone();
+    match &request.wrapper.message {
+        Message::CardCInitReq(_) => {
+            let reply =
+                with_context(|ctx| card_c_init::handle(ctx, &brand.cca.credentials, request))?;
+            ca.keep(Session::AwaitingRegFormReq(reply.session));
+            Ok(reply.wire)
+        }
+        Message::RegFormReq(_) => {
+            let opened = reg_form::open(&ours, request)?;
+            let session = ca
+                .session(opened.lid_ca().as_str())?
+                .awaiting_reg_form_req()?;
+            let form = ca.form.lock().unwrap().clone();
+            let bins = ["555555".parse().unwrap()];
+            let terms = CardTerms {
+                form: &form,
+                served_bins: if mood == Mood::Refers { &bins } else { &[] },
+                referral_urls: &[REFERRAL.to_owned()],
+                account_key: &ca.account_key,
+            };
+            let reply = with_context(|ctx| opened.handle(ctx, &ours, request, session, &terms))?;
+            if let Some(session) = reply.session {
+                ca.keep(Session::AwaitingCertReq(Box::new(session)));
+            }
+            Ok(reply.wire)
+        }
+        Message::CertReq(_) => certify(ca, request),
+        other => panic!("a wallet does not send {}", other.name()),
+    }
+}
+
+fn certify(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection> {
+    let cca = &ca.pki.brand("Visa").cca;
+    let opened = cert::open(&cca.credentials, request)?;
+    let session = ca.session(opened.lid_ca().as_str())?.awaiting_cert_req()?;
+    let inquiry = Inquiry {
+        account_key: &ca.account_key,
+        certified_before: false,
+        verifier: ca.pki.verifier(),
+    };
+    let verdict =
+        with_context(|ctx| opened.verify(ctx, &cca.credentials, request, &session, &inquiry))?;
+    let application = match verdict {
+        Verdict::AskIssuer(application) => application,
+        Verdict::Answer { wire, .. } => return Ok(wire),
+        other => panic!("a card is put before its issuer: {other:?}"),
+    };
+    if application.request.credential.activation_code() != Some(CODE) {
+        let code = CertStatusCode::RejectedByIssuer;
+        let text = "The activation code is not the one that the bank gave.";
+        return with_context(|ctx| application.reply.refuse(ctx, &cca.credentials, code, text));
+    }
+    let approval = CardApproval {
+        issuer_name: "Test Issuer".to_owned(),
+    };
+    let issuer = Issuer {
+        credentials: &cca.credentials,
+        authority: &cca.authority,
+        certificate_seconds: CERTIFICATE_S,
+    };
+    let issued = with_context(|ctx| application.complete(ctx, &issuer, approval));
+    Ok(issued.unwrap().wire)
+}
+
+impl AuthorityState {
+    fn keep(&self, session: Session) {
+        let id = session.lid_ca().as_str().to_owned();
+        self.sessions.lock().unwrap().insert(id, session);
+    }
+
+    fn session(&self, lid_ca: &str) -> Result<Session, Rejection> {
+        let sessions = self.sessions.lock().unwrap();
+        sessions.get(lid_ca).cloned().ok_or(Rejection::UnknownLid)
+    }
+}

@@ -1,0 +1,367 @@
+//! A shop with its gateway in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use openset_jose::ContentKey;
+use openset_protocol::Rejection;
+use openset_protocol::gateway;
+use openset_protocol::gateway::auth::{Decision, TokenKey};
+use openset_protocol::identity::Credentials;
+use openset_protocol::merchant::auth::{self as asking, Asking};
+use openset_protocol::merchant::p::{self, Asked, Authorized, OwnOrder};
+use openset_protocol::merchant::p_init::OpenedPurchase;
+use openset_protocol::merchant::{inq, p_init};
+use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::messages::p::{CompletionCode, PResPayload};
+use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_protocol::signed::request_digest;
+use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_service::set_endpoint::SET_PAYMENT;
+use openset_service::{clock, random};
+use openset_testkit::pki::TestPki;
+use serde_json::{Value, json};
+
+use crate::authority::{serve, with_context};
+
+const DESCRIPTION: &str = "2 x Espresso beans";
+pub(crate) const AMOUNT_MINOR: u64 = 1500;
+
+/// How the shop treats what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Sells; the bank approves.
+    Sells,
+    /// The bank declines.
+    Declines,
+    /// Rejects the order.
+    Rejects,
+    /// Has taken the order; the bank does not answer.
+    Waits,
+    /// 503 to SET messages.
+    Down,
+    /// Takes the message of this name, acts, and answers 503: the answer is lost.
+    LosesAnswersTo(&'static str),
+    /// Answers the message of this name after a long time.
+    SlowTo(&'static str),
+    /// SET's Error to everything.
+    Errors,
+    /// SET's Error to the message of this name.
+    ErrorsTo(&'static str),
+    /// Shows another party's certificate.
+    Forges,
+    /// Does not know the order any more.
+    Forgets,
+}
+
+pub(crate) struct Shop {
+    pub(crate) url: String,
+    state: Arc<ShopState>,
+}
+
+struct ShopState {
+    pki: Arc<TestPki>,
+    ours: Credentials,
+    gateway: Credentials,
+    tokens: TokenKey,
+    mood: Mutex<Mood>,
+    url: Mutex<String>,
+    orders: Mutex<HashMap<String, Value>>,
+    opened: Mutex<HashMap<String, OpenedPurchase>>,
+    told: Mutex<HashMap<String, Told>>,
+    received: Mutex<Vec<(String, Vec<u8>)>>,
+    answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+}
+
+/// What became of an order.
+#[derive(Clone)]
+struct Told {
+    cardholder: openset_jose::Thumbprint,
+    payload: PResPayload,
+}
+
+impl Shop {
+    pub(crate) async fn open(pki: &Arc<TestPki>) -> Self {
+        let state = Arc::new(ShopState {
+            pki: Arc::clone(pki),
+            ours: pki.merchant("Visa", "shop-1"),
+            gateway: pki.gateway("Visa", "gateway-1"),
+            tokens: TokenKey::new(ContentKey::from_bytes([7; 32])),
+            mood: Mutex::new(Mood::Sells),
+            url: Mutex::default(),
+            orders: Mutex::default(),
+            opened: Mutex::default(),
+            told: Mutex::default(),
+            received: Mutex::default(),
+            answers: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/orders", post(order))
+            .route("/set", post(set))
+            .with_state(Arc::clone(&state));
+        let url = serve(router).await;
+        state.url.lock().unwrap().clone_from(&url);
+        Self { url, state }
+    }
+
+    pub(crate) fn be(&self, mood: Mood) {
+        *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// What to buy here for 15 euros.
+    pub(crate) fn basket(&self, card_id: &str) -> Value {
+        json!({
+            "merchant_url": self.url, "card_id": card_id, "items": [{"product_id": "espresso", "quantity": 2}],
+            "amount": {"currency": "EUR", "amount_minor": AMOUNT_MINOR},
+        })
+    }
+
+    /// A payment initiation as a shop's page gives it.
+    pub(crate) fn initiation(&self) -> Value {
+        let key = random::hex_id::<8>();
+        self.state.order(&key)
+    }
+
+    /// The different requests of this name that came, and how many came in all.
+    pub(crate) fn received(&self, message: &str) -> (usize, usize) {
+        let received = self.state.received.lock().unwrap();
+        let of: Vec<_> = received
+            .iter()
+            .filter(|(name, _)| name == message)
+            .collect();
+        let distinct: std::collections::BTreeSet<_> = of.iter().map(|(_, wire)| wire).collect();
+        (distinct.len(), of.len())
+    }
+
+    pub(crate) async fn wait_for(&self, message: &str) {
+        for _ in 0..400 {
+            if self.received(message).1 > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no {message} comes");
+    }
+}
+
+async fn order(State(shop): State<Arc<ShopState>>, headers: HeaderMap) -> Response {
+    let key = headers["idempotency-key"].to_str().unwrap();
+    let answer = json!({"order_id": "not looked at", "payment_initiation": shop.order(key)});
+    (StatusCode::CREATED, Json(answer)).into_response()
+}
+
+impl ShopState {
+    fn order(&self, key: &str) -> Value {
+        let url = self.url.lock().unwrap().clone();
+        let mut orders = self.orders.lock().unwrap();
+        let order = orders.entry(key.to_owned()).or_insert_with(|| {
+            json!({
+                "set_initiation_type": "payment", "set_version": "2.0", "set_url": format!("{url}/set"),
+                "brands": ["Visa"], "amount": {"currency": "EUR", "amount_minor": AMOUNT_MINOR},
+                "order_description": DESCRIPTION, "lid_m": random::hex_id::<16>(),
+            })
+        });
+        order.clone()
+    }
+}
+
+async fn set(State(shop): State<Arc<ShopState>>, body: Bytes) -> Response {
+    let mood = *shop.mood.lock().unwrap();
+    let wire = body.to_vec();
+    let wrapper = MessageWrapper::decode(&wire).unwrap();
+    let name = wrapper.message.name();
+    shop.received
+        .lock()
+        .unwrap()
+        .push((name.to_owned(), wire.clone()));
+    match mood {
+        Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Errors => return error(&wrapper, &Rejection::Unauthentic),
+        Mood::ErrorsTo(message) if message == name => {
+            return error(&wrapper, &Rejection::Unauthentic);
+        }
+        Mood::SlowTo(message) if message == name => {
+            tokio::time::sleep(Duration::from_secs(60)).await
+        }
+        _ => {}
+    }
+    let known = shop.answers.lock().unwrap().get(&wire).cloned();
+    let answer = match known {
+        Some(answer) => answer,
+        None => match shop.answer(&wire, &wrapper, mood) {
+            Ok(answer) => answer,
+            Err(rejection) => return error(&wrapper, &rejection),
+        },
+    };
+    shop.answers.lock().unwrap().insert(wire, answer.clone());
+    if mood == Mood::LosesAnswersTo(name) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    ([(header::CONTENT_TYPE, SET_PAYMENT)], answer).into_response()
+}
+
+fn error(wrapper: &MessageWrapper, rejection: &Rejection) -> Response {
+    let error = with_context(|ctx| ErrorMessage::answer(ctx, rejection, Some(wrapper)));
+    let media_type = [(header::CONTENT_TYPE, SET_PAYMENT)];
+    (StatusCode::BAD_REQUEST, media_type, error.encode()).into_response()
+}
+
+fn amount() -> CurrencyAmount {
+    CurrencyAmount::new(Currency::from_alpha("EUR").unwrap(), AMOUNT_MINOR).unwrap()
+}
+
+impl ShopState {
+    fn answer(
+        &self,
+        wire: &[u8],
+        wrapper: &MessageWrapper,
+        mood: Mood,
+    ) -> Result<Vec<u8>, Rejection> {
+        match &wrapper.message {
+            Message::PInitReq(_) => self.p_init(wire, wrapper, mood),
+            Message::PReq(_) => self.p_req(wire, wrapper, mood),
+            Message::InqReq(_) => self.inq_req(wire, wrapper, mood),
+            other => panic!("a wallet does not send {}", other.name()),
+        }
+    }
+
+    fn p_init(
+        &self,
+        wire: &[u8],
+        wrapper: &MessageWrapper,
+        mood: Mood,
+    ) -> Result<Vec<u8>, Rejection> {
+        with_context(|ctx| {
+            let request = p_init::open(ctx, wrapper)?;
+            let mut ours = self.ours.clone();
+            if mood == Mood::Forges {
+                ours.signature = self.gateway.signature.clone();
+            }
+            let gateway = self.gateway.key_exchange.chain();
+            let (opened, answer) = p_init::answer(ctx, wire, request, &ours, gateway)?;
+            let xid = opened.trans_ids.xid.to_string();
+            self.opened.lock().unwrap().insert(xid, opened);
+            Ok(answer)
+        })
+    }
+
+    fn p_req(
+        &self,
+        wire: &[u8],
+        wrapper: &MessageWrapper,
+        mood: Mood,
+    ) -> Result<Vec<u8>, Rejection> {
+        let p_req = p::open(wrapper, &[&self.ours])?;
+        let xid = p_req.trans_ids().xid.to_string();
+        let opened = self
+            .opened
+            .lock()
+            .unwrap()
+            .get(&xid)
+            .cloned()
+            .ok_or(Rejection::UnknownXid)?;
+        let own = OwnOrder {
+            order_description: DESCRIPTION.as_bytes(),
+            purch_amt: amount(),
+        };
+        let verified = p_req.verify(wrapper, &opened, own, self.pki.verifier(), clock::now())?;
+        let payload = match mood {
+            Mood::Rejects => p::without_results(CompletionCode::OrderRejected),
+            Mood::Waits => p::without_results(CompletionCode::OrderReceived),
+            _ if !verified.order_agrees => p::without_results(CompletionCode::OrderRejected),
+            _ => self.authorize(&verified, mood)?,
+        };
+        let told = Told {
+            cardholder: verified.cardholder.thumbprint(),
+            payload: match mood {
+                // Until it is asked again the bank has answered.
+                Mood::Waits => self.authorize(&verified, Mood::Sells)?,
+                _ => payload.clone(),
+            },
+        };
+        self.told.lock().unwrap().insert(xid, told);
+        let asked = Asked {
+            trans_ids: &verified.trans_ids,
+            rrpid: verified.rrpid,
+            chall_c: verified.chall_c,
+            request: request_digest(wire),
+            inquiry: false,
+        };
+        with_context(|ctx| p::p_res(ctx, &self.ours, &asked, payload))
+    }
+
+    /// The gateway's side.
+    fn authorize(&self, p_req: &p::VerifiedPReq, mood: Mood) -> Result<PResPayload, Rejection> {
+        let (verifier, gateway) = (self.pki.verifier(), &self.gateway);
+        let asking = Asking {
+            p_req,
+            hod2: p_req.hod,
+            amount: amount(),
+            merch_cat_code: "5942",
+        };
+        let certificate = gateway.key_exchange.certificate();
+        let (awaiting, wire) =
+            with_context(|ctx| asking::request(ctx, &self.ours, certificate, &asking))?;
+        let wrapper = MessageWrapper::decode(&wire)?;
+        let opened = gateway::auth::open(&wire, &wrapper, &[gateway], verifier, clock::now())?;
+        let asker = opened.asker.clone();
+        let payment = opened.verify(&[gateway], verifier, clock::now())?.unwrap();
+        let decision = match mood {
+            Mood::Declines => Decision::Refused {
+                code: AuthCode::Declined,
+                reason: Some(RespReason::InsufficientFunds),
+            },
+            _ => Decision::Approved {
+                payment: &payment,
+                approval_code: "A1B2C3".to_owned(),
+                message: Some("Thank you.".to_owned()),
+            },
+        };
+        let answer = with_context(|ctx| {
+            gateway::auth::answer(ctx, gateway, &self.tokens, &asker, &decision)
+        })?;
+        let answer = awaiting.handle(&answer, &[&self.ours], verifier, clock::now())?;
+        let authorized = Authorized {
+            payload: answer.payload,
+            acq_card_msg: answer.baggage.acq_card_msg,
+            receipt: answer.baggage.receipt,
+            captured: None,
+        };
+        Ok(p::with_results(amount(), &authorized))
+    }
+
+    fn inq_req(
+        &self,
+        wire: &[u8],
+        wrapper: &MessageWrapper,
+        mood: Mood,
+    ) -> Result<Vec<u8>, Rejection> {
+        let inquiry = inq::open(wrapper, &[&self.ours], self.pki.verifier(), clock::now())?;
+        let xid = inquiry.trans_ids.xid.to_string();
+        let told = self.told.lock().unwrap().get(&xid).cloned();
+        let payload = match told.filter(|_| mood != Mood::Forgets) {
+            Some(told) => {
+                let opened = self.opened.lock().unwrap()[&xid].clone();
+                inquiry.check_owner(&told.cardholder, &opened.trans_ids)?;
+                told.payload
+            }
+            None => p::without_results(CompletionCode::OrderNotReceived),
+        };
+        let asked = Asked {
+            trans_ids: &inquiry.trans_ids,
+            rrpid: inquiry.rrpid,
+            chall_c: inquiry.chall_c2,
+            request: request_digest(wire),
+            inquiry: true,
+        };
+        with_context(|ctx| p::p_res(ctx, &self.ours, &asked, payload))
+    }
+}

@@ -1,0 +1,186 @@
+//! `openset wallet`: back-ups of a wallet, from a file or a variable: nothing is asked at the terminal.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use openset_service::client::join;
+use openset_service::problem::Problem;
+use reqwest::{Certificate, Client, redirect};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+/// To the answer's last byte: a back-up costs a second's work and may be large.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Where a wallet answers unless told otherwise.
+const WALLET_URL: &str = "http://127.0.0.1:7005";
+/// The environment's names of the two secrets.
+const TOKEN: &str = "OPENSET_WALLET_TOKEN";
+const PASSPHRASE: &str = "OPENSET_BACKUP_PASSPHRASE";
+
+/// What to do with a wallet.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Write cards, keys, certificates and purchases to an age file under a passphrase.
+    Backup {
+        #[command(flatten)]
+        access: Access,
+        /// The file to write; one that exists stays as it is.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Take such a file into a wallet; what the wallet knows better stays.
+    Restore {
+        #[command(flatten)]
+        access: Access,
+        /// The file to read.
+        #[arg(long)]
+        file: PathBuf,
+    },
+}
+
+/// Which wallet, and with what.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Access {
+    /// Where the wallet answers.
+    #[arg(long, default_value = WALLET_URL)]
+    url: String,
+    /// File whose first line is the owner's token; else the variable OPENSET_WALLET_TOKEN.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// File whose first line is the passphrase; else the variable OPENSET_BACKUP_PASSPHRASE.
+    #[arg(long)]
+    passphrase_file: Option<PathBuf>,
+    /// PEM file with the CA that the wallet's TLS certificate comes from.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Backup { access, out } => {
+            ensure!(
+                !out.exists(),
+                "{} is there already; choose another name",
+                out.display()
+            );
+            let body = json!({"passphrase": access.passphrase()?.expose_secret()});
+            let file = access.post("backup", &body).await?;
+            write(&out, &file)?;
+            println!("back-up written to {}: {} bytes", out.display(), file.len());
+        }
+        Command::Restore { access, file } => {
+            let backup = fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {} as text", file.display()))?;
+            let passphrase = access.passphrase()?;
+            let body = json!({"backup": backup, "passphrase": passphrase.expose_secret()});
+            let answer = access.post("restore", &body).await?;
+            let counts: Value = serde_json::from_slice(&answer).context("the wallet's answer")?;
+            for what in ["cards", "purchases"] {
+                let count = |name: &str| {
+                    counts
+                        .pointer(&format!("/{what}/{name}"))
+                        .and_then(Value::as_u64)
+                        .unwrap_or_default()
+                };
+                println!(
+                    "{what}: {} added, {} updated, {} kept as they were",
+                    count("added"),
+                    count("updated"),
+                    count("kept")
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Access {
+    fn passphrase(&self) -> anyhow::Result<SecretString> {
+        secret(
+            self.passphrase_file.as_deref(),
+            PASSPHRASE,
+            "--passphrase-file",
+        )
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
+        let token = secret(self.token_file.as_deref(), TOKEN, "--token-file")?;
+        let url = join(&openset_service::config::url(&self.url, "--url")?, path);
+        let request = self
+            .client()?
+            .post(url.clone())
+            .bearer_auth(token.expose_secret());
+        let response = request
+            .json(body)
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url);
+        let response = response.with_context(|| format!("the wallet at {url} does not answer"))?;
+        let status = response.status();
+        let answer = response
+            .bytes()
+            .await
+            .context("the wallet's answer breaks off")?;
+        if status.is_success() {
+            return Ok(answer.to_vec());
+        }
+        match serde_json::from_slice::<Problem>(&answer) {
+            Ok(problem) => bail!("{} ({})", problem.detail, problem.code),
+            Err(_) => bail!("the wallet at {url} answered with status {status}"),
+        }
+    }
+
+    fn client(&self) -> anyhow::Result<Client> {
+        let mut extra = Vec::new();
+        if let Some(path) = &self.ca {
+            let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            extra = Certificate::from_pem_bundle(&pem)?;
+        }
+        let builder = || {
+            Client::builder()
+                .timeout(PATIENCE)
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+        };
+        // A slim image has no CAs at all, which the builder takes for an error.
+        let merged = builder().tls_certs_merge(extra.clone()).build();
+        let client = merged.or_else(|_| builder().tls_certs_only(extra).build());
+        client.context("cannot set up the HTTP client")
+    }
+}
+
+/// The first line of a file, or a variable's value.
+fn secret(file: Option<&Path>, variable: &str, flag: &str) -> anyhow::Result<SecretString> {
+    let text = match file {
+        Some(path) => {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
+        None => std::env::var(variable)
+            .with_context(|| format!("give {flag} FILE, or set {variable}"))?,
+    };
+    let line = text.lines().next().unwrap_or_default().trim_end();
+    ensure!(!line.is_empty(), "{flag} or {variable} is empty");
+    Ok(SecretString::from(line))
+}
+
+/// A new file that its owner alone reads, whole on the disk before this ends.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    let context = || format!("cannot write {}", path.display());
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)
+        .with_context(context)?;
+    file.write_all(bytes).with_context(context)?;
+    file.sync_all().with_context(context)?;
+    // Unlike rename, a link does not replace what appeared there meanwhile.
+    fs::hard_link(&part, path).with_context(context)?;
+    fs::remove_file(&part).with_context(context)
+}
