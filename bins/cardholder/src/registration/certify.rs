@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::cardholder::registration::{Outcome, Registered};
 use openset_protocol::ids::ExactBytes;
@@ -45,6 +46,7 @@ pub(crate) async fn finish(
         holder,
         pan,
         expiry,
+        policy,
     } = wallet.open_card(row)?
     else {
         return Ok(());
@@ -60,6 +62,7 @@ pub(crate) async fn finish(
     })
     .await;
     let card = Entered {
+        policy,
         key,
         holder,
         pan,
@@ -88,7 +91,10 @@ pub(crate) async fn finish(
     let mut tx = wallet.db.begin().await?;
     // If another task was first, its outcome is the one.
     let _ = store::update_card(&mut tx, &settled, row.revision).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    // From now on its certificate is looked after.
+    wallet.work.notify_one();
+    Ok(())
 }
 
 fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {
@@ -117,6 +123,7 @@ fn report(started: Instant, bytes: usize) -> StepReport {
 
 /// What the person entered, and the key that was made for it.
 struct Entered {
+    policy: Option<Thumbprint>,
     key: ExactBytes,
     holder: String,
     pan: Pan,
@@ -139,11 +146,14 @@ fn registered_card(registered: Registered, card: Entered, steps: Vec<StepReport>
         pan_secret: registered.pan_secret,
         steps,
         message: registered.ee_message,
+        policy: card.policy,
+        earlier: Vec::new(),
+        renewals: Vec::new(),
     }
 }
 
 /// Why there is no certificate, for the person.
-fn told(status: &CertStatus) -> String {
+pub(super) fn told(status: &CertStatus) -> String {
     let code = serde_json::to_value(status.cert_status_code).ok();
     let code = code
         .as_ref()
