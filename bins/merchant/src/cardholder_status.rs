@@ -36,11 +36,12 @@ pub(crate) fn judge(p_req: &VerifiedPReq, verifier: &PathVerifier, now_s: i64) -
         return Staple::Absent;
     };
     let judged = Response::from_der(&der.0)
+        .map_err(PathError::from)
         .and_then(|response| verifier.check_ocsp(&response, &p_req.cardholder, None, now_s));
     match judged {
         Ok(_) => Staple::Good,
         // A PReq that is sent again after an outage has its old staple.
-        Err(PathError::OcspStale) => Staple::Absent,
+        Err(PathError::OcspStale(_)) => Staple::Absent,
         Err(error) => Staple::Refused(error),
     }
 }
@@ -131,7 +132,11 @@ async fn refuse(
         learned_revocations::put(&mut tx, cardholder).await?;
         tx.commit().await?;
         merchant.verifier()?.mark_revoked(&cardholder.thumbprint());
-        tracing::warn!(step = 7, outcome = "revoked", "a cardholder's certificate is revoked");
+        tracing::warn!(
+            step = 7,
+            outcome = "revoked",
+            "a cardholder's certificate is revoked"
+        );
     }
     Err(refused(error))
 }

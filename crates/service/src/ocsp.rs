@@ -63,10 +63,10 @@ pub async fn ask(
         .map(|known| known.id.clone())
         .ok_or(OcspError::NoResponder)?;
     let nonce = random::bytes::<NONCE_BYTES>();
-    let request = ocsp::request(subject, &issuer, Some(&nonce));
+    let request = ocsp::request(subject, &issuer, Some(&nonce)).map_err(PathError::from)?;
     let url = client::join(trust.ca_url(), &format!("ocsp/{id}"));
     let der = client.post_bytes(&url, OCSP_REQUEST, request).await?;
-    let response = Response::from_der(&der)?;
+    let response = Response::from_der(&der).map_err(PathError::from)?;
     let window = verifier.check_ocsp(&response, subject, Some(&nonce), clock::now_seconds())?;
     Ok(Good { der, window })
 }

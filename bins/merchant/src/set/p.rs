@@ -236,10 +236,10 @@ fn decide(
     p_req: VerifiedPReq,
 ) -> Result<Decided, Rejection> {
     let Purchase {
+        opened,
         order,
         held_in,
         used,
-        ..
     } = &with.purchase;
     let asked = AskedBy {
         trans_ids: p_req.trans_ids.clone(),
