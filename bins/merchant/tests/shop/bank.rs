@@ -14,16 +14,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::{Chain, Purpose, Role};
-use openset_protocol::gateway::auth::{self, Decision, TokenKey};
+use openset_protocol::gateway::auth::{self, Answering, Decision, TokenKey};
 use openset_protocol::gateway::cap;
 use openset_protocol::identity::Credentials;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_PAYMENT;
-use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::keys::key;
 use openset_testkit::pki::{self, TestPki};
@@ -138,7 +138,7 @@ impl BankState {
     }
 }
 
-async fn serve(router: Router) -> String {
+pub(crate) async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -239,7 +239,12 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
             message: Some("Thank you for your purchase.".to_owned()),
         },
     };
-    auth::answer(&mut ctx, ours[0], &bank.tokens, &asker, &decision).unwrap()
+    let with = Answering {
+        ours: ours[0],
+        tokens: &bank.tokens,
+        state: &RevocationState::of(bank.pki.verifier(), &asker.brand_id),
+    };
+    auth::answer(&mut ctx, with, &asker, &decision).unwrap()
 }
 
 fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
@@ -263,36 +268,6 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         .iter()
         .map(|(_, refused)| outcome(*refused))
         .collect();
-    cap::answer(&mut ctx, ours[0], &request, &outcomes).unwrap()
-}
-
-/// A certificate authority that only shows what there is to trust; gives its URL.
-pub(crate) async fn open_authority(pki: &Arc<TestPki>) -> String {
-    let root = pki.root.certificate().clone();
-    let mut document: Option<TrustDocument> = None;
-    for (number, authority) in pki.authorities().into_iter().enumerate() {
-        let crl = pki.crl(authority, 1, &[]);
-        let id = format!("ca-{number}");
-        match &mut document {
-            None => document = Some(TrustDocument::new(root.der(), &id, crl.der())),
-            Some(document) => {
-                let chain = authority.chain().unwrap();
-                document
-                    .authorities
-                    .push(AuthorityEntry::new(&id, &chain, crl.der()));
-            }
-        }
-    }
-    for brand in pki.brands() {
-        let bci = pki.brand_crl_identifier(brand, 1, 1);
-        let document = document.as_mut().expect("the root came first");
-        document.brands.push(BrandEntry::new(&bci));
-    }
-    let router = Router::new()
-        .route("/root.pem", get(move || async move { root.to_pem() }))
-        .route(
-            "/trust",
-            get(move || async move { Json(document.unwrap()) }),
-        );
-    serve(router).await
+    let state = RevocationState::of(verifier, &request.asker.brand_id);
+    cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use openset_pki::Certificate;
 use openset_protocol::Context;
 use openset_protocol::card::{CardExpiry, CardSecret, NonceCca, Pan};
 use openset_protocol::cardholder::Card;
@@ -74,10 +75,25 @@ impl Wallet {
         }
     }
 
+    /// The cardholder's certificate.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        self.card.signature.certificate()
+    }
+
     /// PInitReq and its answer; gives PReq, not yet sent.
     pub(crate) async fn begin(&self, shop: &Shop, order: &PaymentInitiation) -> Step<AwaitingPRes> {
-        self.begin_with(shop, order, order.order_description.as_bytes())
-            .await
+        self.begin_stapled(shop, order, None).await
+    }
+
+    /// [`Self::begin`], with an OCSP response about the own certificate.
+    pub(crate) async fn begin_stapled(
+        &self,
+        shop: &Shop,
+        order: &PaymentInitiation,
+        staple: Option<Vec<u8>>,
+    ) -> Step<AwaitingPRes> {
+        let description = order.order_description.as_bytes();
+        self.begin_as(shop, order, description, staple).await
     }
 
     /// [`Self::begin`] of a wallet that was shown another order description.
@@ -86,6 +102,16 @@ impl Wallet {
         shop: &Shop,
         order: &PaymentInitiation,
         description: &[u8],
+    ) -> Step<AwaitingPRes> {
+        self.begin_as(shop, order, description, None).await
+    }
+
+    async fn begin_as(
+        &self,
+        shop: &Shop,
+        order: &PaymentInitiation,
+        description: &[u8],
+        staple: Option<Vec<u8>>,
     ) -> Step<AwaitingPRes> {
         let mut rng = random::system();
         let mut ctx = Context {
@@ -97,6 +123,7 @@ impl Wallet {
             order_description: description.to_vec(),
             purch_amt: order.amount.try_into().unwrap(),
             language: Language::english(),
+            thumbs: None,
         };
         let step = purchase::start(&mut ctx, &self.card, order).unwrap();
         let reply = post(&shop.url, &step.wire).await;
@@ -110,7 +137,7 @@ impl Wallet {
         assert_eq!(again, reply, "the same PInitReq gets the same PInitRes");
         let verifier = self.pki.verifier();
         step.state
-            .handle(&mut ctx, &self.card, &reply.body, verifier)
+            .handle(&mut ctx, &self.card, &reply.body, verifier, staple)
             .unwrap()
     }
 
@@ -126,6 +153,7 @@ impl Wallet {
             order_description: order.order_description.clone().into_bytes(),
             purch_amt: order.amount.try_into().unwrap(),
             language: Language::english(),
+            thumbs: None,
         };
         purchase::start(&mut ctx, &self.card, order).unwrap().wire
     }
@@ -170,7 +198,8 @@ impl Wallet {
             now: clock::now(),
             rng: &mut rng,
         };
-        let step = inquiry::start(&mut ctx, &self.card, state.purchase()).unwrap();
+        let step =
+            inquiry::start(&mut ctx, &self.card, state.purchase(), self.pki.verifier()).unwrap();
         let reply = post(&shop.url, &step.wire).await;
         if reply.status != 200 {
             return Err(reply);
