@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::certify::{ask, finish};
-use super::{FORM, Kept, REGISTERING, load, moved};
+use super::{FORM, Kept, REGISTERING, anew, load, moved};
 use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
-use crate::{Wallet, with_context};
+use crate::{Wallet, corrupt, with_context};
 
 /// What a person enters to register a card.
 pub(crate) struct NewCard {
@@ -85,6 +85,8 @@ pub(crate) async fn register(
         expiry: new.expiry,
         failed: Vec::new(),
         message: None,
+        key: None,
+        unanswered: None,
     };
     let (Some(answers), Some(key)) = (new.answers, key) else {
         row.sealed = wallet.seal_card(&row.card_id, &empty)?;
@@ -101,6 +103,8 @@ pub(crate) async fn register(
                 expiry: new.expiry,
                 failed,
                 message: None,
+                key: None,
+                unanswered: None,
             };
             row.sealed = wallet.seal_card(&row.card_id, &kept)?;
             insert(wallet, &row).await?;
@@ -138,13 +142,29 @@ pub(crate) async fn fill_in(
 ) -> Result<CardRow, Problem> {
     let started = Instant::now();
     let Kept::Form {
-        form, pan, expiry, ..
+        form,
+        pan,
+        expiry,
+        key,
+        unanswered,
+        ..
     } = wallet.open_card(&row)?
     else {
         return Ok(row);
     };
     let answers = check(form.form(), answers).map_err(|failed| to_mend(&row.card_id, &failed))?;
-    let (kept, wire) = submit(*form, (pan, expiry), answers, make_key().await?).await?;
+    if let (Some(key), Some(unanswered)) = (&key, unanswered)
+        && anew::answered_after_all(wallet, &row, *unanswered, key.clone()).await?
+    {
+        return load(wallet, &row.card_id).await;
+    }
+    let key = match key {
+        Some(key) => default_provider()
+            .private_key_from_pkcs8(&key.0)
+            .map_err(|_| corrupt("cards.key"))?,
+        None => make_key().await?,
+    };
+    let (kept, wire) = submit(*form, (pan, expiry), answers, key).await?;
     let registering = CardRow {
         wire: Some(wire),
         ..moved(wallet, &row, REGISTERING, &kept)?
@@ -207,6 +227,7 @@ async fn submit(
         holder,
         pan,
         expiry,
+        errors: 0,
     };
     Ok((kept, wire))
 }
@@ -222,6 +243,14 @@ async fn ask_for_form(
         brand_id: new.brand.clone(),
         language: new.language.clone(),
     };
+    ask_for_form_of(wallet, target, card).await
+}
+
+pub(super) async fn ask_for_form_of(
+    wallet: &Arc<Wallet>,
+    target: &Url,
+    card: CardToRegister,
+) -> Result<FormReceived, Problem> {
     let step = with_context(|ctx| registration::start(ctx, card));
     match exchange_form(wallet, target, step).await? {
         FormOrReferral::Form(form) => Ok(*form),

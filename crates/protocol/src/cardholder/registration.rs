@@ -131,6 +131,14 @@ pub fn start(ctx: &mut Context<'_>, card: CardToRegister) -> Step<AwaitingCardCI
     }
 }
 
+impl AwaitingCertRes {
+    /// The card that is registered.
+    #[must_use]
+    pub fn card(&self) -> &CardToRegister {
+        &self.form.card
+    }
+}
+
 impl AwaitingCardCInitRes {
     /// Verifies CardCInitRes and makes RegFormReq, sealed for the CA that it shows.
     ///
