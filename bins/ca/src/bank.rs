@@ -3,7 +3,7 @@
 //! All three bind their approval to the keys, so that asking again after a crash brings the same
 //! answer, and none is asked inside a transaction.
 
-use openset_jose::sha256;
+use openset_jose::{Thumbprint, sha256};
 use openset_protocol::ca::cert::{
     CardApproval, CardApprovalRequest, GatewayApproval, GatewayApprovalRequest, MerchantApproval,
     MerchantApprovalRequest,
@@ -116,6 +116,13 @@ pub(crate) async fn brand(
     let Some(gateway) = admitted else {
         return Ok(Err("unknownGateway".to_owned()));
     };
+    let approval = GatewayApproval {
+        organization: gateway.organization.clone(),
+    };
+    let Some(given) = request.credential.activation_code() else {
+        // It shows a certificate that it has, and is admitted still.
+        return Ok(Ok(approval));
+    };
     let mut tx = db.begin().await?;
     let holder = Holder {
         acquirer_bin: gateway.acquirer_bin.as_str(),
@@ -123,18 +130,16 @@ pub(crate) async fn brand(
         brand: gateway.brand.as_str(),
     };
     let keys = Keys {
-        signature: request.key_thumbprint.to_string(),
-        key_exchange: request.key_exchange_thumbprint.to_string(),
+        signature: key_name(request.key_thumbprint),
+        key_exchange: key_name(request.key_exchange_thumbprint),
     };
     let now_s = clock::now_seconds();
     let code_hash = sha256(gateway.activation_code.expose().as_bytes());
     let known = codes::lock(&mut tx, holder, &code_hash, now_s).await?;
-    let word = match judge(&known, &keys, same_code(gateway, &request.activation_code)) {
+    let word = match judge(&known, &keys, same_code(gateway, given)) {
         Ok(()) => {
             codes::bind(&mut tx, holder, &keys).await?;
-            Ok(GatewayApproval {
-                organization: gateway.organization.clone(),
-            })
+            Ok(approval)
         }
         Err(reason) => {
             if reason == WRONG_CODE {
@@ -145,6 +150,11 @@ pub(crate) async fn brand(
     };
     tx.commit().await?;
     Ok(word)
+}
+
+/// A key as the use of a code names it; empty if none is to be certified.
+fn key_name(key: Option<Thumbprint>) -> String {
+    key.map(|key| key.to_string()).unwrap_or_default()
 }
 
 const WRONG_CODE: &str = "wrongCode";

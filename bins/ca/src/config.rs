@@ -16,6 +16,10 @@ use crate::store::regions::Region;
 const CRL_LIFETIME_S: u32 = 7 * 86_400;
 /// The shortest life of a CRL: the others look for a new one each half a minute.
 const CRL_LIFETIME_S_MIN: u32 = 120;
+/// How long certificates last unless told otherwise.
+const CERTIFICATE_LIFETIME_S: u32 = 365 * 86_400;
+/// The shortest life of a certificate.
+const CERTIFICATE_LIFETIME_S_MIN: u32 = 60;
 /// The most characters of a brand and the region together: room for the longest task and two digits of the
 /// generation.
 const CA_NAME_CHARS_MAX: usize = 41;
@@ -48,6 +52,9 @@ pub struct Options {
     /// Seconds that a CRL is good; a new one comes at half of it.
     #[arg(long)]
     pub crl_lifetime_seconds: Option<u32>,
+    /// Seconds that the certificates of cardholders, merchants and gateways last at most.
+    #[arg(long)]
+    pub certificate_lifetime_seconds: Option<u32>,
     /// What applicants accept by going on.
     #[arg(long)]
     pub policy_text: Option<String>,
@@ -134,6 +141,7 @@ pub(crate) struct Settings {
     pub(crate) policy_text: String,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) crl_lifetime: Duration,
+    pub(crate) certificate_seconds: i64,
     pub(crate) tokens: Tokens,
 }
 
@@ -148,6 +156,13 @@ impl Options {
         ensure!(
             crl_lifetime_s >= CRL_LIFETIME_S_MIN,
             "crl_lifetime_seconds = {crl_lifetime_s}: a CRL lives {CRL_LIFETIME_S_MIN} seconds at least"
+        );
+        let certificate_s = self
+            .certificate_lifetime_seconds
+            .unwrap_or(CERTIFICATE_LIFETIME_S);
+        ensure!(
+            certificate_s >= CERTIFICATE_LIFETIME_S_MIN,
+            "certificate_lifetime_seconds = {certificate_s}: a certificate lasts {CERTIFICATE_LIFETIME_S_MIN} seconds at least"
         );
         let regions = regions(self.region, self.regions)?;
         for configured in &regions {
@@ -165,6 +180,7 @@ impl Options {
             referral_urls: self.referral_urls,
             policy_text: self.policy_text.unwrap_or_else(|| POLICY_TEXT.to_owned()),
             gateways: self.gateways,
+            certificate_seconds: i64::from(certificate_s),
             crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),
             tokens: self.tokens,
         })
@@ -317,5 +333,19 @@ mod tests {
             ..Options::default()
         };
         assert!(half.check().is_err());
+    }
+
+    #[test]
+    fn options_refuse_certificates_that_run_out_at_once() {
+        let lasting = |seconds| Options {
+            certificate_lifetime_seconds: seconds,
+            ..Options::default()
+        };
+        assert_eq!(
+            lasting(None).check().unwrap().certificate_seconds,
+            365 * 86_400
+        );
+        assert_eq!(lasting(Some(60)).check().unwrap().certificate_seconds, 60);
+        assert!(lasting(Some(59)).check().is_err());
     }
 }

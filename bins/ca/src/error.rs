@@ -1,5 +1,6 @@
 //! What can go wrong inside the CA, and how a caller is told.
 
+use openset_pki::PathError;
 use openset_pki::authority::IssueError;
 use openset_protocol::Rejection;
 use openset_protocol::ca::cert::CompleteError;
@@ -31,6 +32,9 @@ pub(crate) enum CaError {
     /// The bank's answer does not say what it must.
     #[error("the bank approves without saying {0}; mend its configuration")]
     BankAnswer(&'static str),
+    /// A list of our own does not hold.
+    #[error("a revocation list of our own was refused")]
+    OwnList(#[from] PathError),
     /// The journal could not be written, so nothing was changed.
     #[error(transparent)]
     Journal(#[from] JournalError),

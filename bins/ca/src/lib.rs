@@ -12,6 +12,7 @@
 //! | `journal` | what a restored back-up must not forget |
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
+//! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
 //! | `expiry` | warnings before anything of the CA's own runs out |
 //! | `routes` | what everybody may read, and what the operator does |
@@ -20,6 +21,7 @@
 mod authorities;
 mod backup;
 mod bank;
+mod brand_crl_identifiers;
 pub mod cli;
 pub mod config;
 mod crl;
@@ -34,10 +36,12 @@ mod routes;
 mod set;
 mod store;
 mod upkeep;
+mod verification;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use openset_pki::PathVerifier;
 use openset_protocol::ca::form;
 use openset_protocol::messages::reg_form::RegFormData;
 use openset_service::client::HttpClient;
@@ -65,6 +69,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
     pub(crate) forms: Forms,
+    pub(crate) verifier: Arc<PathVerifier>,
 }
 
 /// What applicants are asked.
@@ -105,6 +110,7 @@ pub async fn run(
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
+        verifier: verification::verifier(&authorities.current())?,
         settings,
         authorities,
     });

@@ -78,13 +78,27 @@ pub(crate) fn decide(
     if !claimed.fits(account) {
         return Err(Disapproval::DetailsDiffer);
     }
+    standing(account, claimed.brand, claimed.expiry, now)?;
+    Ok(approval)
+}
+
+/// Whether the account of a card that was registered before is still good.
+pub(crate) fn standing(
+    account: &Account,
+    brand: &BrandId,
+    expiry: CardExpiry,
+    now: Timestamp,
+) -> Result<(), Disapproval> {
+    if *brand != account.brand || expiry != account.card.expiry {
+        return Err(Disapproval::DetailsDiffer);
+    }
     if account.blocked {
         return Err(Disapproval::BlockedCard);
     }
     if account.card.expiry.is_past(now) {
         return Err(Disapproval::ExpiredCard);
     }
-    Ok(approval)
+    Ok(())
 }
 
 /// However it is capitalised and spaced.

@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use openset_pki::{Expect, PathError, PathVerifier, Purpose, Role};
 use openset_protocol::identity::Credentials;
-use openset_protocol::{BrandId, Context, Thumbprint};
+use openset_protocol::{BrandId, Context, Rejection, Thumbprint};
 use openset_service::client::HttpClient;
 use openset_service::config::Config;
 use openset_service::enrolment::Keyring;
@@ -105,6 +105,14 @@ impl Merchant {
         match held {
             Some(held) if is_good(&held, &*self.verifier()?).is_ok() => Ok(held),
             _ => self.credentials(brand),
+        }
+    }
+
+    /// Whether the CA was asked after this refusal of a certificate, so that it may be judged again.
+    pub(crate) async fn has_news_after(&self, refusal: &Rejection) -> bool {
+        match (refusal, self.trust.get()) {
+            (Rejection::Certificate(refusal), Some(trust)) => trust.refresh_after(refusal).await,
+            _ => false,
         }
     }
 

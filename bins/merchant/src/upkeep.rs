@@ -54,7 +54,8 @@ async fn begin(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
-    if merchant.settings.applications.is_empty()
+    let mut applications = merchant.settings.applications.iter();
+    if applications.all(|one| one.activation_code.is_none())
         && let Err(missing) = merchant.keyring.ready()
     {
         bail!("there is no certificate ({missing}); set activation_code, which the acquirer gave");

@@ -122,11 +122,19 @@ pub enum Applicant {
     Party {
         /// Its names at the acquirer.
         id_data: IdData,
-        /// Its key-exchange key.
-        key_exchange: Thumbprint,
-        /// SHA-256 of the 256 random bits that it must open and repeat.
-        secret: Thumbprint,
+        /// What it must show of the key-exchange key to be certified, if one is.
+        possession: Option<Possession>,
     },
+}
+
+/// How an applicant shows that it holds a key-exchange key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Possession {
+    /// The key.
+    pub key_exchange: Thumbprint,
+    /// SHA-256 of the 256 random bits that it must open and repeat.
+    pub secret: Thumbprint,
 }
 
 impl Session {

@@ -80,6 +80,8 @@ content_types! {
     CertReqData = "CertReqData",
     /// Certificate request and account data sealed for the CA.
     CertReqTbe = "CertReqTBE",
+    /// The second signature of a renewal.
+    RenewalData = "RenewalData",
     /// Account data of a certificate request.
     AcctInfo = "AcctInfo",
     /// Signed certificate response.

@@ -1,37 +1,30 @@
 //! A merchant or gateway gets its certificates, step 3: Me-AqCInit, Cert (reference section 2).
 //!
-//! [`start`] → [`AwaitingMeAqCInitRes`] → [`FormReceived`] → [`AwaitingCertRes`] → [`Enrolled`]. Every state
+//! [`start`] or [`renew`] → [`AwaitingMeAqCInitRes`] → [`FormReceived`] → [`AwaitingCertRes`] → [`Enrolled`]. Every state
 //! can be stored, together with the bytes to send and before they are sent.
 
 pub(crate) mod exchange;
+mod outcome;
+mod submission;
 
 use crate::content_type::ContentType;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid};
-use crate::messages::cert::{
-    CertReqData, CertReqTbe, CertRes, CertResData, CertStatus, CertStatusCode,
-};
 use crate::messages::me_aq_c_init::{IdData, MeAqCInitReq, MeAqCInitResTbs};
-use crate::messages::reg_form::{
-    FormAnswer, ReferralData, RegFormData, RegFormOrReferral, RequestType,
-};
-use crate::sealed::seal;
-use crate::signed::{Frame, Who, verify_chain};
+use crate::messages::reg_form::{ReferralData, RegFormData, RegFormOrReferral, RequestType};
 use crate::wrapper::Message;
 use crate::{BrandId, Context, Rejection, possession};
 use exchange::{Ca, CaTold, Exchange, Kind, Pending};
 use openset_jose::{PrivateKey, PublicKey, Thumbprint};
-use openset_pki::{Certificate, Chain, Expect, PathError, PathVerifier, Purpose, Role};
+use openset_pki::{PathVerifier, Role};
 use serde::{Deserialize, Serialize};
 
 pub use crate::cardholder::purchase::Step;
+pub use outcome::{Enrolled, Outcome};
+pub use submission::Keys;
 
 const ME_AQ_C_INIT_RES: Kind = Kind {
     content: ContentType::MeAqCInitResTbs,
     name: "Me-AqCInitRes",
-};
-const CERT_RES: Kind = Kind {
-    content: ContentType::CertResData,
-    name: "CertRes",
 };
 
 /// Who applies.
@@ -47,13 +40,6 @@ pub struct Party {
 }
 
 impl Party {
-    fn request_type(&self) -> RequestType {
-        match self.id_data {
-            IdData::Merchant { .. } => RequestType::MerInitialBoth,
-            IdData::Gateway { .. } => RequestType::PgwyInitialBoth,
-        }
-    }
-
     fn role(&self) -> Role {
         match self.id_data {
             IdData::Merchant { .. } => Role::Merchant,
@@ -61,10 +47,11 @@ impl Party {
         }
     }
 
-    fn ca_role(&self) -> Role {
+    /// The request type that this party sends: a merchant's, or a gateway's.
+    fn choose(&self, merchant: RequestType, gateway: RequestType) -> RequestType {
         match self.id_data {
-            IdData::Merchant { .. } => Role::MerchantCa,
-            IdData::Gateway { .. } => Role::GatewayCa,
+            IdData::Merchant { .. } => merchant,
+            IdData::Gateway { .. } => gateway,
         }
     }
 }
@@ -76,6 +63,7 @@ pub struct AwaitingMeAqCInitRes {
     exchange: Exchange,
     pending: Pending,
     chall_ee: Challenge,
+    request_type: RequestType,
     party: Party,
 }
 
@@ -87,7 +75,8 @@ pub struct FormReceived {
     ca: Ca,
     chall_ca: Challenge,
     form: RegFormData,
-    proof: Nonce,
+    proof: Option<Nonce>,
+    request_type: RequestType,
     party: Party,
 }
 
@@ -97,8 +86,8 @@ pub struct FormReceived {
 pub struct AwaitingCertRes {
     pending: Pending,
     chall_ee3: Challenge,
-    signature: Thumbprint,
-    key_exchange: Thumbprint,
+    signature: Option<Thumbprint>,
+    key_exchange: Option<Thumbprint>,
     form: FormReceived,
 }
 
@@ -111,36 +100,56 @@ pub enum FormOrReferral {
     Referral(ReferralData),
 }
 
-/// How a registration goes on after CertRes.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// The certificates are there.
-    Enrolled(Box<Enrolled>),
-    /// Answers have to be mended: submit the form again.
-    Mend(Box<FormReceived>, CertStatus),
-    /// There will be no certificates; the registration ends.
-    Refused(CertStatus),
-}
-
-/// Certificates for the keys that were shown.
-#[derive(Clone, Debug)]
-pub struct Enrolled {
-    /// The signature certificate's chain.
-    pub signature: Chain,
-    /// The key-exchange certificate's chain.
-    pub key_exchange: Chain,
-}
-
-/// Begins a registration with Me-AqCInitReq, which shows the key-exchange key.
+/// Begins a first registration of both keys with Me-AqCInitReq, which shows the key-exchange key.
 pub fn start(
     ctx: &mut Context<'_>,
     party: Party,
     key_exchange: &PublicKey,
 ) -> Step<AwaitingMeAqCInitRes> {
+    let request_type = party.choose(RequestType::MerInitialBoth, RequestType::PgwyInitialBoth);
+    begin(ctx, party, request_type, Some(key_exchange))
+}
+
+/// Begins the renewal of both certificates: the keys are new ones, and [`FormReceived::submit_renewal`]
+/// takes the old credentials.
+pub fn renew(
+    ctx: &mut Context<'_>,
+    party: Party,
+    key_exchange: &PublicKey,
+) -> Step<AwaitingMeAqCInitRes> {
+    let request_type = party.choose(RequestType::MerRenewalBoth, RequestType::PgwyRenewalBoth);
+    begin(ctx, party, request_type, Some(key_exchange))
+}
+
+/// Begins a registration of any type, with the key-exchange key if the type certifies one.
+///
+/// # Errors
+/// [`Rejection::Disagreement`] when the type is not this party's, or the key is there or missing against it.
+pub fn apply(
+    ctx: &mut Context<'_>,
+    party: Party,
+    request_type: RequestType,
+    key_exchange: Option<&PublicKey>,
+) -> Result<Step<AwaitingMeAqCInitRes>, Rejection> {
+    if request_type.role() != party.role() {
+        return Err(Rejection::Disagreement("request_type"));
+    }
+    if request_type.certifies_key_exchange() != key_exchange.is_some() {
+        return Err(Rejection::Disagreement("public_key_e"));
+    }
+    Ok(begin(ctx, party, request_type, key_exchange))
+}
+
+fn begin(
+    ctx: &mut Context<'_>,
+    party: Party,
+    request_type: RequestType,
+    key_exchange: Option<&PublicKey>,
+) -> Step<AwaitingMeAqCInitRes> {
     let exchange = Exchange {
         lid_ee: LocalId::generate(ctx.rng),
         brand_id: party.brand_id.clone(),
-        ca_role: party.ca_role(),
+        ca_role: request_type.ca_role(),
     };
     let rrpid = Rrpid::generate(ctx.rng);
     let chall_ee = Challenge::generate(ctx.rng);
@@ -148,11 +157,11 @@ pub fn start(
         rrpid,
         lid_ee: exchange.lid_ee.clone(),
         chall_ee,
-        request_type: party.request_type(),
+        request_type,
         id_data: party.id_data.clone(),
         brand_id: party.brand_id.clone(),
         language: party.language.clone(),
-        public_key_e: ExactBytes(key_exchange.spki_der().to_vec()),
+        public_key_e: key_exchange.map(|key| ExactBytes(key.spki_der().to_vec())),
     };
     let (pending, wire) = exchange.send(ctx, rrpid, Message::MeAqCInitReq(request));
     Step {
@@ -160,6 +169,7 @@ pub fn start(
             exchange,
             pending,
             chall_ee,
+            request_type,
             party,
         },
         wire,
@@ -167,21 +177,22 @@ pub fn start(
 }
 
 impl AwaitingMeAqCInitRes {
-    /// Verifies Me-AqCInitRes and opens its challenge with the key-exchange key.
+    /// Verifies Me-AqCInitRes and opens its challenge with the key-exchange key, if one is to be certified.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails.
-    pub fn handle(
+    pub fn handle<'a>(
         self,
         ctx: &Context<'_>,
         wire: &[u8],
         verifier: &PathVerifier,
-        key_exchange: &PrivateKey,
+        key_exchange: impl Into<Option<&'a PrivateKey>>,
     ) -> Result<FormOrReferral, Rejection> {
         let Self {
             exchange,
             pending,
             chall_ee,
+            request_type,
             party,
         } = self;
         let wrapper = exchange.read(&pending, wire)?;
@@ -200,7 +211,7 @@ impl AwaitingMeAqCInitRes {
         if data.chall_ee != chall_ee {
             return Err(Rejection::ChallengeMismatch("chall_ee"));
         }
-        if data.request_type != party.request_type() {
+        if data.request_type != request_type {
             return Err(Rejection::Disagreement("request_type"));
         }
         let told = CaTold {
@@ -213,17 +224,24 @@ impl AwaitingMeAqCInitRes {
             RegFormOrReferral::Referral(referral) => return Ok(FormOrReferral::Referral(referral)),
             RegFormOrReferral::RegForm(form) => form,
         };
-        let challenge = possession::open_challenge(&data.key_exchange_challenge, key_exchange)?;
-        if challenge.lid_ca != ca.lid_ca {
-            return Err(Rejection::ChallengeMismatch("key_exchange_challenge"));
-        }
-        let (chall_ca, proof) = (data.chall_ca, challenge.secret);
+        let proof = match (&data.key_exchange_challenge, key_exchange.into()) {
+            (None, _) if !request_type.certifies_key_exchange() => None,
+            (Some(sealed), Some(key)) if request_type.certifies_key_exchange() => {
+                let challenge = possession::open_challenge(sealed, key)?;
+                if challenge.lid_ca != ca.lid_ca {
+                    return Err(Rejection::ChallengeMismatch("key_exchange_challenge"));
+                }
+                Some(challenge.secret)
+            }
+            _ => return Err(Rejection::Disagreement("key_exchange_challenge")),
+        };
         Ok(FormOrReferral::Form(Box::new(FormReceived {
             exchange,
             ca,
-            chall_ca,
+            chall_ca: data.chall_ca,
             form,
             proof,
+            request_type,
             party,
         })))
     }
@@ -234,167 +252,5 @@ impl FormReceived {
     #[must_use]
     pub fn form(&self) -> &RegFormData {
         &self.form
-    }
-
-    /// Makes CertReq with the answers, signed with the signature key.
-    ///
-    /// # Errors
-    /// [`Rejection::Internal`] when the key cannot sign or the CA's cannot seal.
-    pub fn submit(
-        self,
-        ctx: &mut Context<'_>,
-        answers: Vec<FormAnswer>,
-        signature: &PrivateKey,
-        key_exchange: &PublicKey,
-    ) -> Result<Step<AwaitingCertRes>, Rejection> {
-        let chall_ee3 = Challenge::generate(ctx.rng);
-        let data = CertReqData {
-            lid_ee: self.exchange.lid_ee.clone(),
-            chall_ee3,
-            lid_ca: self.ca.lid_ca.clone(),
-            chall_ca: self.chall_ca,
-            request_type: self.party.request_type(),
-            request_date: ctx.now,
-            reg_form_id: self.form.reg_form_id.clone(),
-            reg_form: answers,
-            ca_back_key_data: None,
-            public_key_s: ExactBytes(signature.public_key().spki_der().to_vec()),
-            public_key_e: Some(ExactBytes(key_exchange.spki_der().to_vec())),
-            key_exchange_proof: Some(self.proof),
-            acct_info_digest: None,
-        };
-        let ca = self.ca.key_exchange()?;
-        let rrpid = Rrpid::generate(ctx.rng);
-        let frame = Frame {
-            to: Who::Certificate(ca.thumbprint()),
-            message: "CertReq",
-            rrpid,
-            answers: None,
-        };
-        let cert_req = possession::sign(ctx, signature, ContentType::CertReqData, frame, &data)?;
-        let sealed = seal(
-            ctx,
-            &ca,
-            ContentType::CertReqTbe,
-            &CertReqTbe {
-                cert_req,
-                acct_info: None,
-            },
-        )?;
-        let (pending, wire) = self.exchange.send(ctx, rrpid, Message::CertReq(sealed));
-        let signature = signature.public_key().thumbprint();
-        let key_exchange = key_exchange.thumbprint();
-        Ok(Step {
-            state: AwaitingCertRes {
-                pending,
-                chall_ee3,
-                signature,
-                key_exchange,
-                form: self,
-            },
-            wire,
-        })
-    }
-}
-
-impl AwaitingCertRes {
-    /// Verifies CertRes.
-    ///
-    /// # Errors
-    /// The [`Rejection`] of the first check that fails.
-    pub fn handle(
-        self,
-        ctx: &Context<'_>,
-        wire: &[u8],
-        verifier: &PathVerifier,
-    ) -> Result<Outcome, Rejection> {
-        let exchange = &self.form.exchange;
-        let wrapper = exchange.read(&self.pending, wire)?;
-        let Message::CertRes(message) = &wrapper.message else {
-            return Err(wrapper.not_taken());
-        };
-        let CertRes::Signed(jws) = message else {
-            return Err(Rejection::OutOfOrder(
-                "CertRes to a merchant or gateway is signed, not sealed",
-            ));
-        };
-        let answer = exchange.verify::<CertResData>(
-            &self.pending,
-            (&wrapper, jws),
-            &CERT_RES,
-            verifier,
-            ctx.now,
-        )?;
-        self.form.ca.check(&answer, &answer.data.lid_ca)?;
-        let data = answer.data;
-        exchange.check_lid_ee(&data.lid_ee)?;
-        if data.chall_ee3 != self.chall_ee3 {
-            return Err(Rejection::ChallengeMismatch("chall_ee3"));
-        }
-        match data.cert_status.cert_status_code {
-            CertStatusCode::RequestComplete => {
-                let signature =
-                    self.certificate(ctx, &data.signature, Purpose::Signature, verifier)?;
-                let key_exchange =
-                    self.certificate(ctx, &data.key_exchange, Purpose::KeyExchange, verifier)?;
-                Ok(Outcome::Enrolled(Box::new(Enrolled {
-                    signature,
-                    key_exchange,
-                })))
-            }
-            CertStatusCode::RegFormAnswerMalformed => {
-                Ok(Outcome::Mend(Box::new(self.form), data.cert_status))
-            }
-            _ => Ok(Outcome::Refused(data.cert_status)),
-        }
-    }
-
-    /// The chain, if its leaf is for our key and in our name.
-    fn certificate(
-        &self,
-        ctx: &Context<'_>,
-        carried: &[ExactBytes],
-        purpose: Purpose,
-        verifier: &PathVerifier,
-    ) -> Result<Chain, Rejection> {
-        let party = &self.form.party;
-        let expect = Expect {
-            role: party.role(),
-            purpose,
-            brand: Some(&party.brand_id),
-        };
-        let certificate = verify_chain(carried, &expect, verifier, ctx.now)?;
-        let ours = if purpose == Purpose::Signature {
-            self.signature
-        } else {
-            self.key_exchange
-        };
-        if certificate.public_key().thumbprint() != ours {
-            return Err(Rejection::Disagreement("the certified key"));
-        }
-        check_name(&certificate, &party.id_data)?;
-        let x5c: Vec<Vec<u8>> = carried.iter().map(|der| der.0.clone()).collect();
-        Ok(Chain::from_x5c(&x5c).map_err(PathError::from)?)
-    }
-}
-
-/// The certificate names the applicant as it named itself: a merchant in merchantData, a gateway in its CN.
-fn check_name(certificate: &Certificate, id_data: &IdData) -> Result<(), Rejection> {
-    let fits = match id_data {
-        IdData::Merchant {
-            merchant_bin,
-            merchant_id,
-        } => certificate.merchant_data().is_some_and(|data| {
-            data.merchant_id == *merchant_id && data.acquirer_bin == merchant_bin.as_str()
-        }),
-        IdData::Gateway {
-            acquirer_bin,
-            gateway_id,
-        } => certificate.common_name() == format!("{acquirer_bin}:{gateway_id}"),
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(Rejection::Disagreement("the certified name"))
     }
 }

@@ -1,5 +1,6 @@
 //! A party's own keys and certificates.
 
+use crate::messages::me_aq_c_init::IdData;
 use openset_jose::{PrivateKey, Thumbprint};
 use openset_pki::{BrandId, Certificate, Chain, Purpose};
 
@@ -140,4 +141,20 @@ pub fn same_party(one: &Certificate, other: &Certificate) -> bool {
     one.role() == other.role()
         && one.subject_der() == other.subject_der()
         && merchant(one) == merchant(other)
+}
+
+/// Whether a certificate names this merchant (in merchantData) or gateway (in its CN).
+pub(crate) fn names_party(certificate: &Certificate, id_data: &IdData) -> bool {
+    match id_data {
+        IdData::Merchant {
+            merchant_bin,
+            merchant_id,
+        } => certificate.merchant_data().is_some_and(|data| {
+            data.merchant_id == *merchant_id && data.acquirer_bin == merchant_bin.as_str()
+        }),
+        IdData::Gateway {
+            acquirer_bin,
+            gateway_id,
+        } => certificate.common_name() == format!("{acquirer_bin}:{gateway_id}"),
+    }
 }

@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use openset_jose::Thumbprint;
-use openset_protocol::Rejection;
-use openset_protocol::ca::cert::{self, CertReply, CompleteError, Inquiry, Issued, Verdict};
+use openset_protocol::ca::cert::{
+    self, CertReply, CompleteError, Inquiry, Issued, Issuer, Verdict,
+};
 use openset_protocol::ca::sealed_for;
 use openset_protocol::messages::cert::CertStatusCode;
 use openset_protocol::wrapper::Jwe;
+use openset_protocol::{Context, Rejection};
 use openset_store::exchanges;
 
 use super::{Received, credentials, step};
@@ -74,6 +76,7 @@ pub(super) async fn handle(
             certificates::any_certified(&mut conn, &keys).await?,
         )
     };
+    let paths = ca.verifier().await?;
     let session = found.session.clone().awaiting_cert_req()?;
     let key = *keys.first().ok_or(Rejection::Internal)?;
     let (request, held, verifier) = (
@@ -85,6 +88,7 @@ pub(super) async fn handle(
         let inquiry = Inquiry {
             account_key: &held.hierarchy().account_key,
             certified_before,
+            verifier: &paths,
         };
         opened.verify(ctx, credentials(&verifier)?, &request, &session, &inquiry)
     });
@@ -109,7 +113,7 @@ impl Work {
             Verdict::AskIssuer(application) => {
                 match bank::issuer(client, settings, &application.request).await? {
                     Ok(word) => {
-                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
                             .await?
                     }
                     Err(reason) => {
@@ -121,7 +125,7 @@ impl Work {
             Verdict::AskAcquirer(application) => {
                 match bank::acquirer(client, settings, &application.request).await? {
                     Ok(word) => {
-                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
                             .await?
                     }
                     Err(reason) => {
@@ -137,7 +141,7 @@ impl Work {
             Verdict::AskBrand(application) => {
                 match bank::brand(&self.ca.db, settings, &application.request).await? {
                     Ok(word) => {
-                        self.complete(|ctx, own, ca| application.complete(ctx, own, ca, word))
+                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
                             .await?
                     }
                     Err(reason) => {
@@ -170,19 +174,21 @@ impl Work {
 
     async fn complete(
         &self,
-        complete: impl FnOnce(
-            &mut openset_protocol::Context<'_>,
-            &openset_protocol::identity::Credentials,
-            &openset_pki::authority::Authority,
-        ) -> Result<Issued, CompleteError>
+        complete: impl FnOnce(&mut Context<'_>, &Issuer<'_>) -> Result<Issued, CompleteError>
         + Send
         + 'static,
     ) -> Result<End, CaError> {
         let issuing = Arc::clone(&self.issuing);
         // A registration that began with a CA which was renewed since ends with the new one's certificates.
         let issuer = Arc::clone(&self.issuer);
+        let certificate_seconds = self.ca.settings.certificate_seconds;
         let issued = step(self.received.at, move |ctx| {
-            complete(ctx, credentials(&issuing)?, &issuer.authority)
+            let issuer = Issuer {
+                credentials: credentials(&issuing)?,
+                authority: &issuer.authority,
+                certificate_seconds,
+            };
+            complete(ctx, &issuer)
         });
         let Issued { wire, certificates } = issued.await?;
         Ok(End {

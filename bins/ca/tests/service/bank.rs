@@ -23,6 +23,7 @@ struct Books {
     url: String,
     asked: Vec<Value>,
     down: bool,
+    blocked: bool,
 }
 
 impl Bank {
@@ -46,6 +47,11 @@ impl Bank {
         self.0.lock().unwrap().asked.clone()
     }
 
+    /// Whether it approves renewals no more.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.0.lock().unwrap().blocked = blocked;
+    }
+
     pub(crate) fn set_down(&self, down: bool) {
         self.0.lock().unwrap().down = down;
     }
@@ -61,7 +67,11 @@ async fn approve(
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     assert_eq!(headers["authorization"], format!("Bearer {TOKEN}"));
-    let answer = if request["activation_code"] != CODE {
+    // The certificate of a renewal was verified by the CA: here is only whether the applicant is still good.
+    let standing = request["renews"].is_string() && request["activation_code"].is_null();
+    let answer = if books.blocked && standing {
+        json!({ "approved": false, "reason": "blockedCard" })
+    } else if request["activation_code"] != CODE && !standing {
         json!({ "approved": false, "reason": "wrongCode" })
     } else if request["pan"].is_string() {
         json!({ "approved": true, "issuer_name": "Mock Bank" })

@@ -28,6 +28,9 @@ pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
 pub(crate) struct Place {
     folder: TempDir,
     brands: Vec<&'static str>,
+    /// More of the configuration file, before its tables.
+    options: String,
+    admits_gateways: bool,
     database_url: Option<String>,
     offline_root: bool,
     bank: Bank,
@@ -46,6 +49,8 @@ impl Place {
         Self {
             folder: TempDir::new().unwrap(),
             brands: vec!["Visa"],
+            options: String::new(),
+            admits_gateways: true,
             database_url: None,
             offline_root: false,
             bank,
@@ -64,6 +69,12 @@ impl Place {
         self
     }
 
+    /// With more options, as lines of the configuration file.
+    pub(crate) fn with_options(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.options);
+        self
+    }
+
     pub(crate) fn moved_to(mut self, database_url: String) -> Self {
         self.database_url = Some(database_url);
         self
@@ -71,6 +82,12 @@ impl Place {
 
     pub(crate) fn with_offline_root(mut self) -> Self {
         self.offline_root = true;
+        self
+    }
+
+    /// With no gateway admitted any more.
+    pub(crate) fn without_gateways(mut self) -> Self {
+        self.admits_gateways = false;
         self
     }
 
@@ -90,14 +107,23 @@ impl Place {
             .as_ref()
             .map(|url| format!("database_url = {url:?}"))
             .unwrap_or_default();
+        let gateways = format!(
+            "[[gateways]]\ngateway_id = \"gateway-1\"\nacquirer_bin = \"411111\"\nbrand = \"Visa\"\n\
+             organization = \"Mock Acquirer\"\nactivation_code = {GATEWAY_CODE:?}\n"
+        );
         let text = format!(
             "listen = {listen:?}\ndata_dir = {data:?}\n{database}\npassphrase = {passphrase:?}\n\
              brands = {brands:?}\nissuer_url = {bank:?}\nissuer_token = {TOKEN:?}\n\
              acquirer_url = {bank:?}\nacquirer_token = {TOKEN:?}\nroot_sha256_file = {shared:?}\n\
-             offline_root = {offline}\nlog = \"trace,sqlx=info,hyper=info\"\n\
+             offline_root = {offline}\nlog = \"trace,sqlx=info,hyper=info\"\n{options}\n\
              [[tokens]]\ntoken = {OPERATOR:?}\nscope = \"operator\"\n\
-             [[gateways]]\ngateway_id = \"gateway-1\"\nacquirer_bin = \"411111\"\nbrand = \"Visa\"\n\
-             organization = \"Mock Acquirer\"\nactivation_code = {GATEWAY_CODE:?}\n",
+             {gateways}",
+            options = self.options,
+            gateways = if self.admits_gateways {
+                gateways
+            } else {
+                String::new()
+            },
             data = self.data(),
             brands = self.brands,
             offline = self.offline_root,

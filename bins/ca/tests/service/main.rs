@@ -15,4 +15,5 @@ mod operator;
 mod process;
 mod refusals;
 mod registrations;
+mod renewals;
 mod wallet;

@@ -31,18 +31,16 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
     let enrolment::Outcome::Enrolled(shop) = outcome else {
         panic!("{outcome:?}")
     };
+    let (signature, _) = shop.both().unwrap();
     let expect = Expect {
         role: Role::Merchant,
         purpose: Purpose::Signature,
         brand: None,
     };
     let now = openset_service::clock::now_seconds();
-    trust
-        .verifier()
-        .verify(&shop.signature, &expect, now)
-        .unwrap();
+    trust.verifier().verify(&signature, &expect, now).unwrap();
 
-    let serial = hex::encode(shop.signature.leaf().serial());
+    let serial = hex::encode(signature.leaf().serial());
     let revoke = url(&format!("{}/certificates/{serial}/revoke", ca.url), "url").unwrap();
     let (client, token) = (
         HttpClient::new(None).unwrap(),
@@ -67,16 +65,26 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
     trust.refresh().await.unwrap();
     let refused = trust
         .verifier()
-        .verify(&shop.signature, &expect, now)
+        .verify(&signature, &expect, now)
         .unwrap_err();
     assert_eq!(refused, PathError::Revoked(Role::Merchant));
+    // The brand names the new list, and those of all its CAs and of the root.
+    let brand = signature.leaf().brand().unwrap();
+    let bci = trust.verifier().brand_crl_identifier_held(brand).unwrap();
+    let new = crl(&ca.url, "visa-mca").await;
+    let named = |named: &&openset_pki::CrlIdentifier| named.issuer_der == new.issuer_der();
+    assert_eq!(
+        bci.crls().iter().find(named).map(|named| named.number),
+        Some(new.number())
+    );
+    assert_eq!(bci.crls().len(), 6);
     ca.stop().await;
     // The list outlives the process.
     let ca = place.start().await;
     assert!(
         crl(&ca.url, "visa-mca")
             .await
-            .revokes(shop.signature.leaf().serial())
+            .revokes(signature.leaf().serial())
     );
     ca.stop().await;
 }

@@ -26,14 +26,14 @@ async fn everybody_registers(place: &Place) {
         panic!()
     };
     assert_eq!(
-        shop.signature.leaf().merchant_data().unwrap().name,
+        shop.both().unwrap().0.leaf().merchant_data().unwrap().name,
         "Corner Books"
     );
     let outcome = enrol(&ca.url, verifier, gateway(), GATEWAY_CODE, "gateway").await;
     let enrolment::Outcome::Enrolled(gateway) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_eq!(gateway.signature.leaf().role(), Role::Gateway);
+    assert_eq!(gateway.both().unwrap().0.leaf().role(), Role::Gateway);
     let asked = place.bank().asked();
     assert_eq!((asked.len(), asked[0]["pan"].as_str()), (2, Some(PAN)));
     assert_eq!(

@@ -3,10 +3,12 @@
 use openset_jose::PrivateKey;
 use openset_pki::PathVerifier;
 use openset_protocol::Context;
+use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::registration::{
     self, AwaitingCertRes, CardToRegister, FormOrReferral, Outcome,
 };
 use openset_protocol::enrolment::{self, Party};
+use openset_protocol::identity::{Credentials, KeyExchangeIdentity, SigningIdentity};
 use openset_protocol::ids::Language;
 use openset_protocol::messages::me_aq_c_init::IdData;
 use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, HOLDER};
@@ -100,6 +102,89 @@ fn party(id_data: IdData) -> Party {
         id_data,
         brand_id: "Visa".parse().unwrap(),
         language: Language::english(),
+    }
+}
+
+/// The card as it is registered, after a registration that was carried through.
+pub(crate) async fn registered(
+    ca_url: &str,
+    verifier: &PathVerifier,
+    code: &str,
+    key: &PrivateKey,
+) -> Card {
+    let ready = until_cert_req(ca_url, verifier, code, key).await;
+    let wire = ask(ca_url, &ready.wire).await;
+    let outcome = ready.outcome(&wire, verifier);
+    let Outcome::Registered(registered) = outcome else {
+        panic!("{outcome:?}")
+    };
+    Card {
+        pan: PAN.parse().unwrap(),
+        card_expiry: "203112".parse().unwrap(),
+        card_secret: registered.card_secret,
+        pan_secret: registered.pan_secret,
+        signature: SigningIdentity::new(registered.chain, key.clone()).unwrap(),
+    }
+}
+
+/// CardCInit and RegForm of a renewal over HTTP; CertReq is made and not sent.
+pub(crate) async fn until_renewal(
+    ca_url: &str,
+    verifier: &PathVerifier,
+    old: &Card,
+    key: &PrivateKey,
+) -> Ready {
+    let step = with_context(|ctx| registration::renew(ctx, card()));
+    let wire = ask(ca_url, &step.wire).await;
+    let step = with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap();
+    let wire = ask(ca_url, &step.wire).await;
+    let FormOrReferral::Form(form) =
+        with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap()
+    else {
+        panic!("a referral");
+    };
+    let step = with_context(|ctx| form.submit_renewal(ctx, Vec::new(), key, old)).unwrap();
+    Ready {
+        wire: step.wire,
+        state: step.state,
+    }
+}
+
+/// The renewal of a merchant's or gateway's certificates over HTTP.
+pub(crate) async fn renew(
+    ca_url: &str,
+    verifier: &PathVerifier,
+    party: Party,
+    old: &Credentials,
+    name: &str,
+) -> enrolment::Outcome {
+    let (sign, open) = (
+        keys::key(&format!("{name}/sign")),
+        keys::key(&format!("{name}/open")),
+    );
+    let step = with_context(|ctx| enrolment::renew(ctx, party, open.public_key()));
+    let wire = ask(ca_url, &step.wire).await;
+    let received = with_context(|ctx| step.state.handle(ctx, &wire, verifier, &open)).unwrap();
+    let enrolment::FormOrReferral::Form(form) = received else {
+        panic!("a referral")
+    };
+    let step =
+        with_context(|ctx| form.submit_renewal(ctx, Vec::new(), &sign, open.public_key(), old))
+            .unwrap();
+    let wire = ask(ca_url, &step.wire).await;
+    with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap()
+}
+
+/// The credentials that an enrolment brought.
+pub(crate) fn credentials(outcome: enrolment::Outcome, name: &str) -> Credentials {
+    let enrolment::Outcome::Enrolled(enrolled) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let (signature, key_exchange) = enrolled.both().unwrap();
+    let key = |what: &str| keys::key(&format!("{name}/{what}"));
+    Credentials {
+        signature: SigningIdentity::new(signature, key("sign")).unwrap(),
+        key_exchange: KeyExchangeIdentity::new(key_exchange, key("open")).unwrap(),
     }
 }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use openset_jose::Thumbprint;
-use openset_protocol::ca::cert::{self, CardApproval, Inquiry, Verdict};
+use openset_protocol::ca::cert::{self, CardApproval, Inquiry, Issuer, Verdict};
 use openset_protocol::ca::reg_form::{self, CardTerms};
 use openset_protocol::ca::{AccountKey, Request, Session, card_c_init, form};
 use openset_protocol::messages::cert::CertStatusCode;
@@ -20,7 +20,7 @@ use openset_protocol::messages::reg_form::RegFormData;
 use openset_protocol::wrapper::Message;
 use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_REGISTRATION;
-use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::pki::TestPki;
 use tokio::net::TcpListener;
@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use crate::world::CODE;
 
 pub(crate) const POLICY: &str = "Use the card well.";
+const CERTIFICATE_S: i64 = 365 * 86_400;
 pub(crate) const REFERRAL: &str = "http://127.0.0.1:9/elsewhere/set";
 
 /// How the authority treats what comes.
@@ -154,7 +155,12 @@ fn document(pki: &TestPki) -> TrustDocument {
             }
         }
     }
-    document.unwrap()
+    let mut document = document.unwrap();
+    for brand in pki.brands() {
+        let bci = pki.brand_crl_identifier(brand, 1, 1);
+        document.brands.push(BrandEntry::new(&bci));
+    }
+    document
 }
 
 async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
@@ -264,6 +270,7 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
     let inquiry = Inquiry {
         account_key: &ca.account_key,
         certified_before: false,
+        verifier: ca.pki.verifier(),
     };
     let verdict =
         with_context(|ctx| opened.verify(ctx, &cca.credentials, request, &session, &inquiry))?;
@@ -281,7 +288,7 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
                 .refuse(ctx, &cca.credentials, code, "codeUsed")
         });
     }
-    if *application.request.activation_code != CODE {
+    if application.request.credential.activation_code() != Some(CODE) {
         let code = CertStatusCode::RejectedByIssuer;
         let text = "The activation code is not the one that the bank gave.";
         return with_context(|ctx| application.reply.refuse(ctx, &cca.credentials, code, text));
@@ -289,8 +296,12 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
     let approval = CardApproval {
         issuer_name: "Test Issuer".to_owned(),
     };
-    let issued =
-        with_context(|ctx| application.complete(ctx, &cca.credentials, &cca.authority, approval));
+    let issuer = Issuer {
+        credentials: &cca.credentials,
+        authority: &cca.authority,
+        certificate_seconds: CERTIFICATE_S,
+    };
+    let issued = with_context(|ctx| application.complete(ctx, &issuer, approval));
     Ok(issued.unwrap().wire)
 }
 

@@ -31,13 +31,17 @@ pub(super) struct ApprovalRequest {
     #[schema(value_type = String, examples("Visa"))]
     brand: BrandId,
     /// The code that came with the contract; used up by the first approval under a brand.
-    activation_code: String,
+    activation_code: Option<String>,
+    /// Instead of the code: SHA-256 of a certificate that the merchant has, base64url. The certificate
+    /// authority has verified it for this merchant; asked is whether the merchant is in good standing.
+    #[schema(value_type = Option<String>)]
+    renews: Option<Thumbprint>,
     /// SHA-256 of the signature key's SPKI, base64url: the approval is for these keys alone.
-    #[schema(value_type = String)]
-    key_thumbprint: Thumbprint,
-    /// The same of the key-exchange key.
-    #[schema(value_type = String)]
-    key_exchange_thumbprint: Thumbprint,
+    #[schema(value_type = Option<String>)]
+    key_thumbprint: Option<Thumbprint>,
+    /// The same of the key-exchange key; one of the two at least.
+    #[schema(value_type = Option<String>)]
+    key_exchange_thumbprint: Option<Thumbprint>,
 }
 
 /// Whether the keys may be certified, and what the certificates are to say.
@@ -88,6 +92,7 @@ pub(super) async fn approve(
     _: CertificateAuthority,
     Json(request): Json<ApprovalRequest>,
 ) -> Result<Json<ApprovalAnswer>, Problem> {
+    request.check()?;
     let settings = &gateway.settings;
     let ours = request.merchant_bin == settings.acquirer_bin;
     let merchant = settings
@@ -124,6 +129,29 @@ pub(super) async fn approve(
     }))
 }
 
+impl ApprovalRequest {
+    fn check(&self) -> Result<(), Problem> {
+        if self.activation_code.is_some() == self.renews.is_some() {
+            return Err(
+                Problem::unprocessable("invalid-field", "a field must be mended")
+                    .with_field("/renews", "give activation_code or renews, and not both"),
+            );
+        }
+        if self.key_thumbprint.is_none() && self.key_exchange_thumbprint.is_none() {
+            return Err(
+                Problem::unprocessable("invalid-field", "a field must be mended")
+                    .with_field("/key_thumbprint", "give one key at least"),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A key as the use of a code names it; empty if none is to be certified.
+fn key_name(key: Option<Thumbprint>) -> String {
+    key.map(|key| key.to_string()).unwrap_or_default()
+}
+
 /// Decides, and counts the attempt or uses up the code.
 async fn decide(
     gateway: &Gateway,
@@ -131,14 +159,18 @@ async fn decide(
     merchant: &Merchant,
     request: &ApprovalRequest,
 ) -> Result<Result<(), Disapproval>, GatewayError> {
+    let Some(code) = &request.activation_code else {
+        // It shows a certificate that it has, and its contract stands in the configuration still.
+        return Ok(Ok(()));
+    };
     let (id, brand) = (merchant.merchant_id.as_str(), request.brand.as_str());
     let keys = (
-        request.key_thumbprint.to_string(),
-        request.key_exchange_thumbprint.to_string(),
+        key_name(request.key_thumbprint),
+        key_name(request.key_exchange_thumbprint),
     );
     let (code_hash, now_s) = (code_hash(gateway, merchant, brand), clock::now_seconds());
     let held = registrations::lock(tx, id, brand, &code_hash, now_s).await?;
-    let decided = judge(&held, &keys, same_code(merchant, request));
+    let decided = judge(&held, &keys, same_code(merchant, code));
     match decided {
         Ok(()) if held.keys.is_none() => {
             registrations::bind_to_keys(tx, id, brand, (&keys.0, &keys.1), now_s).await?;
@@ -168,11 +200,8 @@ fn judge(held: &Registration, keys: &(String, String), same_code: bool) -> Resul
 }
 
 /// Compares hashes in constant time: neither length nor place of a difference shows.
-fn same_code(merchant: &Merchant, request: &ApprovalRequest) -> bool {
+fn same_code(merchant: &Merchant, claimed: &str) -> bool {
     let hash = |code: &str| openset_jose::sha256(code.trim().as_bytes());
-    let (held, claimed) = (
-        merchant.activation_code.expose(),
-        request.activation_code.as_str(),
-    );
+    let held = merchant.activation_code.expose();
     bool::from(hash(held).ct_eq(&hash(claimed)))
 }

@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use openset_protocol::Context;
-use openset_protocol::ca::cert::{self, GatewayApproval, Inquiry, Verdict};
+use openset_protocol::ca::cert::{self, GatewayApproval, Inquiry, Issuer, Verdict};
 use openset_protocol::ca::{AccountKey, AwaitingCertReq, Request, form, me_aq_c_init};
 use openset_protocol::messages::cert::CertStatusCode;
 use openset_protocol::wrapper::Message;
-use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::pki::TestCa;
 use tokio::net::TcpListener;
@@ -145,25 +145,28 @@ impl Ca {
         let inquiry = Inquiry {
             account_key: &account_key,
             certified_before: false,
+            verifier: PKI.verifier(),
         };
         let verdict = opened.verify(ctx, ca, request, &session, &inquiry).unwrap();
         let Verdict::AskBrand(application) = verdict else {
             panic!("not a gateway's application")
         };
-        if application.request.activation_code.as_str() != BRAND_CODE {
+        if application.request.credential.activation_code() != Some(BRAND_CODE) {
             let code = CertStatusCode::RejectedByCa;
             return application
                 .reply
                 .refuse(ctx, ca, code, "unknown code")
                 .unwrap();
         }
+        let issuer = Issuer {
+            credentials: ca,
+            authority: &pca.authority,
+            certificate_seconds: 365 * 86_400,
+        };
         let approval = GatewayApproval {
             organization: "Test Acquirer".to_owned(),
         };
-        application
-            .complete(ctx, ca, &pca.authority, approval)
-            .unwrap()
-            .wire
+        application.complete(ctx, &issuer, approval).unwrap().wire
     }
 }
 
@@ -192,5 +195,7 @@ fn trust() -> TrustDocument {
         }
         document.authorities.push(entry);
     }
+    let bci = PKI.brand_crl_identifier("Visa", 1, 1);
+    document.brands.push(BrandEntry::new(&bci));
     document
 }

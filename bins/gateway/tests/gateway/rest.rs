@@ -128,6 +128,51 @@ async fn registration_of_a_stranger_is_not_approved() {
     assert_eq!((status, &problem["code"]), (422, &"invalid-field".into()));
 }
 
+fn renewal() -> Value {
+    let mut renewal = application("unused");
+    let fields = renewal.as_object_mut().unwrap();
+    fields.remove("activation_code");
+    let there = Thumbprint::of(b"the certificate that is there").to_string();
+    fields.insert("renews".to_owned(), there.into());
+    renewal
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewal_is_approved_without_a_code_for_merchants_under_contract() {
+    let service = gateway().await;
+    reason(&service, &application(ACTIVATION_CODE)).await;
+    let (_, answer) = service.post("/registrations/approve", CA, &renewal()).await;
+    assert_eq!(
+        (&answer["approved"], &answer["name"]),
+        (&true.into(), &"Shop One".into())
+    );
+    for key in ["key_thumbprint", "key_exchange_thumbprint"] {
+        let mut alone = renewal();
+        alone.as_object_mut().unwrap().remove(key);
+        assert_eq!(reason(&service, &alone).await, Value::Null);
+    }
+    let mut stranger = renewal();
+    stranger["merchant_id"] = "shop-9".into();
+    assert_eq!(reason(&service, &stranger).await, "unknownMerchant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registration_needs_either_a_code_or_a_certificate_and_a_key() {
+    let service = gateway().await;
+    let mut both = renewal();
+    both["activation_code"] = ACTIVATION_CODE.into();
+    let mut neither = renewal();
+    neither.as_object_mut().unwrap().remove("renews");
+    let mut keyless = renewal();
+    for key in ["key_thumbprint", "key_exchange_thumbprint"] {
+        keyless.as_object_mut().unwrap().remove(key);
+    }
+    for request in [both, neither, keyless] {
+        let (status, problem) = service.post("/registrations/approve", CA, &request).await;
+        assert_eq!((status, &problem["code"]), (422, &"invalid-field".into()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn activation_code_locks_after_five_wrong_attempts() {
     let service = gateway().await;

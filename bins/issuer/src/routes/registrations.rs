@@ -25,14 +25,18 @@ pub(crate) struct ApprovalRequest {
     pan: Pan,
     #[schema(value_type = String, examples("202912"))]
     expiry: CardExpiry,
-    /// Compared without regard to case and outer spaces.
+    /// Compared without regard to case and outer spaces. Together with `activation_code`.
     #[schema(examples("Alice Example"))]
-    holder: String,
+    holder: Option<String>,
     #[schema(value_type = String, examples("Visa"))]
     brand: BrandId,
     /// The code that came with the account; used up by the first approval.
     #[schema(examples("K7QWE-2MX9A"))]
-    activation_code: String,
+    activation_code: Option<String>,
+    /// Instead of holder and code: SHA-256 of the certificate that is renewed, base64url. The certificate
+    /// authority has verified it for this card; asked is whether the card is in good standing.
+    #[schema(value_type = Option<String>)]
+    renews: Option<Thumbprint>,
     /// SHA-256 of the key's SPKI, base64url: the approval is for this key alone.
     #[schema(value_type = String)]
     key_thumbprint: Thumbprint,
@@ -64,8 +68,9 @@ pub(crate) async fn approve(
     authority: CertificateAuthority,
     body: Decoded<ApprovalRequest>,
 ) -> Result<Json<ApprovalAnswer>, Problem> {
+    let credential = body.value.credential()?;
     let mut tx = issuer.db.begin().await?;
-    let decided = decide(&issuer, &mut tx, &body.value).await?;
+    let decided = decide(&issuer, &mut tx, &body.value, credential).await?;
     tx.commit().await?;
     tracing::info!(
         kind = authority.0.name,
@@ -83,26 +88,56 @@ pub(crate) async fn approve(
     }))
 }
 
+/// How the applicant shows who it is.
+#[derive(Clone, Copy)]
+enum Credential<'a> {
+    /// The name on the card and the code that came with it.
+    Code(&'a str, &'a str),
+    /// A certificate for the card, which the certificate authority has verified.
+    Certificate,
+}
+
+impl ApprovalRequest {
+    fn credential(&self) -> Result<Credential<'_>, Problem> {
+        match (&self.holder, &self.activation_code, &self.renews) {
+            (Some(holder), Some(code), None) => Ok(Credential::Code(holder, code)),
+            (None, None, Some(_)) => Ok(Credential::Certificate),
+            _ => Err(
+                Problem::unprocessable("invalid-field", "a field must be mended").with_field(
+                    "/renews",
+                    "give holder and activation_code, or renews alone",
+                ),
+            ),
+        }
+    }
+}
+
 /// Decides, and counts the attempt or uses up the code.
 async fn decide(
     issuer: &Issuer,
     tx: &mut Tx,
     request: &ApprovalRequest,
+    credential: Credential<'_>,
 ) -> Result<Result<(), Disapproval>, IssuerError> {
     let digits = request.pan.danger_digits().as_bytes();
     let pan_index = issuer.vault.index(accounts::PAN_INDEX, digits);
     let Some(account) = accounts::find_by_pan(&mut *tx, &pan_index).await? else {
         return Ok(Err(Disapproval::UnknownCard));
     };
+    let Credential::Code(holder, activation_code) = credential else {
+        let now = issuer.clock.now();
+        let standing = enrolment::standing(&account, &request.brand, request.expiry, now);
+        return Ok(standing);
+    };
     let card_id = account.card.id.as_str();
     let now = issuer.clock.now();
     let code = codes::lock(tx, card_id, now.seconds()).await?;
     let key_thumbprint = request.key_thumbprint.to_string();
     let claimed = Claimed {
-        holder: &request.holder,
+        holder,
         brand: &request.brand,
         expiry: request.expiry,
-        code_hash: &issuer.code_hash(card_id, &request.activation_code),
+        code_hash: &issuer.code_hash(card_id, activation_code),
         key_thumbprint: &key_thumbprint,
     };
     let decided = enrolment::decide(&account, &code, &claimed, now);

@@ -154,3 +154,70 @@ async fn thumbprint_that_is_none_is_refused() {
     assert_eq!(answer.problem(422), "invalid-field");
     assert_eq!(answer.json()["errors"][0]["pointer"], "/key_thumbprint");
 }
+
+fn renewal(card: &Opened, key: &str) -> Value {
+    json!({
+        "pan": card.pan, "expiry": card.expiry, "brand": "Visa",
+        "renews": Thumbprint::of(b"the certificate that is there"),
+        "key_thumbprint": Thumbprint::of(key.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn renewal_is_approved_without_a_code_while_the_account_is_good() {
+    let bank = Bank::open().await;
+    let card = bank.account(1000).await;
+    ask(&bank, &claim(&card, "mine")).await.expect(200);
+    let answer = ask(&bank, &renewal(&card, "new")).await.expect(200);
+    assert_eq!(
+        answer,
+        json!({"approved": true, "issuer_name": "OpenSET Test Bank"})
+    );
+    for (field, wrong, expected) in [
+        ("pan", "4111111111111111", "unknownCard"),
+        ("expiry", "203001", "detailsDiffer"),
+        ("brand", "MasterCard", "detailsDiffer"),
+    ] {
+        let mut renewal = renewal(&card, "new");
+        renewal[field] = json!(wrong);
+        assert_eq!(reason(&bank, &renewal).await, expected, "{field}");
+    }
+    let block = format!("/accounts/{}/block", card.account_id);
+    bank.post(&block, OPERATOR, "b", &json!({}))
+        .await
+        .expect(200);
+    assert_eq!(reason(&bank, &renewal(&card, "newer")).await, "blockedCard");
+}
+
+#[tokio::test]
+async fn renewal_of_an_expired_card_is_not_approved_and_no_renewal_uses_up_the_code() {
+    let bank = Bank::open().await;
+    let expired = bank
+        .account_with(&json!({
+            "holder": "Alice Example", "brand": "Visa", "currency": "EUR", "credit_limit": 1,
+            "expiry": "202605"
+        }))
+        .await;
+    assert_eq!(
+        reason(&bank, &renewal(&expired, "new")).await,
+        "expiredCard"
+    );
+    let card = bank.account(1000).await;
+    ask(&bank, &renewal(&card, "new")).await.expect(200);
+    let first = ask(&bank, &claim(&card, "mine")).await.expect(200);
+    assert_eq!(first["approved"], true);
+}
+
+#[tokio::test]
+async fn code_and_certificate_together_or_neither_are_refused() {
+    let bank = Bank::open().await;
+    let card = bank.account(1000).await;
+    let mut both = claim(&card, "mine");
+    both["renews"] = json!(Thumbprint::of(b"a certificate"));
+    let mut neither = renewal(&card, "mine");
+    neither.as_object_mut().unwrap().remove("renews");
+    for request in [both, neither] {
+        let answer = ask(&bank, &request).await;
+        assert_eq!(answer.problem(422), "invalid-field");
+    }
+}

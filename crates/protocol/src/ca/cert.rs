@@ -8,30 +8,45 @@
 mod application;
 mod checks;
 mod issuance;
+mod renewal;
 
 pub use application::{
-    CardApplication, CardApproval, CardApprovalRequest, CompleteError, GatewayApplication,
-    GatewayApproval, GatewayApprovalRequest, MerchantApplication, MerchantApproval,
-    MerchantApprovalRequest,
+    CardApplication, CardApproval, CardApprovalRequest, CardCredential, CompleteError,
+    GatewayApplication, GatewayApproval, GatewayApprovalRequest, MerchantApplication,
+    MerchantApproval, MerchantApprovalRequest, PartyCredential,
 };
-pub use issuance::{CERTIFICATE_SECONDS_MAX, CertReply, Issued};
+pub use issuance::{Approved, CertReply, Issued, Issuer};
 
 use super::{AccountKey, Applicant, AwaitingCertReq, Request};
 use crate::content_type::ContentType;
+use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, LocalId};
 use crate::messages::cert::{CertReqData, CertReqTbe, CertStatusCode};
-use crate::possession::SelfCertified;
-use crate::wrapper::Message;
+use crate::possession::{SelfCertified, danger_peek};
+use crate::wrapper::{Jws, Message};
 use crate::{Context, Rejection};
+use application::Keys;
 use checks::{Account, Checked, Complaint};
-use issuance::KeyPair;
-use openset_jose::Thumbprint;
+use openset_jose::{PublicKey, Thumbprint};
+use openset_pki::PathVerifier;
 
 /// CertReq, opened but not yet checked. A cardholder's holds the card number and is not to be kept.
 pub struct Opened {
-    cert_req: SelfCertified<CertReqData>,
+    danger_unverified: CertReqData,
+    signed: Signed,
+    cert_req_digest: Digest,
+    renewal: Option<Jws>,
+    renewed: Vec<ExactBytes>,
     acct_info: Option<ExactBytes>,
+}
+
+/// CertReq's first signature.
+enum Signed {
+    /// With the signature key that is to be certified, which stands inside.
+    ByNewKey(Box<SelfCertified<CertReqData>>),
+    /// With the signature certificate that the applicant has.
+    ByCertificate(Jws),
 }
 
 /// What [`Opened::verify`] needs to know besides the session.
@@ -41,6 +56,8 @@ pub struct Inquiry<'a> {
     pub account_key: &'a AccountKey,
     /// Whether one of [`Opened::keys`] was certified before.
     pub certified_before: bool,
+    /// Judges the certificates that applicants show.
+    pub verifier: &'a PathVerifier,
 }
 
 /// What became of a CertReq.
@@ -70,9 +87,20 @@ pub fn open(ca: &Credentials, request: &Request) -> Result<Opened, Rejection> {
         return Err(request.wrapper.not_taken());
     };
     let tbe: CertReqTbe = crate::sealed::open(jwe, &[&ca.key_exchange], ContentType::CertReqTbe)?;
-    let cert_req = SelfCertified::read(&tbe.cert_req, ContentType::CertReqData)?;
+    let danger_unverified: CertReqData = danger_peek(&tbe.cert_req, ContentType::CertReqData)?;
+    let cert_req_digest = digest(ContentType::CertReqData, tbe.cert_req.0.as_bytes());
+    let signed = if danger_unverified.request_type.certifies_signature() {
+        let read = SelfCertified::read(&tbe.cert_req, ContentType::CertReqData)?;
+        Signed::ByNewKey(Box::new(read))
+    } else {
+        Signed::ByCertificate(tbe.cert_req)
+    };
     Ok(Opened {
-        cert_req,
+        danger_unverified,
+        signed,
+        cert_req_digest,
+        renewal: tbe.renewal,
+        renewed: tbe.renewed,
         acct_info: tbe.acct_info,
     })
 }
@@ -81,15 +109,16 @@ impl Opened {
     /// Our name for the registration, by which its session is found.
     #[must_use]
     pub fn lid_ca(&self) -> &LocalId {
-        &self.cert_req.danger_unverified().lid_ca
+        &self.danger_unverified.lid_ca
     }
 
     /// The thumbprints of the keys to be certified, the signature key's first: so that it can be looked up
     /// whether one of them was certified before.
     #[must_use]
     pub fn keys(&self) -> Vec<Thumbprint> {
-        let data = self.cert_req.danger_unverified();
-        std::iter::once(&data.public_key_s)
+        let data = &self.danger_unverified;
+        data.public_key_s
+            .iter()
             .chain(&data.public_key_e)
             .map(|key| Thumbprint::of(&key.0))
             .collect()
@@ -108,11 +137,14 @@ impl Opened {
         session: &AwaitingCertReq,
         inquiry: &Inquiry<'_>,
     ) -> Result<Verdict, Rejection> {
-        let unverified = self.cert_req.danger_unverified();
-        checks::check_frame(&self.cert_req, ca, request)?;
+        let unverified = &self.danger_unverified;
+        if let Signed::ByNewKey(cert_req) = &self.signed {
+            checks::check_frame(cert_req, ca, request)?;
+        }
         checks::check_session(unverified, ca, request, session)?;
+        self.check_parts()?;
         let reply = CertReply::new(request, unverified)?;
-        match self.check(ctx, ca, session, inquiry, &reply)? {
+        match self.check(ctx, ca, request, session, inquiry, &reply)? {
             Ok(verdict) => Ok(verdict),
             Err(complaint) => {
                 let code = complaint.code;
@@ -124,68 +156,133 @@ impl Opened {
         }
     }
 
+    /// Whether the parts that there are are those that the request type has.
+    fn check_parts(&self) -> Result<(), Rejection> {
+        let data = &self.danger_unverified;
+        let asked = data.request_type;
+        let parts = [
+            (
+                "public_key_s",
+                data.public_key_s.is_some(),
+                asked.certifies_signature(),
+            ),
+            (
+                "public_key_e",
+                data.public_key_e.is_some(),
+                asked.certifies_key_exchange(),
+            ),
+            ("ee_thumb", data.ee_thumb.is_some(), asked.renews()),
+            (
+                "renewal",
+                self.renewal.is_some(),
+                asked.renews() && asked.certifies_signature(),
+            ),
+            (
+                "renewed",
+                !self.renewed.is_empty(),
+                asked.renews() && !asked.certifies_signature(),
+            ),
+        ];
+        match parts.iter().find(|(_, there, expected)| there != expected) {
+            Some((name, ..)) => Err(Rejection::Disagreement(name)),
+            None => Ok(()),
+        }
+    }
+
     fn check(
         self,
         ctx: &Context<'_>,
         ca: &Credentials,
+        request: &Request,
         session: &AwaitingCertReq,
         inquiry: &Inquiry<'_>,
         reply: &CertReply,
     ) -> Checked<Verdict> {
-        let provider = ca.key_exchange.key().public_key().provider();
-        let refused = |_| {
-            Complaint::new(
-                CertStatusCode::RejectedByCa,
-                "The signature key is not an RSA key of 2048 to 4096 bits.",
-            )
+        let (renewal, renewed, acct_info) = (self.renewal, self.renewed, self.acct_info);
+        let scene = renewal::Scene {
+            now: ctx.now,
+            ca,
+            request,
+            session,
+            verifier: inquiry.verifier,
         };
-        let key = match provider
-            .public_key_from_spki(&self.cert_req.danger_unverified().public_key_s.0)
-        {
-            Ok(key) => key,
-            Err(error) => return Ok(Err(refused(error))),
+        let (data, key, mut held) = match self.signed {
+            Signed::ByNewKey(cert_req) => match new_key(*cert_req, ca)? {
+                Ok((data, key)) => (data, Some(key), None),
+                Err(complaint) => return Ok(Err(complaint)),
+            },
+            Signed::ByCertificate(jws) => match renewal::signer(&scene, &jws)? {
+                Ok((data, held)) => (data, None, Some(held)),
+                Err(complaint) => return Ok(Err(complaint)),
+            },
         };
-        let data = match self.cert_req.verify(&key) {
-            Ok(data) => data,
-            Err(Rejection::Unauthentic) => {
-                let text = "The signature does not verify with the key to be certified.";
-                return Ok(Err(Complaint::new(CertStatusCode::SigValidationFail, text)));
-            }
-            Err(other) => return Err(other),
-        };
+        if let Some(jws) = &renewal {
+            held = match renewal::second_signature(&scene, jws, self.cert_req_digest)? {
+                Ok(old) => Some(old),
+                Err(complaint) => return Ok(Err(complaint)),
+            };
+        } else if !renewed.is_empty() {
+            held = match renewal::key_exchange(&scene, &renewed)? {
+                Ok(old) => Some(old),
+                Err(complaint) => return Ok(Err(complaint)),
+            };
+        }
+        renewal::check_thumb(&data, held.as_ref())?;
         if inquiry.certified_before {
             let text = "This key was certified before; make a new one.";
             return Ok(Err(Complaint::new(CertStatusCode::RejectedByCa, text)));
         }
-        match &session.applicant {
-            Applicant::Card { account } => {
+        match (&session.applicant, key) {
+            (Applicant::Card { account }, Some(key)) => {
                 let account = Account {
                     kept: account,
                     key: inquiry.account_key,
-                    info: self.acct_info,
+                    info: acct_info,
                 };
-                checks::card(ctx, session, &data, key, account, reply)
+                checks::card(ctx, session, &data, key, (account, held), reply)
             }
-            Applicant::Party {
-                id_data,
-                key_exchange,
-                secret,
-            } => {
-                if self.acct_info.is_some() || data.acct_info_digest.is_some() {
+            (Applicant::Card { .. }, None) => Err(Rejection::Disagreement("request_type")),
+            (
+                Applicant::Party {
+                    id_data,
+                    possession,
+                },
+                signature,
+            ) => {
+                if acct_info.is_some() || data.acct_info_digest.is_some() {
                     return Err(Rejection::Disagreement("acct_info"));
                 }
-                let second = checks::key_exchange_key(&data, key_exchange, secret, &key)?;
-                checks::party(
-                    session,
-                    id_data,
-                    &data,
-                    KeyPair {
-                        signature: key,
-                        key_exchange: second,
-                    },
-                    reply,
-                )
+                let key_exchange = checks::key_exchange_key(&data, possession.as_ref(), ca)?;
+                let keys = Keys {
+                    signature,
+                    key_exchange,
+                };
+                checks::party(session, id_data, &data, (keys, held), reply)
             }
         }
+    }
+}
+
+/// What is signed with the key that it shows.
+fn new_key(
+    cert_req: SelfCertified<CertReqData>,
+    ca: &Credentials,
+) -> Checked<(CertReqData, PublicKey)> {
+    let provider = ca.key_exchange.key().public_key().provider();
+    let shown = cert_req.danger_unverified().public_key_s.as_ref();
+    let spki = shown.ok_or(Rejection::Disagreement("public_key_s"))?;
+    let Ok(key) = provider.public_key_from_spki(&spki.0) else {
+        return Ok(Err(Complaint::new(
+            CertStatusCode::RejectedByCa,
+            "The signature key is not an RSA key of 2048 to 4096 bits.",
+        )));
+    };
+    match cert_req.verify(&key) {
+        Ok(data) => Ok(Ok((data, key))),
+        Err(Rejection::Unauthentic) => {
+            let text = "The signature does not verify with the key to be certified.";
+            Ok(Err(Complaint::new(CertStatusCode::SigValidationFail, text)))
+        }
+        Err(other) => Err(other),
     }
 }

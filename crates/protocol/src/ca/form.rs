@@ -2,7 +2,9 @@
 
 use crate::Rejection;
 use crate::messages::cert::FailedItem;
-use crate::messages::reg_form::{ACTIVATION_CODE, FormAnswer, FormField, HOLDER, RegFormData};
+use crate::messages::reg_form::{
+    ACTIVATION_CODE, FormAnswer, FormField, HOLDER, RegFormData, RequestType,
+};
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
@@ -41,6 +43,19 @@ pub fn gateway(policy_text: &str) -> RegFormData {
         vec![activation_code("Activation code from the brand")],
         policy_text,
     )
+}
+
+/// The form for a request of this type. Whoever shows a certificate is asked neither for a code nor for the
+/// name on the card: the certificate says who it is.
+#[must_use]
+pub fn asked(form: &RegFormData, request_type: RequestType) -> RegFormData {
+    let mut form = form.clone();
+    if request_type.has_certificate() {
+        form.reg_form_id.push_str("-certified");
+        form.fields
+            .retain(|field| field.name != ACTIVATION_CODE && field.name != HOLDER);
+    }
+    form
 }
 
 fn form(id: &str, fields: Vec<FormField>, policy_text: &str) -> RegFormData {

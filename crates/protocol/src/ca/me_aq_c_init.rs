@@ -1,15 +1,17 @@
 //! Me-AqCInitReq: a merchant or gateway begins a registration; it gets the CA's certificates, the form
 //! and a challenge that only the owner of its key-exchange key can open.
 
-use super::{Applicant, AwaitingCertReq, Kind, Reply, Request, check_serves, respond};
+use super::{
+    Applicant, AwaitingCertReq, Kind, Possession, Reply, Request, check_serves, form, respond,
+};
 use crate::content_type::ContentType;
 use crate::identity::Credentials;
 use crate::ids::{Challenge, LocalId, Nonce};
 use crate::messages::me_aq_c_init::{IdData, KeyExchangeChallenge, MeAqCInitReq, MeAqCInitResTbs};
-use crate::messages::reg_form::{RegFormData, RegFormOrReferral, RequestType};
+use crate::messages::reg_form::{RegFormData, RegFormOrReferral};
 use crate::possession::{seal_challenge, secret_digest};
 use crate::signed::carried;
-use crate::wrapper::{Message, MessageIds};
+use crate::wrapper::{Jwe, Message, MessageIds};
 use crate::{Context, Rejection};
 use openset_jose::PublicKey;
 use openset_pki::Role;
@@ -28,9 +30,10 @@ const PARTY_ID_CHARS_MAX: usize = 30;
 /// # Errors
 /// [`Rejection::Disagreement`] when the request type is not one of theirs.
 pub fn serving_role(init: &MeAqCInitReq) -> Result<Role, Rejection> {
-    match (init.request_type, &init.id_data) {
-        (RequestType::MerInitialBoth, IdData::Merchant { .. }) => Ok(Role::MerchantCa),
-        (RequestType::PgwyInitialBoth, IdData::Gateway { .. }) => Ok(Role::GatewayCa),
+    match (init.request_type.role(), &init.id_data) {
+        (Role::Merchant, IdData::Merchant { .. }) | (Role::Gateway, IdData::Gateway { .. }) => {
+            Ok(init.request_type.ca_role())
+        }
         _ => Err(Rejection::Disagreement("request_type")),
     }
 }
@@ -54,13 +57,13 @@ pub fn handle(
     check_serves(ca, serving_role(init)?, &init.brand_id)?;
     check_party_id(&init.id_data)?;
     let key = key_exchange_key(ca, init)?;
+    let form = form::asked(form, init.request_type);
     let lid_ca = LocalId::generate(ctx.rng);
     let chall_ca = Challenge::generate(ctx.rng);
-    let secret = Nonce::generate(ctx.rng);
-    let challenge = KeyExchangeChallenge {
-        lid_ca: lid_ca.clone(),
-        secret,
-    };
+    let (challenge, possession) = key
+        .map(|key| challenge(ctx, &key, &lid_ca))
+        .transpose()?
+        .unzip();
     let data = MeAqCInitResTbs {
         lid_ee: init.lid_ee.clone(),
         chall_ee: init.chall_ee,
@@ -70,7 +73,7 @@ pub fn handle(
         reg_form_or_referral: RegFormOrReferral::RegForm(form.clone()),
         cae_thumb: ca.key_exchange.thumbprint(),
         ca_key_exchange: carried(ca.key_exchange.chain()),
-        key_exchange_challenge: seal_challenge(ctx, &key, &challenge)?,
+        key_exchange_challenge: challenge,
     };
     let wire = respond(ctx, ca, request, &init.lid_ee, &ME_AQ_C_INIT_RES, &data)?;
     let session = AwaitingCertReq {
@@ -79,22 +82,47 @@ pub fn handle(
         brand_id: init.brand_id.clone(),
         chall_ca,
         request_type: init.request_type,
-        form: form.clone(),
+        form,
         applicant: Applicant::Party {
             id_data: init.id_data.clone(),
-            key_exchange: key.thumbprint(),
-            secret: secret_digest(&secret),
+            possession,
         },
     };
     Ok(Reply { wire, session })
 }
 
-fn key_exchange_key(ca: &Credentials, init: &MeAqCInitReq) -> Result<PublicKey, Rejection> {
+/// A challenge that only the owner of the key can open, and what is kept of it.
+fn challenge(
+    ctx: &mut Context<'_>,
+    key: &PublicKey,
+    lid_ca: &LocalId,
+) -> Result<(Jwe, Possession), Rejection> {
+    let secret = Nonce::generate(ctx.rng);
+    let challenge = KeyExchangeChallenge {
+        lid_ca: lid_ca.clone(),
+        secret,
+    };
+    let possession = Possession {
+        key_exchange: key.thumbprint(),
+        secret: secret_digest(&secret),
+    };
+    Ok((seal_challenge(ctx, key, &challenge)?, possession))
+}
+
+/// The key-exchange key to be certified: there if and only if one is applied for.
+fn key_exchange_key(ca: &Credentials, init: &MeAqCInitReq) -> Result<Option<PublicKey>, Rejection> {
+    if init.public_key_e.is_some() != init.request_type.certifies_key_exchange() {
+        return Err(Rejection::Disagreement("public_key_e"));
+    }
+    let Some(spki) = &init.public_key_e else {
+        return Ok(None);
+    };
     let provider = ca.key_exchange.key().public_key().provider();
     let refused =
         |_| Rejection::Malformed("public_key_e is not an RSA key of 2048 to 4096 bits".to_owned());
     provider
-        .public_key_from_spki(&init.public_key_e.0)
+        .public_key_from_spki(&spki.0)
+        .map(Some)
         .map_err(refused)
 }
 

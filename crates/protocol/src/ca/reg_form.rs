@@ -2,14 +2,14 @@
 
 use super::{
     AccountKey, Applicant, AwaitingCertReq, AwaitingRegFormReq, Kind, Reply, Request, check_serves,
-    respond,
+    form, respond,
 };
 use crate::card::Bin;
 use crate::content_type::ContentType;
 use crate::identity::Credentials;
 use crate::ids::{Challenge, LocalId};
 use crate::messages::reg_form::{
-    ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe, RegFormResTbs, RequestType,
+    ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe, RegFormResTbs,
 };
 use crate::sealed;
 use crate::wrapper::{Message, MessageIds};
@@ -73,10 +73,11 @@ impl Opened {
         self.check(ca, request, &session)?;
         let asked = &self.0;
         let chall_ca = Challenge::generate(ctx.rng);
+        let form = form::asked(terms.form, asked.request_type);
         let serves =
             terms.served_bins.is_empty() || terms.served_bins.contains(&asked.pan_only.pan.bin());
         let reg_form_or_referral = if serves {
-            RegFormOrReferral::RegForm(terms.form.clone())
+            RegFormOrReferral::RegForm(form.clone())
         } else {
             RegFormOrReferral::Referral(ReferralData {
                 reason: "This certificate authority does not serve the bank that issued the card."
@@ -98,7 +99,7 @@ impl Opened {
             brand_id: session.brand_id,
             chall_ca,
             request_type: asked.request_type,
-            form: terms.form.clone(),
+            form,
             applicant: Applicant::Card {
                 account: terms
                     .account_key
@@ -126,7 +127,7 @@ impl Opened {
             return Err(Rejection::UnknownLid);
         }
         check_serves(ca, Role::CardholderCa, &session.brand_id)?;
-        if asked.request_type != RequestType::CardInitialSig {
+        if asked.request_type.role() != Role::Cardholder {
             return Err(Rejection::Disagreement("request_type"));
         }
         Ok(())

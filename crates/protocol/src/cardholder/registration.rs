@@ -1,14 +1,15 @@
 //! The wallet registers a card, step 2: CardCInit, RegForm, Cert (reference section 2).
 //!
-//! [`start`] → [`AwaitingCardCInitRes`] → [`AwaitingRegFormRes`] → [`FormReceived`] → [`AwaitingCertRes`]
+//! [`start`] or [`renew`] → [`AwaitingCardCInitRes`] → [`AwaitingRegFormRes`] → [`FormReceived`] → [`AwaitingCertRes`]
 //! → [`Registered`]. Every state can be stored, and holds secrets: encrypt it at rest. It is stored with
 //! the bytes to send before they are sent, so that after a crash the same bytes are sent again.
 
+use super::Card;
 use super::purchase::Step;
 use crate::card::{CardExpiry, CardSecret, NonceCca, Pan, PanSecret};
 use crate::content_type::ContentType;
 use crate::digest::digest;
-use crate::enrolment::exchange::{Ca, CaTold, Exchange, Kind, Pending};
+use crate::enrolment::exchange::{Ca, CaTold, Exchange, Kind, Pending, countersign};
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid};
 use crate::messages::card_c_init::{CardCInitReq, CardCInitResTbs};
 use crate::messages::cert::{AcctInfo, CertReqData, CertReqTbe};
@@ -58,6 +59,7 @@ pub struct AwaitingCardCInitRes {
     exchange: Exchange,
     pending: Pending,
     chall_ee: Challenge,
+    request_type: RequestType,
     card: CardToRegister,
 }
 
@@ -69,6 +71,7 @@ pub struct AwaitingRegFormRes {
     pending: Pending,
     chall_ee2: Challenge,
     ca: Ca,
+    request_type: RequestType,
     card: CardToRegister,
 }
 
@@ -80,6 +83,7 @@ pub struct FormReceived {
     ca: Ca,
     chall_ca: Challenge,
     form: RegFormData,
+    request_type: RequestType,
     card: CardToRegister,
 }
 
@@ -106,6 +110,20 @@ pub enum FormOrReferral {
 
 /// Begins a registration with CardCInitReq.
 pub fn start(ctx: &mut Context<'_>, card: CardToRegister) -> Step<AwaitingCardCInitRes> {
+    begin(ctx, card, RequestType::CardInitialSig)
+}
+
+/// Begins the renewal of a card's certificate: the key is a new one, and [`FormReceived::submit_renewal`]
+/// takes the card as it is registered.
+pub fn renew(ctx: &mut Context<'_>, card: CardToRegister) -> Step<AwaitingCardCInitRes> {
+    begin(ctx, card, RequestType::CardRenewalSig)
+}
+
+fn begin(
+    ctx: &mut Context<'_>,
+    card: CardToRegister,
+    request_type: RequestType,
+) -> Step<AwaitingCardCInitRes> {
     let exchange = Exchange {
         lid_ee: LocalId::generate(ctx.rng),
         brand_id: card.brand_id.clone(),
@@ -125,6 +143,7 @@ pub fn start(ctx: &mut Context<'_>, card: CardToRegister) -> Step<AwaitingCardCI
             exchange,
             pending,
             chall_ee,
+            request_type,
             card,
         },
         wire,
@@ -154,6 +173,7 @@ impl AwaitingCardCInitRes {
             exchange,
             pending,
             chall_ee,
+            request_type,
             card,
         } = self;
         let wrapper = exchange.read(&pending, wire)?;
@@ -178,7 +198,7 @@ impl AwaitingCardCInitRes {
             ca_key_exchange: &data.ca_key_exchange,
         };
         let ca = exchange.meet(&answer.signer, &told, verifier, ctx.now)?;
-        ask_for_form(ctx, exchange, ca, card)
+        ask_for_form(ctx, exchange, ca, (request_type, card))
     }
 }
 
@@ -186,7 +206,7 @@ fn ask_for_form(
     ctx: &mut Context<'_>,
     exchange: Exchange,
     ca: Ca,
-    card: CardToRegister,
+    (request_type, card): (RequestType, CardToRegister),
 ) -> Result<Step<AwaitingRegFormRes>, Rejection> {
     let rrpid = Rrpid::generate(ctx.rng);
     let chall_ee2 = Challenge::generate(ctx.rng);
@@ -196,7 +216,7 @@ fn ask_for_form(
         lid_ee: exchange.lid_ee.clone(),
         chall_ee2,
         lid_ca: ca.lid_ca.clone(),
-        request_type: RequestType::CardInitialSig,
+        request_type,
         language: card.language.clone(),
         pan_only: PanOnly {
             pan: card.pan.clone(),
@@ -216,6 +236,7 @@ fn ask_for_form(
             pending,
             chall_ee2,
             ca,
+            request_type,
             card,
         },
         wire,
@@ -238,6 +259,7 @@ impl AwaitingRegFormRes {
             pending,
             chall_ee2,
             ca,
+            request_type,
             card,
         } = self;
         let wrapper = exchange.read(&pending, wire)?;
@@ -257,7 +279,7 @@ impl AwaitingRegFormRes {
         if data.chall_ee2 != chall_ee2 {
             return Err(Rejection::ChallengeMismatch("chall_ee2"));
         }
-        if data.request_type != RequestType::CardInitialSig {
+        if data.request_type != request_type {
             return Err(Rejection::Disagreement("request_type"));
         }
         Ok(match data.reg_form_or_referral {
@@ -267,6 +289,7 @@ impl AwaitingRegFormRes {
                 ca,
                 chall_ca: data.chall_ca,
                 form,
+                request_type,
                 card,
             })),
         })
@@ -290,24 +313,52 @@ impl FormReceived {
         answers: Vec<FormAnswer>,
         key: &PrivateKey,
     ) -> Result<Step<AwaitingCertRes>, Rejection> {
+        self.submit_for(ctx, answers, key, None)
+    }
+
+    /// Makes CertReq of a renewal: for a new signature key, with the old one's word for it.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_renewal(
+        self,
+        ctx: &mut Context<'_>,
+        answers: Vec<FormAnswer>,
+        key: &PrivateKey,
+        old: &Card,
+    ) -> Result<Step<AwaitingCertRes>, Rejection> {
+        self.submit_for(ctx, answers, key, Some(old))
+    }
+
+    fn submit_for(
+        self,
+        ctx: &mut Context<'_>,
+        answers: Vec<FormAnswer>,
+        key: &PrivateKey,
+        old: Option<&Card>,
+    ) -> Result<Step<AwaitingCertRes>, Rejection> {
+        if self.request_type.renews() != old.is_some() {
+            return Err(Rejection::MissingCertificate("the one to be renewed"));
+        }
         let card_secret = CardSecret::generate(ctx.rng);
         let back_key = ContentKey::generate(ctx.rng);
         let chall_ee3 = Challenge::generate(ctx.rng);
-        let acct_info = self.acct_info(ctx, &card_secret)?;
+        let acct_info = self.acct_info(ctx, &card_secret, old)?;
         let data = CertReqData {
             lid_ee: self.exchange.lid_ee.clone(),
             chall_ee3,
             lid_ca: self.ca.lid_ca.clone(),
             chall_ca: self.chall_ca,
-            request_type: RequestType::CardInitialSig,
+            request_type: self.request_type,
             request_date: ctx.now,
             reg_form_id: self.form.reg_form_id.clone(),
             reg_form: answers,
             ca_back_key_data: Some(back_key.clone()),
-            public_key_s: ExactBytes(key.public_key().spki_der().to_vec()),
+            public_key_s: Some(ExactBytes(key.public_key().spki_der().to_vec())),
             public_key_e: None,
             key_exchange_proof: None,
             acct_info_digest: Some(digest(ContentType::AcctInfo, &acct_info.0)),
+            ee_thumb: old.map(|old| old.signature.thumbprint()),
         };
         let ca = self.ca.key_exchange()?;
         let rrpid = Rrpid::generate(ctx.rng);
@@ -317,9 +368,16 @@ impl FormReceived {
             rrpid,
             answers: None,
         };
-        let cert_req = possession::sign(ctx, key, ContentType::CertReqData, frame, &data)?;
+        let content = ContentType::CertReqData;
+        let cert_req = possession::sign(ctx, key, content, frame.clone(), &data)?;
+        let renewal = match old {
+            Some(old) => Some(countersign(ctx, &old.signature, frame, &cert_req)?),
+            None => None,
+        };
         let tbe = CertReqTbe {
             cert_req,
+            renewal,
+            renewed: Vec::new(),
             acct_info: Some(acct_info),
         };
         let sealed = seal(ctx, &ca, ContentType::CertReqTbe, &tbe)?;
@@ -342,11 +400,13 @@ impl FormReceived {
         &self,
         ctx: &mut Context<'_>,
         card_secret: &CardSecret,
+        old: Option<&Card>,
     ) -> Result<ExactBytes, Rejection> {
         let info = AcctInfo {
             pan: self.card.pan.clone(),
             card_expiry: self.card.card_expiry,
             card_secret: card_secret.clone(),
+            pan_secret: old.map(|old| old.pan_secret.clone()),
             ex_nonce: Nonce::generate(ctx.rng),
         };
         // Room from the start: a buffer that grows leaves unwiped copies behind.

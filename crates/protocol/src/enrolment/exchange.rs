@@ -2,10 +2,11 @@
 //! response at EE").
 
 use crate::content_type::ContentType;
-use crate::digest::Digest;
-use crate::identity::same_party;
+use crate::digest::{Digest, digest};
+use crate::identity::{SigningIdentity, same_party};
 use crate::ids::{ExactBytes, LocalId, Rrpid};
-use crate::signed::{Expected, Signer, Who, request_digest, verify, verify_chain};
+use crate::messages::cert::RenewalData;
+use crate::signed::{Expected, Frame, Signer, Who, request_digest, sign, verify, verify_chain};
 use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
@@ -169,4 +170,17 @@ impl Ca {
             Err(Rejection::Disagreement("lid_ca"))
         }
     }
+}
+
+/// The second signature of a renewal, by the certificate that is renewed.
+pub(crate) fn countersign(
+    ctx: &mut Context<'_>,
+    old: &SigningIdentity,
+    frame: Frame,
+    cert_req: &Jws,
+) -> Result<Jws, Rejection> {
+    let data = RenewalData {
+        cert_req: digest(ContentType::CertReqData, cert_req.0.as_bytes()),
+    };
+    sign(ctx, old, ContentType::RenewalData, frame, &data)
 }

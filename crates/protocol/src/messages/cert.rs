@@ -1,23 +1,38 @@
 //! CertReq / CertRes: keys are certified (reference section 2).
 
 use crate::Timestamp;
-use crate::card::{CardExpiry, CardSecret, NonceCca, Pan};
+use crate::card::{CardExpiry, CardSecret, NonceCca, Pan, PanSecret};
 use crate::digest::Digest;
 use crate::ids::{Challenge, ExactBytes, LocalId, Nonce};
 use crate::messages::reg_form::{FormAnswer, RequestType};
 use crate::wrapper::{Jwe, Jws};
-use openset_jose::ContentKey;
+use openset_jose::{ContentKey, Thumbprint};
 use serde::{Deserialize, Serialize};
 
 /// CertReq, sealed for the CA.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertReqTbe {
-    /// [`CertReqData`], signed with the new signature key.
+    /// [`CertReqData`], signed with the new signature key; if none is to be certified, with the signature
+    /// certificate that the applicant has.
     pub cert_req: Jws,
+    /// [`RenewalData`], signed with the signature certificate that is renewed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub renewal: Option<Jws>,
+    /// The key-exchange certificate that is renewed alone, and its chain, leaf first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub renewed: Vec<ExactBytes>,
     /// A cardholder's [`AcctInfo`] as the bytes whose digest is signed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub acct_info: Option<ExactBytes>,
+}
+
+/// The second signature of a renewal: whoever holds the certificate that is renewed asks for this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewalData {
+    /// The digest of [`CertReqTbe::cert_req`] as it travels.
+    pub cert_req: Digest,
 }
 
 /// CertReqData, signed with the key that is to be certified.
@@ -43,9 +58,10 @@ pub struct CertReqData {
     /// CABackKeyData: the key that seals the answer to a cardholder.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ca_back_key_data: Option<ContentKey>,
-    /// The signature key (SubjectPublicKeyInfo, DER).
-    pub public_key_s: ExactBytes,
-    /// The key-exchange key; merchants and gateways only.
+    /// The signature key (SubjectPublicKeyInfo, DER), if one is to be certified.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub public_key_s: Option<ExactBytes>,
+    /// The key-exchange key, if one is to be certified; merchants and gateways only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub public_key_e: Option<ExactBytes>,
     /// The secret from the key-exchange challenge.
@@ -54,6 +70,9 @@ pub struct CertReqData {
     /// The digest of [`AcctInfo`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub acct_info_digest: Option<Digest>,
+    /// EEThumb: the certificate that is renewed; of two, the signature certificate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ee_thumb: Option<Thumbprint>,
 }
 
 /// AcctInfo: PANData0, a cardholder's account.
@@ -66,6 +85,9 @@ pub struct AcctInfo {
     pub card_expiry: CardExpiry,
     /// The cardholder's half of PANSecret.
     pub card_secret: CardSecret,
+    /// In a renewal: the old PANSecret, from which and from the card the old certificate's name follows.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pan_secret: Option<PanSecret>,
     /// Fresh.
     pub ex_nonce: Nonce,
 }
@@ -93,9 +115,9 @@ pub struct CertResData {
     pub lid_ca: LocalId,
     /// What became of the request.
     pub cert_status: CertStatus,
-    /// The new signature certificate and its chain, leaf first; empty unless complete.
+    /// The new signature certificate and its chain, leaf first; empty unless one was asked for and issued.
     pub signature: Vec<ExactBytes>,
-    /// The new key-exchange certificate and its chain; merchants and gateways only.
+    /// The new key-exchange certificate and its chain; likewise.
     pub key_exchange: Vec<ExactBytes>,
 }
 

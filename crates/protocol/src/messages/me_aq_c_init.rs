@@ -26,9 +26,10 @@ pub struct MeAqCInitReq {
     pub brand_id: BrandId,
     /// The language of the form.
     pub language: Language,
-    /// The key-exchange key to be certified (SubjectPublicKeyInfo, DER). It comes this early so that
-    /// the answer can seal a challenge for it.
-    pub public_key_e: ExactBytes,
+    /// The key-exchange key to be certified (SubjectPublicKeyInfo, DER), if one is. It comes this early so
+    /// that the answer can seal a challenge for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub public_key_e: Option<ExactBytes>,
 }
 
 /// IDData: who applies.
@@ -72,7 +73,8 @@ pub struct MeAqCInitResTbs {
     /// The CA's key-exchange certificate and its chain, leaf first.
     pub ca_key_exchange: Vec<ExactBytes>,
     /// [`KeyExchangeChallenge`] sealed for the key-exchange key: opening it proves possession.
-    pub key_exchange_challenge: Jwe,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key_exchange_challenge: Option<Jwe>,
 }
 
 /// What the applicant opens and repeats in CertReq.

@@ -14,7 +14,7 @@ use openset_protocol::BrandId;
 use openset_protocol::Rejection::{
     self, ChallengeMismatch, DigestMismatch, Disagreement, HeaderMismatch,
 };
-use openset_protocol::ca::cert::Verdict;
+use openset_protocol::ca::cert::{CardCredential, Verdict};
 use openset_protocol::ca::{AwaitingCertReq, AwaitingRegFormReq};
 use openset_protocol::cardholder::registration::{
     self, AwaitingCardCInitRes, AwaitingCertRes, AwaitingRegFormRes, CardToRegister,
@@ -194,8 +194,8 @@ fn go_on_from_cert_req(
             let card = card();
             let approved = request.pan == card.pan
                 && request.expiry == card.card_expiry
-                && *request.holder == HOLDER_NAME
-                && *request.activation_code == CODE;
+                && matches!(&request.credential, CardCredential::Code { holder, activation_code }
+                    if **holder == HOLDER_NAME && **activation_code == CODE);
             if !approved {
                 return Err(End::BankRefuses);
             }
@@ -373,6 +373,10 @@ fn cert_req_case() -> Case {
     let mut case = case("CertReq", &genuine().cert_req, cert_req_comes, rows);
     case.links = CERT_REQ_LINKS;
     case.optional = vec![
+        (
+            "cert_req/data/public_key_s",
+            Some(refused(Disagreement("public_key_s"))),
+        ),
         (
             "cert_req/data/ca_back_key_data",
             Some(refused(Disagreement("ca_back_key_data"))),

@@ -124,7 +124,7 @@ fn go_on_from_cert_req(verifier: &PathVerifier, shop: AwaitingCertRes, wire: &[u
     )?;
     let wire = match verdict {
         Verdict::Answer { code, .. } => return Err(End::Answered(code)),
-        Verdict::AskAcquirer(asked) if *asked.request.activation_code != CODE => {
+        Verdict::AskAcquirer(asked) if asked.request.credential.activation_code() != Some(CODE) => {
             return Err(End::BankRefuses);
         }
         asked => approve(mca(), asked).wire,
@@ -210,6 +210,10 @@ fn cert_req_case() -> Case {
     ]);
     let mut case = case("CertReq", &genuine().cert_req, cert_req_comes, rows);
     case.optional = vec![
+        (
+            "cert_req/data/public_key_s",
+            Some(refused(Disagreement("public_key_s"))),
+        ),
         (key_e, Some(refused(Disagreement("public_key_e")))),
         (proof, Some(refused(Rejection::Possession("key-exchange")))),
     ];

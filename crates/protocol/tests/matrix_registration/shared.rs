@@ -49,7 +49,10 @@ impl Ending for End {
     /// flipped, it may contradict itself or the session first. A signature that fails is answered by CertRes.
     fn covers(&self, path: &str, part: Option<usize>) -> bool {
         let failed = *self == Self::Answered(CertStatusCode::SigValidationFail);
-        path == "cert_req" && (part == Some(1) || (part == Some(2) && failed))
+        let signed_by_new_key =
+            path == "cert_req" && (part == Some(1) || (part == Some(2) && failed));
+        // What the applicant's certificate signs fails in one way, whatever part was flipped.
+        signed_by_new_key || (failed && part.is_some())
     }
 }
 

@@ -4,7 +4,7 @@ use crate::tamper::{self, other_256};
 use crate::world::{BRAND, Ca, PAN, answer, approve, cca, good_answers, pki, with_context};
 use openset_jose::{PrivateKey, Thumbprint, jws};
 use openset_pki::{PathError, Purpose, Role};
-use openset_protocol::ca::cert::Verdict;
+use openset_protocol::ca::cert::{CardCredential, Verdict};
 use openset_protocol::cardholder::registration::{
     self, AwaitingCardCInitRes, AwaitingCertRes, AwaitingRegFormRes, CardToRegister,
     FormOrReferral, FormReceived, Outcome,
@@ -162,8 +162,14 @@ fn refusal_by_the_issuer_ends_the_registration_with_its_reason() {
     else {
         panic!()
     };
-    assert_eq!(*application.request.activation_code, "1234-5678");
-    assert_eq!(*application.request.holder, "Alice Example");
+    assert_eq!(
+        application.request.credential.activation_code(),
+        Some("1234-5678")
+    );
+    assert!(matches!(
+        &application.request.credential,
+        CardCredential::Code { holder, .. } if **holder == "Alice Example"
+    ));
     assert_eq!(
         application.request.key_thumbprint,
         wallet_key().public_key().thumbprint()

@@ -132,10 +132,7 @@ fn enrolled(kind: Kind) -> Enrolled {
 
 #[test]
 fn merchant_gets_both_certificates_with_its_merchant_data() {
-    let Enrolled {
-        signature,
-        key_exchange,
-    } = enrolled(Kind::Merchant);
+    let (signature, key_exchange) = enrolled(Kind::Merchant).both().unwrap();
     assert_eq!(signature.leaf().public_key(), signs().public_key());
     assert_eq!(key_exchange.leaf().public_key(), opens().public_key());
     for leaf in [signature.leaf(), key_exchange.leaf()] {
@@ -157,10 +154,7 @@ fn merchant_gets_both_certificates_with_its_merchant_data() {
 
 #[test]
 fn gateway_gets_both_certificates_and_takes_signed_purchases_alone() {
-    let Enrolled {
-        signature,
-        key_exchange,
-    } = enrolled(Kind::Gateway);
+    let (signature, key_exchange) = enrolled(Kind::Gateway).both().unwrap();
     assert_eq!(signature.leaf().common_name(), "411111:gateway-1");
     assert_eq!(key_exchange.leaf().card_cert_required(), Some(true));
     assert_eq!(signature.leaf().role(), Role::Gateway);
@@ -177,11 +171,11 @@ fn bank_is_asked_for_exactly_the_keys_that_were_shown() {
     };
     assert_eq!(
         asked.request.key_thumbprint,
-        signs().public_key().thumbprint()
+        Some(signs().public_key().thumbprint())
     );
     assert_eq!(
         asked.request.key_exchange_thumbprint,
-        opens().public_key().thumbprint()
+        Some(opens().public_key().thumbprint())
     );
     assert_eq!(
         (
@@ -190,7 +184,10 @@ fn bank_is_asked_for_exactly_the_keys_that_were_shown() {
         ),
         ("shop-1", "411111")
     );
-    assert_eq!(*asked.request.activation_code, "8765-4321");
+    assert_eq!(
+        asked.request.credential.activation_code(),
+        Some("8765-4321")
+    );
 }
 
 #[test]

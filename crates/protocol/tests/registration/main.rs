@@ -12,5 +12,7 @@ mod cardholder;
 mod cert_req;
 mod cert_res;
 mod enrolment;
+mod old;
+mod renewal;
 mod tamper;
 mod world;

@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
+use openset_pki::PathVerifier;
 use openset_protocol::ca::cert::{
-    CardApproval, GatewayApproval, Inquiry, Issued, MerchantApproval, Verdict,
+    CardApproval, GatewayApproval, Inquiry, Issued, Issuer, MerchantApproval, Verdict,
 };
 use openset_protocol::ca::reg_form::CardTerms;
 use openset_protocol::ca::{
@@ -117,11 +118,22 @@ impl Ca {
         wire: &[u8],
         session: &AwaitingCertReq,
     ) -> Result<Verdict, Rejection> {
+        self.cert_with(ca, wire, session, pki().verifier())
+    }
+
+    pub(crate) fn cert_with(
+        &self,
+        ca: &TestCa,
+        wire: &[u8],
+        session: &AwaitingCertReq,
+        verifier: &PathVerifier,
+    ) -> Result<Verdict, Rejection> {
         let request = Request::decode(wire)?;
         let opened = cert::open(&ca.credentials, &request)?;
         let inquiry = Inquiry {
             account_key: &self.account_key,
             certified_before: self.certified_before,
+            verifier,
         };
         with_context(|ctx| opened.verify(ctx, &ca.credentials, &request, session, &inquiry))
     }
@@ -129,13 +141,18 @@ impl Ca {
 
 /// The bank says yes: the certificates are issued.
 pub(crate) fn approve(ca: &TestCa, verdict: Verdict) -> Issued {
-    let (credentials, authority) = (&ca.credentials, &ca.authority);
+    let issuer = Issuer {
+        credentials: &ca.credentials,
+        authority: &ca.authority,
+        certificate_seconds: 365 * 86_400,
+    };
+    let issuer = &issuer;
     let issued = with_context(|ctx| match verdict {
         Verdict::AskIssuer(application) => {
             let approval = CardApproval {
                 issuer_name: "Test Issuer".to_owned(),
             };
-            application.complete(ctx, credentials, authority, approval)
+            application.complete(ctx, issuer, approval)
         }
         Verdict::AskAcquirer(application) => {
             let name = "Book Shop".to_owned();
@@ -144,13 +161,13 @@ pub(crate) fn approve(ca: &TestCa, verdict: Verdict) -> Issued {
                 country: 276,
                 acquirer_name: "Test Acquirer".to_owned(),
             };
-            application.complete(ctx, credentials, authority, approval)
+            application.complete(ctx, issuer, approval)
         }
         Verdict::AskBrand(application) => {
             let approval = GatewayApproval {
                 organization: "Test Acquirer".to_owned(),
             };
-            application.complete(ctx, credentials, authority, approval)
+            application.complete(ctx, issuer, approval)
         }
         Verdict::Answer { code, .. } => panic!("answered with {code:?} without asking the bank"),
     });

@@ -1,13 +1,12 @@
-//! Applications that wait for the bank's word, and how they end when it is yes.
+//! Applications that wait for the bank's word, and what becomes of them when it is yes.
 
-use super::issuance::{CertReply, Issued, KeyPair, Order, complete_status, subject};
+use super::issuance::{Approved, CertReply, Issued, Issuer};
 use crate::card::{Bin, CardExpiry, CardSecret, NonceCca, Pan};
-use crate::identity::Credentials;
-use crate::messages::cert::CertStatus;
+use crate::ids::ExactBytes;
 use crate::{BrandId, Context, Rejection};
 use openset_jose::{PublicKey, Thumbprint};
-use openset_pki::authority::{Authority, IssueError};
-use openset_pki::{MerchantData, Purpose, Role};
+use openset_pki::authority::IssueError;
+use openset_pki::{MerchantData, Role};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -18,16 +17,52 @@ pub struct CardApprovalRequest {
     pub pan: Pan,
     /// Its expiry.
     pub expiry: CardExpiry,
-    /// The name on the card, as the applicant wrote it.
-    #[serde(serialize_with = "text")]
-    pub holder: Zeroizing<String>,
     /// The brand.
     pub brand: BrandId,
-    /// The code that the issuer gave with the account.
-    #[serde(serialize_with = "text")]
-    pub activation_code: Zeroizing<String>,
     /// The key to be certified: the approval is for it alone.
     pub key_thumbprint: Thumbprint,
+    /// How the applicant shows who it is.
+    #[serde(flatten)]
+    pub credential: CardCredential,
+}
+
+/// How a cardholder shows who it is.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum CardCredential {
+    /// By what the issuer gave it.
+    Code {
+        /// The name on the card, as the applicant wrote it.
+        #[serde(serialize_with = "text")]
+        holder: Zeroizing<String>,
+        /// The code that the issuer gave with the account.
+        #[serde(serialize_with = "text")]
+        activation_code: Zeroizing<String>,
+    },
+    /// By the certificate that is renewed, which the CA has verified: the issuer says only whether the
+    /// account is still in good standing.
+    Certificate {
+        /// The certificate's thumbprint.
+        renews: Thumbprint,
+    },
+}
+
+/// How a merchant or gateway shows who it is.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum PartyCredential {
+    /// By what the acquirer or brand gave it.
+    Code {
+        /// The code.
+        #[serde(serialize_with = "text")]
+        activation_code: Zeroizing<String>,
+    },
+    /// By a certificate that it has, which the CA has verified: the bank says only whether the applicant is
+    /// still in good standing.
+    Certificate {
+        /// The certificate's thumbprint.
+        renews: Thumbprint,
+    },
 }
 
 /// What the acquirer is asked.
@@ -39,13 +74,15 @@ pub struct MerchantApprovalRequest {
     pub merchant_bin: Bin,
     /// The brand.
     pub brand: BrandId,
-    /// The code that the acquirer gave.
-    #[serde(serialize_with = "text")]
-    pub activation_code: Zeroizing<String>,
-    /// The signature key to be certified.
-    pub key_thumbprint: Thumbprint,
-    /// The key-exchange key to be certified.
-    pub key_exchange_thumbprint: Thumbprint,
+    /// The signature key to be certified, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_thumbprint: Option<Thumbprint>,
+    /// The key-exchange key to be certified, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_exchange_thumbprint: Option<Thumbprint>,
+    /// How the applicant shows who it is.
+    #[serde(flatten)]
+    pub credential: PartyCredential,
 }
 
 /// What the brand is asked.
@@ -57,13 +94,39 @@ pub struct GatewayApprovalRequest {
     pub acquirer_bin: Bin,
     /// The brand.
     pub brand: BrandId,
-    /// The code that the brand gave.
-    #[serde(serialize_with = "text")]
-    pub activation_code: Zeroizing<String>,
-    /// The signature key to be certified.
-    pub key_thumbprint: Thumbprint,
-    /// The key-exchange key to be certified.
-    pub key_exchange_thumbprint: Thumbprint,
+    /// The signature key to be certified, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_thumbprint: Option<Thumbprint>,
+    /// The key-exchange key to be certified, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_exchange_thumbprint: Option<Thumbprint>,
+    /// How the applicant shows who it is.
+    #[serde(flatten)]
+    pub credential: PartyCredential,
+}
+
+impl CardCredential {
+    /// The activation code, if that is how it is shown.
+    #[must_use]
+    pub fn activation_code(&self) -> Option<&str> {
+        match self {
+            Self::Code {
+                activation_code, ..
+            } => Some(activation_code),
+            Self::Certificate { .. } => None,
+        }
+    }
+}
+
+impl PartyCredential {
+    /// The activation code, if that is how it is shown.
+    #[must_use]
+    pub fn activation_code(&self) -> Option<&str> {
+        match self {
+            Self::Code { activation_code } => Some(activation_code),
+            Self::Certificate { .. } => None,
+        }
+    }
 }
 
 fn text<S: Serializer>(text: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -81,6 +144,8 @@ macro_rules! redacted {
 }
 redacted!(
     CardApprovalRequest,
+    CardCredential,
+    PartyCredential,
     MerchantApprovalRequest,
     GatewayApprovalRequest
 );
@@ -110,6 +175,13 @@ pub struct GatewayApproval {
     pub organization: String,
 }
 
+/// The keys to be certified: one at least.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    pub(super) signature: Option<PublicKey>,
+    pub(super) key_exchange: Option<PublicKey>,
+}
+
 /// A cardholder's application, to be put before the issuer.
 #[derive(Debug)]
 pub struct CardApplication {
@@ -126,7 +198,7 @@ pub struct CardApplication {
 pub struct MerchantApplication {
     /// What to ask.
     pub request: MerchantApprovalRequest,
-    pub(super) keys: KeyPair,
+    pub(super) keys: Keys,
     /// How to answer; a refusal is [`CertReply::refuse`].
     pub reply: CertReply,
 }
@@ -136,7 +208,7 @@ pub struct MerchantApplication {
 pub struct GatewayApplication {
     /// What to ask.
     pub request: GatewayApprovalRequest,
-    pub(super) keys: KeyPair,
+    pub(super) keys: Keys,
     /// How to answer; a refusal is [`CertReply::refuse`].
     pub reply: CertReply,
 }
@@ -153,18 +225,15 @@ pub enum CompleteError {
     Answer(#[from] Rejection),
 }
 
+fn spki(key: &PublicKey) -> ExactBytes {
+    ExactBytes(key.spki_der().to_vec())
+}
+
 impl CardApplication {
-    /// Issues the certificate and answers. Card number and CardSecret are dropped here.
-    ///
-    /// # Errors
-    /// [`CompleteError`].
-    pub fn complete(
-        self,
-        ctx: &mut Context<'_>,
-        ca: &Credentials,
-        authority: &Authority,
-        approval: CardApproval,
-    ) -> Result<Issued, CompleteError> {
+    /// What is left to certify after the issuer's yes. Card number and CardSecret are dropped here: the name
+    /// that hides them is computed now.
+    #[must_use]
+    pub fn approved(self, ctx: &mut Context<'_>, approval: CardApproval) -> Approved {
         let CardApprovalRequest {
             pan, expiry, brand, ..
         } = &self.request;
@@ -173,93 +242,113 @@ impl CardApplication {
             .card_secret
             .pan_secret(&nonce_cca)
             .account_name(pan, *expiry);
-        let card_ends = expiry.ends_at().plus(-1).seconds();
-        let order = Order {
-            authority,
+        Approved {
             role: Role::Cardholder,
-            subject: subject(brand, approval.issuer_name, common_name),
-            not_after_max: card_ends,
+            brand: brand.clone(),
+            organizational_unit: approval.issuer_name,
+            common_name,
+            not_after_max: expiry.ends_at().plus(-1).seconds(),
             merchant_data: None,
-        };
-        let certificate = order.issue(ctx, Purpose::Signature, &self.key)?;
-        let status = CertStatus {
             nonce_cca: Some(nonce_cca),
-            ..complete_status()
-        };
-        self.reply
-            .issued(ctx, ca, authority, status, vec![certificate])
+            signature: Some(spki(&self.key)),
+            key_exchange: None,
+            reply: self.reply,
+        }
     }
-}
 
-impl MerchantApplication {
-    /// Issues both certificates and answers.
+    /// Issues the certificate and answers.
     ///
     /// # Errors
     /// [`CompleteError`].
     pub fn complete(
         self,
         ctx: &mut Context<'_>,
-        ca: &Credentials,
-        authority: &Authority,
-        approval: MerchantApproval,
+        issuer: &Issuer<'_>,
+        approval: CardApproval,
     ) -> Result<Issued, CompleteError> {
+        self.approved(ctx, approval).issue(ctx, issuer)
+    }
+}
+
+impl MerchantApplication {
+    /// What is left to certify after the acquirer's yes.
+    #[must_use]
+    pub fn approved(self, approval: MerchantApproval) -> Approved {
         let MerchantApprovalRequest {
             merchant_id,
             merchant_bin,
             brand,
             ..
-        } = &self.request;
+        } = self.request;
         let merchant_data = MerchantData {
-            merchant_id: merchant_id.clone(),
+            merchant_id,
             acquirer_bin: merchant_bin.as_str().to_owned(),
             name: approval.name.clone(),
             country: approval.country,
             auth_flag: false,
         };
-        let order = Order {
-            authority,
+        Approved {
             role: Role::Merchant,
-            subject: subject(brand, approval.acquirer_name, approval.name),
+            brand,
+            organizational_unit: approval.acquirer_name,
+            common_name: approval.name,
             not_after_max: i64::MAX,
             merchant_data: Some(merchant_data),
-        };
-        let certificates = order.issue_pair(ctx, &self.keys)?;
-        self.reply
-            .issued(ctx, ca, authority, complete_status(), certificates)
+            nonce_cca: None,
+            signature: self.keys.signature.as_ref().map(spki),
+            key_exchange: self.keys.key_exchange.as_ref().map(spki),
+            reply: self.reply,
+        }
     }
-}
 
-impl GatewayApplication {
-    /// Issues both certificates and answers. Purchases must be signed: cardCertRequired is set.
+    /// Issues the certificates and answers.
     ///
     /// # Errors
     /// [`CompleteError`].
     pub fn complete(
         self,
         ctx: &mut Context<'_>,
-        ca: &Credentials,
-        authority: &Authority,
-        approval: GatewayApproval,
+        issuer: &Issuer<'_>,
+        approval: MerchantApproval,
     ) -> Result<Issued, CompleteError> {
+        self.approved(approval).issue(ctx, issuer)
+    }
+}
+
+impl GatewayApplication {
+    /// What is left to certify after the brand's yes.
+    #[must_use]
+    pub fn approved(self, approval: GatewayApproval) -> Approved {
         let GatewayApprovalRequest {
             gateway_id,
             acquirer_bin,
             brand,
             ..
-        } = &self.request;
-        let order = Order {
-            authority,
+        } = self.request;
+        Approved {
             role: Role::Gateway,
-            subject: subject(
-                brand,
-                approval.organization,
-                format!("{acquirer_bin}:{gateway_id}"),
-            ),
+            brand,
+            organizational_unit: approval.organization,
+            common_name: format!("{acquirer_bin}:{gateway_id}"),
             not_after_max: i64::MAX,
             merchant_data: None,
-        };
-        let certificates = order.issue_pair(ctx, &self.keys)?;
-        self.reply
-            .issued(ctx, ca, authority, complete_status(), certificates)
+            nonce_cca: None,
+            signature: self.keys.signature.as_ref().map(spki),
+            key_exchange: self.keys.key_exchange.as_ref().map(spki),
+            reply: self.reply,
+        }
+    }
+
+    /// Issues the certificates and answers. Purchases must be signed: cardCertRequired is set.
+    ///
+    /// # Errors
+    /// [`CompleteError`].
+    pub fn complete(
+        self,
+        ctx: &mut Context<'_>,
+        issuer: &Issuer<'_>,
+        approval: GatewayApproval,
+    ) -> Result<Issued, CompleteError> {
+        self.approved(approval).issue(ctx, issuer)
     }
 }

@@ -1,11 +1,13 @@
 //! The checks of CertReq that do not need the bank (reference section 2, "CA on CertReq").
 
 use super::super::form::{self, Answers};
-use super::super::{AccountKey, AwaitingCertReq, Request, check_serves};
-use super::issuance::{CertReply, KeyPair};
+use super::super::{AccountKey, AwaitingCertReq, Possession, Request, check_serves};
+use super::application::Keys;
+use super::issuance::CertReply;
+use super::renewal::Held;
 use super::{
-    CardApplication, CardApprovalRequest, GatewayApplication, GatewayApprovalRequest,
-    MerchantApplication, MerchantApprovalRequest, Verdict,
+    CardApplication, CardApprovalRequest, CardCredential, GatewayApplication,
+    GatewayApprovalRequest, MerchantApplication, MerchantApprovalRequest, PartyCredential, Verdict,
 };
 use crate::content_type::ContentType;
 use crate::digest::digest;
@@ -13,12 +15,13 @@ use crate::identity::Credentials;
 use crate::ids::ExactBytes;
 use crate::messages::cert::{AcctInfo, CertReqData, CertStatus, CertStatusCode, FailedItem};
 use crate::messages::me_aq_c_init::IdData;
-use crate::messages::reg_form::{ACTIVATION_CODE, HOLDER, RequestType};
+use crate::messages::reg_form::{ACTIVATION_CODE, HOLDER};
 use crate::possession::{SelfCertified, repeats};
 use crate::signed::{Frame, Who, decode};
 use crate::wrapper::MessageIds;
 use crate::{Context, Rejection};
 use openset_jose::{PublicKey, Thumbprint};
+use openset_pki::Role;
 
 /// A check that ends in CertRes rather than in an Error.
 pub(super) struct Complaint {
@@ -54,8 +57,6 @@ pub(super) fn check_frame(
     request: &Request,
 ) -> Result<(), Rejection> {
     let rrpid = request.rrpid()?;
-    let ids = MessageIds::of_lid_c(&cert_req.danger_unverified().lid_ee);
-    request.wrapper.check_ids(&ids, rrpid)?;
     let to = Who::Certificate(ca.key_exchange.thumbprint());
     let frame = Frame {
         to,
@@ -72,6 +73,8 @@ pub(super) fn check_session(
     request: &Request,
     session: &AwaitingCertReq,
 ) -> Result<(), Rejection> {
+    let ids = MessageIds::of_lid_c(&data.lid_ee);
+    request.wrapper.check_ids(&ids, request.rrpid()?)?;
     if data.lid_ca != session.lid_ca || data.lid_ee != session.lid_ee {
         return Err(Rejection::UnknownLid);
     }
@@ -89,7 +92,7 @@ pub(super) fn check_session(
         return Err(Rejection::HeaderMismatch("date"));
     }
     let sealed_answer = data.ca_back_key_data.is_some();
-    if sealed_answer != (session.request_type == RequestType::CardInitialSig) {
+    if sealed_answer != (session.request_type.role() == Role::Cardholder) {
         return Err(Rejection::Disagreement("ca_back_key_data"));
     }
     Ok(())
@@ -122,13 +125,14 @@ pub(super) fn card(
     session: &AwaitingCertReq,
     data: &CertReqData,
     key: PublicKey,
-    account: Account<'_>,
+    (account, held): (Account<'_>, Option<Held>),
     reply: &CertReply,
 ) -> Checked<Verdict> {
-    if data.public_key_e.is_some() || data.key_exchange_proof.is_some() {
-        return Err(Rejection::Disagreement("public_key_e"));
+    if data.key_exchange_proof.is_some() {
+        return Err(Rejection::Disagreement("key_exchange_proof"));
     }
     let info = account.open(session, data)?;
+    check_account_name(&info, held.as_ref())?;
     let mut answers = match answers(session, data)? {
         Ok(answers) => answers,
         Err(complaint) => return Ok(Err(complaint)),
@@ -139,13 +143,21 @@ pub(super) fn card(
             "The card is past its expiry.",
         )));
     }
+    let credential = match held {
+        Some(held) => CardCredential::Certificate {
+            renews: held.thumbprint(),
+        },
+        None => CardCredential::Code {
+            holder: answers.take(HOLDER),
+            activation_code: answers.take(ACTIVATION_CODE),
+        },
+    };
     let request = CardApprovalRequest {
         pan: info.pan,
         expiry: info.card_expiry,
-        holder: answers.take(HOLDER),
         brand: session.brand_id.clone(),
-        activation_code: answers.take(ACTIVATION_CODE),
         key_thumbprint: key.thumbprint(),
+        credential,
     };
     let application = CardApplication {
         request,
@@ -156,42 +168,60 @@ pub(super) fn card(
     Ok(Ok(Verdict::AskIssuer(Box::new(application))))
 }
 
+/// In a renewal: the old certificate's name is made from this card and the PANSecret that is shown.
+fn check_account_name(info: &AcctInfo, held: Option<&Held>) -> Result<(), Rejection> {
+    match (held, &info.pan_secret) {
+        (None, None) => Ok(()),
+        (Some(held), Some(pan_secret)) => {
+            let name = pan_secret.account_name(&info.pan, info.card_expiry);
+            if held.certificate.common_name() == name {
+                Ok(())
+            } else {
+                Err(Rejection::AnotherParty("applicant"))
+            }
+        }
+        _ => Err(Rejection::Disagreement("pan_secret")),
+    }
+}
+
 /// The key-exchange key, if it is the one that the challenge was sealed for and the challenge was opened.
 pub(super) fn key_exchange_key(
     data: &CertReqData,
-    kept: &Thumbprint,
-    secret: &Thumbprint,
-    signature: &PublicKey,
-) -> Result<PublicKey, Rejection> {
-    let spki = data
-        .public_key_e
-        .as_ref()
-        .ok_or(Rejection::Disagreement("public_key_e"))?;
-    let key = signature
-        .provider()
+    possession: Option<&Possession>,
+    ca: &Credentials,
+) -> Result<Option<PublicKey>, Rejection> {
+    let (Some(spki), Some(possession)) = (&data.public_key_e, possession) else {
+        return if data.key_exchange_proof.is_none() {
+            Ok(None)
+        } else {
+            Err(Rejection::Disagreement("key_exchange_proof"))
+        };
+    };
+    let provider = ca.key_exchange.key().public_key().provider();
+    let key = provider
         .public_key_from_spki(&spki.0)
         .map_err(|_| Rejection::Disagreement("public_key_e"))?;
-    if key.thumbprint() != *kept {
+    if key.thumbprint() != possession.key_exchange {
         return Err(Rejection::Disagreement("public_key_e"));
     }
     if !data
         .key_exchange_proof
         .as_ref()
-        .is_some_and(|proof| repeats(secret, proof))
+        .is_some_and(|proof| repeats(&possession.secret, proof))
     {
         return Err(Rejection::Possession("key-exchange"));
     }
-    Ok(key)
+    Ok(Some(key))
 }
 
 pub(super) fn party(
     session: &AwaitingCertReq,
     id_data: &IdData,
     data: &CertReqData,
-    keys: KeyPair,
+    (keys, held): (Keys, Option<Held>),
     reply: &CertReply,
 ) -> Checked<Verdict> {
-    if keys.signature == keys.key_exchange {
+    if keys.signature.is_some() && keys.signature == keys.key_exchange {
         let text = "Signature and key exchange need a key each.";
         return Ok(Err(Complaint::new(CertStatusCode::RejectedByCa, text)));
     }
@@ -200,9 +230,16 @@ pub(super) fn party(
         Err(complaint) => return Ok(Err(complaint)),
     };
     let brand = session.brand_id.clone();
-    let activation_code = answers.take(ACTIVATION_CODE);
-    let (key_thumbprint, key_exchange_thumbprint) =
-        (keys.signature.thumbprint(), keys.key_exchange.thumbprint());
+    let credential = match held {
+        Some(held) => PartyCredential::Certificate {
+            renews: held.thumbprint(),
+        },
+        None => PartyCredential::Code {
+            activation_code: answers.take(ACTIVATION_CODE),
+        },
+    };
+    let key_thumbprint = keys.signature.as_ref().map(PublicKey::thumbprint);
+    let key_exchange_thumbprint = keys.key_exchange.as_ref().map(PublicKey::thumbprint);
     let reply = reply.clone();
     Ok(Ok(match id_data.clone() {
         IdData::Merchant {
@@ -213,9 +250,9 @@ pub(super) fn party(
                 merchant_id,
                 merchant_bin,
                 brand,
-                activation_code,
                 key_thumbprint,
                 key_exchange_thumbprint,
+                credential,
             };
             Verdict::AskAcquirer(Box::new(MerchantApplication {
                 request,
@@ -231,9 +268,9 @@ pub(super) fn party(
                 gateway_id,
                 acquirer_bin,
                 brand,
-                activation_code,
                 key_thumbprint,
                 key_exchange_thumbprint,
+                credential,
             };
             Verdict::AskBrand(Box::new(GatewayApplication {
                 request,

@@ -2,6 +2,7 @@
 
 use super::super::Request;
 use super::application::CompleteError;
+use crate::card::NonceCca;
 use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::Credentials;
@@ -10,20 +11,49 @@ use crate::messages::cert::{CertReqData, CertRes, CertResData, CertStatus, CertS
 use crate::signed::{Frame, Who, carried, sign};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection};
-use openset_jose::{ContentKey, PublicKey};
-use openset_pki::authority::{Authority, IssueError, IssueRequest, Serial, Subject, Validity};
+use openset_jose::ContentKey;
+use openset_pki::authority::{Authority, IssueRequest, Serial, Subject, Validity};
 use openset_pki::{Certificate, MerchantData, Purpose, Role};
+use serde::{Deserialize, Serialize};
 
-/// How long a certificate lasts at most, in seconds; a cardholder's ends with the card.
-pub const CERTIFICATE_SECONDS_MAX: i64 = 365 * 86_400;
-/// How far a certificate's first second lies in the past, for the clocks of others.
-const BACKDATED_SECONDS: i64 = 300;
+/// How far a certificate's first second lies in the past at most, for the clocks of others.
+const BACKDATED_SECONDS_MAX: i64 = 300;
+/// Of a certificate's life, at most the part before its issue: one in so many.
+const BACKDATED_PART: i64 = 10;
 
-/// The two keys of a merchant or gateway.
-#[derive(Debug)]
-pub(super) struct KeyPair {
-    pub(super) signature: PublicKey,
-    pub(super) key_exchange: PublicKey,
+/// The CA that issues, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Issuer<'a> {
+    /// With which it answers.
+    pub credentials: &'a Credentials,
+    /// With which it certifies.
+    pub authority: &'a Authority,
+    /// How long a certificate lasts at most, in seconds; a cardholder's ends with the card, and none
+    /// outlives its CA's.
+    pub certificate_seconds: i64,
+}
+
+/// What a bank has approved and what is left to certify. It holds no card number; for a cardholder it holds
+/// the key of the answer and NonceCCA, so encrypt it at rest.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approved {
+    pub(super) role: Role,
+    pub(super) brand: BrandId,
+    pub(super) organizational_unit: String,
+    pub(super) common_name: String,
+    pub(super) not_after_max: i64,
+    pub(super) merchant_data: Option<MerchantData>,
+    pub(super) nonce_cca: Option<NonceCca>,
+    pub(super) signature: Option<ExactBytes>,
+    pub(super) key_exchange: Option<ExactBytes>,
+    pub(super) reply: CertReply,
+}
+
+impl std::fmt::Debug for Approved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Approved({:?})", self.reply)
+    }
 }
 
 /// CertRes, and the certificates in it: to be stored in one transaction.
@@ -35,19 +65,6 @@ pub struct Issued {
     pub certificates: Vec<Certificate>,
 }
 
-pub(super) fn subject(
-    brand: &BrandId,
-    organizational_unit: String,
-    common_name: String,
-) -> Subject {
-    Subject {
-        country: None,
-        brand: Some(brand.clone()),
-        organizational_unit: Some(organizational_unit),
-        common_name,
-    }
-}
-
 pub(super) fn complete_status() -> CertStatus {
     CertStatus {
         cert_status_code: CertStatusCode::RequestComplete,
@@ -57,61 +74,94 @@ pub(super) fn complete_status() -> CertStatus {
     }
 }
 
-/// What both certificates of an applicant have in common.
-pub(super) struct Order<'a> {
-    pub(super) authority: &'a Authority,
-    pub(super) role: Role,
-    pub(super) subject: Subject,
-    pub(super) not_after_max: i64,
-    pub(super) merchant_data: Option<MerchantData>,
-}
-
-impl Order<'_> {
-    pub(super) fn issue_pair(
+impl Approved {
+    /// Issues the certificates and answers.
+    ///
+    /// # Errors
+    /// [`CompleteError`].
+    pub fn issue(
         &self,
         ctx: &mut Context<'_>,
-        keys: &KeyPair,
-    ) -> Result<Vec<Certificate>, IssueError> {
-        let signature = self.issue(ctx, Purpose::Signature, &keys.signature)?;
-        Ok(vec![
-            signature,
-            self.issue(ctx, Purpose::KeyExchange, &keys.key_exchange)?,
-        ])
+        issuer: &Issuer<'_>,
+    ) -> Result<Issued, CompleteError> {
+        let signature = self.certify(ctx, issuer, Purpose::Signature, self.signature.as_ref())?;
+        let key_exchange = self.certify(
+            ctx,
+            issuer,
+            Purpose::KeyExchange,
+            self.key_exchange.as_ref(),
+        )?;
+        let carry = |leaf: &Option<Certificate>| {
+            let chain = leaf.as_ref().map(|leaf| issuer.authority.chain_of(leaf));
+            chain.as_ref().map(carried).unwrap_or_default()
+        };
+        let chains = [carry(&signature), carry(&key_exchange)];
+        let status = CertStatus {
+            nonce_cca: self.nonce_cca,
+            ..complete_status()
+        };
+        let wire = self
+            .reply
+            .answer(ctx, issuer.credentials, status, Some(chains))?;
+        Ok(Issued {
+            wire,
+            certificates: signature.into_iter().chain(key_exchange).collect(),
+        })
     }
 
-    pub(super) fn issue(
+    fn certify(
         &self,
         ctx: &mut Context<'_>,
+        issuer: &Issuer<'_>,
         purpose: Purpose,
-        key: &PublicKey,
-    ) -> Result<Certificate, IssueError> {
-        let issuer = self.authority.certificate();
-        let now = ctx.now.seconds();
-        let validity = Validity {
-            not_before: now
-                .saturating_sub(BACKDATED_SECONDS)
-                .max(issuer.not_before()),
-            not_after: now
-                .saturating_add(CERTIFICATE_SECONDS_MAX)
-                .min(self.not_after_max)
-                .min(issuer.not_after()),
-        };
+        spki: Option<&ExactBytes>,
+    ) -> Result<Option<Certificate>, CompleteError> {
+        let Some(spki) = spki else { return Ok(None) };
+        let provider = issuer
+            .credentials
+            .key_exchange
+            .key()
+            .public_key()
+            .provider();
+        let key = provider
+            .public_key_from_spki(&spki.0)
+            .map_err(|_| Rejection::Internal)?;
         let is_gateway_exchange = self.role == Role::Gateway && purpose == Purpose::KeyExchange;
-        self.authority.issue_end_entity(&IssueRequest {
-            public_key: key,
+        let certificate = issuer.authority.issue_end_entity(&IssueRequest {
+            public_key: &key,
             role: self.role,
             purpose,
-            subject: self.subject.clone(),
-            validity,
+            subject: Subject {
+                country: None,
+                brand: Some(self.brand.clone()),
+                organizational_unit: Some(self.organizational_unit.clone()),
+                common_name: self.common_name.clone(),
+            },
+            validity: self.validity(ctx, issuer),
             serial: Serial::random(ctx.rng),
             merchant_data: self.merchant_data.clone(),
             card_cert_required: is_gateway_exchange.then_some(true),
-        })
+        })?;
+        Ok(Some(certificate))
+    }
+
+    fn validity(&self, ctx: &Context<'_>, issuer: &Issuer<'_>) -> Validity {
+        let own = issuer.authority.certificate();
+        let now = ctx.now.seconds();
+        let backdated = BACKDATED_SECONDS_MAX.min(issuer.certificate_seconds / BACKDATED_PART);
+        Validity {
+            not_before: now.saturating_sub(backdated).max(own.not_before()),
+            not_after: now
+                .saturating_add(issuer.certificate_seconds)
+                .min(self.not_after_max)
+                .min(own.not_after()),
+        }
     }
 }
 
 /// Whom CertRes answers, and how.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CertReply {
     rrpid: Rrpid,
     request: Digest,
@@ -176,24 +226,6 @@ impl CertReply {
         };
         let ids = MessageIds::of_lid_c(&self.lid_ee);
         Ok(MessageWrapper::new(ctx, ids, self.rrpid, Message::CertRes(message)).encode())
-    }
-
-    pub(super) fn issued(
-        &self,
-        ctx: &mut Context<'_>,
-        ca: &Credentials,
-        authority: &Authority,
-        status: CertStatus,
-        certificates: Vec<Certificate>,
-    ) -> Result<Issued, CompleteError> {
-        let carry = |place: usize| {
-            certificates
-                .get(place)
-                .map(|leaf| carried(&authority.chain_of(leaf)))
-                .unwrap_or_default()
-        };
-        let wire = self.answer(ctx, ca, status, Some([carry(0), carry(1)]))?;
-        Ok(Issued { wire, certificates })
     }
 
     /// Answers that there will be no certificates.
