@@ -54,7 +54,7 @@ pub(crate) async fn finish(
 /// What the CA answered to CertReq.
 pub(super) enum Settled {
     /// With its signature: what the row becomes.
-    Signed(CardRow),
+    Signed(Box<CardRow>),
     /// With SET's Error, which nobody signs.
     Error(Box<ErrorMessage>),
 }
@@ -123,7 +123,7 @@ pub(super) async fn settled(
         Err(Told::Error(error)) => return Ok(Settled::Error(error)),
         Err(other) => return Err(other.problem("ca-not-verified")),
     };
-    Ok(Settled::Signed(settled))
+    Ok(Settled::Signed(Box::new(settled)))
 }
 
 fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {
