@@ -14,6 +14,7 @@
 //! | `bank` | who is asked before a key is certified |
 //! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
+//! | `responders` | who signs the answers to `/ocsp` |
 //! | `expiry` | warnings before anything of the CA's own runs out |
 //! | `routes` | what everybody may read, and what the operator does |
 //! | `store` | its tables |
@@ -32,6 +33,7 @@ mod hierarchy;
 mod import;
 mod journal;
 mod metrics;
+mod responders;
 mod routes;
 mod set;
 mod store;
@@ -59,6 +61,7 @@ use crate::config::Settings;
 use crate::hierarchy::Hierarchy;
 use crate::journal::Journal;
 use crate::metrics::CaMetrics;
+use crate::responders::Unsealed;
 
 /// What every handler holds.
 #[derive(Debug)]
@@ -68,6 +71,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) authorities: Authorities,
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
+    pub(crate) responders: Unsealed,
     pub(crate) forms: Forms,
     pub(crate) verifier: Arc<PathVerifier>,
 }
@@ -110,11 +114,13 @@ pub async fn run(
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
+        responders: Unsealed::default(),
         verifier: verification::verifier(&authorities.current())?,
         settings,
         authorities,
     });
     ca.authorities.renew_crls().await?;
+    ca.authorities.renew_responders().await?;
     // Whoever finds the fingerprint can begin: from here on every request is taken.
     fingerprint::publish(&common, &root)?;
     add_checks(&mut shell, &ca);

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use openset_protocol::cardholder::registration;
 use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_service::problem::Problem;
 
 use super::certify::{Settled, keep, settled};
-use super::form::ask_for_form_of;
+use super::referral::serving_ca;
 use super::{FORM, Kept, REGISTERING, Unanswered, moved};
 use crate::store::CardRow;
-use crate::{Wallet, corrupt};
+use crate::{Wallet, corrupt, with_context};
 
 /// After so many Errors to the same CertReq the person is asked to fill in a new form.
 const ERRORS_MAX: u32 = 3;
@@ -43,21 +44,25 @@ pub(super) async fn after_error(
         holder,
         pan,
         expiry,
+        policy,
         ..
     } = kept
     else {
         return Err(corrupt("cards.state"));
     };
-    let target = wallet.registration_target(row.registration_url.as_deref())?;
-    let form = ask_for_form_of(wallet, &target, awaiting.card().clone()).await?;
+    let card = awaiting.card().clone();
+    let begin = || with_context(|ctx| registration::start(ctx, card.clone()));
+    let served = serving_ca(wallet, row.registration_url.as_deref(), begin).await?;
     let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
     let unanswered = Unanswered {
         awaiting,
         holder,
+        policy,
         wire: ExactBytes(wire),
+        registration_url: row.registration_url.clone(),
     };
     let kept = Kept::Form {
-        form: Box::new(form),
+        form: Box::new(served.form),
         pan,
         expiry,
         failed: Vec::new(),
@@ -73,7 +78,11 @@ pub(super) async fn after_error(
         error = error.error_text,
         "a registration begins anew"
     );
-    keep(wallet, row, &moved(wallet, row, FORM, &kept)?).await
+    let anew = CardRow {
+        registration_url: served.referred_to.or(row.registration_url.clone()),
+        ..moved(wallet, row, FORM, &kept)?
+    };
+    keep(wallet, row, &anew).await
 }
 
 /// Sends once more what was answered with an Error; says whether the CA has answered it with its signature.
@@ -91,10 +100,16 @@ pub(super) async fn answered_after_all(
         expiry: card.card_expiry,
         awaiting: unanswered.awaiting,
         errors: ERRORS_MAX,
+        policy: unanswered.policy,
+    };
+    let row = &CardRow {
+        registration_url: unanswered.registration_url,
+        ..row.clone()
     };
     match settled(wallet, row, kept, unanswered.wire.0.clone(), Instant::now()).await? {
         Settled::Signed(settled) => {
             keep(wallet, row, &settled).await?;
+            wallet.work.notify_one();
             Ok(true)
         }
         Settled::Error(_) => Ok(false),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::cardholder::registration::{Outcome, Registered};
 use openset_protocol::ids::ExactBytes;
@@ -46,7 +47,12 @@ pub(crate) async fn finish(
     }
     let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
     match settled(wallet, row, kept, wire, started).await? {
-        Settled::Signed(settled) => keep(wallet, row, &settled).await,
+        Settled::Signed(settled) => {
+            keep(wallet, row, &settled).await?;
+            // From now on its certificate is looked after.
+            wallet.work.notify_one();
+            Ok(())
+        }
         Settled::Error(error) => anew::after_error(wallet, row, &error).await,
     }
 }
@@ -81,6 +87,7 @@ pub(super) async fn settled(
         holder,
         pan,
         expiry,
+        policy,
         ..
     } = kept
     else {
@@ -96,6 +103,7 @@ pub(super) async fn settled(
     })
     .await;
     let card = Entered {
+        policy,
         key,
         holder,
         pan,
@@ -152,6 +160,7 @@ fn report(started: Instant, bytes: usize) -> StepReport {
 
 /// What the person entered, and the key that was made for it.
 struct Entered {
+    policy: Option<Thumbprint>,
     key: ExactBytes,
     holder: String,
     pan: Pan,
@@ -174,11 +183,14 @@ fn registered_card(registered: Registered, card: Entered, steps: Vec<StepReport>
         pan_secret: registered.pan_secret,
         steps,
         message: registered.ee_message,
+        policy: card.policy,
+        earlier: Vec::new(),
+        renewals: Vec::new(),
     }
 }
 
 /// Why there is no certificate, for the person.
-fn told(status: &CertStatus) -> String {
+pub(super) fn told(status: &CertStatus) -> String {
     let code = serde_json::to_value(status.cert_status_code).ok();
     let code = code
         .as_ref()
