@@ -4,6 +4,7 @@ pub(crate) mod authorities;
 pub(crate) mod certificates;
 pub(crate) mod codes;
 pub(crate) mod regions;
+pub(crate) mod registrations;
 pub(crate) mod sessions;
 
 use openset_store::Migration;
@@ -19,5 +20,10 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 120,
         name: "generations",
         sql: include_str!("../migrations/0120_generations.sql"),
+    },
+    Migration {
+        version: 130,
+        name: "registrations",
+        sql: include_str!("../migrations/0130_registrations.sql"),
     },
 ];

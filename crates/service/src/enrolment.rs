@@ -52,6 +52,9 @@ pub enum EnrolmentError {
     /// The CA's form asks for what is not in the configuration.
     #[error("the certificate authority's form asks for {0:?}, which is not known here")]
     UnknownField(String),
+    /// An operator of the CA has to decide; the CA is asked again and again.
+    #[error("the certificate authority has not decided yet: {0}")]
+    Pended(String),
     /// The CA could not take the request; a new registration is begun.
     #[error("the certificate authority could not take the request: {0}")]
     Error(String),

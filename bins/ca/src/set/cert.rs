@@ -88,6 +88,7 @@ pub(super) async fn handle(
         let inquiry = Inquiry {
             account_key: &held.hierarchy().account_key,
             certified_before,
+            renewed_before: false,
             verifier: &paths,
         };
         opened.verify(ctx, credentials(&verifier)?, &request, &session, &inquiry)

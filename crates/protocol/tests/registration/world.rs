@@ -62,6 +62,7 @@ pub(crate) struct Ca {
     pub card_form: RegFormData,
     pub served_bins: Vec<Bin>,
     pub certified_before: bool,
+    pub renewed_before: bool,
 }
 
 impl Default for Ca {
@@ -71,6 +72,7 @@ impl Default for Ca {
             card_form: form::cardholder("Use the card well."),
             served_bins: vec!["411111".parse().unwrap()],
             certified_before: false,
+            renewed_before: false,
         }
     }
 }
@@ -133,6 +135,7 @@ impl Ca {
         let inquiry = Inquiry {
             account_key: &self.account_key,
             certified_before: self.certified_before,
+            renewed_before: self.renewed_before,
             verifier,
         };
         with_context(|ctx| opened.verify(ctx, &ca.credentials, &request, session, &inquiry))
