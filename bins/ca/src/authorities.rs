@@ -4,7 +4,6 @@
 //! crash leaves the old hierarchy or the new one, and of two processes one sees what the other has done
 //! before it goes on. Nothing is ever certified twice: a CA is renewed by a new key with a new name.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context as _, bail, ensure};
@@ -18,7 +17,7 @@ use crate::config::{Settings, slug};
 use crate::error::CaError;
 use crate::hierarchy::draft::{self, Draft, Given};
 use crate::hierarchy::plan::{self, Planned};
-use crate::hierarchy::{self, ACCOUNT_KEY, Ca, Hierarchy, State};
+use crate::hierarchy::{self, ACCOUNT_KEY, Ca, Hierarchy};
 use crate::journal::{Event, Journal, RecordedTx};
 use crate::store::regions::{self, Region};
 use crate::store::{authorities, certificates};
@@ -82,6 +81,13 @@ impl Authorities {
         journal: Journal,
         settings: Arc<Settings>,
     ) -> anyhow::Result<Self> {
+        let maker = Maker {
+            db: &db,
+            vault: &vault,
+            journal: &journal,
+            settings: &settings,
+        };
+        maker.describe().await?;
         let hierarchy = hierarchy::load(&db, &vault).await?.context(
             "this database has no certificate authority yet: start the service once (openset-ca serve), or \
              import an offline root (openset-ca import root.pem)",
@@ -312,7 +318,7 @@ pub(crate) fn brands_of(held: &Hierarchy) -> Vec<BrandId> {
 }
 
 /// Regions, and whether each is the first.
-fn numbered(regions: &[Region]) -> Vec<(Region, bool)> {
+pub(crate) fn numbered(regions: &[Region]) -> Vec<(Region, bool)> {
     regions
         .iter()
         .enumerate()
@@ -462,15 +468,4 @@ pub(crate) async fn record_own(
         free &= certificates::insert_own(tx, &issuer, &held.id, certificate, now_s).await?;
     }
     Ok(free)
-}
-
-/// CAs by their names, for those who look many up.
-pub(crate) fn states(held: &Hierarchy) -> HashMap<&str, State> {
-    let roots = held
-        .roots()
-        .iter()
-        .map(|root| (root.id.as_str(), root.state));
-    roots
-        .chain(held.all().iter().map(|ca| (ca.id.as_str(), ca.state)))
-        .collect()
 }

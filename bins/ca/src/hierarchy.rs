@@ -198,13 +198,6 @@ impl Hierarchy {
         self.roots.last().expect("a hierarchy has a root")
     }
 
-    /// The certificate that the CA of this name has, root or not.
-    pub(crate) fn certificate_of(&self, id: &str) -> Option<&Certificate> {
-        self.by_id(id)
-            .map(|ca| ca.authority.certificate())
-            .or_else(|| self.root_by_id(id).map(|root| &root.certificate))
-    }
-
     /// The CA of this name as one that signs, if its key is here.
     pub(crate) fn signer(&self, id: &str) -> Option<&Authority> {
         self.by_id(id)

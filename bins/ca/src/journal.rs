@@ -19,7 +19,7 @@ use openset_store::{Db, StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row};
 
-pub(crate) use file::{Head, JournalError};
+pub(crate) use file::{Entry, Head, JournalError, read};
 
 use crate::error::CaError;
 use crate::store::certificates::Origin;

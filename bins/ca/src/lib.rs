@@ -6,23 +6,31 @@
 //! | [`config`] | its options |
 //! | `hierarchy` | the CAs with all their generations, read from the database |
 //! | `authorities` | how the hierarchy is made and grows |
+//! | [`cli`] | the operator's commands |
+//! | `backup` | the whole database in one encrypted file, and back |
+//! | `import` | what comes from a root that is kept offline |
 //! | `journal` | what a restored back-up must not forget |
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
+//! | `decisions` | what an operator decides about registrations that wait |
 //! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
+//! | `expiry` | warnings before anything of the CA's own runs out |
 //! | `routes` | what everybody may read, and what the operator does |
 //! | `store` | its tables |
 
-#![allow(dead_code, reason = "the command line uses it")]
-
 mod authorities;
+mod backup;
 mod bank;
+pub mod cli;
 pub mod config;
 mod crl;
+mod decisions;
 mod error;
+mod expiry;
 mod fingerprint;
 mod hierarchy;
+mod import;
 mod journal;
 mod metrics;
 mod routes;

@@ -1,7 +1,7 @@
-//! OpenSET's certificate authority service.
+//! OpenSET's certificate authority: the service, and its operator's commands.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    openset_service::shell::main(openset_service::config::Party::Ca, openset_ca::run)
+    openset_ca::cli::main()
 }

@@ -4,12 +4,14 @@ use openset_pki::Certificate;
 use openset_service::telemetry::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 
 /// The CA's own metrics.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CaMetrics {
     certificates: Family<Vec<(&'static str, String)>, Counter>,
     refusals: Family<Vec<(&'static str, &'static str)>, Counter>,
+    ends: Family<Vec<(&'static str, String)>, Gauge>,
 }
 
 impl CaMetrics {
@@ -26,6 +28,11 @@ impl CaMetrics {
                 "Registrations that ended without certificates, by who refused",
                 own.refusals.clone(),
             );
+            registry.register(
+                "openset_ca_seconds_left",
+                "Seconds until a certificate of the CA's own or a CRL runs out; negative when it has",
+                own.ends.clone(),
+            );
         });
         own
     }
@@ -34,6 +41,15 @@ impl CaMetrics {
         self.certificates
             .get_or_create(&vec![("role", certificate.role().name().to_owned())])
             .inc();
+    }
+
+    /// Shows how long all that runs out has left, and nothing else.
+    pub(crate) fn show_ends<'a>(&self, ends: impl Iterator<Item = (&'static str, &'a str, i64)>) {
+        self.ends.clear();
+        for (what, id, left_s) in ends {
+            let labels = vec![("what", what.to_owned()), ("ca", id.to_owned())];
+            self.ends.get_or_create(&labels).set(left_s);
+        }
     }
 
     pub(crate) fn count_refusal(&self, by: &'static str) {

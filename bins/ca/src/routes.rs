@@ -1,7 +1,8 @@
 //! The REST routes, and the document that describes them.
 
-mod certificates;
+pub(crate) mod certificates;
 mod public;
+mod registrations;
 
 use std::sync::Arc;
 
@@ -28,10 +29,14 @@ struct Document;
 pub(crate) fn router(ca: Arc<CertificateAuthority>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(public::root))
+        .routes(routes!(public::roots))
         .routes(routes!(public::trust))
         .routes(routes!(public::crl))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::revoke))
+        .routes(routes!(registrations::list))
+        .routes(routes!(registrations::approve))
+        .routes(routes!(registrations::reject))
         .split_for_parts();
     (router.with_state(ca), api)
 }

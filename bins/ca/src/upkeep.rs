@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use crate::CertificateAuthority;
 use crate::error::CaError;
-use crate::store::sessions;
+use crate::expiry::{self, Warned};
+use crate::store::{registrations, sessions};
 
 /// Between two rounds, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -19,8 +20,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Works until `shutdown`.
 pub(crate) async fn run(ca: Arc<CertificateAuthority>, shutdown: CancellationToken) {
     let pause = (ca.settings.crl_lifetime / 8).min(PAUSE_MAX);
+    let mut warned = Warned::default();
     loop {
-        if let Err(error) = round(&ca).await {
+        if let Err(error) = round(&ca, &mut warned).await {
             tracing::error!(
                 error = format!("{:#}", anyhow::Error::from(error)),
                 "upkeep failed; it is tried again"
@@ -43,11 +45,15 @@ pub(crate) async fn run(ca: Arc<CertificateAuthority>, shutdown: CancellationTok
     }
 }
 
-async fn round(ca: &CertificateAuthority) -> Result<(), CaError> {
-    ca.authorities.renew_crls().await?;
+async fn round(ca: &CertificateAuthority, warned: &mut Warned) -> Result<(), CaError> {
+    let renewed = ca.authorities.renew_crls().await;
+    // Also when the database takes nothing any more.
+    expiry::watch(ca, warned).await?;
+    renewed?;
     let now = clock::now_seconds();
     let mut tx = ca.db.begin().await?;
     sessions::purge(&mut tx, now).await?;
+    registrations::purge(&mut tx, now).await?;
     exchanges::purge(&mut tx, now).await?;
     Ok(tx.commit().await?)
 }

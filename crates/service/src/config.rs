@@ -147,10 +147,24 @@ pub fn load<O>(party: Party) -> anyhow::Result<Config<O>>
 where
     O: Args + Serialize + DeserializeOwned,
 {
+    load_with_env(party, std::env::args_os())
+}
+
+/// [`load`] with flags (the program's name first) as arguments.
+///
+/// # Errors
+/// A message that names the key and where it stands.
+pub fn load_with_env<O>(
+    party: Party,
+    args: impl IntoIterator<Item = OsString>,
+) -> anyhow::Result<Config<O>>
+where
+    O: Args + Serialize + DeserializeOwned,
+{
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .collect();
-    load_from(party, std::env::args_os(), &env)
+    load_from(party, args, &env)
 }
 
 /// [`load`] with flags (the program's name first) and variables as arguments.

@@ -1,5 +1,6 @@
 //! What a service's `main` and its tests share: open, serve, stop.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
 
@@ -56,7 +57,21 @@ where
     F: FnOnce(TcpListener, Config<O>, CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    let error = match start(party, run) {
+    main_with(party, std::env::args_os(), run)
+}
+
+/// [`main`] with other flags than the process' own, the program's name first.
+pub fn main_with<O, F, R>(
+    party: Party,
+    args: impl IntoIterator<Item = OsString>,
+    run: F,
+) -> ExitCode
+where
+    O: Args + Serialize + DeserializeOwned,
+    F: FnOnce(TcpListener, Config<O>, CancellationToken) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    let error = match start(party, args, run) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(error) => error,
     };
@@ -69,13 +84,17 @@ where
     ExitCode::FAILURE
 }
 
-fn start<O, F, R>(party: Party, run: F) -> anyhow::Result<()>
+fn start<O, F, R>(
+    party: Party,
+    args: impl IntoIterator<Item = OsString>,
+    run: F,
+) -> anyhow::Result<()>
 where
     O: Args + Serialize + DeserializeOwned,
     F: FnOnce(TcpListener, Config<O>, CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    let config = config::load::<O>(party)?;
+    let config = config::load_with_env::<O>(party, args)?;
     telemetry::init(party, &config.common.log, config.common.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)

@@ -196,7 +196,13 @@ fn next(held: &Hierarchy, ca: &Ca, parent: String) -> anyhow::Result<Planned> {
     Ok(planned)
 }
 
-fn brand_ca(brand: &BrandId, series: String, generation: i64, parent: String) -> Planned {
+/// A generation of a brand's CA.
+pub(crate) fn brand_ca(
+    brand: &BrandId,
+    series: String,
+    generation: i64,
+    parent: String,
+) -> Planned {
     Planned {
         id: named(&series, generation, "-"),
         parent: Some(parent),

@@ -86,6 +86,7 @@ impl Tail {
         id: &str,
         seen: Option<&Head>,
     ) -> Result<(), JournalError> {
+        *self = Self::default();
         let mut file = open(path)?;
         file.lock().map_err(|source| unusable(path, source))?;
         let mut bytes = Vec::new();
@@ -248,5 +249,80 @@ fn unusable(path: &Path, source: io::Error) -> JournalError {
     JournalError::Io {
         path: path.display().to_string(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    fn event(id: &str) -> Vec<Event> {
+        vec![Event::Retired {
+            id: id.to_owned(),
+            at_s: 1,
+        }]
+    }
+
+    fn of(entries: &[(Entry, Head)]) -> Vec<u64> {
+        entries.iter().map(|(entry, _)| entry.number).collect()
+    }
+
+    #[test]
+    fn lines_of_two_writers_stand_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.log");
+        let (mut one, mut other) = (Tail::default(), Tail::default());
+        one.append(&path, "a", event("1")).unwrap();
+        other.append(&path, "a", event("2")).unwrap();
+        let last = one.append(&path, "a", event("3")).unwrap();
+        let entries = read(&path).unwrap();
+        assert_eq!((of(&entries), entries[2].1), (vec![1, 2, 3], last));
+        assert_eq!(entries[1].0.events, event("2"));
+        other.catch_up(&path, "a", Some(&last)).unwrap();
+        let foreign = Tail::default().catch_up(&path, "b", None);
+        assert!(matches!(foreign, Err(JournalError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_taken_away_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.log");
+        Tail::default().append(&path, "a", event("1")).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [1, 10, whole.len() - 1] {
+            std::fs::write(&path, [&whole[..], &whole[..cut]].concat()).unwrap();
+            assert_eq!(of(&read(&path).unwrap()), [1]);
+            Tail::default().append(&path, "a", event("2")).unwrap();
+            assert_eq!(of(&read(&path).unwrap()), [1, 2]);
+        }
+    }
+
+    #[test]
+    fn a_journal_that_was_altered_or_has_lost_lines_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.log");
+        let mut tail = Tail::default();
+        let heads: Vec<Head> = ["1", "2", "3"]
+            .map(|id| tail.append(&path, "a", event(id)).unwrap())
+            .into();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let damaged = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            matches!(read(&path), Err(JournalError::Damaged { .. }))
+        };
+        assert!(damaged(&whole.replace("\"id\":\"1\"", "\"id\":\"7\"")));
+        let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+        assert!(damaged(&[lines[0], lines[2]].concat()));
+        assert!(damaged(&[lines[1], lines[0], lines[2]].concat()));
+        std::fs::write(&path, lines[0]).unwrap();
+        let short = Tail::default().catch_up(&path, "a", Some(&heads[2]));
+        assert!(matches!(short, Err(JournalError::Short { number: 3, .. })));
+        // Moved away on purpose: it goes on counting.
+        std::fs::write(&path, "").unwrap();
+        let mut anew = Tail::default();
+        anew.catch_up(&path, "a", Some(&heads[2])).unwrap();
+        assert_eq!(anew.append(&path, "a", event("4")).unwrap().number, 4);
+        assert_eq!(of(&read(&path).unwrap()), [4]);
     }
 }

@@ -12,6 +12,11 @@ use openset_service::trust::{AuthorityEntry, TrustDocument};
 use crate::CertificateAuthority;
 use crate::hierarchy::Root;
 
+/// How long others may keep what changes with a new root alone, in seconds.
+const ROOT_CACHE_S: u32 = 3_600;
+/// How long others may keep a CRL, in seconds: so long may a revocation go unheard of.
+const CRL_CACHE_S: i64 = 60;
+
 /// The root's certificate. Compare its SHA-256 with the one that you were given otherwise.
 #[utoipa::path(
     get, path = "/root.pem", tag = "public",
@@ -19,7 +24,29 @@ use crate::hierarchy::Root;
 )]
 pub(crate) async fn root(State(ca): State<Arc<CertificateAuthority>>) -> Response {
     let pem = ca.hierarchy().pinned_root().certificate.to_pem();
-    ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response()
+    pem_file(pem)
+}
+
+/// All roots' certificates, the oldest first; each announces the key of the one after it.
+#[utoipa::path(
+    get, path = "/roots.pem", tag = "public",
+    responses((status = 200, content_type = "application/x-pem-file", body = String))
+)]
+pub(crate) async fn roots(State(ca): State<Arc<CertificateAuthority>>) -> Response {
+    let hierarchy = ca.hierarchy();
+    let roots = hierarchy.roots().iter();
+    pem_file(roots.map(|root| root.certificate.to_pem()).collect())
+}
+
+fn pem_file(pem: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-pem-file".to_owned()),
+        (
+            header::CACHE_CONTROL,
+            format!("public, max-age={ROOT_CACHE_S}"),
+        ),
+    ];
+    (headers, pem).into_response()
 }
 
 /// Every CA with its chain and its current CRL, parents first.
@@ -75,5 +102,18 @@ pub(crate) async fn crl(
     let mut crls = ca.authorities.crls().await?;
     let unknown = || Problem::not_found("no-such-ca", "no CA has this id; GET /trust lists them");
     let crl = crls.remove(&id).ok_or_else(unknown)?;
-    Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], crl.der).into_response())
+    // Never beyond its own end.
+    let left_s = crl.next_update.saturating_sub(clock::now_seconds()).max(0);
+    let headers = [
+        (header::CONTENT_TYPE, "application/pkix-crl".to_owned()),
+        (header::ETAG, format!("\"{}\"", crl.number)),
+        (
+            header::CACHE_CONTROL,
+            format!(
+                "public, max-age={}, must-revalidate",
+                left_s.min(CRL_CACHE_S)
+            ),
+        ),
+    ];
+    Ok((headers, crl.der).into_response())
 }

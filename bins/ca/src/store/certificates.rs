@@ -6,6 +6,7 @@ use openset_jose::Thumbprint;
 use openset_pki::authority::{RevocationReason, Revoked};
 use openset_pki::{Certificate, Role};
 use openset_protocol::BrandId;
+use openset_protocol::ca::cert::Shown;
 use openset_store::{StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -108,6 +109,28 @@ pub(crate) async fn release(tx: &mut Tx, lid_ca: &str) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Gives a key free that is reserved for a registration that waits.
+pub(crate) async fn release_key(tx: &mut Tx, key: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM certified_keys WHERE key_thumbprint = $1 AND reserved_for IS NOT NULL",
+    )
+    .bind(key)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets a certificate that was never issued: its transaction was not committed.
+pub(crate) async fn forget(tx: &mut Tx, serial: &str, key: &str) -> Result<(), StoreError> {
+    for (sql, name) in [
+        ("DELETE FROM certificates WHERE serial = $1", serial),
+        ("DELETE FROM certified_keys WHERE key_thumbprint = $1", key),
+    ] {
+        sqlx::query(sql).bind(name).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
 /// Whether a certificate of ours is not revoked. Until the transaction ends nobody can revoke it.
 pub(crate) async fn hold_unrevoked(tx: &mut Tx, serial: &str) -> Result<bool, StoreError> {
     let done = sqlx::query(
@@ -117,6 +140,36 @@ pub(crate) async fn hold_unrevoked(tx: &mut Tx, serial: &str) -> Result<bool, St
     .execute(&mut **tx)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// As [`hold_unrevoked`], for all that an applicant has shown.
+pub(crate) async fn hold_all_unrevoked(tx: &mut Tx, shown: &[Shown]) -> Result<bool, StoreError> {
+    for certificate in shown {
+        if !hold_unrevoked(tx, &hex::encode(&certificate.serial.0)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Records certificates for an applicant; says whether it did. It did not as in [`insert`], or if what the
+/// applicant has shown is revoked by now.
+pub(crate) async fn issue(
+    tx: &mut RecordedTx,
+    authority: &str,
+    certificates: &[Certificate],
+    (shown, origin): (&[Shown], &Origin),
+    now_s: i64,
+) -> Result<bool, StoreError> {
+    if !hold_all_unrevoked(tx, shown).await? {
+        return Ok(false);
+    }
+    for certificate in certificates {
+        if !insert(tx, authority, certificate, origin, now_s).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Serial numbers of the certificates that an applicant came by with this one and that are not revoked.
@@ -400,15 +453,7 @@ pub(crate) async fn revoke(
     reason: RevocationReason,
     now_s: i64,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "UPDATE certificates SET revoked_at_s = $1, revocation_reason = $2 WHERE serial = $3 AND revoked_at_s IS NULL",
-    )
-    .bind(now_s)
-    .bind(text(&reason)?)
-    .bind(serial)
-    .execute(&mut ***tx)
-    .await?;
-    let newly = done.rows_affected() == 1;
+    let newly = mark_revoked(tx, serial, reason, now_s).await?;
     if newly {
         tx.record(Event::Revoked {
             serial: serial.to_owned(),
@@ -417,6 +462,24 @@ pub(crate) async fn revoke(
         });
     }
     Ok(newly)
+}
+
+/// As [`revoke`], without a line in the journal: it comes from there.
+pub(crate) async fn mark_revoked(
+    tx: &mut Tx,
+    serial: &str,
+    reason: RevocationReason,
+    now_s: i64,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE certificates SET revoked_at_s = $1, revocation_reason = $2 WHERE serial = $3 AND revoked_at_s IS NULL",
+    )
+    .bind(now_s)
+    .bind(text(&reason)?)
+    .bind(serial)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// The lines of a CA's CRL: what was revoked and has not run out.

@@ -112,8 +112,7 @@ pub(crate) async fn insert(
     .bind(now_s.saturating_add(KEEP_SECONDS))
     .execute(&mut **tx)
     .await?;
-    Ok(done.rows_affected() == 1
-        && certificates::reserve(tx, &approved.keys(), lid_ca).await?)
+    Ok(done.rows_affected() == 1 && certificates::reserve(tx, &approved.keys(), lid_ca).await?)
 }
 
 const COLUMNS: &str = "SELECT lid_ca, authority, state, role, brand, organizational_unit, common_name, renews, \
@@ -194,7 +193,14 @@ pub(crate) async fn reject_for(
     for row in &rows {
         let waiting = read(row)?;
         let record = waiting.record(vault)?.reject(REVOKED);
-        let _ = decide(tx, vault, &waiting.lid_ca, (State::Rejected, &record), now_s).await?;
+        let _ = decide(
+            tx,
+            vault,
+            &waiting.lid_ca,
+            (State::Rejected, &record),
+            now_s,
+        )
+        .await?;
     }
     Ok(rows.len())
 }

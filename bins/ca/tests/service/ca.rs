@@ -32,6 +32,7 @@ pub(crate) struct Place {
     options: String,
     admits_gateways: bool,
     database_url: Option<String>,
+    offline_root: bool,
     bank: Bank,
 }
 
@@ -51,6 +52,7 @@ impl Place {
             options: String::new(),
             admits_gateways: true,
             database_url: None,
+            offline_root: false,
             bank,
         }
     }
@@ -79,6 +81,16 @@ impl Place {
         self
     }
 
+    pub(crate) fn moved_to(mut self, database_url: String) -> Self {
+        self.database_url = Some(database_url);
+        self
+    }
+
+    pub(crate) fn with_offline_root(mut self) -> Self {
+        self.offline_root = true;
+        self
+    }
+
     pub(crate) fn bank(&self) -> &Bank {
         &self.bank
     }
@@ -103,7 +115,7 @@ impl Place {
             "listen = {listen:?}\ndata_dir = {data:?}\n{database}\npassphrase = {passphrase:?}\n\
              brands = {brands:?}\nissuer_url = {bank:?}\nissuer_token = {TOKEN:?}\n\
              acquirer_url = {bank:?}\nacquirer_token = {TOKEN:?}\nroot_sha256_file = {shared:?}\n\
-             log = \"trace,sqlx=info,hyper=info\"\n{options}\n\
+             offline_root = {offline}\nlog = \"trace,sqlx=info,hyper=info\"\n{options}\n\
              [[tokens]]\ntoken = {OPERATOR:?}\nscope = \"operator\"\n\
              {gateways}",
             options = self.options,
@@ -114,6 +126,7 @@ impl Place {
             },
             data = self.data(),
             brands = self.brands,
+            offline = self.offline_root,
             shared = self.folder.path().join("shared.sha256"),
         );
         let path = self.folder.path().join("ca.toml");

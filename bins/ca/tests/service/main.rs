@@ -6,10 +6,13 @@
     reason = "tests"
 )]
 
+mod backups;
 mod bank;
 mod ca;
+mod commands;
 mod durability;
 mod operator;
+mod pended;
 mod process;
 mod refusals;
 mod registrations;

@@ -12,10 +12,10 @@ use crate::ca::{PASSPHRASE, Place, ask, issued, wait_until_ready};
 use crate::durability::pan_needles;
 use crate::wallet::until_cert_req;
 
-struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Program {
-    async fn start(place: &Place, port: u16, log: &Path) -> Self {
+    pub(crate) async fn start(place: &Place, port: u16, log: &Path) -> Self {
         let config = place.config_file(PASSPHRASE, &format!("127.0.0.1:{port}"));
         let child = Command::new(env!("CARGO_BIN_EXE_openset-ca"))
             .arg("--config")
@@ -29,8 +29,24 @@ impl Program {
         program
     }
 
+    /// A program none of whose files grows beyond so many blocks of 512 bytes.
+    pub(crate) async fn start_with_room(place: &Place, port: u16, blocks: u64) -> Self {
+        let config = place.config_file(PASSPHRASE, &format!("127.0.0.1:{port}"));
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" --config \"$1\"");
+        let child = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_openset-ca")])
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let program = Self(child);
+        wait_until_ready(&format!("http://127.0.0.1:{port}")).await;
+        program
+    }
+
     /// SIGKILL: no chance to tidy up.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -43,7 +59,7 @@ impl Drop for Program {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -76,6 +76,18 @@ pub(crate) async fn until_cert_req(
     }
 }
 
+/// What the wallet learns when it asks what became of its request.
+pub(crate) async fn inquire(
+    ca_url: &str,
+    verifier: &PathVerifier,
+    pended: &registration::Pended,
+    key: &PrivateKey,
+) -> Outcome {
+    let step = with_context(|ctx| pended.inquire(ctx, key)).unwrap();
+    let wire = ask(ca_url, &step.wire).await;
+    with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap()
+}
+
 impl Ready {
     /// What the wallet makes of CertRes.
     pub(crate) fn outcome(self, wire: &[u8], verifier: &PathVerifier) -> Outcome {
@@ -210,4 +222,18 @@ pub(crate) async fn enrol(
     let step = with_context(|ctx| form.submit(ctx, answers, &sign, open.public_key())).unwrap();
     let wire = ask(ca_url, &step.wire).await;
     with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap()
+}
+
+/// The first message of an enrolment, answered or not.
+pub(crate) async fn begin(ca_url: &str, party: Party) -> Result<(), String> {
+    let open = keys::key("begin/open");
+    let step = with_context(|ctx| enrolment::start(ctx, party, open.public_key()));
+    let answer = crate::ca::post_set(ca_url, &step.wire)
+        .await
+        .map_err(|error| error.to_string())?;
+    if answer.status == 200 {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&answer.body).into_owned())
+    }
 }

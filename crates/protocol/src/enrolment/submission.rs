@@ -164,15 +164,18 @@ impl Pended {
         keys: &Keys<'_>,
     ) -> Result<Step<AwaitingCertRes>, Rejection> {
         let content = ContentType::CertInqReqTbs;
-        let inquiry = self.form.exchange.inquire(ctx, &self.form.ca, |ctx, frame, data| {
-            match (self.signature, keys.signature, keys.held) {
-                (Some(shown), Some(key), _) if key.public_key().thumbprint() == shown => {
-                    possession::sign(ctx, key, content, frame, data)
+        let inquiry = self
+            .form
+            .exchange
+            .inquire(ctx, &self.form.ca, |ctx, frame, data| {
+                match (self.signature, keys.signature, keys.held) {
+                    (Some(shown), Some(key), _) if key.public_key().thumbprint() == shown => {
+                        possession::sign(ctx, key, content, frame, data)
+                    }
+                    (None, _, Some(held)) => sign(ctx, held, content, frame, data),
+                    _ => Err(Rejection::Possession("signature")),
                 }
-                (None, _, Some(held)) => sign(ctx, held, content, frame, data),
-                _ => Err(Rejection::Possession("signature")),
-            }
-        })?;
+            })?;
         Ok(Step {
             state: AwaitingCertRes {
                 pending: inquiry.pending,

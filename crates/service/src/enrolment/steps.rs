@@ -90,11 +90,15 @@ impl Registration<'_> {
                 self.load(CERT).await?.unwrap_or(asked)
             }
         };
-        let mut outcome = self.judge(asked.state, self.send(&asked.wire).await?).await?;
+        let mut outcome = self
+            .judge(asked.state, self.send(&asked.wire).await?)
+            .await?;
         if let Outcome::Pended(pended, _) = outcome {
             // The same CertReq brings the same answer for ever; what has become of it since is asked anew.
             let asked = inquire(&pended, keys)?;
-            outcome = self.judge(asked.state, self.send(&asked.wire).await?).await?;
+            outcome = self
+                .judge(asked.state, self.send(&asked.wire).await?)
+                .await?;
         }
         match outcome {
             Outcome::Enrolled(enrolled) => self.install(keys, *enrolled).await,

@@ -73,6 +73,8 @@ pub struct Issued {
     pub certificates: Vec<Certificate>,
     /// The certificates that the applicant has shown: each must be unrevoked when these are stored.
     pub shown: Vec<Shown>,
+    /// The one of them that signs.
+    pub signer: Option<Thumbprint>,
     /// The one of them that is renewed.
     pub renews: Option<Thumbprint>,
 }
@@ -136,6 +138,12 @@ impl Approved {
         self.renews
     }
 
+    /// The certificate that the applicant has and that signs.
+    #[must_use]
+    pub fn signer(&self) -> Option<Thumbprint> {
+        self.signer
+    }
+
     /// Whether what is to be certified ends before it would begin.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
@@ -163,6 +171,7 @@ impl Approved {
             wire,
             certificates,
             shown: self.shown.clone(),
+            signer: self.signer,
             renews: self.renews,
         })
     }
@@ -185,10 +194,7 @@ impl Approved {
             chain.as_ref().map(carried).unwrap_or_default()
         };
         let chains = [carry(&signature), carry(&key_exchange)];
-        Ok((
-            signature.into_iter().chain(key_exchange).collect(),
-            chains,
-        ))
+        Ok((signature.into_iter().chain(key_exchange).collect(), chains))
     }
 
     fn certify(

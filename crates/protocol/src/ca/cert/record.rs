@@ -115,7 +115,8 @@ impl Inquired {
                     role: record.role,
                     brand: Some(&record.brand),
                 };
-                let (data, certificate) = self.by_certificate(ctx, request, signer, frame, verifier)?;
+                let (data, certificate) =
+                    self.by_certificate(ctx, request, signer, frame, verifier)?;
                 if certificate.thumbprint() != *named {
                     return Err(Rejection::AnotherParty("applicant"));
                 }

@@ -149,11 +149,7 @@ pub(super) fn second_signature(scene: &Scene<'_>, jws: &Jws, cert_req: Digest) -
 }
 
 /// The key-exchange certificate that is renewed alone, of the party whose signature certificate signs.
-pub(super) fn key_exchange(
-    scene: &Scene<'_>,
-    chain: &[ExactBytes],
-    signer: Held,
-) -> Checked<Held> {
+pub(super) fn key_exchange(scene: &Scene<'_>, chain: &[ExactBytes], signer: Held) -> Checked<Held> {
     let expect = Expect {
         role: scene.session.request_type.role(),
         purpose: Purpose::KeyExchange,

@@ -1,0 +1,189 @@
+//! `root`: a root that is kept offline. Its folder is a CA's data folder with a root and nothing below it:
+//! a database whose keys are sealed under a passphrase of its own, and a journal.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand};
+use openset_pki::authority::CertificationRequest;
+
+use crate::authorities::Authorities;
+use crate::crl::Revocation;
+use crate::hierarchy::Root;
+use crate::import;
+
+use super::hierarchy::Reason;
+use super::list::{self, ListArgs};
+use super::place::{Opened, Place};
+use super::publish::write;
+
+/// How long an offline root's CRL is good unless told otherwise: somebody has to go to it for each.
+const CRL_DAYS: u32 = 180;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RootCommand {
+    /// Make a root in a new folder, with its first CRL and the key of the root after it.
+    Create(Folder),
+    /// Sign a brand CA's request (PKCS#10) after checking that its sender has the key.
+    Sign {
+        /// The request, PEM or DER, as `openset-ca brand add --request` wrote it.
+        request: PathBuf,
+        /// Where the certificate goes (PEM).
+        #[arg(long)]
+        out: PathBuf,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Issue the root's next CRL, revoking a brand CA if told so.
+    Crl {
+        /// The serial number of a certificate to revoke, hexadecimal.
+        #[arg(long, requires = "reason")]
+        revoke: Option<String>,
+        /// Why.
+        #[arg(long, value_enum, requires = "revoke")]
+        reason: Option<Reason>,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Make the next root, from the key that the present one has promised.
+    Rollover(Folder),
+    /// Show the root, its fingerprint and what it has signed.
+    Show(Folder),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Folder {
+    /// The root's folder, on a machine or stick that is kept away from any network.
+    #[arg(long)]
+    folder: PathBuf,
+    /// Days that the CRLs made by this command are good.
+    #[arg(long, default_value_t = CRL_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    crl_days: u32,
+}
+
+impl Folder {
+    async fn unlock(&self, place: &Place) -> anyhow::Result<Opened> {
+        let mut opened = place.on(self.folder.clone()).unlock().await?;
+        let settings = std::sync::Arc::get_mut(&mut opened.settings).context("settings in use")?;
+        settings.crl_lifetime = std::time::Duration::from_secs(u64::from(self.crl_days) * 86_400);
+        settings.brands.clear();
+        settings.regions.clear();
+        Ok(opened)
+    }
+
+    async fn open(&self, place: &Place) -> anyhow::Result<Authorities> {
+        ensure!(
+            self.folder.join("ca.db").exists(),
+            "there is no root in {}; openset-ca root create --folder makes one",
+            self.folder.display()
+        );
+        self.unlock(place).await?.authorities().await
+    }
+
+    /// Writes the newest root's certificate, fingerprint and CRL beside the database.
+    async fn write(&self, ca: &Authorities) -> anyhow::Result<String> {
+        let held = ca.current();
+        let root: &Root = held.newest_root();
+        let (pem, crl) = (format!("{}.pem", root.id), format!("{}.crl", root.id));
+        let list = ca
+            .crls()
+            .await?
+            .remove(&root.id)
+            .context("its CRL is missing")?;
+        let fingerprint = hex::encode(openset_jose::sha256(root.certificate.der()));
+        write(
+            &self.folder.join(&pem),
+            root.certificate.to_pem().as_bytes(),
+        )?;
+        write(&self.folder.join(&crl), &list.der)?;
+        write(
+            &self.folder.join(format!("{}.sha256", root.id)),
+            format!("{fingerprint}\n").as_bytes(),
+        )?;
+        let (folder, id) = (self.folder.display(), &root.id);
+        Ok(format!(
+            "{id}: SHA-256 {fingerprint}\nWritten to {folder}: {pem}, {crl}, {id}.sha256. Next, at the CA:\n  \
+             openset-ca import {pem} {crl}\n"
+        ))
+    }
+}
+
+pub(super) async fn run(command: RootCommand, place: &Place) -> anyhow::Result<String> {
+    match command {
+        RootCommand::Create(folder) => create(&folder, place).await,
+        RootCommand::Sign {
+            request,
+            out,
+            folder,
+        } => sign(&folder.open(place).await?, &request, &out).await,
+        RootCommand::Crl {
+            revoke,
+            reason,
+            folder,
+        } => crl(&folder, place, revoke.zip(reason)).await,
+        RootCommand::Rollover(folder) => {
+            let ca = folder.open(place).await?;
+            ca.roll_over().await?;
+            folder.write(&ca).await
+        }
+        RootCommand::Show(folder) => show(&folder.open(place).await?).await,
+    }
+}
+
+async fn create(folder: &Folder, place: &Place) -> anyhow::Result<String> {
+    ensure!(
+        !folder.folder.join("ca.db").exists(),
+        "there is a root in {} already; openset-ca root show --folder shows it",
+        folder.folder.display()
+    );
+    let Opened {
+        db,
+        vault,
+        journal,
+        settings,
+    } = folder.unlock(place).await?;
+    let ca = Authorities::open(db, vault, journal, settings).await?;
+    folder.write(&ca).await
+}
+
+async fn sign(ca: &Authorities, request: &Path, out: &Path) -> anyhow::Result<String> {
+    let bytes =
+        std::fs::read(request).with_context(|| format!("cannot read {}", request.display()))?;
+    let der = import::der("CERTIFICATE REQUEST", &bytes)?;
+    let request = CertificationRequest::from_der(&der)?;
+    let certificate = ca.sign_brand(&request).await?;
+    write(out, certificate.to_pem().as_bytes())?;
+    Ok(format!(
+        "Signed {} until {}; the certificate is in {}. Next, at the CA:\n  openset-ca import {2}\n",
+        certificate.common_name(),
+        openset_protocol::Timestamp::from_seconds(certificate.not_after()),
+        out.display()
+    ))
+}
+
+async fn crl(
+    folder: &Folder,
+    place: &Place,
+    revoke: Option<(String, Reason)>,
+) -> anyhow::Result<String> {
+    let ca = folder.open(place).await?;
+    if let Some((serial, reason)) = revoke {
+        let serial = serial.to_ascii_lowercase().replace(':', "");
+        let done = ca.revoke(&serial, reason.into()).await?;
+        ensure!(
+            matches!(done, Revocation::Revoked | Revocation::WasRevoked),
+            "this root has signed no certificate with the serial {serial}; openset-ca root show lists them"
+        );
+    }
+    ca.issue_root_crl().await?;
+    folder.write(&ca).await
+}
+
+async fn show(ca: &Authorities) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for root in ca.current().roots() {
+        let fingerprint = hex::encode(openset_jose::sha256(root.certificate.der()));
+        text.push_str(&format!("{}: SHA-256 {fingerprint}\n", root.id));
+    }
+    Ok(text + &list::list(ca, &ListArgs::default()).await?)
+}
