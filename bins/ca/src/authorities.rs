@@ -257,6 +257,7 @@ impl Authorities {
             let drafts = draft::make(planned, given).await?;
             if self.maker().store(&drafts, held.version).await? {
                 self.reload().await?;
+                self.renew_brand_crl_identifiers().await?;
                 return Ok(drafts.into_iter().map(|draft| draft.held.id).collect());
             }
         }
@@ -272,6 +273,7 @@ impl Authorities {
         let stored = self.maker().store(drafts, version).await?;
         if stored {
             self.reload().await?;
+            self.renew_brand_crl_identifiers().await?;
         }
         Ok(stored)
     }

@@ -9,6 +9,7 @@ use openset_protocol::ca::cert::{
     MerchantApprovalRequest,
 };
 use openset_service::client::{HttpClient, join};
+use openset_service::clock;
 use openset_store::Db;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -132,12 +133,9 @@ pub(crate) async fn brand(
         signature: key_name(request.key_thumbprint),
         key_exchange: key_name(request.key_exchange_thumbprint),
     };
-    let known = codes::lock(
-        &mut tx,
-        holder,
-        &sha256(gateway.activation_code.expose().as_bytes()),
-    )
-    .await?;
+    let now_s = clock::now_seconds();
+    let code_hash = sha256(gateway.activation_code.expose().as_bytes());
+    let known = codes::lock(&mut tx, holder, &code_hash, now_s).await?;
     let word = match judge(&known, &keys, same_code(gateway, given)) {
         Ok(()) => {
             codes::bind(&mut tx, holder, &keys).await?;
@@ -145,7 +143,7 @@ pub(crate) async fn brand(
         }
         Err(reason) => {
             if reason == WRONG_CODE {
-                codes::count_wrong(&mut tx, holder).await?;
+                codes::count_wrong(&mut tx, holder, now_s).await?;
             }
             Err(reason.to_owned())
         }

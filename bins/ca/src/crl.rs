@@ -1,5 +1,5 @@
 //! Revocation lists: one of each CA from the start, renewed in time, numbers that only grow. A list is
-//! stored before anybody sees it.
+//! stored before anybody sees it, together with the BrandCRLIdentifiers that name it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -57,7 +57,7 @@ impl Authorities {
                 tracing::info!(kind = %id, "CRL renewed");
             }
         }
-        Ok(())
+        self.renew_brand_crl_identifiers().await
     }
 
     /// Revokes a certificate: its mark and the list that shows it are stored together. A CA that is revoked
@@ -151,7 +151,7 @@ impl Authorities {
         tx.commit().await
     }
 
-    /// Issues the next list of a CA, whose row is locked.
+    /// Issues the next list of a CA, whose row is locked, and what names it.
     async fn issue_crl(
         &self,
         tx: &mut RecordedTx,
@@ -170,7 +170,7 @@ impl Authorities {
         let authority = authority.clone();
         let crl = offload(move || authority.issue_crl(number, now, next_update, &revoked)).await?;
         if crls::put(tx, id, crl.number(), crl.der(), crl.next_update()).await? {
-            Ok(())
+            self.issue_brand_crl_identifiers(tx).await
         } else {
             Err(CaError::Overtaken)
         }

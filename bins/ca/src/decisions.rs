@@ -155,7 +155,7 @@ impl CertificateAuthority {
             return Err(CaError::Overtaken);
         }
         tx.commit().await?;
-        self.metrics.count_refusal("operator");
+        self.metrics.count_refusal("operator", "rejected");
         tracing::info!(kind = %found.authority, outcome = "refused", "registration rejected");
         Ok(())
     }

@@ -22,6 +22,7 @@
 mod authorities;
 mod backup;
 mod bank;
+mod brand_crl_identifiers;
 pub mod cli;
 pub mod config;
 mod crl;

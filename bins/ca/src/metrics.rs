@@ -6,6 +6,20 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+/// The reasons that are counted apart.
+const REASONS: [&str; 10] = [
+    "unknownCard",
+    "unknownMerchant",
+    "unknownGateway",
+    "wrongCode",
+    "codeUsed",
+    "codeLocked",
+    "detailsDiffer",
+    "blockedCard",
+    "expiredCard",
+    "rejected",
+];
+
 /// The CA's own metrics.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CaMetrics {
@@ -25,7 +39,7 @@ impl CaMetrics {
             );
             registry.register(
                 "openset_ca_refusals",
-                "Registrations that ended without certificates, by who refused",
+                "Registrations that ended without certificates, by who refused and why",
                 own.refusals.clone(),
             );
             registry.register(
@@ -52,7 +66,11 @@ impl CaMetrics {
         }
     }
 
-    pub(crate) fn count_refusal(&self, by: &'static str) {
-        self.refusals.get_or_create(&vec![("by", by)]).inc();
+    /// `reason` is as the bank says it, which is in another party's hands.
+    pub(crate) fn count_refusal(&self, by: &'static str, reason: &str) {
+        let known = REASONS.iter().find(|known| **known == reason);
+        let reason = known.copied().unwrap_or("other");
+        let labels = vec![("by", by), ("reason", reason)];
+        self.refusals.get_or_create(&labels).inc();
     }
 }

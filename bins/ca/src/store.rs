@@ -22,8 +22,13 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0120_generations.sql"),
     },
     Migration {
-        version: 130,
+        version: 140,
+        name: "locks of activation codes end",
+        sql: include_str!("../migrations/0140_lock_ends.sql"),
+    },
+    Migration {
+        version: 150,
         name: "registrations",
-        sql: include_str!("../migrations/0130_registrations.sql"),
+        sql: include_str!("../migrations/0150_registrations.sql"),
     },
 ];

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use openset_jose::default_provider;
-use openset_pki::{Crl, CrlIssuer, PathError, PathVerifier, TrustAnchor};
+use openset_pki::{
+    BrandCrlIdentifier, Chain, Crl, CrlIssuer, Installed, PathError, PathVerifier, Role,
+    TrustAnchor,
+};
 use openset_service::clock;
 use openset_store::StoreError;
 use openset_store::crls::StoredCrl;
@@ -25,12 +28,26 @@ impl CertificateAuthority {
     /// counts from now on.
     pub(crate) async fn verifier(&self) -> Result<Arc<PathVerifier>, CaError> {
         let current = self.authorities.crls().await?;
+        let named = self.authorities.brand_crl_identifiers().await?;
         let (hierarchy, now) = (self.hierarchy(), clock::now_seconds());
-        self.install(&current, &hierarchy.pinned_root().id, CrlIssuer::Root, now)?;
+        for root in hierarchy.roots().iter().filter(|root| !root.ended(now)) {
+            self.verifier
+                .accept_root(root.certificate.der())
+                .map_err(|_| StoreError::Corrupt("roots.der"))?;
+            self.install(&current, &root.id, CrlIssuer::Root, now)?;
+        }
+        let mut brand_cas = Vec::new();
         for ca in hierarchy.all().iter().filter(|ca| ca.answers(now)) {
-            if let Some(chain) = ca.authority.chain() {
-                self.install(&current, &ca.id, CrlIssuer::Chain(&chain), now)?;
+            let Some(chain) = ca.authority.chain() else {
+                continue;
+            };
+            self.install(&current, &ca.id, CrlIssuer::Chain(&chain), now)?;
+            if ca.role() == Role::BrandCa {
+                brand_cas.push(chain);
             }
+        }
+        for stored in named {
+            self.install_named(&stored.der, &brand_cas, now)?;
         }
         Ok(Arc::clone(&self.verifier))
     }
@@ -46,10 +63,22 @@ impl CertificateAuthority {
             return Ok(());
         };
         let crl = Crl::from_der(&stored.der).map_err(|_| StoreError::Corrupt("crls.der"))?;
-        match self.verifier.install_crl(crl, issuer, now) {
-            // Another request has read a newer one since.
-            Ok(_) | Err(PathError::CrlOlder { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        held(self.verifier.install_crl(crl, issuer, now))
+    }
+
+    fn install_named(&self, der: &[u8], brand_cas: &[Chain], now: i64) -> Result<(), CaError> {
+        let corrupt = || StoreError::Corrupt("brand_crl_identifiers.der");
+        let bci = BrandCrlIdentifier::from_der(der).map_err(|_| corrupt())?;
+        let signer = |chain: &&Chain| chain.leaf().subject_der() == bci.issuer_der();
+        let signer = brand_cas.iter().find(signer).ok_or_else(corrupt)?;
+        held(self.verifier.install_brand_crl_identifier(bci, signer, now))
+    }
+}
+
+/// What another request has read since may be newer.
+fn held(installed: Result<Installed, PathError>) -> Result<(), CaError> {
+    match installed {
+        Ok(_) | Err(PathError::CrlOlder { .. } | PathError::BciOlder { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -12,7 +12,7 @@ use openset_service::{clock, random};
 use openset_store::exchanges;
 
 use crate::error::GatewayError;
-use crate::issuer::Word;
+use crate::issuer::{Attempt, Word};
 use crate::set::{Received, Record, answer_of_first, record, stored_answer};
 use crate::store::authorizations::{self, Decided, New};
 use crate::store::pending::{self, Pending};
@@ -106,7 +106,11 @@ async fn authorize(
         return answer_of_first(gateway, &id, &received.digest).await;
     };
     let steps = vec![verified_step(received)];
+    let merchant = gateway
+        .settings
+        .merchant(asker.merchant_id(), &asker.brand_id);
     let asked = Authorize {
+        merchant_name: merchant.map(|merchant| merchant.name.clone()),
         asker,
         payment,
         steps,
@@ -123,7 +127,7 @@ async fn authorize(
         tracing::warn!("DANGER: pausing before the issuer is asked");
         tokio::time::sleep(pause).await;
     }
-    let settled = settle(gateway, &id, &asked, &received.digest).await;
+    let settled = settle(gateway, &id, &asked, Attempt::First, &received.digest).await;
     if settled.is_err() {
         worker::postpone(gateway, &id).await;
     }
@@ -148,6 +152,7 @@ async fn begin(
         asker,
         payment,
         steps,
+        ..
     } = asked;
     let mut tx = gateway.db.begin().await?;
     match record(&mut tx, received, &asker.merchant(), &asker.rrpid()).await? {
@@ -185,15 +190,12 @@ pub(crate) async fn settle(
     gateway: &Gateway,
     id: &str,
     asked: &Authorize,
+    attempt: Attempt,
     wire_digest: &[u8; 32],
 ) -> Result<Vec<u8>, GatewayError> {
     let started = Instant::now();
     let asker = &asked.asker;
-    let merchant = gateway
-        .settings
-        .merchant(asker.merchant_id(), &asker.brand_id);
-    let merchant_name = merchant.map(|merchant| merchant.name.as_str());
-    let word = gateway.issuer.authorize(id, asked, merchant_name).await?;
+    let word = gateway.issuer.authorize(id, asked, attempt).await?;
     let mut steps = asked.steps.clone();
     steps.push(asked_step(started, &word));
     let answering = Instant::now();

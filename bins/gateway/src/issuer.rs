@@ -79,6 +79,15 @@ pub(crate) enum Word {
     },
 }
 
+/// Whether the issuer may have been asked before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// Nobody has asked it: what it refuses, it does not hold.
+    First,
+    /// It may hold the amount already.
+    Again,
+}
+
 impl Issuer {
     pub(crate) fn new(client: HttpClient, url: Url, token: SecretString) -> Self {
         Self { client, url, token }
@@ -92,7 +101,7 @@ impl Issuer {
         &self,
         key: &str,
         work: &Authorize,
-        merchant_name: Option<&str>,
+        attempt: Attempt,
     ) -> Result<Word, GatewayError> {
         let Authorize { asker, payment, .. } = work;
         let request = AuthorizationRequest {
@@ -101,7 +110,7 @@ impl Issuer {
             brand: &asker.brand_id,
             amount: asker.amount.into(),
             merchant_id: asker.merchant_id(),
-            merchant_name,
+            merchant_name: work.merchant_name.as_deref(),
             reference: asker.auth_tags.trans_ids.xid.to_string(),
         };
         let url = client::join(&self.url, "authorizations");
@@ -114,12 +123,17 @@ impl Issuer {
                 authorization_id,
                 outcome,
             }) => Ok(word(authorization_id, outcome)),
-            // Refused before it was looked at: nothing is held, and asking again would not help.
-            Err(error) if problem_code(&error) == Some("invalid-field") => Ok(Word::Declined {
-                issuer_authorization: None,
-                code: AuthCode::SystemError,
-                reason: None,
-            }),
+            // Refused before it was looked at: nothing is held, and asking again would not help. Later it may
+            // only mean that the issuer's configuration has changed since it took the request.
+            Err(error)
+                if attempt == Attempt::First && problem_code(&error) == Some("invalid-field") =>
+            {
+                Ok(Word::Declined {
+                    issuer_authorization: None,
+                    code: AuthCode::SystemError,
+                    reason: None,
+                })
+            }
             Err(error) => Err(GatewayError::Unknown(error)),
         }
     }

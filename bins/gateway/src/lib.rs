@@ -29,10 +29,12 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use openset_pki::PathVerifier;
+use openset_protocol::Rejection;
 use openset_protocol::gateway::auth::TokenKey;
 use openset_service::config::Config;
 use openset_service::enrolment::Keyring;
 use openset_service::shell::Shell;
+use openset_service::trust::Trust;
 use openset_service::{CancellationToken, set_endpoint};
 use openset_store::{Db, Vault};
 use tokio::net::TcpListener;
@@ -44,7 +46,7 @@ pub use store::MIGRATIONS;
 use crate::config::Settings;
 use crate::error::GatewayError;
 use crate::flights::{Flight, Flights};
-use crate::issuer::Issuer;
+use crate::issuer::{Attempt, Issuer};
 use crate::metrics::GatewayMetrics;
 use crate::set::SetEndpoint;
 use crate::store::pending;
@@ -65,6 +67,8 @@ pub(crate) struct Gateway {
     pub(crate) wake: Notify,
     /// Empty until the trust document was verified.
     verifier: OnceLock<Arc<PathVerifier>>,
+    /// The same with the way to its CA; empty for good where the verifier came from elsewhere.
+    trust: OnceLock<Arc<Trust>>,
 }
 
 /// Serves the gateway on `listener` until `shutdown`. Trust and certificates are fetched meanwhile.
@@ -106,7 +110,7 @@ pub async fn run_as(
 ) -> anyhow::Result<()> {
     let (_, settings, shell, db, vault) = open(config).await?;
     let gateway = Gateway::new(&shell, settings, db, vault, keyring).await?;
-    gateway.trust(verifier);
+    let _ = gateway.verifier.set(verifier);
     serve(listener, shell, gateway, shutdown).await
 }
 
@@ -165,6 +169,7 @@ impl Gateway {
             flights: Flights::default(),
             wake: Notify::new(),
             verifier: OnceLock::new(),
+            trust: OnceLock::new(),
             db,
             vault,
             settings,
@@ -173,9 +178,18 @@ impl Gateway {
         }))
     }
 
-    fn trust(&self, verifier: Arc<PathVerifier>) {
-        // There is one root for the life of a process: the first verifier stays.
-        let _ = self.verifier.set(verifier);
+    fn hold(&self, trust: Arc<Trust>) {
+        // What is pinned stays for the life of a process: the first one does.
+        let _ = self.verifier.set(Arc::clone(trust.verifier()));
+        let _ = self.trust.set(trust);
+    }
+
+    /// Whether the CA was asked after this refusal of a certificate, so that it may be judged again.
+    pub(crate) async fn has_news_after(&self, refusal: &Rejection) -> bool {
+        match (refusal, self.trust.get()) {
+            (Rejection::Certificate(refusal), Some(trust)) => trust.refresh_after(refusal).await,
+            _ => false,
+        }
     }
 
     /// Verifies paths, once the trust document was verified.
@@ -190,7 +204,9 @@ impl Gateway {
             return Ok(());
         };
         let settled = match &work {
-            Work::Authorize(asked) => auth::settle(self, id, asked, &wire_digest).await,
+            Work::Authorize(asked) => {
+                auth::settle(self, id, asked, Attempt::Again, &wire_digest).await
+            }
             Work::Capture(capture) => cap::settle(self, id, capture, &wire_digest).await,
         };
         if settled.is_err() {

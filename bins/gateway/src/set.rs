@@ -65,11 +65,12 @@ impl SetHandler for SetEndpoint {
             at,
             started,
         };
-        let answered = match &wrapper.message {
-            Message::AuthReq(_) => Box::pin(auth::handle(&self.0, received)).await,
-            Message::CapReq(_) => Box::pin(cap::handle(&self.0, received)).await,
-            _ => Err(wrapper.not_taken().into()),
-        };
+        let mut answered = self.answer(received.clone()).await;
+        if let Err(GatewayError::Rejected(refusal)) = &answered
+            && self.0.has_news_after(refusal).await
+        {
+            answered = self.answer(received).await;
+        }
         answered.map_or_else(|error| reply_to(error, Some(&wrapper)), SetReply::Answer)
     }
 
@@ -82,6 +83,16 @@ impl SetHandler for SetEndpoint {
             _ => Rejection::MediaType,
         };
         SetReply::Error(error_message(&rejection, None))
+    }
+}
+
+impl SetEndpoint {
+    async fn answer(&self, received: Received) -> Result<Vec<u8>, GatewayError> {
+        match &received.wrapper.message {
+            Message::AuthReq(_) => Box::pin(auth::handle(&self.0, received)).await,
+            Message::CapReq(_) => Box::pin(cap::handle(&self.0, received)).await,
+            _ => Err(received.wrapper.not_taken().into()),
+        }
     }
 }
 

@@ -65,7 +65,7 @@ impl Background {
                 return Err(error.into());
             }
         };
-        gateway.trust(Arc::clone(trust.verifier()));
+        gateway.hold(Arc::clone(&trust));
         let applications = applications(&gateway);
         let fresh = tokio::spawn(Arc::clone(&trust).keep_fresh(shutdown.clone()));
         let enroller = Enroller {
@@ -83,19 +83,18 @@ impl Background {
 
 fn applications(gateway: &Gateway) -> Vec<Application> {
     let settings = &gateway.settings;
-    let Some(code) = &settings.activation_code else {
+    if settings.activation_code.is_none() {
         tracing::warn!(
             "no activation_code is configured: brands without certificates stay without"
         );
-        return Vec::new();
-    };
+    }
     let application = |brand: &openset_protocol::BrandId| Application {
         brand: brand.clone(),
         id_data: IdData::Gateway {
             acquirer_bin: settings.acquirer_bin.clone(),
             gateway_id: settings.gateway_id.clone(),
         },
-        activation_code: code.clone(),
+        activation_code: settings.activation_code.clone(),
     };
     settings.brands.iter().map(application).collect()
 }

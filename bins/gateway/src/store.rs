@@ -8,11 +8,18 @@ pub(crate) mod registrations;
 use openset_store::{Migration, StoreError};
 
 /// The gateway's own tables, beside those of `openset-store`.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 100,
-    name: "gateway",
-    sql: include_str!("../migrations/100_gateway.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 100,
+        name: "gateway",
+        sql: include_str!("../migrations/100_gateway.sql"),
+    },
+    Migration {
+        version: 140,
+        name: "fresh activation codes",
+        sql: include_str!("../migrations/140_fresh_codes.sql"),
+    },
+];
 
 /// The guard of an UPDATE held: exactly one row was changed.
 fn one_row(rows: u64, otherwise: &'static str) -> Result<(), StoreError> {

@@ -37,6 +37,9 @@ pub(crate) struct Authorize {
     pub(crate) asker: Asker,
     /// What the issuer is asked.
     pub(crate) payment: VerifiedPayment,
+    /// The merchant's name as the issuer is told it: the configuration may have changed by the time it is asked
+    /// again, and under one idempotency key it takes one request only.
+    pub(crate) merchant_name: Option<String>,
     /// What was done so far.
     pub(crate) steps: Vec<StepReport>,
 }

@@ -16,9 +16,9 @@ use crate::store::codes::{StoredCode, WRONG_ATTEMPTS_MAX};
 pub(crate) enum Disapproval {
     /// No card has this number.
     UnknownCard,
-    /// The activation code is another one; the attempt was counted.
+    /// The activation code is another one. The attempt was counted if holder, brand and expiry are the card's.
     WrongCode,
-    /// Too many wrong attempts.
+    /// Too many wrong attempts within an hour.
     CodeLocked,
     /// The code was used for another key.
     CodeUsed,
@@ -49,6 +49,16 @@ pub(crate) enum Approval {
     Again,
 }
 
+impl Claimed<'_> {
+    /// Whether holder, brand and expiry are those of the card. Whoever does not know them cannot register it with
+    /// any code, so that its guesses need not be counted, and lock nobody out.
+    pub(crate) fn fits(&self, account: &Account) -> bool {
+        *self.brand == account.brand
+            && self.expiry == account.card.expiry
+            && same_name(self.holder, &account.holder)
+    }
+}
+
 /// Decides over an enrolment.
 pub(crate) fn decide(
     account: &Account,
@@ -65,7 +75,7 @@ pub(crate) fn decide(
     if !bool::from(code.hash.as_slice().ct_eq(claimed.code_hash)) {
         return Err(Disapproval::WrongCode);
     }
-    if !same_name(claimed.holder, &account.holder) {
+    if !claimed.fits(account) {
         return Err(Disapproval::DetailsDiffer);
     }
     standing(account, claimed.brand, claimed.expiry, now)?;

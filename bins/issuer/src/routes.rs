@@ -2,6 +2,7 @@
 
 mod account_view;
 mod accounts;
+mod activation_codes;
 mod authorizations;
 mod movements;
 mod registrations;
@@ -35,6 +36,7 @@ pub(crate) fn router(issuer: Arc<Issuer>) -> (Router, utoipa::openapi::OpenApi) 
         .routes(routes!(accounts::show))
         .routes(routes!(accounts::block))
         .routes(routes!(accounts::unblock))
+        .routes(routes!(activation_codes::renew))
         .routes(routes!(authorizations::authorize))
         .routes(routes!(authorizations::show))
         .routes(routes!(movements::capture))

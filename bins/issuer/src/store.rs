@@ -7,11 +7,18 @@ pub(crate) mod codes;
 use openset_store::{Migration, StoreError};
 
 /// The issuer's own tables, beside those of `openset-store`.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 100,
-    name: "issuer",
-    sql: include_str!("../migrations/100_issuer.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 100,
+        name: "issuer",
+        sql: include_str!("../migrations/100_issuer.sql"),
+    },
+    Migration {
+        version: 140,
+        name: "locks of activation codes end",
+        sql: include_str!("../migrations/140_lock_ends.sql"),
+    },
+];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.
 fn stored<T: std::str::FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {

@@ -7,6 +7,8 @@ mod authorizations;
 mod bank;
 #[path = "rest/durability.rs"]
 mod durability;
+#[path = "rest/lockout.rs"]
+mod lockout;
 #[path = "rest/movements.rs"]
 mod movements;
 #[path = "rest/process.rs"]

@@ -73,7 +73,7 @@ pub(crate) struct Settings {
     pub(crate) merch_cat_code: String,
     pub(crate) authorization_wait: Duration,
     pub(crate) tokens: Tokens,
-    /// What to apply for; nothing without an activation code.
+    /// What to apply for.
     pub(crate) applications: Vec<Application>,
 }
 
@@ -116,7 +116,7 @@ impl Options {
             merch_cat_code,
             authorization_wait: Duration::from_millis(wait_ms),
             tokens: self.tokens,
-            applications: applications(&self.brands, &id_data, self.activation_code),
+            applications: applications(&self.brands, &id_data, self.activation_code.as_ref()),
             brands: self.brands,
         })
     }
@@ -135,14 +135,11 @@ fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn applications(brands: &[BrandId], id_data: &IdData, code: Option<Secret>) -> Vec<Application> {
-    let Some(code) = code else {
-        return Vec::new();
-    };
+fn applications(brands: &[BrandId], id_data: &IdData, code: Option<&Secret>) -> Vec<Application> {
     let application = |brand: &BrandId| Application {
         brand: brand.clone(),
         id_data: id_data.clone(),
-        activation_code: code.clone().into(),
+        activation_code: code.cloned().map(Into::into),
     };
     brands.iter().map(application).collect()
 }

@@ -8,6 +8,7 @@
 //! | `set` | the wallet's messages: PInitReq, PReq, InqReq; each decodes, verifies, decides, commits, answers |
 //! | `gateway` | what is asked of the gateway, and its answers: AuthReq, CapReq, its certificates |
 //! | `store` | its tables |
+//! | `unpaid` | how many orders nobody pays, and which of them make room |
 //! | `upkeep` | what happens without being asked: enrolment, resending, expiry |
 
 mod catalogue;
@@ -18,15 +19,15 @@ mod routes;
 mod schema;
 mod set;
 mod store;
+mod unpaid;
 mod upkeep;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use openset_pki::{Expect, PathError, PathVerifier, Purpose, Role};
 use openset_protocol::identity::Credentials;
-use openset_protocol::{BrandId, Context, Thumbprint};
+use openset_protocol::{BrandId, Context, Rejection, Thumbprint};
 use openset_service::client::HttpClient;
 use openset_service::config::Config;
 use openset_service::enrolment::Keyring;
@@ -42,11 +43,13 @@ pub use store::MIGRATIONS;
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::gateway::certificates::GatewayCertificates;
+use crate::unpaid::UnpaidOrders;
 
 /// What every handler holds. Keys and certificates are parsed once and shared.
 #[derive(Debug)]
 pub(crate) struct Merchant {
     pub(crate) db: Db,
+    pub(crate) vault: Vault,
     pub(crate) client: HttpClient,
     pub(crate) settings: Settings,
     pub(crate) keyring: Keyring,
@@ -54,8 +57,7 @@ pub(crate) struct Merchant {
     pub(crate) trust: OnceLock<Arc<Trust>>,
     /// Under which name this replica leases what it sends.
     pub(crate) replica: String,
-    /// Orders that nobody has begun to pay, about: recounted by the upkeep.
-    pub(crate) unpaid_orders: AtomicU64,
+    pub(crate) unpaid_orders: UnpaidOrders,
 }
 
 impl Merchant {
@@ -103,6 +105,14 @@ impl Merchant {
         match held {
             Some(held) if is_good(&held, &*self.verifier()?).is_ok() => Ok(held),
             _ => self.credentials(brand),
+        }
+    }
+
+    /// Whether the CA was asked after this refusal of a certificate, so that it may be judged again.
+    pub(crate) async fn has_news_after(&self, refusal: &Rejection) -> bool {
+        match (refusal, self.trust.get()) {
+            (Rejection::Certificate(refusal), Some(trust)) => trust.refresh_after(refusal).await,
+            _ => false,
         }
     }
 
@@ -162,13 +172,14 @@ pub async fn run(
     let keyring = Keyring::load(&db, &vault, &settings.brands).await?;
     let merchant = Arc::new(Merchant {
         db: db.clone(),
+        vault: vault.clone(),
         client: shell.client.clone(),
         settings,
         keyring,
         gateways: GatewayCertificates::default(),
         trust: OnceLock::new(),
         replica: common.replica.clone(),
-        unpaid_orders: AtomicU64::new(0),
+        unpaid_orders: UnpaidOrders::default(),
     });
     upkeep::add_checks(&mut shell.health, &merchant);
     let upkeep = tokio::spawn(upkeep::run(

@@ -51,7 +51,13 @@ impl SetHandler for SetEndpoint {
             digest: openset_jose::sha256(&wire.bytes),
             bytes: wire.bytes,
         };
-        match Box::pin(self.answer(&received)).await {
+        let mut answered = Box::pin(self.answer(&received)).await;
+        if let Err(Failure::Rejected(refusal)) = &answered
+            && self.0.has_news_after(refusal).await
+        {
+            answered = Box::pin(self.answer(&received)).await;
+        }
+        match answered {
             Ok(answer) => SetReply::Answer(answer),
             Err(failure) => refuse(
                 failure,

@@ -13,11 +13,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The merchant's own tables, beside those of `openset-store`.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 100,
-    name: "merchant",
-    sql: include_str!("../migrations/100_merchant.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 100,
+        name: "merchant",
+        sql: include_str!("../migrations/100_merchant.sql"),
+    },
+    Migration {
+        version: 140,
+        name: "who placed an order",
+        sql: include_str!("../migrations/140_placed_by.sql"),
+    },
+];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.
 fn stored<T: FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {

@@ -1,7 +1,6 @@
 //! What happens without being asked: trust, enrolment, the gateway's certificates, resending, expiry.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -18,11 +17,10 @@ use crate::Merchant;
 use crate::gateway::certificates;
 use crate::gateway::sending::Resending;
 use crate::store::{orders, purchases};
+use crate::unpaid::UNPAID_ORDER_SECONDS;
 
 /// Between two removals of what has expired.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
-/// An order that nobody has begun to pay is forgotten after this.
-const UNPAID_ORDER_SECONDS: i64 = 24 * 60 * 60;
 
 /// Runs all of it until `shutdown`.
 ///
@@ -56,7 +54,8 @@ async fn begin(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
-    if merchant.settings.applications.is_empty()
+    let mut applications = merchant.settings.applications.iter();
+    if applications.all(|one| one.activation_code.is_none())
         && let Err(missing) = merchant.keyring.ready()
     {
         bail!("there is no certificate ({missing}); set activation_code, which the acquirer gave");
@@ -115,11 +114,10 @@ async fn purge(merchant: &Merchant) -> Result<(), StoreError> {
     tx.commit().await?;
     let mut tx = db.begin().await?;
     purchases::purge(&mut tx, now_s).await?;
-    orders::purge(&mut tx, now_s.saturating_sub(UNPAID_ORDER_SECONDS)).await?;
+    let created_before_s = now_s.saturating_sub(UNPAID_ORDER_SECONDS);
+    orders::purge(&mut tx, now_s, created_before_s).await?;
     tx.commit().await?;
-    let unpaid = orders::unpaid_count(&mut *db.read().await?).await?;
-    merchant.unpaid_orders.store(unpaid, Ordering::Relaxed);
-    Ok(())
+    merchant.unpaid_orders.recount(&mut *db.read().await?).await
 }
 
 /// The checks of `/readyz`.

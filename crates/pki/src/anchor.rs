@@ -1,5 +1,7 @@
 //! The root that a party is configured to trust.
 
+use std::sync::Arc;
+
 use openset_jose::{Thumbprint, sha256};
 use rustls_pki_types::TrustAnchor as Anchor;
 
@@ -11,7 +13,7 @@ use crate::{Certificate, CertificateError, Role};
 #[derive(Clone, Debug)]
 pub struct TrustAnchor {
     certificate: Certificate,
-    anchor: Anchor<'static>,
+    anchor: Arc<Anchor<'static>>,
 }
 
 /// Why a certificate is not the root to trust.
@@ -40,6 +42,9 @@ pub enum AnchorError {
         "the new root's key is not the one whose digest the present root holds in hashedRootKey"
     )]
     NotTheSuccessor,
+    /// A new root with the name of one that is held.
+    #[error("two roots have one name: a new root needs a name of its own")]
+    NameTaken,
 }
 
 impl TrustAnchor {
@@ -83,7 +88,7 @@ impl TrustAnchor {
             .to_owned();
         Ok(Self {
             certificate,
-            anchor,
+            anchor: Arc::new(anchor),
         })
     }
 

@@ -4,6 +4,7 @@
 //! own to issue for, in its own brand, not beyond its own validity. What comes out was read back and fits the
 //! profile. Drawing serial numbers, keeping them unique and counting CRLs is the caller's.
 
+mod brand_crl_identifier;
 mod certification_request;
 mod request;
 mod signer;
@@ -24,8 +25,8 @@ use crate::extensions::{
     encode_card_cert_required, encode_certificate_type, encode_hashed_root_key,
 };
 use crate::{
-    BrandId, CHAIN_LENGTH_MAX, Certificate, CertificateError, Chain, Crl, CrlError,
-    MerchantDataError, Purpose, Role, oid,
+    BrandCrlIdentifierError, BrandId, CHAIN_LENGTH_MAX, Certificate, CertificateError, Chain, Crl,
+    CrlError, MerchantDataError, Purpose, Role, oid,
 };
 use request::date;
 use signer::{Signer, SubjectKey};
@@ -102,6 +103,9 @@ pub enum IssueError {
     /// The CRL that was made does not fit the profile.
     #[error("the CRL would not fit the profile")]
     Crl(#[from] CrlError),
+    /// The BrandCRLIdentifier that was made would not be read.
+    #[error("the BrandCRLIdentifier would not be accepted")]
+    BrandCrlIdentifier(#[from] BrandCrlIdentifierError),
     /// The certificate library refused.
     #[error("the certificate library refuses: {0}")]
     Library(String),
@@ -242,7 +246,7 @@ impl Authority {
             request.subject.brand.as_ref(),
             request.validity,
         )?;
-        if purpose == Purpose::CertificateSigning {
+        if !matches!(purpose, Purpose::Signature | Purpose::KeyExchange) {
             return Err(IssueError::NotMine {
                 issuer: self.certificate.role(),
                 subject: role,
@@ -265,7 +269,7 @@ impl Authority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![match purpose {
             Purpose::KeyExchange => KeyUsagePurpose::KeyEncipherment,
-            Purpose::Signature | Purpose::CertificateSigning => KeyUsagePurpose::DigitalSignature,
+            _ => KeyUsagePurpose::DigitalSignature,
         }];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(oid::role_usage(role))];
         let merchant_data = request
@@ -284,6 +288,30 @@ impl Authority {
                 .extend(content.map(|content| CustomExtension::from_oid_content(arcs, content)));
         }
         self.sign(&params, request.public_key)
+    }
+
+    /// Issues the certificate of this issuing CA's OCSP responder.
+    pub fn issue_ocsp_responder(
+        &self,
+        public_key: &PublicKey,
+        subject: &Subject,
+        validity: Validity,
+        serial: Serial,
+    ) -> Result<Certificate, IssueError> {
+        const NULL: [u8; 2] = [5, 0];
+        let role = self.certificate.role();
+        self.check_request(role, Purpose::OcspSigning, subject.brand.as_ref(), validity)?;
+        let mut params = params(subject.to_name()?, validity, serial, role)?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
+        params
+            .custom_extensions
+            .push(CustomExtension::from_oid_content(
+                oid::OCSP_NO_CHECK,
+                NULL.to_vec(),
+            ));
+        self.sign(&params, public_key)
     }
 
     /// Issues a complete CRL, good from `this_update` until just before `next_update`. The caller counts the
@@ -389,7 +417,7 @@ fn revoked_line(revoked: &Revoked) -> Result<RevokedCertParams, IssueError> {
     Ok(RevokedCertParams {
         serial_number: SerialNumber::from_slice(&revoked.serial),
         revocation_time: date(revoked.at)?,
-        reason_code: Some(revoked.reason.into()),
+        reason_code: revoked.reason.into_code(),
         invalidity_date: None,
     })
 }

@@ -1,4 +1,4 @@
-//! The chains that were found good lately.
+//! The chains and responses that were found good lately.
 
 use std::collections::HashMap;
 
@@ -28,23 +28,28 @@ impl Window {
         }
     }
 
+    /// The part that two windows have in common.
+    pub(crate) fn within(self, other: Self) -> Self {
+        self.and(other.first, other.last)
+    }
+
     fn contains(self, now: i64) -> bool {
         (self.first..=self.last).contains(&now)
     }
 }
 
-/// Leaves of verified chains by thumbprint, at most `capacity` of them.
+/// Something by thumbprint, at most `capacity` of it.
 ///
 /// Two generations make the bound cheap: when the young one is half of the capacity, the old one is dropped
 /// and the young one takes its place; whoever is asked for again moves to the young one.
 #[derive(Debug)]
-pub(crate) struct KnownLeaves {
-    young: HashMap<Thumbprint, (Certificate, Window)>,
-    old: HashMap<Thumbprint, (Certificate, Window)>,
+pub(crate) struct Recent<T> {
+    young: HashMap<Thumbprint, T>,
+    old: HashMap<Thumbprint, T>,
     capacity: usize,
 }
 
-impl KnownLeaves {
+impl<T> Recent<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             young: HashMap::new(),
@@ -53,20 +58,14 @@ impl KnownLeaves {
         }
     }
 
-    /// The leaf, if its path was verified and is good now.
-    pub(crate) fn find(&mut self, thumbprint: &Thumbprint, now: i64) -> Option<Certificate> {
+    pub(crate) fn find(&mut self, thumbprint: &Thumbprint) -> Option<&T> {
         if let Some(known) = self.old.remove(thumbprint) {
-            self.remember(*thumbprint, known);
+            self.insert(*thumbprint, known);
         }
-        let (leaf, window) = self.young.get(thumbprint)?;
-        window.contains(now).then(|| leaf.clone())
+        self.young.get(thumbprint)
     }
 
-    pub(crate) fn insert(&mut self, leaf: Certificate, window: Window) {
-        self.remember(leaf.thumbprint(), (leaf, window));
-    }
-
-    fn remember(&mut self, thumbprint: Thumbprint, known: (Certificate, Window)) {
+    pub(crate) fn insert(&mut self, thumbprint: Thumbprint, known: T) {
         if self.young.len() >= self.capacity / 2 {
             self.old = std::mem::take(&mut self.young);
         }
@@ -76,6 +75,35 @@ impl KnownLeaves {
     pub(crate) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.young.len().saturating_add(self.old.len())
+    }
+}
+
+/// Leaves of verified chains.
+#[derive(Debug)]
+pub(crate) struct KnownLeaves(Recent<(Certificate, Window)>);
+
+impl KnownLeaves {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self(Recent::new(capacity))
+    }
+
+    /// The leaf, if its path was verified and is good now.
+    pub(crate) fn find(&mut self, thumbprint: &Thumbprint, now: i64) -> Option<Certificate> {
+        let (leaf, window) = self.0.find(thumbprint)?;
+        window.contains(now).then(|| leaf.clone())
+    }
+
+    pub(crate) fn insert(&mut self, leaf: Certificate, window: Window) {
+        self.0.insert(leaf.thumbprint(), (leaf, window));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -92,7 +120,7 @@ mod tests {
         let leaves: Vec<_> = (0..9).map(certificate).collect();
         for leaf in &leaves {
             known.insert(leaf.clone(), ALWAYS);
-            assert!(known.young.len() + known.old.len() <= 4);
+            assert!(known.0.len() <= 4);
         }
         assert!(known.find(&leaves[0].thumbprint(), 0).is_none());
         assert!(known.find(&leaves[8].thumbprint(), 0).is_some());

@@ -26,6 +26,7 @@ pub(crate) struct Fields {
     pub(crate) public_key: PublicKey,
     pub(crate) key_thumbprint: Thumbprint,
     pub(crate) key_identifier: Option<Vec<u8>>,
+    pub(crate) authority_key_identifier: Option<Vec<u8>>,
     pub(crate) role: Role,
     pub(crate) purpose: Purpose,
     pub(crate) path_len: Option<u32>,
@@ -194,13 +195,18 @@ impl Certificate {
     }
 
     /// SHA-256 of the owner's SPKI.
-    pub(crate) fn key_thumbprint(&self) -> Thumbprint {
+    pub fn key_thumbprint(&self) -> Thumbprint {
         self.0.key_thumbprint
     }
 
     /// subjectKeyIdentifier.
-    pub(crate) fn key_identifier(&self) -> Option<&[u8]> {
+    pub fn key_identifier(&self) -> Option<&[u8]> {
         self.0.key_identifier.as_deref()
+    }
+
+    /// The key identifier in authorityKeyIdentifier: which of two CAs of one name issued it.
+    pub fn authority_key_identifier(&self) -> Option<&[u8]> {
+        self.0.authority_key_identifier.as_deref()
     }
 
     /// The owner's role.

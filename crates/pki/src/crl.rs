@@ -24,6 +24,7 @@ pub struct Crl(Arc<Fields>);
 struct Fields {
     der: Vec<u8>,
     issuer_der: Vec<u8>,
+    authority_key_identifier: Option<Vec<u8>>,
     number: u64,
     this_update: i64,
     next_update: i64,
@@ -95,6 +96,7 @@ impl Crl {
         Ok(Self(Arc::new(Fields {
             der: der.to_vec(),
             issuer_der: parsed.issuer().as_raw().to_vec(),
+            authority_key_identifier: authority_key_identifier(parsed.extensions()),
             number,
             this_update,
             next_update,
@@ -119,6 +121,11 @@ impl Crl {
     /// The issuer's name, DER.
     pub fn issuer_der(&self) -> &[u8] {
         &self.0.issuer_der
+    }
+
+    /// The key identifier in authorityKeyIdentifier: which of two CAs of one name made it.
+    pub(crate) fn authority_key_identifier(&self) -> Option<&[u8]> {
+        self.0.authority_key_identifier.as_deref()
     }
 
     /// `cRLNumber`: each CRL of a CA has a higher one than the last.
@@ -163,6 +170,18 @@ impl fmt::Debug for Crl {
             .field("next_update", &self.0.next_update)
             .field("revoked", &self.0.serials.len())
             .finish_non_exhaustive()
+    }
+}
+
+fn authority_key_identifier(extensions: &[X509Extension<'_>]) -> Option<Vec<u8>> {
+    let extension = extensions
+        .iter()
+        .find(|extension| oid::is(&extension.oid, oid::AUTHORITY_KEY_IDENTIFIER))?;
+    match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(identifier) => {
+            identifier.key_identifier.as_ref().map(|id| id.0.to_vec())
+        }
+        _ => None,
     }
 }
 

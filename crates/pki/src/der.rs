@@ -1,18 +1,21 @@
-//! The few types of DER (X.690) that SET's own extensions need.
+//! The few types of DER (X.690) that SET's own structures need.
 //!
 //! Whoever decodes encodes the outcome again and compares, so the reader need not check that an encoding is
 //! the canonical one.
+
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const UTF8_STRING: u8 = 0x0c;
 pub(crate) const NUMERIC_STRING: u8 = 0x12;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 pub(crate) const SEQUENCE: u8 = 0x30;
 
-/// One value: tag, length, content. The extensions here stay far below 64 KiB.
+/// One value: tag, length, content. Whoever writes stays below 64 KiB.
 pub(crate) fn value(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(content.len()).expect("an extension is smaller than 64 KiB");
+    let length = u16::try_from(content.len()).expect("a value is smaller than 64 KiB");
     let [high, low] = length.to_be_bytes();
     let mut out = Vec::with_capacity(content.len().saturating_add(4));
     out.push(tag);
@@ -36,12 +39,36 @@ pub(crate) fn boolean(flag: bool) -> Vec<u8> {
 }
 
 /// An INTEGER of 0 and more.
-pub(crate) fn integer(number: u16) -> Vec<u8> {
-    match number.to_be_bytes() {
-        [0, low @ 0..=0x7f] => value(INTEGER, &[low]),
-        [high @ 0..=0x7f, low] => value(INTEGER, &[high, low]),
-        [high, low] => value(INTEGER, &[0, high, low]),
+pub(crate) fn integer(number: u64) -> Vec<u8> {
+    let bytes = number.to_be_bytes();
+    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+    let magnitude = bytes.get(zeros.min(7)..).unwrap_or_default();
+    let negative = magnitude.first().is_some_and(|&first| first >= 0x80);
+    let sign: &[u8] = if negative { &[0] } else { &[] };
+    value(INTEGER, &[sign, magnitude].concat())
+}
+
+/// A BIT STRING of whole bytes.
+pub(crate) fn bit_string(bytes: &[u8]) -> Vec<u8> {
+    value(BIT_STRING, &[&[0], bytes].concat())
+}
+
+/// A GeneralizedTime of whole seconds in UTC, in the years 1970 to 9999.
+pub(crate) fn generalized_time(seconds: i64) -> Option<Vec<u8>> {
+    let moment = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    if !(1970..=9999).contains(&moment.year()) {
+        return None;
     }
+    let text = format!(
+        "{:04}{:02}{:02}{:02}{:02}{:02}Z",
+        moment.year(),
+        u8::from(moment.month()),
+        moment.day(),
+        moment.hour(),
+        moment.minute(),
+        moment.second(),
+    );
+    Some(value(GENERALIZED_TIME, text.as_bytes()))
 }
 
 /// A named BIT STRING with one bit set, which ends at that bit (X.690 section 11.2.2).
@@ -54,6 +81,7 @@ pub(crate) fn single_bit(bit: u8) -> Vec<u8> {
 }
 
 /// Reads values one after another.
+#[derive(Clone)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -94,19 +122,52 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An INTEGER of 0 to 65535.
-    pub(crate) fn read_integer(&mut self) -> Option<u16> {
-        match *self.read(INTEGER)? {
-            [low @ 0..=0x7f] => Some(u16::from(low)),
-            [high @ 0..=0x7f, low] => Some(u16::from_be_bytes([high, low])),
-            [0, high, low] => Some(u16::from_be_bytes([high, low])),
-            _ => None,
+    /// The next value as it stands there, tag and length included, if it has this tag.
+    pub(crate) fn read_whole(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let before = self.rest;
+        self.read(tag)?;
+        before.get(..before.len().saturating_sub(self.rest.len()))
+    }
+
+    /// An INTEGER of 0 to 2^64 - 1.
+    pub(crate) fn read_integer(&mut self) -> Option<u64> {
+        let content = self.read(INTEGER)?;
+        if content.first().is_none_or(|&first| first >= 0x80) || content.len() > 9 {
+            return None;
         }
+        content.iter().try_fold(0_u64, |number, &byte| {
+            number.checked_mul(256)?.checked_add(u64::from(byte))
+        })
+    }
+
+    /// A BIT STRING of whole bytes.
+    pub(crate) fn read_bit_string(&mut self) -> Option<&'a [u8]> {
+        self.read(BIT_STRING)?.strip_prefix(&[0])
+    }
+
+    /// A GeneralizedTime of whole seconds in UTC, as seconds since 1970.
+    pub(crate) fn read_generalized_time(&mut self) -> Option<i64> {
+        let text = self.read_text(GENERALIZED_TIME)?;
+        let digits = |range: std::ops::Range<usize>| text.get(range)?.parse::<u16>().ok();
+        let small = |range| digits(range).and_then(|number| u8::try_from(number).ok());
+        let month = Month::try_from(small(4..6)?).ok()?;
+        let date = Date::from_calendar_date(i32::from(digits(0..4)?), month, small(6..8)?).ok()?;
+        let time = Time::from_hms(small(8..10)?, small(10..12)?, small(12..14)?).ok()?;
+        Some(
+            PrimitiveDateTime::new(date, time)
+                .assume_utc()
+                .unix_timestamp(),
+        )
     }
 
     /// A character string of this tag.
     pub(crate) fn read_text(&mut self, tag: u8) -> Option<&'a str> {
         std::str::from_utf8(self.read(tag)?).ok()
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// Nothing, as long as nothing is left.
@@ -138,8 +199,27 @@ mod tests {
 
     #[test]
     fn integers_are_read_as_written() {
-        for number in [0, 1, 127, 128, 255, 256, 32767, 32768, 65535] {
+        for number in [
+            0,
+            1,
+            127,
+            128,
+            255,
+            256,
+            32767,
+            32768,
+            65535,
+            u64::MAX / 2,
+            u64::MAX,
+        ] {
             assert_eq!(Reader::new(&integer(number)).read_integer(), Some(number));
+        }
+        for beyond in [
+            &[2, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0][..],
+            &[2, 1, 0x80],
+            &[2, 0],
+        ] {
+            assert_eq!(Reader::new(beyond).read_integer(), None);
         }
         assert_eq!(integer(840), [2, 2, 3, 0x48]);
         assert_eq!(integer(128), [2, 2, 0, 0x80]);
@@ -150,6 +230,20 @@ mod tests {
         assert_eq!(single_bit(0), [3, 2, 7, 0x80]);
         assert_eq!(single_bit(7), [3, 2, 0, 0x01]);
         assert_eq!(single_bit(8), [3, 3, 7, 0, 0x80]);
+    }
+
+    #[test]
+    fn moments_are_read_as_written() {
+        for seconds in [0, 951_868_799, 1_800_000_000, 253_402_300_799] {
+            let bytes = generalized_time(seconds).expect("in range");
+            assert_eq!(Reader::new(&bytes).read_generalized_time(), Some(seconds));
+        }
+        let text = generalized_time(1_800_000_000).expect("in range");
+        assert_eq!(text[2..], *b"20270115080000Z");
+        assert_eq!(generalized_time(-1), None);
+        assert_eq!(generalized_time(253_402_300_800), None);
+        let thirteenth_month = value(GENERALIZED_TIME, b"20271315080000Z");
+        assert_eq!(Reader::new(&thirteenth_month).read_generalized_time(), None);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl MerchantData {
             der::value(der::UTF8_STRING, self.merchant_id.as_bytes()),
             der::value(der::NUMERIC_STRING, self.acquirer_bin.as_bytes()),
             der::value(der::UTF8_STRING, self.name.as_bytes()),
-            der::integer(self.country),
+            der::integer(u64::from(self.country)),
             der::boolean(self.auth_flag),
         ]))
     }
@@ -115,7 +115,7 @@ impl MerchantData {
             merchant_id: fields.read_text(der::UTF8_STRING)?.to_owned(),
             acquirer_bin: fields.read_text(der::NUMERIC_STRING)?.to_owned(),
             name: fields.read_text(der::UTF8_STRING)?.to_owned(),
-            country: fields.read_integer()?,
+            country: u16::try_from(fields.read_integer()?).ok()?,
             auth_flag: fields.read_boolean()?,
         };
         fields.finish()?;

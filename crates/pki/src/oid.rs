@@ -32,8 +32,14 @@ pub(crate) const KEY_USAGE: &[u64] = &[2, 5, 29, 15];
 pub(crate) const BASIC_CONSTRAINTS: &[u64] = &[2, 5, 29, 19];
 /// `cRLNumber`.
 pub(crate) const CRL_NUMBER: &[u64] = &[2, 5, 29, 20];
+/// `authorityKeyIdentifier`.
+pub(crate) const AUTHORITY_KEY_IDENTIFIER: &[u64] = &[2, 5, 29, 35];
 /// `extKeyUsage`.
 pub(crate) const EXTENDED_KEY_USAGE: &[u64] = &[2, 5, 29, 37];
+/// `id-pkix-ocsp-nocheck`: nobody asks about a responder what only the responder could tell.
+pub(crate) const OCSP_NO_CHECK: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 48, 1, 5];
+/// `id-kp-OCSPSigning`, the content of the DER.
+pub(crate) const OCSP_SIGNING_DER: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
 /// `sha256WithRSAEncryption` (RFC 8017).
 pub(crate) const SHA256_WITH_RSA: &[u64] = &[1, 2, 840, 113549, 1, 1, 11];
 

@@ -1,6 +1,7 @@
 //! What a path is asked for, and why it is refused.
 
-use crate::{BrandId, CertificateError, Purpose, Role};
+use crate::ocsp::OcspError;
+use crate::{BrandCrlIdentifierError, BrandId, CertificateError, CrlError, Purpose, Role};
 
 /// What the leaf of a chain has to be.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +96,93 @@ pub enum PathError {
     /// A CRL's `thisUpdate` is still to come.
     #[error("the CRL of the {0} is dated in the future: compare the clocks of both sides")]
     CrlFuture(Role),
+    /// What was offered as a CRL is none.
+    #[error("a CRL breaks the profile")]
+    CrlMalformed(#[from] CrlError),
+    /// No BrandCRLIdentifier of the chain's brand is held.
+    #[error("no BrandCRLIdentifier of {0} is held: fetch it from the certificate authority")]
+    BciMissing(BrandId),
+    /// A BrandCRLIdentifier's `notAfter` is past.
+    #[error(
+        "the BrandCRLIdentifier of {0} is out of date: fetch the current one from the certificate authority"
+    )]
+    BciStale(BrandId),
+    /// A BrandCRLIdentifier's `notBefore` is still to come.
+    #[error(
+        "the BrandCRLIdentifier of {0} is dated in the future: compare the clocks of both sides"
+    )]
+    BciFuture(BrandId),
+    /// A BrandCRLIdentifier was not signed by the brand CA that it names.
+    #[error("the BrandCRLIdentifier of {0} was not signed by its brand CA: fetch it again")]
+    BciForged(BrandId),
+    /// A BrandCRLIdentifier of another brand, or handed in for another CA than the brand's.
+    #[error("the BrandCRLIdentifier of {0} is not of the CA that it was handed in for")]
+    BciOfAnother(BrandId),
+    /// A BrandCRLIdentifier with a lower sequence number than the one held.
+    #[error(
+        "BrandCRLIdentifier number {offered} is older than number {held}, which is held already"
+    )]
+    BciOlder {
+        /// The number held.
+        held: u64,
+        /// The number offered.
+        offered: u64,
+    },
+    /// Another BrandCRLIdentifier under the sequence number of the one held.
+    #[error(
+        "two different BrandCRLIdentifiers have the number {sequence}: ask the certificate authority which one holds"
+    )]
+    BciSequenceReused {
+        /// The number.
+        sequence: u64,
+    },
+    /// A CA on the path that the brand does not name among its own.
+    #[error("the BrandCRLIdentifier does not name the {0}: it is none of the brand's CAs")]
+    BciOmits(Role),
+    /// The CRL held of a CA is older than the one that the brand names.
+    #[error(
+        "the CRL of the {authority} has number {held}, but the brand names number {named}: fetch the current one"
+    )]
+    CrlBehindBci {
+        /// Whose CRL it is.
+        authority: Role,
+        /// The number of the CRL held.
+        held: u64,
+        /// The number that the BrandCRLIdentifier names.
+        named: u64,
+    },
+    /// What was offered as a BrandCRLIdentifier is none.
+    #[error("a BrandCRLIdentifier is not one")]
+    BciMalformed(#[from] BrandCrlIdentifierError),
+    /// An OCSP response without the nonce that was asked with: perhaps an old one.
+    #[error("the OCSP response does not repeat the nonce: ask again")]
+    OcspWrongNonce,
+    /// An OCSP response about other certificates.
+    #[error("the OCSP response is about another certificate: ask about this one")]
+    OcspOtherCertificate,
+    /// An OCSP response about the certificate of this number of another CA.
+    #[error("the OCSP response is about a certificate of another CA: ask the one that issued this")]
+    OcspWrongIssuer,
+    /// An OCSP response of somebody to whom the certificate's issuer did not delegate it.
+    #[error("the OCSP response is not of a responder of the CA that issued the certificate")]
+    OcspWrongResponder,
+    /// An OCSP response that its responder did not sign.
+    #[error("the OCSP response was not signed by the responder that it names: ask again")]
+    OcspForged,
+    /// An OCSP response whose `nextUpdate` is past.
+    #[error("the OCSP response about the {0} is out of date: ask again")]
+    OcspStale(Role),
+    /// An OCSP response whose `thisUpdate` is still to come.
+    #[error(
+        "the OCSP response about the {0} is dated in the future: compare the clocks of both sides"
+    )]
+    OcspFuture(Role),
+    /// A responder that does not know the certificate.
+    #[error("the CA of the {0} does not know the certificate: its owner must register again")]
+    OcspUnknown(Role),
+    /// What was offered as an OCSP response is none.
+    #[error("an OCSP response is not one")]
+    OcspMalformed(#[from] OcspError),
     /// More CAs below one than its `pathLenConstraint` allows.
     #[error("more CAs stand below the {0} than its certificate allows")]
     PathTooLong(Role),

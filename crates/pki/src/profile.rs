@@ -106,9 +106,10 @@ impl Role {
     ///
     /// Set-reference section 1: root, brand, optional region, then the three issuing CAs, each of which
     /// issues for its own kind alone. The certificates with which an issuing CA signs and opens messages
-    /// come from the CA above it. A cardholder has no key-exchange key.
+    /// come from the CA above it, those with which its OCSP responder answers from itself (RFC 6960 section
+    /// 4.2.2.2). A cardholder has no key-exchange key.
     pub const fn may_issue(self, subject: Role, purpose: Purpose) -> bool {
-        use Purpose::{CertificateSigning, KeyExchange, Signature};
+        use Purpose::{CertificateSigning, KeyExchange, OcspSigning, Signature};
         matches!(
             (self, subject, purpose),
             (Role::RootCa, Role::BrandCa, CertificateSigning)
@@ -116,8 +117,11 @@ impl Role {
                 | (
                     Role::BrandCa | Role::RegionalCa,
                     Role::CardholderCa | Role::MerchantCa | Role::GatewayCa,
-                    _
+                    CertificateSigning | Signature | KeyExchange
                 )
+                | (Role::CardholderCa, Role::CardholderCa, OcspSigning)
+                | (Role::MerchantCa, Role::MerchantCa, OcspSigning)
+                | (Role::GatewayCa, Role::GatewayCa, OcspSigning)
                 | (Role::CardholderCa, Role::Cardholder, Signature)
                 | (Role::MerchantCa, Role::Merchant, Signature | KeyExchange)
                 | (Role::GatewayCa, Role::Gateway, Signature | KeyExchange)
@@ -131,7 +135,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a certificate's key is for: its `keyUsage`, critical and exactly this.
+/// What a certificate's key is for: its `keyUsage`, critical and exactly this, and its `extKeyUsage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -141,6 +145,9 @@ pub enum Purpose {
     KeyExchange,
     /// `keyCertSign` and `cRLSign`: issues certificates and CRLs.
     CertificateSigning,
+    /// `digitalSignature` with `id-kp-OCSPSigning`: answers in an issuing CA's name whether its certificates are
+    /// revoked.
+    OcspSigning,
 }
 
 impl Purpose {
@@ -150,6 +157,7 @@ impl Purpose {
             Purpose::Signature => "signature",
             Purpose::KeyExchange => "key exchange",
             Purpose::CertificateSigning => "certificate signing",
+            Purpose::OcspSigning => "OCSP signing",
         }
     }
 }

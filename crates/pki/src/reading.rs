@@ -38,6 +38,7 @@ pub(crate) fn read(
     }
     let path_len = extensions.path_len(purpose)?;
     extensions.check_usage(role, purpose)?;
+    extensions.check_no_check(role, purpose)?;
     let set = extensions.set_content(role, purpose)?;
     let name = Name::read(&parsed.subject)?;
     Name::read(&parsed.issuer)?;
@@ -48,6 +49,7 @@ pub(crate) fn read(
         key_thumbprint: public_key.thumbprint(),
         public_key,
         key_identifier: extensions.key_identifier()?,
+        authority_key_identifier: extensions.authority_key_identifier()?,
         role,
         purpose,
         path_len,
@@ -178,6 +180,7 @@ impl<'a> Extensions<'a> {
             return Err(CertificateError::MalformedExtension("keyUsage"));
         }
         match *flags {
+            DIGITAL_SIGNATURE if self.names_ocsp_signing() => Ok(Purpose::OcspSigning),
             DIGITAL_SIGNATURE => Ok(Purpose::Signature),
             KEY_ENCIPHERMENT => Ok(Purpose::KeyExchange),
             KEY_CERT_SIGN_AND_CRL_SIGN => Ok(Purpose::CertificateSigning),
@@ -202,8 +205,34 @@ impl<'a> Extensions<'a> {
         Ok(constraints.path_len_constraint)
     }
 
-    /// A certificate for messages has its role's extKeyUsage and no other; a CA's has none, since one would
-    /// limit what it may issue.
+    fn names_ocsp_signing(&self) -> bool {
+        let extension = self.find(oid::EXTENDED_KEY_USAGE);
+        extension.is_some_and(|extension| match extension.parsed_extension() {
+            ParsedExtension::ExtendedKeyUsage(usage) => usage.ocsp_signing,
+            _ => false,
+        })
+    }
+
+    /// A responder's certificate says that nobody need ask about it (RFC 6960 section 4.2.2.2.1), and no other does.
+    fn check_no_check(&self, role: Role, purpose: Purpose) -> Result<(), CertificateError> {
+        const NULL: &[u8] = &[5, 0];
+        const NAME: &str = "id-pkix-ocsp-nocheck";
+        match (self.find(oid::OCSP_NO_CHECK), purpose) {
+            (None, Purpose::OcspSigning) => Err(CertificateError::MissingExtension(NAME)),
+            (Some(found), Purpose::OcspSigning) if found.value != NULL => {
+                Err(CertificateError::MalformedExtension(NAME))
+            }
+            (None, _) | (Some(_), Purpose::OcspSigning) => Ok(()),
+            (Some(_), _) => Err(CertificateError::MisplacedExtension {
+                extension: NAME,
+                role,
+                purpose,
+            }),
+        }
+    }
+
+    /// A certificate for messages has its role's extKeyUsage and no other, a responder's that for OCSP and no other; a
+    /// CA's has none, since one would limit what it may issue.
     fn check_usage(&self, role: Role, purpose: Purpose) -> Result<(), CertificateError> {
         let refused = CertificateError::ExtendedKeyUsage(role);
         let Some(extension) = self.find(oid::EXTENDED_KEY_USAGE) else {
@@ -221,13 +250,15 @@ impl<'a> Extensions<'a> {
             || usage.client_auth
             || usage.code_signing
             || usage.email_protection
-            || usage.time_stamping
-            || usage.ocsp_signing;
-        let [only] = usage.other.as_slice() else {
-            return Err(refused);
+            || usage.time_stamping;
+        let own = match (purpose, usage.other.as_slice()) {
+            (Purpose::Signature | Purpose::KeyExchange, [only]) => {
+                !usage.ocsp_signing && oid::is(only, &oid::role_usage(role))
+            }
+            (Purpose::OcspSigning, []) => usage.ocsp_signing,
+            _ => false,
         };
-        if named || purpose == Purpose::CertificateSigning || !oid::is(only, &oid::role_usage(role))
-        {
+        if named || !own {
             return Err(refused);
         }
         Ok(())
@@ -288,6 +319,20 @@ impl<'a> Extensions<'a> {
         match extension.parsed_extension() {
             ParsedExtension::SubjectKeyIdentifier(identifier) => Ok(Some(identifier.0.to_vec())),
             _ => Err(CertificateError::MalformedExtension("subjectKeyIdentifier")),
+        }
+    }
+
+    fn authority_key_identifier(&self) -> Result<Option<Vec<u8>>, CertificateError> {
+        let Some(extension) = self.find(oid::AUTHORITY_KEY_IDENTIFIER) else {
+            return Ok(None);
+        };
+        match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(identifier) => {
+                Ok(identifier.key_identifier.as_ref().map(|id| id.0.to_vec()))
+            }
+            _ => Err(CertificateError::MalformedExtension(
+                "authorityKeyIdentifier",
+            )),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Checks and counts the signatures of certificates and CRLs.
+//! Checks and counts the signatures of certificates, CRLs and BrandCRLIdentifiers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::{Certificate, Crl};
+use crate::{BrandCrlIdentifier, Certificate, Crl};
 
 /// RSA PKCS#1 v1.5 with SHA-256, the one algorithm of the profile, and how often it was run.
 #[derive(Debug, Default)]
@@ -47,12 +47,22 @@ impl SignatureCheck {
         )
     }
 
+    /// Whether `issuer`'s key signed `bci`.
+    pub(crate) fn brand_crl_identifier(
+        &self,
+        bci: &BrandCrlIdentifier,
+        issuer: &Certificate,
+    ) -> bool {
+        bci.signed_parts()
+            .is_some_and(|(tbs, signature)| self.signed_by(issuer, tbs, signature))
+    }
+
     /// Whether the key of these bits signed `message`.
     pub(crate) fn by_key(&self, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
         self.verify_signature(key, message, signature).is_ok()
     }
 
-    fn signed_by(&self, issuer: &Certificate, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn signed_by(&self, issuer: &Certificate, message: &[u8], signature: &[u8]) -> bool {
         let key = key_bits(issuer.public_key().spki_der());
         key.is_some_and(|key| self.verify_signature(&key, message, signature).is_ok())
     }

@@ -1,6 +1,9 @@
 //! Decides whether a chain is good.
 
-use std::collections::HashMap;
+mod held;
+mod install;
+mod ocsp;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,21 +11,24 @@ use openset_jose::{Provider, Thumbprint};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder};
 
-use crate::cache::{KnownLeaves, Window};
+use crate::cache::Window;
 use crate::signature::SignatureCheck;
-use crate::walk::{Path, check_freshness};
-use crate::{Certificate, Chain, Crl, Expect, PathError, TrustAnchor, oid};
+use crate::{
+    AnchorError, BrandCrlIdentifier, BrandId, Certificate, Chain, Crl, Expect, PathError, Purpose,
+    TrustAnchor, oid,
+};
+use held::{Evidence, State};
+pub use held::{KNOWN_CHAINS_MAX, KNOWN_RESPONSES_MAX, REVOKED_MARKS_MAX};
+pub use install::{CrlIssuer, Installed};
 
 /// How far the clocks of two parties may differ before a CRL counts as dated in the future.
 pub const CLOCK_SKEW_S: i64 = 300;
 
-/// The most verified leaves that a verifier remembers.
-pub const KNOWN_CHAINS_MAX: usize = 4096;
-
-/// Verifies chains to one pinned root against the CRLs of all CAs on them. To be shared between threads.
+/// Verifies chains to the pinned root and its successors against the CRLs of all CAs on them and the brand's
+/// BrandCRLIdentifier. To be shared between threads.
 ///
-/// A chain that was found good is remembered by its leaf's thumbprint for as long as no certificate and no
-/// CRL on its path runs out, and until a newer CRL of any CA comes in.
+/// A chain that was found good is remembered by its leaf's thumbprint for as long as no certificate, no CRL and no
+/// BrandCRLIdentifier on its path runs out, and until news of any CA come in or a certificate is marked as revoked.
 #[derive(Debug)]
 pub struct PathVerifier {
     anchor: TrustAnchor,
@@ -31,106 +37,113 @@ pub struct PathVerifier {
     state: Mutex<State>,
 }
 
-/// A CA: its name and the SHA-256 of its key. Two CAs of one name do not speak for each other.
-type Issuer = (Vec<u8>, Thumbprint);
-
-#[derive(Debug)]
-struct State {
-    crls: HashMap<Issuer, Crl>,
-    /// Counts the CRLs taken in, so that a chain verified against an older one is not remembered.
-    generation: u64,
-    known: KnownLeaves,
-}
-
-/// Whose CRL it is.
-#[derive(Clone, Copy, Debug)]
-pub enum CrlIssuer<'a> {
-    /// The root's.
-    Root,
-    /// That of the CA whose certificate is the first of this chain.
-    Chain(&'a Chain),
-}
-
-/// What became of a CRL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Installed {
-    /// It is held from now on.
-    Newer,
-    /// It was held already.
-    Known,
-}
-
 impl PathVerifier {
     /// A verifier that trusts `anchor` and holds no CRL yet; `provider` holds the public keys of the
     /// certificates that it gives out.
     pub fn new(anchor: TrustAnchor, provider: &'static dyn Provider) -> Self {
-        let state = State {
-            crls: HashMap::new(),
-            generation: 0,
-            known: KnownLeaves::new(KNOWN_CHAINS_MAX),
-        };
         Self {
+            state: Mutex::new(State::new(anchor.clone())),
             anchor,
             provider,
             signatures: SignatureCheck::default(),
-            state: Mutex::new(state),
         }
     }
 
-    /// The root.
+    /// The pinned root.
     pub fn anchor(&self) -> &TrustAnchor {
         &self.anchor
     }
 
-    /// How many signatures of certificates and CRLs were checked so far.
+    /// All roots that are trusted, the pinned one first and each before its successor.
+    pub fn roots(&self) -> Vec<Certificate> {
+        let state = self.state();
+        let certificates = state.roots.iter().map(TrustAnchor::certificate);
+        certificates.cloned().collect()
+    }
+
+    /// Trusts the root that follows one which is trusted already, if its key is the one that was promised
+    /// (set-reference section 1, root rollover). Both are trusted until their validity ends.
+    pub fn accept_root(&self, der: &[u8]) -> Result<Thumbprint, AnchorError> {
+        let mut state = self.state();
+        let offered = Thumbprint::of(der);
+        if state.roots.iter().any(|root| root.thumbprint() == offered) {
+            return Ok(offered);
+        }
+        let mut refused = AnchorError::NotTheSuccessor;
+        let mut next = None;
+        for root in state.roots.iter().rev() {
+            match root.successor(der) {
+                Ok(successor) => {
+                    next = Some(successor);
+                    break;
+                }
+                Err(error) => refused = error,
+            }
+        }
+        let next = next.ok_or(refused)?;
+        let name = next.certificate().subject_der();
+        if state.root_named(name).is_some() {
+            return Err(AnchorError::NameTaken);
+        }
+        state.roots.push(next);
+        Ok(offered)
+    }
+
+    /// How many signatures of certificates, CRLs and BrandCRLIdentifiers were checked so far.
     pub fn signature_checks(&self) -> u64 {
         self.signatures.count()
     }
 
-    /// Takes in a CA's CRL, after verifying the CA's own path and the CRL's signature and dates. Start with the
-    /// root's and go down: a CA's path needs the CRLs of the CAs above it.
-    ///
-    /// A CRL with a higher number than the one held takes its place and drops what is remembered of chains; a
-    /// lower one is refused.
-    pub fn install_crl(
-        &self,
-        crl: Crl,
-        issuer: CrlIssuer<'_>,
-        now: i64,
-    ) -> Result<Installed, PathError> {
-        let root = self.anchor.certificate();
-        let (certificates, issuer) = match issuer {
-            CrlIssuer::Root => ([].as_slice(), root),
-            CrlIssuer::Chain(chain) => (chain.certificates(), chain.leaf()),
-        };
-        if crl.issuer_der() != issuer.subject_der() {
-            return Err(PathError::CrlOfAnother(issuer.role()));
-        }
-        check_freshness(&crl, issuer, now)?;
-        let key = (issuer.subject_der().to_vec(), issuer.key_thumbprint());
-        if compare(self.state().crls.get(&key), &crl)? == Installed::Known {
-            return Ok(Installed::Known);
-        }
-        self.verify_authority(Path { certificates, root }, issuer, now)?;
-        if !self.signatures.crl(&crl, issuer) {
-            return Err(PathError::CrlForged(issuer.role()));
-        }
-        let mut state = self.state();
-        let outcome = compare(state.crls.get(&key), &crl)?;
-        if outcome == Installed::Newer {
-            state.crls.insert(key, crl);
-            state.generation = state.generation.wrapping_add(1);
-            state.known.clear();
-        }
-        Ok(outcome)
+    /// Refuses the certificate with this thumbprint from now on, wherever it stands on a path: its revocation was
+    /// learned elsewhere than from a CRL. Of [`REVOKED_MARKS_MAX`] marks the oldest makes room for the next; by then
+    /// the CRL lists it.
+    pub fn mark_revoked(&self, certificate: &Thumbprint) {
+        self.state().mark_revoked(certificate);
     }
 
-    /// Verifies a chain whose leaf signs or opens messages, and gives the leaf.
+    /// The certificates of the brand's CAs that are known: their CRLs are held.
+    pub fn authorities_held(&self, brand: &BrandId) -> Vec<Thumbprint> {
+        let state = self.state();
+        let of_brand = |ca: &&Certificate| ca.brand() == Some(brand);
+        let known = state.known_authorities().filter(of_brand);
+        known.map(Certificate::thumbprint).collect()
+    }
+
+    /// The CRLs of the roots and of the brand's CAs, each before those of the CAs below.
+    pub fn crls_held(&self, brand: &BrandId) -> Vec<Crl> {
+        self.state().crls_of_brand(brand)
+    }
+
+    /// The brand's BrandCRLIdentifier.
+    pub fn brand_crl_identifier_held(&self, brand: &BrandId) -> Option<BrandCrlIdentifier> {
+        self.state().bci_of(brand).cloned()
+    }
+
+    /// The chain of a known CA below the root, by its name and, where one is given, its key identifier.
+    pub fn authority_chain(
+        &self,
+        issuer_der: &[u8],
+        key_identifier: Option<&[u8]>,
+    ) -> Option<Chain> {
+        let state = self.state();
+        let held = state.authority(issuer_der, key_identifier)?;
+        Chain::new(held.chain.clone()).ok()
+    }
+
+    /// The certificate of the known CA, or root, in whose name this one was issued. Whose key signed it is for
+    /// [`Self::verify`] to find out.
+    pub fn issuer_of(&self, certificate: &Certificate) -> Option<Certificate> {
+        self.state().issuer_of(certificate).cloned()
+    }
+
+    /// Verifies a chain whose leaf signs or opens messages, and gives the leaf. What is missing at its upper end is
+    /// taken from the CAs that are known.
     ///
     /// All of this holds afterwards: the leaf has the role, the purpose and, if one is given, the brand that is
-    /// expected; every link is signed by the next certificate's key, and the last by the root's; every
+    /// expected; every link is signed by the next certificate's key, and the last by a trusted root's; every
     /// certificate is valid now; each was issued by a CA whose role it is to issue it; the whole chain is of one
-    /// brand; and the current CRL of every CA on the path, which is held, does not list it.
+    /// brand; the current CRL of every CA on the path, which is held, does not list it; and the brand's current
+    /// BrandCRLIdentifier, which is held, names every CA on the path and no newer CRL of it.
     pub fn verify(
         &self,
         chain: &Chain,
@@ -139,27 +152,23 @@ impl PathVerifier {
     ) -> Result<Certificate, PathError> {
         let leaf = chain.leaf();
         check_leaf(leaf, expect)?;
-        if let Some(known) = self.state().known.find(&leaf.thumbprint(), now) {
-            return Ok(known);
-        }
-        let path = Path {
-            certificates: chain.certificates(),
-            root: self.anchor.certificate(),
+        let evidence = {
+            let mut state = self.state();
+            if let Some(known) = state.known.find(&leaf.thumbprint(), now) {
+                return Ok(known);
+            }
+            state.evidence(chain.certificates(), &self.anchor)
         };
-        let (crls, generation) = self.crls_of(path);
+        let path = evidence.path();
         path.check_structure()?;
         let validity = path.check_validity(now)?;
-        let revocation = path.check_revocation(&crls, now);
-        if let Err(error) = self.check_with_webpki(chain, &crls, now) {
+        let revocation = evidence.check_revocation(now);
+        if let Err(error) = self.check_with_webpki(&evidence, now) {
             return Err(refusal(&error, revocation));
         }
         let freshness = revocation?;
         let leaf = leaf.held_by(self.provider)?;
-        self.remember(
-            &leaf,
-            validity.and(freshness.first, freshness.last),
-            generation,
-        );
+        self.remember(&leaf, validity.within(freshness), evidence.generation);
         Ok(leaf)
     }
 
@@ -177,45 +186,20 @@ impl PathVerifier {
         }
     }
 
-    /// Verifies the path of a CA, which webpki does for leaves alone.
-    fn verify_authority(
-        &self,
-        path: Path<'_>,
-        authority: &Certificate,
-        now: i64,
-    ) -> Result<(), PathError> {
-        if !authority.is_authority() {
-            return Err(PathError::LeafAsCa(authority.role()));
-        }
-        path.check_structure()?;
-        path.check_validity(now)?;
-        if !path
-            .links()
-            .all(|(subject, issuer)| self.signatures.certificate(subject, issuer))
-        {
-            return Err(PathError::BadSignature);
-        }
-        let (crls, _) = self.crls_of(path);
-        path.check_revocation(&crls, now)?;
-        Ok(())
-    }
-
     /// The signatures of a path, and once more all that RFC 5280 says of it, by a library that knows nothing of
     /// our own checks.
-    fn check_with_webpki(
-        &self,
-        chain: &Chain,
-        crls: &[Option<Crl>],
-        now: i64,
-    ) -> Result<(), webpki::Error> {
-        let authorities: Vec<CertificateDer<'_>> = chain
-            .authorities()
+    fn check_with_webpki(&self, evidence: &Evidence, now: i64) -> Result<(), webpki::Error> {
+        let Some((leaf, authorities)) = evidence.certificates.split_first() else {
+            return Err(webpki::Error::UnknownIssuer);
+        };
+        let authorities: Vec<CertificateDer<'_>> = authorities
             .iter()
             .map(|authority| CertificateDer::from(authority.der()))
             .collect();
-        let leaf = EndEntityCert::try_from(chain.leaf().as_pki_type())?;
+        let end_entity = EndEntityCert::try_from(leaf.as_pki_type())?;
         // With a CRL missing there is nothing for webpki to say of revocation; our own check names the CA.
-        let held: Option<Vec<_>> = crls
+        let held: Option<Vec<_>> = evidence
+            .crls
             .iter()
             .map(|crl| crl.as_ref().map(Crl::as_webpki))
             .collect();
@@ -225,54 +209,24 @@ impl PathVerifier {
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
-        let verified = leaf.verify_for_usage(
+        let verified = end_entity.verify_for_usage(
             &[&self.signatures],
-            std::slice::from_ref(self.anchor.as_pki_type()),
+            std::slice::from_ref(evidence.root.as_pki_type()),
             &authorities,
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default())),
-            KeyUsage::required_if_present(oid::role_usage_der(chain.leaf().role())),
+            KeyUsage::required_if_present(match leaf.purpose() {
+                Purpose::OcspSigning => oid::OCSP_SIGNING_DER,
+                _ => oid::role_usage_der(leaf.role()),
+            }),
             revocation,
             None,
         );
         verified.map(|_| ())
     }
 
-    /// What is held of each link's issuer, and as of which generation.
-    fn crls_of(&self, path: Path<'_>) -> (Vec<Option<Crl>>, u64) {
-        let state = self.state();
-        let held = |issuer: &Certificate| {
-            state
-                .crls
-                .get(&(issuer.subject_der().to_vec(), issuer.key_thumbprint()))
-                .cloned()
-        };
-        (
-            path.links().map(|(_, issuer)| held(issuer)).collect(),
-            state.generation,
-        )
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether a CRL is newer than the one held.
-fn compare(held: Option<&Crl>, offered: &Crl) -> Result<Installed, PathError> {
-    let Some(held) = held else {
-        return Ok(Installed::Newer);
-    };
-    match offered.number().cmp(&held.number()) {
-        std::cmp::Ordering::Greater => Ok(Installed::Newer),
-        std::cmp::Ordering::Equal if offered.der() == held.der() => Ok(Installed::Known),
-        std::cmp::Ordering::Equal => Err(PathError::CrlNumberReused {
-            number: held.number(),
-        }),
-        std::cmp::Ordering::Less => Err(PathError::CrlOlder {
-            held: held.number(),
-            offered: offered.number(),
-        }),
     }
 }
 
@@ -330,14 +284,10 @@ mod tests {
             TrustAnchor::pinned(der, &sha256(der)).unwrap(),
             default_provider(),
         );
-        let path = Path {
-            certificates: &[],
-            root: root.certificate(),
-        };
-        let (_, before) = verifier.crls_of(path);
+        let before = verifier.state().generation;
         let crl = root.issue_crl(1, 0, 1000, &[]).unwrap();
         verifier.install_crl(crl, CrlIssuer::Root, 500).unwrap();
-        let (_, after) = verifier.crls_of(path);
+        let after = verifier.state().generation;
         let leaf = certificate(1);
         verifier.remember(&leaf, Window::ALWAYS, before);
         assert!(

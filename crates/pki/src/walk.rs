@@ -2,7 +2,7 @@
 
 use crate::cache::Window;
 use crate::verifier::CLOCK_SKEW_S;
-use crate::{Certificate, Crl, PathError};
+use crate::{BrandCrlIdentifier, Certificate, Crl, PathError};
 
 /// A chain and the root above it.
 #[derive(Clone, Copy)]
@@ -113,6 +113,53 @@ impl<'a> Path<'a> {
         }
         Ok(window)
     }
+}
+
+impl Path<'_> {
+    /// The brand's word on its CAs: set-reference section 1 has it that a chain is accepted only with an unexpired
+    /// BrandCRLIdentifier and, of every CA on the path, a CRL that is not behind it. From the root down.
+    pub(crate) fn check_brand(
+        self,
+        bci: Option<&BrandCrlIdentifier>,
+        crls: &[Option<Crl>],
+        now: i64,
+    ) -> Result<Window, PathError> {
+        let Some(brand) = self.certificates.first().and_then(Certificate::brand) else {
+            return Ok(Window::ALWAYS);
+        };
+        let bci = bci.ok_or_else(|| PathError::BciMissing(brand.clone()))?;
+        check_bci_freshness(bci, now)?;
+        let links: Vec<_> = self.links().zip(crls).collect();
+        for ((_, issuer), crl) in links.into_iter().rev() {
+            let named = bci
+                .number_of(issuer.subject_der())
+                .ok_or(PathError::BciOmits(issuer.role()))?;
+            let held = crl.as_ref().map(Crl::number);
+            let held = held.ok_or(PathError::CrlMissing(issuer.role()))?;
+            if held < named {
+                return Err(PathError::CrlBehindBci {
+                    authority: issuer.role(),
+                    held,
+                    named,
+                });
+            }
+        }
+        Ok(Window {
+            first: bci.not_before().saturating_sub(CLOCK_SKEW_S),
+            last: bci.not_after(),
+        })
+    }
+}
+
+/// Whether `now` lies between the BrandCRLIdentifier's dates.
+pub(crate) fn check_bci_freshness(bci: &BrandCrlIdentifier, now: i64) -> Result<(), PathError> {
+    if bci.not_before() > now.saturating_add(CLOCK_SKEW_S) {
+        return Err(PathError::BciFuture(bci.brand().clone()));
+    }
+    if now > bci.not_after() {
+        return Err(PathError::BciStale(bci.brand().clone()));
+    }
+    Ok(())
 }
 
 /// Whether `now` lies between the CRL's dates; webpki does not look at the first one.

@@ -35,7 +35,8 @@ pub struct Caller {
 
 /// The tokens that a service accepts.
 ///
-/// In TOML: `[[tokens]]` with `token`, `scope` and, where callers must be told apart, `name`.
+/// In TOML: `[[tokens]]` with `token`, `scope` and, where a scope has more than one, a `name` of its own: what a
+/// caller has done is kept under its name, so that two of one name would be one tenant.
 /// In a struct of options: `#[arg(skip)] #[serde(skip_serializing)] pub tokens: Tokens`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(try_from = "Vec<TokenEntry>")]
@@ -67,7 +68,7 @@ impl TryFrom<Vec<TokenEntry>> for Tokens {
                     "a token has fewer than {TOKEN_CHARS_MIN} characters; take 32 random ones"
                 ));
             }
-            tokens.add(token, scope, name);
+            tokens.add(token, scope, name)?;
         }
         Ok(tokens)
     }
@@ -75,12 +76,34 @@ impl TryFrom<Vec<TokenEntry>> for Tokens {
 
 impl Tokens {
     /// Accepts one more token; without a `name` its caller is called after the scope.
-    pub fn add(&mut self, secret: SecretString, scope: Scope, name: Option<String>) {
+    ///
+    /// # Errors
+    /// Another token has this name in this scope, or is the same.
+    pub fn add(
+        &mut self,
+        secret: SecretString,
+        scope: Scope,
+        name: Option<String>,
+    ) -> Result<(), String> {
         let name = name.unwrap_or_else(|| scope.name().to_owned());
-        self.0.push(Token {
-            secret,
-            caller: Caller { name, scope },
-        });
+        let caller = Caller { name, scope };
+        for held in &self.0 {
+            if held.caller == caller {
+                return Err(format!(
+                    "two [[tokens]] of scope {} are called \"{}\"; give each a name of its own with name = \"...\"",
+                    scope.name(),
+                    caller.name
+                ));
+            }
+            if held.secret.expose_secret() == secret.expose_secret() {
+                return Err(format!(
+                    "the token of \"{}\" stands there twice; take another for \"{}\"",
+                    held.caller.name, caller.name
+                ));
+            }
+        }
+        self.0.push(Token { secret, caller });
+        Ok(())
     }
 
     /// Whether no token is accepted at all.

@@ -2,13 +2,14 @@
 //!
 //! A handler is otherwise dropped at its next `await` when its client goes away or runs out of
 //! patience. Here each request is a task of its own: reads are aborted with their client, all
-//! others go on. It is also where a request gets its id and where a panic ends.
+//! others go on. A request is taken in once its body has arrived: what clients hold back keeps nobody else waiting.
+//! It is also where a request gets its id and where a panic ends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -19,10 +20,14 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::Instrument;
 
-use crate::body::DeadlineBody;
+use crate::body::{self, DeadlineBody};
+use crate::peer::{Peer, Shares};
 use crate::problem::Problem;
 use crate::random;
-use crate::server::{BODY_READ_TIMEOUT, MAX_WRITES_IN_FLIGHT, REQUEST_TIMEOUT};
+use crate::server::{
+    BODY_READ_TIMEOUT, MAX_BODIES_IN_ARRIVAL, MAX_BODIES_IN_ARRIVAL_PER_PEER, MAX_WRITES_IN_FLIGHT,
+    REQUEST_TIMEOUT,
+};
 
 tokio::task_local! {
     static REQUEST_ID: String;
@@ -40,6 +45,7 @@ pub fn request_id() -> Option<String> {
 /// The requests at work in a service; clones share them.
 #[derive(Debug, Clone)]
 pub struct Detached {
+    bodies: Arc<Shares>,
     writes: Arc<Semaphore>,
     tasks: TaskTracker,
     body_time: Duration,
@@ -56,7 +62,9 @@ impl Detached {
     /// With other times than [`BODY_READ_TIMEOUT`] and [`REQUEST_TIMEOUT`].
     #[must_use]
     pub fn with_times(body_time: Duration, patience: Duration) -> Self {
+        let bodies = Shares::new(MAX_BODIES_IN_ARRIVAL, MAX_BODIES_IN_ARRIVAL_PER_PEER);
         Self {
+            bodies: Arc::new(bodies),
             writes: Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT)),
             tasks: TaskTracker::new(),
             body_time,
@@ -77,19 +85,33 @@ impl Detached {
         }
     }
 
+    /// The request with its body, which has arrived.
+    async fn take_in(&self, request: Request) -> Result<Request, Problem> {
+        let (parts, body) = request.into_parts();
+        if body.is_end_stream() {
+            return Ok(Request::from_parts(parts, body));
+        }
+        let peer = parts.extensions.get::<Peer>().copied();
+        let share = timeout(self.body_time, self.bodies.take(peer)).await;
+        let share = share.ok().flatten().ok_or_else(busy)?;
+        let body = body::take_in(DeadlineBody::new(body, self.body_time), share).await;
+        Ok(Request::from_parts(parts, body))
+    }
+
     /// The handler's answer, or the reason why there is none (yet).
     async fn answer(&self, request: Request, next: Next) -> Result<Response, Problem> {
         let reads = matches!(
             *request.method(),
             Method::GET | Method::HEAD | Method::OPTIONS
         );
-        let slot = if reads {
-            None
+        let (slot, request) = if reads {
+            let deadline = |body| Body::new(DeadlineBody::new(body, self.body_time));
+            (None, request.map(deadline))
         } else {
+            let request = self.take_in(request).await?;
             let slot = Arc::clone(&self.writes).try_acquire_owned();
-            Some(slot.map_err(|_| Problem::unavailable("busy", "too much at once; try again"))?)
+            (Some(slot.map_err(|_| busy())?), request)
         };
-        let request = request.map(|body| Body::new(DeadlineBody::new(body, self.body_time)));
         let id = request_id().unwrap_or_default();
         let work = REQUEST_ID.scope(id, next.run(request)).in_current_span();
         let task = self.tasks.spawn(async move {
@@ -111,6 +133,11 @@ impl Detached {
             )),
         }
     }
+}
+
+/// Whoever is told so has done nothing yet.
+fn busy() -> Problem {
+    Problem::unavailable("busy", "too much at once; try again")
 }
 
 async fn run(State(detached): State<Detached>, request: Request, next: Next) -> Response {

@@ -17,6 +17,7 @@
 
 mod generations;
 mod keyring;
+mod renewal;
 mod steps;
 
 use std::sync::Arc;
@@ -55,6 +56,11 @@ pub enum EnrolmentError {
     /// An operator of the CA has to decide; the CA is asked again and again.
     #[error("the certificate authority has not decided yet: {0}")]
     Pended(String),
+    /// There is no code to enrol with.
+    #[error(
+        "there is no activation_code; set the one that the acquirer or brand gave, and start again"
+    )]
+    NoActivationCode,
     /// The CA could not take the request; a new registration is begun.
     #[error("the certificate authority could not take the request: {0}")]
     Error(String),
@@ -99,8 +105,8 @@ pub struct Application {
     pub brand: BrandId,
     /// Who applies.
     pub id_data: IdData,
-    /// The code that the acquirer or brand gave.
-    pub activation_code: SecretString,
+    /// The code that the acquirer or brand gave; not needed any more once there are certificates.
+    pub activation_code: Option<SecretString>,
 }
 
 /// Enrols a party with the CA.
@@ -119,53 +125,65 @@ pub struct Enroller {
 }
 
 impl Enroller {
-    /// Enrols for every brand of `applications` that has no certificates yet, side by side, until each has
-    /// them, is refused, or `shutdown`; to be spawned. Keys and requests are stored before they are sent,
-    /// and the same bytes are sent again after a crash.
+    /// Enrols for every brand of `applications` that has no certificates yet, side by side, and renews those
+    /// that it has before they run out, until `shutdown`; to be spawned. Keys and requests are stored before
+    /// they are sent, and the same bytes are sent again after a crash.
     pub async fn run(self, applications: Vec<Application>, shutdown: CancellationToken) {
         let mut all = JoinSet::new();
         for application in applications {
-            if self.keyring.of_brand(&application.brand).is_some() {
-                continue;
-            }
             let (enroller, shutdown) = (self.clone(), shutdown.clone());
-            all.spawn(async move { enroller.enrol(&application, &shutdown).await });
+            all.spawn(async move {
+                if enroller.enrol(&application, &shutdown).await {
+                    enroller.keep_renewed(&application, &shutdown).await;
+                }
+            });
         }
         while all.join_next().await.is_some() {}
     }
 
-    async fn enrol(&self, application: &Application, shutdown: &CancellationToken) {
+    /// Whether there are certificates in the end.
+    async fn enrol(&self, application: &Application, shutdown: &CancellationToken) -> bool {
         let brand = &application.brand;
         let mut attempts: u32 = 0;
-        loop {
+        while self.keyring.of_brand(brand).is_none() {
             let registration = Registration {
                 enroller: self,
                 application,
+                generation: Generation::FIRST,
+                renews: None,
             };
             // A step that was begun is finished: it stores what it learns.
             let error = match Box::pin(registration.complete()).await {
                 Ok(credentials) => {
                     tracing::info!(kind = %brand, outcome = "enrolled", "certificates received");
                     self.keyring.add(brand, Generation::FIRST, credentials);
-                    return;
+                    break;
                 }
                 Err(error) => error,
             };
-            let refused = matches!(
-                error,
-                EnrolmentError::Refused(_) | EnrolmentError::UnknownField(_)
-            );
+            let refused = error.is_final();
             let error = format!("{:#}", anyhow::Error::from(error));
             tracing::warn!(kind = %brand, error, "no certificates yet");
             self.keyring.note_missing(brand, error);
             if refused {
-                return;
+                return false;
             }
             attempts = attempts.saturating_add(1);
             let pause = tokio::time::sleep(backoff(attempts).min(PAUSE_MAX));
             if shutdown.run_until_cancelled(pause).await.is_none() {
-                return;
+                return false;
             }
         }
+        true
+    }
+}
+
+impl EnrolmentError {
+    /// Whether somebody has to do something before another attempt may bring more.
+    fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::UnknownField(_) | Self::NoActivationCode
+        )
     }
 }

@@ -14,6 +14,7 @@ pub mod health;
 pub mod offload;
 pub mod openapi;
 pub mod outbox_worker;
+pub mod peer;
 pub mod problem;
 pub mod random;
 pub mod server;

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -20,10 +23,16 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::peer::Peer;
+
 /// Connections served at once; more wait in the listener's queue.
 pub const MAX_CONNECTIONS: usize = 512;
 /// POSTs at work at once, those whose client has hung up included; more get 503.
 pub const MAX_WRITES_IN_FLIGHT: usize = 256;
+/// Bodies that arrive at once; more wait. Small ones are there with their header and hold nothing up.
+pub const MAX_BODIES_IN_ARRIVAL: usize = 256;
+/// Of these, bodies from one address: a few slow clients shall not shut out the rest.
+pub const MAX_BODIES_IN_ARRIVAL_PER_PEER: usize = 32;
 /// A client that has not sent a whole header by then is cut; idle keep-alive connections too.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// A TLS client that has not finished its handshake by then is cut.
@@ -114,14 +123,14 @@ pub async fn serve_with(
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    while let Some(stream) = server.accept(&listener).await {
+    while let Some((stream, peer)) = server.accept(&listener).await {
         while connections.try_join_next().is_some() {}
         // The semaphore is never closed, so only the shutdown ends the wait.
         let slot = Arc::clone(&slots).acquire_owned();
         let Some(Ok(slot)) = server.shutdown.run_until_cancelled(slot).await else {
             break;
         };
-        let connection = server.clone().connection(stream, graceful.watcher());
+        let connection = server.clone().connection(stream, peer, graceful.watcher());
         connections.spawn(async move {
             connection.await;
             drop(slot);
@@ -153,13 +162,13 @@ struct Server {
 
 impl Server {
     /// The next connection; `None` once it is time to stop.
-    async fn accept(&self, listener: &TcpListener) -> Option<TcpStream> {
+    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, Peer)> {
         loop {
             match self.shutdown.run_until_cancelled(listener.accept()).await? {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     // Small answers leave at once.
                     let _ = stream.set_nodelay(true);
-                    return Some(stream);
+                    return Some((stream, Peer::of(address.ip())));
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot accept a connection");
@@ -169,20 +178,29 @@ impl Server {
         }
     }
 
-    async fn connection(self, stream: TcpStream, watcher: Watcher) {
+    async fn connection(self, stream: TcpStream, peer: Peer, watcher: Watcher) {
         let Some(acceptor) = &self.acceptor else {
-            return self.speak(stream, watcher).await;
+            return self.speak(stream, peer, watcher).await;
         };
         let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
         match self.shutdown.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(stream))) => self.speak(stream, watcher).await,
+            Some(Ok(Ok(stream))) => self.speak(stream, peer, watcher).await,
             Some(Ok(Err(error))) => tracing::debug!(error = %error, "TLS handshake failed"),
             Some(Err(_)) | None => {}
         }
     }
 
-    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, watcher: Watcher) {
-        let service = TowerToHyperService::new(self.router);
+    async fn speak(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        peer: Peer,
+        watcher: Watcher,
+    ) {
+        let router = TowerToHyperService::new(self.router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.call(request)
+        });
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(error = %error, "connection ended early");

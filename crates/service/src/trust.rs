@@ -4,30 +4,37 @@
 //! fingerprint, every chain must lead to it and every CRL be signed by the CA that it is of.
 
 mod document;
+mod install;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use openset_pki::{
-    BrandId, Chain, Crl, CrlIssuer, Expect, Installed, PathError, PathVerifier, Purpose, Role,
-    TrustAnchor,
-};
-use openset_store::crls::{self, StoredCrl};
+use openset_pki::{BrandId, Chain, PathError, PathVerifier, Role, TrustAnchor};
 use openset_store::{Db, StoreError};
 use reqwest::Url;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{CallError, HttpClient};
 use crate::clock;
 use crate::config::Common;
 
-pub use document::{AuthorityEntry, TrustDocument};
+pub use document::{AuthorityEntry, BrandEntry, TrustDocument};
 
 /// Between two looks at the CA: how long a revocation may take to be heard of.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Between two tries while the CA does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks at the CA after one that failed, where [`REFRESH_INTERVAL`] was configured to be longer.
+const RETRY_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two looks at the CA that refused certificates cause, however many come.
+const REFUSAL_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a refused message waits for the CA.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+/// Of the time that a CRL is still good, this part may pass until the CA is asked for its successor.
+const FRESHNESS_SHARE: u32 = 3;
 /// The trust document as last seen, in the data folder: a party starts without its CA, too.
 const KEPT_DOCUMENT: &str = "trust.json";
 
@@ -106,6 +113,10 @@ pub struct Trust {
     client: HttpClient,
     db: Db,
     origin: Origin,
+    /// When the CA was asked last. Held while it is asked.
+    refreshed: Mutex<Option<Instant>>,
+    /// What lies in the data folder.
+    kept: std::sync::Mutex<Option<TrustDocument>>,
 }
 
 /// Where trust comes from and where it is kept.
@@ -113,6 +124,7 @@ pub struct Trust {
 struct Origin {
     pinned: [u8; 32],
     ca_url: Url,
+    registration_url: Url,
     kept: PathBuf,
     refresh: Duration,
 }
@@ -133,19 +145,22 @@ impl Trust {
         let origin = Origin {
             pinned: common.require_root_sha256().map_err(missing)?,
             ca_url: common.require_ca_url().map_err(missing)?.clone(),
+            registration_url: common.require_registration_url().map_err(missing)?,
             kept: common.data_dir.join(KEPT_DOCUMENT),
             refresh: common.trust_refresh,
         };
         loop {
-            match document::fetch(client, &origin.ca_url, &origin.pinned).await {
-                Ok(document) => return Self::hold(&document, origin, client, db).await,
+            let kept = document::kept(&origin.kept);
+            match document::fetch(client, &origin.ca_url).await {
+                Ok(document) => return Self::hold(&document, kept, origin, client, db).await,
                 Err(TrustError::Call(error)) => {
                     tracing::warn!(error = %error, "the certificate authority does not answer");
                 }
                 Err(error) => return Err(error),
             }
-            if let Some(document) = document::kept(&origin.kept)
-                && let Ok(trust) = Self::hold(&document, origin.clone(), client, db).await
+            if let Some(document) = &kept
+                && let Ok(trust) =
+                    Self::hold(document, kept.clone(), origin.clone(), client, db).await
             {
                 return Ok(trust);
             }
@@ -156,14 +171,22 @@ impl Trust {
         }
     }
 
-    /// Trusts what a document shows to lead to the pinned root.
+    /// Trusts what a document shows to lead to the pinned root, which stands there or was kept with the links
+    /// from it to the roots that stand there.
     async fn hold(
         document: &TrustDocument,
+        kept: Option<TrustDocument>,
         origin: Origin,
         client: &HttpClient,
         db: &Db,
     ) -> Result<Arc<Self>, TrustError> {
-        let anchor = TrustAnchor::pinned(&document.root_der()?, &origin.pinned)
+        let mut roots = match &kept {
+            Some(kept) => kept.roots_der()?,
+            None => Vec::new(),
+        };
+        roots.extend(document.roots_der()?);
+        let root = document::pinned(&roots, &origin.ca_url, &origin.pinned)?;
+        let anchor = TrustAnchor::pinned(root, &origin.pinned)
             .map_err(|error| TrustError::Root(error.to_string()))?;
         let provider = openset_jose::default_provider();
         let trust = Self {
@@ -172,7 +195,10 @@ impl Trust {
             client: client.clone(),
             db: db.clone(),
             origin,
+            refreshed: Mutex::default(),
+            kept: std::sync::Mutex::new(kept),
         };
+        trust.accept_roots(&roots);
         trust.install(document).await?;
         Ok(Arc::new(trust))
     }
@@ -189,6 +215,12 @@ impl Trust {
         &self.origin.ca_url
     }
 
+    /// Where registrations go.
+    #[must_use]
+    pub fn registration_url(&self) -> &Url {
+        &self.origin.registration_url
+    }
+
     /// The CAs known now.
     #[must_use]
     pub fn authorities(&self) -> Arc<Vec<Authority>> {
@@ -203,11 +235,42 @@ impl Trust {
     /// The CA of a role and brand that issues now, of the first region that has one.
     #[must_use]
     pub fn authority(&self, role: Role, brand: &BrandId) -> Option<Authority> {
+        self.find(role, brand, None)
+    }
+
+    /// The CA of a role, brand and region that issues now.
+    #[must_use]
+    pub fn authority_of_region(
+        &self,
+        role: Role,
+        brand: &BrandId,
+        region: &str,
+    ) -> Option<Authority> {
+        self.find(role, brand, Some(region))
+    }
+
+    fn find(&self, role: Role, brand: &BrandId, region: Option<&str>) -> Option<Authority> {
         let all = self.authorities();
         let found = |known: &&Authority| {
-            !known.retired && known.role == role && known.brand.as_ref() == Some(brand)
+            !known.retired
+                && known.role == role
+                && known.brand.as_ref() == Some(brand)
+                && (region.is_none() || known.region.as_deref() == region)
         };
         all.iter().find(found).cloned()
+    }
+
+    /// Whether the CA that issued this chain's leaf was renewed since: what it issued is to be renewed, too.
+    #[must_use]
+    pub fn is_issuer_retired(&self, chain: &Chain) -> bool {
+        let Some(issuer) = chain.authorities().first() else {
+            return false;
+        };
+        let all = self.authorities();
+        all.iter().any(|known| {
+            let certificate = known.chain.as_ref().map(Chain::leaf);
+            known.retired && certificate.is_some_and(|c| c.thumbprint() == issuer.thumbprint())
+        })
     }
 
     /// Fetches the trust document again and installs what is newer.
@@ -215,144 +278,123 @@ impl Trust {
     /// # Errors
     /// When the CA does not answer or what it serves does not hold; what was held stays.
     pub async fn refresh(&self) -> Result<(), TrustError> {
-        let Origin { ca_url, pinned, .. } = &self.origin;
-        let document = document::fetch(&self.client, ca_url, pinned).await?;
+        let mut refreshed = self.refreshed.lock().await;
+        let outcome = self.fetch().await;
+        *refreshed = Some(Instant::now());
+        outcome
+    }
+
+    async fn fetch(&self) -> Result<(), TrustError> {
+        let document = document::fetch(&self.client, &self.origin.ca_url).await?;
         self.install(&document).await
+    }
+
+    /// To be called when a certificate was refused. When the reason may be that something new is not known here,
+    /// the CA is asked at once; true means that the same certificate may be judged again now.
+    ///
+    /// However many are refused, the CA is asked every two seconds at most.
+    pub async fn refresh_after(&self, refusal: &PathError) -> bool {
+        if !may_be_mended_by_news(refusal) {
+            return false;
+        }
+        let asked = Instant::now();
+        let refreshing = async {
+            let mut refreshed = self.refreshed.lock().await;
+            match *refreshed {
+                // Somebody else has asked meanwhile.
+                Some(at) if at >= asked => return true,
+                Some(at) if at.elapsed() < REFUSAL_REFRESH_INTERVAL => return false,
+                _ => {}
+            }
+            let outcome = self.fetch().await;
+            *refreshed = Some(Instant::now());
+            if let Err(error) = &outcome {
+                let error = with_sources(error);
+                tracing::warn!(error, "no news from the CA about a refused certificate");
+            }
+            outcome.is_ok()
+        };
+        tokio::time::timeout(REFUSAL_PATIENCE, refreshing)
+            .await
+            .unwrap_or(false)
     }
 
     /// Refreshes until `shutdown`; to be spawned.
     pub async fn keep_fresh(self: Arc<Self>, shutdown: CancellationToken) {
-        let pause = || tokio::time::sleep(self.origin.refresh);
-        while shutdown.run_until_cancelled(pause()).await.is_some() {
-            if let Err(error) = self.refresh().await {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                tracing::warn!(
-                    error,
-                    "trust not refreshed; what is held goes on until it is stale"
-                );
-            }
-        }
-    }
-
-    /// Verifies a document from the root down and keeps what is newer. A CA whose entry does not
-    /// hold, for example one that was revoked, is left out: without a CRL nothing below it passes.
-    async fn install(&self, document: &TrustDocument) -> Result<(), TrustError> {
-        let stored = crls::all(&mut *self.db.read().await?).await?;
-        let mut authorities = Vec::with_capacity(document.authorities.len());
-        let mut newer = Vec::new();
-        for entry in &document.authorities {
-            let kept = stored.iter().find(|kept| kept.issuer_id == entry.id);
-            match self.install_entry(entry, kept) {
-                Ok((authority, crl)) => {
-                    newer.extend(crl.map(|crl| (entry.id.clone(), crl)));
-                    authorities.push(authority);
-                }
-                // Nothing holds without the root's own CRL.
-                Err(error) if entry.chain.is_empty() => return Err(error),
+        let mut pause = self.pause();
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(pause))
+            .await
+            .is_some()
+        {
+            pause = match self.refresh().await {
+                Ok(()) => self.pause(),
                 Err(error) => {
                     let error = format!("{:#}", anyhow::Error::from(error));
-                    tracing::warn!(error, kind = %entry.id, "a certificate authority is not trusted");
+                    tracing::warn!(
+                        error,
+                        "trust not refreshed; what is held goes on until it is stale"
+                    );
+                    self.pause().min(RETRY_REFRESH_INTERVAL)
                 }
-            }
+            };
         }
-        self.keep(document, &newer).await?;
-        *self
-            .authorities
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(authorities);
-        Ok(())
     }
 
-    /// A CA's CRL, chain and own certificates; gives its CRL back if it is a newer one.
-    fn install_entry(
-        &self,
-        entry: &AuthorityEntry,
-        kept: Option<&StoredCrl>,
-    ) -> Result<(Authority, Option<Crl>), TrustError> {
-        let at = |source| TrustError::Path {
-            id: entry.id.clone(),
-            source,
-        };
+    /// Until the next look at the CA: as configured, and sooner where something held runs out before.
+    fn pause(&self) -> Duration {
         let now = clock::now_seconds();
-        let authority = entry.read()?;
-        if let Some(kept) = kept {
-            self.install_stored(kept, &authority, now);
-        }
-        let crl = Crl::from_der(&entry.crl_der()?)
-            .map_err(|error| TrustError::Document(error.to_string()))?;
-        let installed = self
-            .verifier
-            .install_crl(crl.clone(), issuer(&authority), now);
-        let newer = match installed {
-            Ok(Installed::Newer) => Some(crl),
-            Ok(Installed::Known) => None,
-            // A document from before the newest CRL takes nothing back.
-            Err(PathError::CrlOlder { .. }) => {
-                tracing::warn!(kind = %entry.id, "the CA offers an older CRL than it did before");
-                None
-            }
-            Err(error) => return Err(at(error)),
-        };
-        self.verify_own(&authority, now).map_err(at)?;
-        Ok((authority, newer))
+        let left = |ending: i64| u64::try_from(ending.saturating_sub(now)).ok();
+        let soonest = self.freshness().into_iter().filter_map(left).min();
+        let due = soonest.map(|seconds| Duration::from_secs(seconds) / FRESHNESS_SHARE);
+        due.map_or(self.origin.refresh, |due| {
+            due.max(RETRY_INTERVAL).min(self.origin.refresh)
+        })
     }
 
-    /// A CRL kept from before, which a document may not go behind. One that is stale by now cannot
-    /// be installed, and says nothing that a newer one does not.
-    fn install_stored(&self, kept: &StoredCrl, authority: &Authority, now: i64) {
-        let installed = Crl::from_der(&kept.der)
-            .map_err(|error| error.to_string())
-            .and_then(|crl| {
-                let installed = self.verifier.install_crl(crl, issuer(authority), now);
-                installed.map_err(|error| error.to_string())
-            });
-        if let Err(error) = installed {
-            tracing::debug!(error, kind = %authority.id, "a kept CRL is not used");
+    /// When each CRL and BrandCRLIdentifier runs out that is held.
+    fn freshness(&self) -> Vec<i64> {
+        let mut endings = Vec::new();
+        for brand in self.brands() {
+            let crls = self.verifier.crls_held(&brand);
+            endings.extend(crls.iter().map(openset_pki::Crl::next_update));
+            let bci = self.verifier.brand_crl_identifier_held(&brand);
+            endings.extend(bci.map(|bci| bci.not_after()));
         }
+        endings
     }
 
-    /// An issuing CA's own message certificates.
-    fn verify_own(&self, authority: &Authority, now: i64) -> Result<(), PathError> {
-        let own = [
-            (&authority.message_signature, Purpose::Signature),
-            (&authority.key_exchange, Purpose::KeyExchange),
-        ];
-        for (chain, purpose) in own {
-            if let Some(chain) = chain {
-                let expect = Expect {
-                    role: authority.role,
-                    purpose,
-                    brand: authority.brand.as_ref(),
-                };
-                self.verifier.verify(chain, &expect, now)?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn keep(
-        &self,
-        document: &TrustDocument,
-        newer: &[(String, Crl)],
-    ) -> Result<(), TrustError> {
-        if newer.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.db.begin().await?;
-        for (id, crl) in newer {
-            crls::put(&mut tx, id, crl.number(), crl.der(), crl.next_update()).await?;
-        }
-        tx.commit().await?;
-        if let Err(error) = document::keep(&self.origin.kept, document) {
-            tracing::warn!(error = %error, "the trust document cannot be kept");
-        }
-        Ok(())
+    /// The brands whose CAs are known.
+    pub(crate) fn brands(&self) -> Vec<BrandId> {
+        let all = self.authorities();
+        let mut brands: Vec<BrandId> = all.iter().filter_map(|one| one.brand.clone()).collect();
+        brands.sort_unstable();
+        brands.dedup();
+        brands
     }
 }
 
-fn issuer(authority: &Authority) -> CrlIssuer<'_> {
-    authority
-        .chain
-        .as_ref()
-        .map_or(CrlIssuer::Root, CrlIssuer::Chain)
+/// Whether the reason for a refusal may be that a CRL, BrandCRLIdentifier, CA or root is not known here yet.
+fn may_be_mended_by_news(refusal: &PathError) -> bool {
+    matches!(
+        refusal,
+        PathError::CrlMissing(_)
+            | PathError::CrlStale(_)
+            | PathError::BciMissing(_)
+            | PathError::BciStale(_)
+            | PathError::BciOmits(_)
+            | PathError::CrlBehindBci { .. }
+            | PathError::UnknownIssuer
+    )
+}
+
+/// An error with its sources, for the log.
+fn with_sources(error: &TrustError) -> String {
+    let mut shown = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        shown = format!("{shown}: {error}");
+        source = error.source();
+    }
+    shown
 }

@@ -48,7 +48,7 @@ pub struct Migration {
 }
 
 /// What every party has.
-const SHARED: [Migration; 6] = [
+const SHARED: [Migration; 7] = [
     Migration {
         version: 1,
         name: "exchanges",
@@ -78,6 +78,11 @@ const SHARED: [Migration; 6] = [
         version: 6,
         name: "crls",
         sql: include_str!("../migrations/0006_crls.sql"),
+    },
+    Migration {
+        version: 7,
+        name: "brand_crl_identifiers",
+        sql: include_str!("../migrations/0007_brand_crl_identifiers.sql"),
     },
 ];
 

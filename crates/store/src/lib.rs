@@ -6,6 +6,7 @@
 //! `UPDATE` with the old state in `WHERE`, and one row counted), so two replicas that race on
 //! PostgreSQL have the same outcome as two requests one after the other.
 
+pub mod brand_crl_identifiers;
 pub mod crls;
 mod db;
 mod error;

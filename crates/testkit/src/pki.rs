@@ -24,8 +24,8 @@ use openset_pki::authority::{
     Authority, IssueRequest, RevocationReason, Revoked, Serial, Subject, Validity,
 };
 use openset_pki::{
-    BrandId, Certificate, Chain, Crl, CrlIssuer, MerchantData, PathVerifier, Purpose, Role,
-    TrustAnchor,
+    BrandCrlIdentifier, BrandId, Certificate, Chain, Crl, CrlIdentifier, CrlIssuer, MerchantData,
+    PathVerifier, Purpose, Role, TrustAnchor,
 };
 use openset_protocol::Timestamp;
 use openset_protocol::identity::{Credentials, KeyExchangeIdentity, SigningIdentity};
@@ -97,7 +97,8 @@ pub struct Leaf {
 }
 
 impl TestPki {
-    /// A hierarchy with these brands, valid around `now`, with number 1 of every CRL in force.
+    /// A hierarchy with these brands, valid around `now`, with number 1 of every CRL and BrandCRLIdentifier in
+    /// force.
     #[must_use]
     pub fn new(brands: &[&str], now: Timestamp) -> Self {
         let mut names = vec!["root".to_owned(), "root/next".to_owned()];
@@ -150,7 +151,12 @@ impl TestPki {
         &self.brands[name]
     }
 
-    /// A verifier that trusts the root and holds every CA's CRL.
+    /// The names of all brands.
+    pub fn brands(&self) -> impl Iterator<Item = &str> {
+        self.brands.keys().map(String::as_str)
+    }
+
+    /// A verifier that trusts the root and holds every CA's CRL and every brand's BrandCRLIdentifier.
     #[must_use]
     pub fn verifier(&self) -> &PathVerifier {
         &self.verifier
@@ -163,7 +169,44 @@ impl TestPki {
         for authority in self.authorities() {
             install(&verifier, authority, &self.crl(authority, 1, &[]), self.now);
         }
+        for (name, brand) in &self.brands {
+            let bci = self.brand_crl_identifier(name, 1, 1);
+            let chain = brand.bca.chain().expect("a brand CA has a chain");
+            verifier
+                .install_brand_crl_identifier(bci, &chain, self.now.seconds())
+                .expect("the BrandCRLIdentifier is genuine and newer");
+        }
         verifier
+    }
+
+    /// A brand's BrandCRLIdentifier with this sequence number, good from now on, which names number `crl_number` of
+    /// the CRLs of all its CAs and of the root's.
+    #[must_use]
+    pub fn brand_crl_identifier(
+        &self,
+        brand: &str,
+        sequence: u64,
+        crl_number: u64,
+    ) -> BrandCrlIdentifier {
+        let brand = self.brand(brand);
+        let of_brand = |authority: &&Authority| {
+            let of = authority.certificate().brand();
+            of.is_none_or(|of| *of == brand.id)
+        };
+        let crls: Vec<_> = self
+            .authorities()
+            .into_iter()
+            .filter(of_brand)
+            .map(|authority| CrlIdentifier {
+                issuer_der: authority.certificate().subject_der().to_vec(),
+                number: crl_number,
+            })
+            .collect();
+        let now = self.now.seconds();
+        brand
+            .bca
+            .issue_brand_crl_identifier(sequence, now, now.saturating_add(CRL_SECONDS), &crls)
+            .expect("the BrandCRLIdentifier can be made")
     }
 
     /// Every CA, parents before children.

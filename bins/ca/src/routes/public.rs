@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use openset_pki::BrandCrlIdentifier;
 use openset_service::clock;
 use openset_service::problem::{Json, Problem};
-use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 
 use crate::CertificateAuthority;
 use crate::hierarchy::Root;
@@ -49,7 +50,7 @@ fn pem_file(pem: String) -> Response {
     (headers, pem).into_response()
 }
 
-/// Every CA with its chain and its current CRL, parents first.
+/// Every CA with its chain and its current CRL, parents first, and every brand with its BrandCRLIdentifier.
 #[utoipa::path(
     get, path = "/trust", tag = "public",
     responses((status = 200, body = serde_json::Value, description = "The trust document"))
@@ -57,6 +58,8 @@ fn pem_file(pem: String) -> Response {
 pub(crate) async fn trust(
     State(ca): State<Arc<CertificateAuthority>>,
 ) -> Result<Json<TrustDocument>, Problem> {
+    // Read first: so no list is older than the one that is named here.
+    let brands = ca.authorities.brand_crl_identifiers().await?;
     let crls = ca.authorities.crls().await?;
     let crl = |id: &str| {
         let missing = || Problem::unavailable("crl-missing", "a CRL is being issued; ask again");
@@ -82,6 +85,10 @@ pub(crate) async fn trust(
             entry = entry.with_own(own.signature.chain(), own.key_exchange.chain());
         }
         document.authorities.push(entry);
+    }
+    for stored in brands {
+        let bci = BrandCrlIdentifier::from_der(&stored.der).map_err(Problem::internal)?;
+        document.brands.push(BrandEntry::new(&bci));
     }
     Ok(Json(document))
 }

@@ -237,7 +237,7 @@ impl Work {
             CertStatusCode::RejectedByAcquirer => "acquirer",
             _ => "brand",
         };
-        self.ca.metrics.count_refusal(by);
+        self.ca.metrics.count_refusal(by, reason);
         tracing::info!(
             set_message = "CertReq",
             kind = by,
@@ -245,7 +245,7 @@ impl Work {
             error = reason,
             "registration refused"
         );
-        let text = format!("The {by} refuses: {reason}.");
+        let text = told(by, reason);
         let issuing = Arc::clone(&self.issuing);
         let wire = step(self.received.at, move |ctx| {
             reply.refuse(ctx, credentials(&issuing)?, code, &text)
@@ -331,5 +331,41 @@ impl Work {
         }
         exchanges::answer(tx, &sender, "CertReq", &rrpid, end.wire()).await?;
         Ok(None)
+    }
+}
+
+/// Why, as the applicant is told, who may be anybody. What is known only to who knew the code and all that belongs to
+/// it is told. For the rest there is one text: it shows neither whether there is such a card, merchant or gateway, nor
+/// whether a code is wrong, used or locked.
+fn told(by: &str, reason: &str) -> String {
+    match reason {
+        "blockedCard" | "expiredCard" => format!("The {by} refuses: {reason}."),
+        _ => format!(
+            "The {by} does not approve. Check what you entered and try again, after some attempts an hour \
+             later; if all of it is right, ask the {by} for a fresh activation code."
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn reasons_that_help_to_guess_are_told_in_one_text() {
+        let one = told("issuer", "wrongCode");
+        for reason in [
+            "unknownCard",
+            "codeUsed",
+            "codeLocked",
+            "detailsDiffer",
+            "new",
+        ] {
+            assert_eq!(told("issuer", reason), one);
+        }
+        assert_eq!(
+            told("issuer", "expiredCard"),
+            "The issuer refuses: expiredCard."
+        );
     }
 }

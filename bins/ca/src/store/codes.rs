@@ -6,6 +6,8 @@ use sqlx::Row;
 
 /// Wrong attempts after which a code is locked; a new code in the configuration starts anew.
 pub(crate) const WRONG_ATTEMPTS_MAX: i64 = 5;
+/// So long after the first of them the attempts are forgotten: who guesses at a code cannot keep its owner out.
+const WRONG_ATTEMPTS_SECONDS: i64 = 60 * 60;
 
 /// Which code.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +27,7 @@ pub(crate) struct Keys {
 /// How far a code is used.
 #[derive(Debug)]
 pub(crate) struct Use {
+    /// Those of the last hour.
     pub(crate) wrong_attempts: i64,
     pub(crate) keys: Option<Keys>,
 }
@@ -34,13 +37,14 @@ pub(crate) async fn lock(
     tx: &mut Tx,
     holder: Holder<'_>,
     code_hash: &[u8; 32],
+    now_s: i64,
 ) -> Result<Use, StoreError> {
     // The row is written in any case: of two who ask at once, one waits for the other.
     let row = sqlx::query(
         "INSERT INTO gateway_codes (acquirer_bin, gateway_id, brand, code_hash, wrong_attempts) \
          VALUES ($1, $2, $3, $4, 0) ON CONFLICT (acquirer_bin, gateway_id, brand) DO UPDATE SET \
          wrong_attempts = CASE WHEN gateway_codes.code_hash = excluded.code_hash \
-            THEN gateway_codes.wrong_attempts ELSE 0 END, \
+            AND gateway_codes.wrong_since_s > $5 THEN gateway_codes.wrong_attempts ELSE 0 END, \
          key_thumbprint = CASE WHEN gateway_codes.code_hash = excluded.code_hash \
             THEN gateway_codes.key_thumbprint ELSE NULL END, \
          key_exchange_thumbprint = CASE WHEN gateway_codes.code_hash = excluded.code_hash \
@@ -52,6 +56,7 @@ pub(crate) async fn lock(
     .bind(holder.gateway_id)
     .bind(holder.brand)
     .bind(&code_hash[..])
+    .bind(now_s.saturating_sub(WRONG_ATTEMPTS_SECONDS))
     .fetch_one(&mut **tx)
     .await?;
     let signature: Option<String> = row.try_get(1)?;
@@ -69,11 +74,17 @@ pub(crate) async fn lock(
 }
 
 /// Counts a wrong attempt.
-pub(crate) async fn count_wrong(tx: &mut Tx, holder: Holder<'_>) -> Result<(), StoreError> {
+pub(crate) async fn count_wrong(
+    tx: &mut Tx,
+    holder: Holder<'_>,
+    now_s: i64,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE gateway_codes SET wrong_attempts = wrong_attempts + 1 \
-         WHERE acquirer_bin = $1 AND gateway_id = $2 AND brand = $3",
+        "UPDATE gateway_codes SET wrong_attempts = wrong_attempts + 1, \
+         wrong_since_s = CASE WHEN wrong_attempts = 0 THEN $1 ELSE wrong_since_s END \
+         WHERE acquirer_bin = $2 AND gateway_id = $3 AND brand = $4",
     )
+    .bind(now_s)
     .bind(holder.acquirer_bin)
     .bind(holder.gateway_id)
     .bind(holder.brand)

@@ -28,7 +28,9 @@ async fn enrolled(ca: &Running, place: &Place, shop: bool, name: &str) -> Option
         (gateway(), GATEWAY_CODE)
     };
     match enrol(&ca.url, trust.verifier(), party, code, name).await {
-        enrolment::Outcome::Enrolled(held) => Some(hex::encode(held.signature.leaf().serial())),
+        enrolment::Outcome::Enrolled(held) => held
+            .signature
+            .map(|chain| hex::encode(chain.leaf().serial())),
         enrolment::Outcome::Refused(_) => None,
         other => panic!("{other:?}"),
     }

@@ -75,12 +75,6 @@ impl Place {
         self
     }
 
-    /// With no gateway admitted any more.
-    pub(crate) fn without_gateways(mut self) -> Self {
-        self.admits_gateways = false;
-        self
-    }
-
     pub(crate) fn moved_to(mut self, database_url: String) -> Self {
         self.database_url = Some(database_url);
         self
@@ -88,6 +82,12 @@ impl Place {
 
     pub(crate) fn with_offline_root(mut self) -> Self {
         self.offline_root = true;
+        self
+    }
+
+    /// With no gateway admitted any more.
+    pub(crate) fn without_gateways(mut self) -> Self {
+        self.admits_gateways = false;
         self
     }
 

@@ -79,7 +79,7 @@ async fn a_renewed_ca_and_a_new_brand_and_region_are_served_without_a_restart() 
     let enrolment::Outcome::Enrolled(shop) = outcome else {
         panic!("{outcome:?}")
     };
-    let issuer = &shop.signature.authorities()[0];
+    let issuer = &shop.signature.as_ref().unwrap().authorities()[0];
     assert_eq!(issuer.common_name(), "Visa Europe Merchant CA 2");
     assert_ne!(issuer.public_key(), old.chain.unwrap().leaf().public_key());
     let error = fails(&["authority", "renew", "visa-mca", "--config", text(&config)]);

@@ -68,6 +68,16 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_new_list_is_fetched() {
         .verify(&signature, &expect, now)
         .unwrap_err();
     assert_eq!(refused, PathError::Revoked(Role::Merchant));
+    // The brand names the new list, and those of all its CAs and of the root.
+    let brand = signature.leaf().brand().unwrap();
+    let bci = trust.verifier().brand_crl_identifier_held(brand).unwrap();
+    let new = crl(&ca.url, "visa-mca").await;
+    let named = |named: &&openset_pki::CrlIdentifier| named.issuer_der == new.issuer_der();
+    assert_eq!(
+        bci.crls().iter().find(named).map(|named| named.number),
+        Some(new.number())
+    );
+    assert_eq!(bci.crls().len(), 6);
     ca.stop().await;
     // The list outlives the process.
     let ca = place.start().await;

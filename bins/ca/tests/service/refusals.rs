@@ -10,6 +10,13 @@ use crate::bank::CODE;
 use crate::ca::{GATEWAY_CODE, Place, ask, issued, refused};
 use crate::wallet::{card, enrol, gateway, merchant, until_cert_req, with_context};
 
+/// What everybody is told who may be guessing: neither whether there is such a card or gateway, nor whether the
+/// code is wrong, used or locked.
+const UNTOLD_BY_ISSUER: &str = "The issuer does not approve. Check what you entered and try again, after some \
+     attempts an hour later; if all of it is right, ask the issuer for a fresh activation code.";
+const UNTOLD_BY_BRAND: &str = "The brand does not approve. Check what you entered and try again, after some \
+     attempts an hour later; if all of it is right, ask the brand for a fresh activation code.";
+
 fn refusal(outcome: enrolment::Outcome) -> CertStatus {
     let enrolment::Outcome::Refused(status) = outcome else {
         panic!("{outcome:?}")
@@ -29,10 +36,7 @@ async fn a_wrong_code_is_refused_by_the_issuer_and_ends_the_registration() {
         panic!("not refused")
     };
     assert_eq!(status.cert_status_code, CertStatusCode::RejectedByIssuer);
-    assert_eq!(
-        status.ee_message.as_deref(),
-        Some("The issuer refuses: wrongCode.")
-    );
+    assert_eq!(status.ee_message.as_deref(), Some(UNTOLD_BY_ISSUER));
     assert_eq!((issued(&ca.url).await, place.bank().asked().len()), (0, 1));
     ca.stop().await;
 }
@@ -62,17 +66,11 @@ async fn a_gateways_code_is_for_one_pair_of_keys_and_few_attempts() {
     let trust = place.trust(&ca.url).await;
     let (url, verifier) = (ca.url.as_str(), trust.verifier());
     let wrong = refusal(enrol(url, verifier, gateway(), "WRONG", "a").await);
-    assert_eq!(
-        wrong.ee_message.as_deref(),
-        Some("The brand refuses: wrongCode.")
-    );
+    assert_eq!(wrong.ee_message.as_deref(), Some(UNTOLD_BY_BRAND));
     let enrolled = enrol(url, verifier, gateway(), GATEWAY_CODE, "b").await;
     assert!(matches!(enrolled, enrolment::Outcome::Enrolled(_)));
     let used = refusal(enrol(url, verifier, gateway(), GATEWAY_CODE, "c").await);
-    assert_eq!(
-        used.ee_message.as_deref(),
-        Some("The brand refuses: codeUsed.")
-    );
+    assert_eq!(used.ee_message.as_deref(), Some(UNTOLD_BY_BRAND));
     ca.stop().await;
 }
 
@@ -86,10 +84,7 @@ async fn a_gateways_code_is_locked_after_five_wrong_attempts() {
         assert_eq!(wrong.cert_status_code, CertStatusCode::RejectedByCa);
     }
     let locked = refusal(enrol(&ca.url, trust.verifier(), gateway(), GATEWAY_CODE, "a").await);
-    assert_eq!(
-        locked.ee_message.as_deref(),
-        Some("The brand refuses: codeLocked.")
-    );
+    assert_eq!(locked.ee_message.as_deref(), Some(UNTOLD_BY_BRAND));
     ca.stop().await;
 }
 
@@ -100,6 +95,8 @@ async fn a_merchant_without_the_acquirers_word_gets_nothing() {
     let trust = place.trust(&ca.url).await;
     let status = refusal(enrol(&ca.url, trust.verifier(), merchant(), "WRONG", "shop").await);
     assert_eq!(status.cert_status_code, CertStatusCode::RejectedByAcquirer);
+    let untold = UNTOLD_BY_BRAND.replace("brand", "acquirer");
+    assert_eq!(status.ee_message, Some(untold));
     assert_eq!(issued(&ca.url).await, 0);
     ca.stop().await;
 }

@@ -98,7 +98,7 @@ async fn who_is_in_good_standing_no_more_renews_nothing() {
     let refused = refusal(renew(&ca.url, verifier, gateway(), &pgwy, "gateway/2").await);
     assert_eq!(refused.cert_status_code, CertStatusCode::RejectedByCa);
     let text = refused.ee_message.unwrap();
-    assert!(text.contains("unknownGateway"), "{text}");
+    assert!(text.contains("The brand does not approve"), "{text}");
     assert_eq!(issued(&ca.url).await, 5);
     ca.stop().await;
 }

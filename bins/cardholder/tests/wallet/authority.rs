@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use openset_protocol::ca::cert::{self, CardApproval, Inquiry, Verdict};
+use openset_protocol::ca::cert::{self, CardApproval, Inquiry, Issuer, Verdict};
 use openset_protocol::ca::reg_form::{self, CardTerms};
 use openset_protocol::ca::{AccountKey, Request, Session, card_c_init, form};
 use openset_protocol::messages::cert::CertStatusCode;
@@ -19,7 +19,7 @@ use openset_protocol::messages::reg_form::RegFormData;
 use openset_protocol::wrapper::Message;
 use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_REGISTRATION;
-use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::pki::TestPki;
 use tokio::net::TcpListener;
@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use crate::world::CODE;
 
 pub(crate) const POLICY: &str = "Use the card well.";
+const CERTIFICATE_S: i64 = 365 * 86_400;
 pub(crate) const REFERRAL: &str = "http://127.0.0.1:9/elsewhere/set";
 
 /// How the authority treats what comes.
@@ -145,7 +146,12 @@ fn document(pki: &TestPki) -> TrustDocument {
             }
         }
     }
-    document.unwrap()
+    let mut document = document.unwrap();
+    for brand in pki.brands() {
+        let bci = pki.brand_crl_identifier(brand, 1, 1);
+        document.brands.push(BrandEntry::new(&bci));
+    }
+    document
 }
 
 async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
@@ -248,6 +254,8 @@ fn certify(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection>
     let inquiry = Inquiry {
         account_key: &ca.account_key,
         certified_before: false,
+        renewed_before: false,
+        verifier: ca.pki.verifier(),
     };
     let verdict =
         with_context(|ctx| opened.verify(ctx, &cca.credentials, request, &session, &inquiry))?;
@@ -256,7 +264,7 @@ fn certify(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection>
         Verdict::Answer { wire, .. } => return Ok(wire),
         other => panic!("a card is put before its issuer: {other:?}"),
     };
-    if *application.request.activation_code != CODE {
+    if application.request.credential.activation_code() != Some(CODE) {
         let code = CertStatusCode::RejectedByIssuer;
         let text = "The activation code is not the one that the bank gave.";
         return with_context(|ctx| application.reply.refuse(ctx, &cca.credentials, code, text));
@@ -264,8 +272,12 @@ fn certify(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection>
     let approval = CardApproval {
         issuer_name: "Test Issuer".to_owned(),
     };
-    let issued =
-        with_context(|ctx| application.complete(ctx, &cca.credentials, &cca.authority, approval));
+    let issuer = Issuer {
+        credentials: &cca.credentials,
+        authority: &cca.authority,
+        certificate_seconds: CERTIFICATE_S,
+    };
+    let issued = with_context(|ctx| application.complete(ctx, &issuer, approval));
     Ok(issued.unwrap().wire)
 }
 

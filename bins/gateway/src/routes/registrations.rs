@@ -72,7 +72,7 @@ enum Disapproval {
     UnknownMerchant,
     /// The activation code is another one; the attempt was counted.
     WrongCode,
-    /// Too many wrong attempts.
+    /// Too many wrong attempts within an hour.
     CodeLocked,
     /// The code was used for other keys.
     CodeUsed,
@@ -102,7 +102,7 @@ pub(super) async fn approve(
         None => Err(Disapproval::UnknownMerchant),
         Some(merchant) => {
             let mut tx = gateway.db.begin().await?;
-            let decided = decide(&mut tx, merchant, &request).await?;
+            let decided = decide(&gateway, &mut tx, merchant, &request).await?;
             tx.commit().await?;
             decided.map(|()| merchant)
         }
@@ -154,6 +154,7 @@ fn key_name(key: Option<Thumbprint>) -> String {
 
 /// Decides, and counts the attempt or uses up the code.
 async fn decide(
+    gateway: &Gateway,
     tx: &mut Tx,
     merchant: &Merchant,
     request: &ApprovalRequest,
@@ -167,19 +168,26 @@ async fn decide(
         key_name(request.key_thumbprint),
         key_name(request.key_exchange_thumbprint),
     );
-    let held = registrations::lock(tx, id, brand).await?;
+    let (code_hash, now_s) = (code_hash(gateway, merchant, brand), clock::now_seconds());
+    let held = registrations::lock(tx, id, brand, &code_hash, now_s).await?;
     let decided = judge(&held, &keys, same_code(merchant, code));
     match decided {
         Ok(()) if held.keys.is_none() => {
-            let now_s = clock::now_seconds();
             registrations::bind_to_keys(tx, id, brand, (&keys.0, &keys.1), now_s).await?;
         }
         Err(Disapproval::WrongCode) if held.keys.is_none() => {
-            registrations::count_wrong_attempt(tx, id, brand).await?;
+            registrations::count_wrong_attempt(tx, id, brand, now_s).await?;
         }
         _ => {}
     }
     Ok(decided)
+}
+
+/// The configured code as it is recorded. Keyed: a plain hash would give a short one away.
+fn code_hash(gateway: &Gateway, merchant: &Merchant, brand: &str) -> [u8; 32] {
+    let context = format!("registrations/code_hash/{}/{brand}", merchant.merchant_id);
+    let code = merchant.activation_code.expose().trim();
+    gateway.vault.index(&context, code.as_bytes())
 }
 
 fn judge(held: &Registration, keys: &(String, String), same_code: bool) -> Result<(), Disapproval> {

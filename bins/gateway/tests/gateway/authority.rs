@@ -15,7 +15,7 @@ use openset_protocol::ca::cert::{self, GatewayApproval, Inquiry, Issuer, Verdict
 use openset_protocol::ca::{AccountKey, AwaitingCertReq, Request, form, me_aq_c_init};
 use openset_protocol::messages::cert::CertStatusCode;
 use openset_protocol::wrapper::Message;
-use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::pki::TestCa;
 use tokio::net::TcpListener;
@@ -145,6 +145,7 @@ impl Ca {
         let inquiry = Inquiry {
             account_key: &account_key,
             certified_before: false,
+            renewed_before: false,
             verifier: PKI.verifier(),
         };
         let verdict = opened.verify(ctx, ca, request, &session, &inquiry).unwrap();
@@ -195,5 +196,7 @@ fn trust() -> TrustDocument {
         }
         document.authorities.push(entry);
     }
+    let bci = PKI.brand_crl_identifier("Visa", 1, 1);
+    document.brands.push(BrandEntry::new(&bci));
     document
 }

@@ -23,6 +23,8 @@ pub(crate) enum Mood {
     Decline(&'static str),
     /// The hold of a capture is over.
     NotHeld,
+    /// Some field cannot be taken; said before the idempotency key is looked at.
+    InvalidField,
 }
 
 /// What the bank has done, each under its idempotency key.
@@ -117,6 +119,10 @@ impl Bank {
             let mood = self.mood.lock().unwrap().clone();
             let mut books = self.books.lock().unwrap();
             books.calls += 1;
+            if mood == Mood::InvalidField {
+                let body = Json(problem("invalid-field"));
+                return (StatusCode::UNPROCESSABLE_ENTITY, body).into_response();
+            }
             let number = books.effects.len();
             let effect = books.effects.entry(key).or_insert_with(|| {
                 let (status, body) = answer(&mood, number);
@@ -143,7 +149,7 @@ async fn authorize(
             Mood::Decline(reason) => {
                 json!({"authorization_id": id, "outcome": "declined", "reason": reason})
             }
-            Mood::Approve | Mood::NotHeld => json!({
+            Mood::Approve | Mood::NotHeld | Mood::InvalidField => json!({
                 "authorization_id": id, "outcome": "approved", "approval_code": "A1B2C3",
                 "expires_at": "2030-01-01T00:00:00Z",
             }),

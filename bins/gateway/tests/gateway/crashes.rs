@@ -2,7 +2,7 @@
 
 use openset_protocol::messages::cap::CapCode;
 
-use crate::bank::Bank;
+use crate::bank::{Bank, Mood};
 use crate::purchase::{SHOP, buy, claim};
 use crate::service::Premises;
 
@@ -103,4 +103,50 @@ async fn capture_that_a_crash_cut_short_is_finished_and_booked_once() {
     );
     assert_eq!(bank.effects("capture"), 1);
     assert_eq!(service.balance("payable/shop-1/EUR").await, Some(-4200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_is_asked_again_in_the_same_words_after_the_merchant_was_renamed() {
+    let bank = Bank::open().await;
+    let service = Premises::new(&bank).start().await;
+    bank.set_answering(false);
+    let asked = buy(&SHOP, 4200).ask();
+    tokio::select! {
+        _ = service.set(&asked.wire) => panic!("the issuer has not answered"),
+        () = bank.asked(1) => {}
+    }
+    let mut premises = service.kill().await;
+    bank.set_answering(true);
+    premises.shop.0 = "Shop One Renamed";
+    let service = premises.start().await;
+    service.until(&asked.xid, "authorized").await;
+    assert_eq!(bank.effects("authorize"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_that_takes_no_field_holds_nothing_only_if_it_was_never_asked_before() {
+    let bank = Bank::open().await;
+    let service = Premises::new(&bank).start().await;
+    bank.set_mood(Mood::InvalidField);
+    let asked = buy(&SHOP, 4200).ask();
+    let answer = service.set(&asked.wire).await.taken();
+    assert_eq!(asked.auth_code(&answer), "systemError");
+
+    bank.set_mood(Mood::Approve);
+    bank.set_answering(false);
+    let asked = buy(&SHOP, 4200).ask();
+    tokio::select! {
+        _ = service.set(&asked.wire) => panic!("the issuer has not answered"),
+        () = bank.asked(2) => {}
+    }
+    let premises = service.kill().await;
+    // It holds the amount. Its configuration has changed, and it refuses what it took before.
+    bank.set_mood(Mood::InvalidField);
+    bank.set_answering(true);
+    let service = premises.start().await;
+    bank.asked(4).await;
+    assert_eq!(service.authorization(&asked.xid).await["state"], "asked");
+    bank.set_mood(Mood::Approve);
+    service.until(&asked.xid, "authorized").await;
+    assert_eq!(bank.effects("authorize"), 1);
 }

@@ -7,6 +7,7 @@ mod bank;
 mod captures;
 mod crashes;
 mod enrolment;
+mod lockout;
 mod privacy;
 mod purchase;
 mod renewals;

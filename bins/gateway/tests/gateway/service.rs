@@ -16,6 +16,7 @@ use openset_service::CancellationToken;
 use openset_service::config::{self, Config, Party};
 use openset_service::enrolment::Keyring;
 use openset_service::telemetry::{LogFormat, LogLayer};
+use openset_store::Db;
 use openset_testkit::pki::ACQUIRER_BIN;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -70,6 +71,8 @@ pub(crate) struct Premises {
     issuer: String,
     /// As in every certificate of the fixture, unless told otherwise.
     pub(crate) acquirer_bin: &'static str,
+    /// What the acquirer calls the shop, and the code that it gave it.
+    pub(crate) shop: (&'static str, &'static str),
     extra_toml: String,
 }
 
@@ -93,6 +96,7 @@ impl Premises {
             folder: Arc::new(tempfile::tempdir().unwrap()),
             issuer: format!("http://{}", bank.address),
             acquirer_bin: ACQUIRER_BIN,
+            shop: ("Shop One", ACTIVATION_CODE),
             extra_toml: extra_toml.to_owned(),
         }
     }
@@ -120,11 +124,11 @@ impl Premises {
             {extra}
             [[merchants]]
             merchant_id = "shop-1"
-            name = "Shop One"
+            name = "{name}"
             country = "276"
             merch_cat_code = "5942"
             brands = ["Visa"]
-            activation_code = "{ACTIVATION_CODE}"
+            activation_code = "{code}"
             [[merchants]]
             merchant_id = "shop-2"
             name = "Shop Two"
@@ -140,6 +144,8 @@ impl Premises {
             scope = "ca"
             "#,
             bin = self.acquirer_bin,
+            name = self.shop.0,
+            code = self.shop.1,
             data = data.display(),
             issuer = self.issuer,
             extra = self.extra_toml,
@@ -209,6 +215,13 @@ impl Premises {
             task,
             runtime: Some(runtime),
         }
+    }
+
+    /// The database of a gateway that is stopped.
+    pub(crate) async fn open_database(&self) -> Db {
+        let file = self.folder.path().join("data").join("gateway.db");
+        let url = openset_store::sqlite_url(&file);
+        Db::open(&url, openset_gateway::MIGRATIONS).await.unwrap()
     }
 
     pub(crate) fn database(&self) -> Vec<u8> {

@@ -262,7 +262,7 @@ async fn set_blocked(
     view.map(Json).ok_or_else(no_such_account)
 }
 
-fn no_such_account() -> Problem {
+pub(super) fn no_such_account() -> Problem {
     Problem::not_found(
         "no-such-account",
         "use the account_id that POST /accounts answered",

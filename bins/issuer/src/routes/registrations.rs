@@ -130,7 +130,8 @@ async fn decide(
         return Ok(standing);
     };
     let card_id = account.card.id.as_str();
-    let code = codes::lock(tx, card_id).await?;
+    let now = issuer.clock.now();
+    let code = codes::lock(tx, card_id, now.seconds()).await?;
     let key_thumbprint = request.key_thumbprint.to_string();
     let claimed = Claimed {
         holder,
@@ -139,15 +140,14 @@ async fn decide(
         code_hash: &issuer.code_hash(card_id, activation_code),
         key_thumbprint: &key_thumbprint,
     };
-    let now = issuer.clock.now();
     let decided = enrolment::decide(&account, &code, &claimed, now);
     match decided {
         Ok(Approval::UseCode) => {
             codes::bind_to_key(tx, card_id, &key_thumbprint, now.seconds()).await?;
         }
         // Once a code is used, guessing at it leads nowhere and locks nobody out.
-        Err(Disapproval::WrongCode) if code.key_thumbprint.is_none() => {
-            codes::count_wrong_attempt(tx, card_id).await?;
+        Err(Disapproval::WrongCode) if code.key_thumbprint.is_none() && claimed.fits(&account) => {
+            codes::count_wrong_attempt(tx, card_id, now.seconds()).await?;
         }
         Ok(Approval::Again) | Err(_) => {}
     }

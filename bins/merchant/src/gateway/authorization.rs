@@ -101,7 +101,14 @@ pub(crate) async fn settle(
                 awaiting.handle(&wire, &ours, &verifier, ctx.now)
             })
             .await;
-            let answer = verified.map_err(|error| anyhow!("AuthRes refused: {error}"))?;
+            let answer = match verified {
+                Ok(answer) => answer,
+                Err(refusal) => {
+                    // The next attempt may find it good.
+                    merchant.has_news_after(&refusal).await;
+                    return Err(anyhow!("AuthRes refused: {refusal}"));
+                }
+            };
             Outcome::Answered(Box::new((answer.payload, answer.baggage)))
         }
     };

@@ -90,7 +90,14 @@ pub(crate) async fn settle(
                 awaiting.handle(&wire, &ours, &verifier, ctx.now)
             })
             .await;
-            let items = verified.map_err(|error| anyhow!("CapRes refused: {error}"))?;
+            let items = match verified {
+                Ok(items) => items,
+                Err(refusal) => {
+                    // The next attempt may find it good.
+                    merchant.has_news_after(&refusal).await;
+                    return Err(anyhow!("CapRes refused: {refusal}"));
+                }
+            };
             let [item] = items.as_slice() else {
                 bail!("CapRes has {} items for one", items.len());
             };

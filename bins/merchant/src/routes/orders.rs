@@ -1,12 +1,12 @@
 //! Orders: placed by anyone, shown to the shop's own staff.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{Extension, FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use openset_protocol::ids::LocalId;
 use openset_protocol::messages::initiation::{Money, PaymentInitiation};
+use openset_service::peer::Peer;
 use openset_service::problem::{self, Json, Problem};
 use openset_service::{clock, random};
 use serde::de::DeserializeOwned;
@@ -19,10 +19,8 @@ use super::order_view::{self, OrderView};
 use super::replay::{Answer, Call, IdempotencyKey, Known};
 use crate::catalogue::Priced;
 use crate::store::orders::{self, Order};
+use crate::unpaid::{PlacedBy, UNPAID_ORDER_SECONDS};
 use crate::{Merchant, schema};
-
-/// Orders that nobody has begun to pay, at once: anyone may place one.
-const UNPAID_ORDERS_MAX: u64 = 100_000;
 
 /// An order.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -72,31 +70,31 @@ impl<T: DeserializeOwned> FromRequest<Arc<Merchant>> for Decoded<T> {
     }
 }
 
-/// Places an order. It is forgotten after a day unless somebody begins to pay it.
+/// Places an order. It is forgotten after an hour unless somebody begins to pay it, and sooner if very many are placed
+/// that nobody pays.
 #[utoipa::path(
     post, path = "/orders", tag = "shop",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request one order; take a UUID")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request one order. A secret: whoever sends it is given the order, so take a fresh UUID or another random text of at least 16 characters")),
     request_body = OrderRequest,
     responses(
         (status = 201, body = PlacedOrder),
-        (status = 400, content_type = "application/problem+json", description = "Not JSON"),
+        (status = 400, content_type = "application/problem+json", description = "Not JSON, or an Idempotency-Key that others may think of"),
         (status = 422, content_type = "application/problem+json", description = "A field must be mended, or the key was used for another order"),
-        (status = 503, content_type = "application/problem+json", description = "Too many unpaid orders"),
+        (status = 503, content_type = "application/problem+json", description = "Too many orders that are being paid"),
     )
 )]
 pub(crate) async fn place(
     State(merchant): State<Arc<Merchant>>,
     key: Option<IdempotencyKey>,
+    peer: Option<Extension<Peer>>,
     request: Decoded<OrderRequest>,
 ) -> Result<Answer, Problem> {
+    // All customers share one space of keys, and the answer goes to whoever has the key.
+    key.as_ref().map_or(Ok(()), IdempotencyKey::check_secret)?;
     let call = Call::new(key, "orders", request.text.get().as_bytes());
+    let call = call.map(|call| call.kept_for(UNPAID_ORDER_SECONDS));
     let priced = price(&merchant, &request.value)?;
-    if merchant.unpaid_orders.load(Ordering::Relaxed) >= UNPAID_ORDERS_MAX {
-        return Err(Problem::unavailable(
-            "too-many-orders",
-            "too many unpaid orders; try again later",
-        ));
-    }
+    let placed_by = PlacedBy::of(&merchant.vault, peer.map(|Extension(peer)| peer));
     let order = order(priced)?;
     let answer = Answer::json(StatusCode::CREATED, &placed(&merchant, &order))?;
     let mut tx = merchant.db.begin().await?;
@@ -105,12 +103,22 @@ pub(crate) async fn place(
     {
         return Ok(answer);
     }
-    orders::insert(&mut tx, &order).await?;
+    let unpaid = &merchant.unpaid_orders;
+    if !unpaid
+        .make_room(&mut tx, &placed_by, order.created_at_s)
+        .await?
+    {
+        return Err(Problem::unavailable(
+            "too-many-orders",
+            "too many orders are being paid; try again later",
+        ));
+    }
+    orders::insert(&mut tx, &order, &placed_by).await?;
     if let Some(call) = &call {
         call.complete(&mut tx, &answer).await?;
     }
     tx.commit().await?;
-    merchant.unpaid_orders.fetch_add(1, Ordering::Relaxed);
+    unpaid.count(&placed_by);
     tracing::info!(step = 4, lid_m = %order.id, outcome = "placed", "order placed");
     Ok(answer)
 }

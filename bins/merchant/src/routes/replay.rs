@@ -13,7 +13,9 @@ use serde::Serialize;
 
 /// The longest key; a UUID has 36 characters.
 const KEY_CHARS_MAX: usize = 200;
-/// Keys are remembered so long.
+/// Shorter keys of customers, whom no token tells apart, are refused: others may think of the same.
+const SECRET_KEY_CHARS_MIN: usize = 16;
+/// Keys are remembered so long, unless [`Call::kept_for`] says otherwise.
 const KEEP_SECONDS: i64 = 24 * 60 * 60;
 
 /// The caller's name for one effect: sent again, it brings the first answer again.
@@ -41,6 +43,22 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
             ));
         }
         Ok(Some(Self(text.to_owned())))
+    }
+}
+
+impl IdempotencyKey {
+    /// Refuses a key that another customer may take as well, by chance or to be given this one's answer.
+    pub(crate) fn check_secret(&self) -> Result<(), Problem> {
+        if self.0.len() < SECRET_KEY_CHARS_MIN {
+            return Err(Problem::bad_request(
+                "idempotency-key-unusable",
+                format!(
+                    "send an Idempotency-Key of at least {SECRET_KEY_CHARS_MIN} random characters, a fresh \
+                     UUID for example, and keep it to yourself"
+                ),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -89,6 +107,7 @@ pub(crate) struct Call {
     scope: String,
     key: String,
     digest: [u8; 32],
+    keep_s: i64,
 }
 
 /// What the key says of a call.
@@ -110,12 +129,18 @@ impl Call {
             scope: scope.to_owned(),
             key: key.0,
             digest,
+            keep_s: KEEP_SECONDS,
         })
+    }
+
+    /// The same call, remembered for so many seconds.
+    pub(crate) fn kept_for(self, keep_s: i64) -> Self {
+        Self { keep_s, ..self }
     }
 
     pub(crate) async fn claim(&self, tx: &mut Tx) -> Result<Known, Problem> {
         let now_s = clock::now_seconds();
-        let until_s = now_s.saturating_add(KEEP_SECONDS);
+        let until_s = now_s.saturating_add(self.keep_s);
         let claim =
             idempotency::claim(tx, &self.scope, &self.key, &self.digest, now_s, until_s).await?;
         match claim {

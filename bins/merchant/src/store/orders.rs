@@ -1,16 +1,22 @@
 //! Orders: what was ordered, and which payment has it.
 
+use std::collections::HashMap;
+
 use openset_protocol::ids::{LocalId, Xid};
 use openset_protocol::money::CurrencyAmount;
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::{amount, from_json, stored, to_json};
 use crate::catalogue::Line;
+use crate::unpaid::PlacedBy;
 
 /// Rows that one purge removes at most, to keep its transaction short.
 const PURGE_ROWS_MAX: i64 = 10_000;
+/// No purchase of order `o` is open at `$1`.
+const NOBODY_PAYS: &str = "NOT EXISTS \
+     (SELECT 1 FROM purchases p WHERE p.order_id = o.id AND p.expires_at_s > $1)";
 /// The columns that [`read`] takes, in its order.
 pub(super) const COLUMNS: &str =
     "o.id, o.currency, o.amount_minor, o.description, o.lines, o.xid, o.created_at_s";
@@ -49,10 +55,15 @@ pub(super) fn read(row: &AnyRow) -> Result<Order, StoreError> {
     })
 }
 
-pub(crate) async fn insert(tx: &mut Tx, order: &Order) -> Result<(), StoreError> {
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    order: &Order,
+    placed_by: &PlacedBy,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO orders (id, currency, amount_minor, description, lines, xid, created_at_s) \
-         VALUES ($1, $2, $3, $4, $5, '', $6)",
+        "INSERT INTO orders \
+         (id, currency, amount_minor, description, lines, xid, created_at_s, placed_by) \
+         VALUES ($1, $2, $3, $4, $5, '', $6, $7)",
     )
     .bind(order.id.as_str())
     .bind(order.amount.currency().alpha())
@@ -60,6 +71,7 @@ pub(crate) async fn insert(tx: &mut Tx, order: &Order) -> Result<(), StoreError>
     .bind(order.description.as_str())
     .bind(to_json(&order.lines, "orders.lines")?)
     .bind(order.created_at_s)
+    .bind(placed_by.as_str())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -84,7 +96,7 @@ pub(crate) async fn take(
     seen: Option<Xid>,
     xid: Xid,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query("UPDATE orders SET xid = $1 WHERE id = $2 AND xid = $3")
+    let done = sqlx::query("UPDATE orders SET xid = $1, placed_by = '' WHERE id = $2 AND xid = $3")
         .bind(xid.to_string())
         .bind(id.as_str())
         .bind(seen.map(|xid| xid.to_string()).unwrap_or_default())
@@ -93,23 +105,58 @@ pub(crate) async fn take(
     Ok(done.rows_affected() == 1)
 }
 
-/// How many orders nobody has begun to pay.
-pub(crate) async fn unpaid_count(conn: &mut AnyConnection) -> Result<u64, StoreError> {
-    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM orders WHERE xid = ''")
-        .fetch_one(conn)
-        .await?;
-    u64::try_from(count).map_err(|_| StoreError::Corrupt("COUNT(*)"))
+/// How many orders of each address nobody has begun to pay.
+pub(crate) async fn unpaid_counts(
+    conn: &mut AnyConnection,
+) -> Result<HashMap<String, u64>, StoreError> {
+    let rows =
+        sqlx::query("SELECT placed_by, COUNT(*) FROM orders WHERE xid = '' GROUP BY placed_by")
+            .fetch_all(conn)
+            .await?;
+    let count = |row: &AnyRow| {
+        let count = u64::try_from(row.try_get::<i64, _>(1)?);
+        let count = count.map_err(|_| StoreError::Corrupt("COUNT(*)"))?;
+        Ok((row.try_get(0)?, count))
+    };
+    rows.iter().map(count).collect()
 }
 
-/// Removes orders from before `created_before_s` that nobody has begun to pay.
-pub(crate) async fn purge(tx: &mut Tx, created_before_s: i64) -> Result<u64, StoreError> {
-    let done = sqlx::query(
+/// Removes the oldest orders that nobody is paying, of one address or of all; gives who had placed each.
+pub(crate) async fn displace(
+    tx: &mut Tx,
+    placed_by: Option<&str>,
+    now_s: i64,
+    rows_max: i64,
+) -> Result<Vec<String>, StoreError> {
+    let of_peer = placed_by.map_or("", |_| "AND o.placed_by = $3 ");
+    let query = AssertSqlSafe(format!(
         "DELETE FROM orders WHERE xid = '' AND id IN \
-         (SELECT id FROM orders WHERE xid = '' AND created_at_s < $1 LIMIT $2)",
-    )
-    .bind(created_before_s)
-    .bind(PURGE_ROWS_MAX)
-    .execute(&mut **tx)
-    .await?;
+         (SELECT o.id FROM orders o WHERE o.xid = '' {of_peer}AND {NOBODY_PAYS} \
+          ORDER BY o.created_at_s LIMIT $2) RETURNING placed_by"
+    ));
+    let mut query = sqlx::query_scalar(query).bind(now_s).bind(rows_max);
+    if let Some(placed_by) = placed_by {
+        query = query.bind(placed_by);
+    }
+    Ok(query.fetch_all(&mut **tx).await?)
+}
+
+/// Removes orders from before `created_before_s` that nobody is paying.
+pub(crate) async fn purge(
+    tx: &mut Tx,
+    now_s: i64,
+    created_before_s: i64,
+) -> Result<u64, StoreError> {
+    let query = AssertSqlSafe(format!(
+        "DELETE FROM orders WHERE xid = '' AND id IN \
+         (SELECT o.id FROM orders o WHERE o.xid = '' AND o.created_at_s < $3 AND {NOBODY_PAYS} \
+          LIMIT $2)"
+    ));
+    let done = sqlx::query(query)
+        .bind(now_s)
+        .bind(PURGE_ROWS_MAX)
+        .bind(created_before_s)
+        .execute(&mut **tx)
+        .await?;
     Ok(done.rows_affected())
 }

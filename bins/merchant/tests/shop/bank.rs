@@ -23,7 +23,7 @@ use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_PAYMENT;
-use openset_service::trust::{AuthorityEntry, TrustDocument};
+use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::keys::key;
 use openset_testkit::pki::{self, TestPki};
@@ -282,6 +282,11 @@ pub(crate) async fn open_authority(pki: &Arc<TestPki>) -> String {
                     .push(AuthorityEntry::new(&id, &chain, crl.der()));
             }
         }
+    }
+    for brand in pki.brands() {
+        let bci = pki.brand_crl_identifier(brand, 1, 1);
+        let document = document.as_mut().expect("the root came first");
+        document.brands.push(BrandEntry::new(&bci));
     }
     let router = Router::new()
         .route("/root.pem", get(move || async move { root.to_pem() }))

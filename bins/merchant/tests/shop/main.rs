@@ -11,4 +11,5 @@ mod refusals;
 mod renewals;
 mod replicas;
 mod shop;
+mod unpaid;
 mod wallet;

@@ -100,11 +100,19 @@ async fn order_placed_twice_under_one_key_is_one_order() {
     let world = World::new().await;
     let shop = world.open_shop().await;
     let body = r#"{"items":[{"product_id":"decaf-250","quantity":1}]}"#;
-    let first = shop.post("/orders", Some("checkout-1"), body).await;
+    let first = shop
+        .post("/orders", Some("a-secret-of-checkout-1"), body)
+        .await;
     assert_eq!(first.0, 201);
-    assert_eq!(shop.post("/orders", Some("checkout-1"), body).await, first);
+    assert_eq!(
+        shop.post("/orders", Some("a-secret-of-checkout-1"), body)
+            .await,
+        first
+    );
     let other = body.replace(":1}", ":2}");
-    let (status, problem) = shop.post("/orders", Some("checkout-1"), &other).await;
+    let (status, problem) = shop
+        .post("/orders", Some("a-secret-of-checkout-1"), &other)
+        .await;
     assert_eq!(
         (status, problem["code"].as_str()),
         (422, Some("idempotency-key-reused"))
@@ -113,6 +121,26 @@ async fn order_placed_twice_under_one_key_is_one_order() {
         shop.post("/orders", None, body).await.1["order_id"],
         first.1["order_id"]
     );
+}
+
+#[tokio::test]
+async fn key_that_another_customer_may_think_of_is_refused() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let body = r#"{"items":[{"product_id":"decaf-250","quantity":1}]}"#;
+    for key in ["1", "order-1", "fifteen-letters"] {
+        let (status, problem) = shop.post("/orders", Some(key), body).await;
+        let code = problem["code"].as_str();
+        assert_eq!((status, code), (400, Some("idempotency-key-unusable")));
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("at least 16"), "{detail}");
+    }
+    let (status, _) = shop.post("/orders", Some("sixteen--letters"), body).await;
+    assert_eq!(status, 201);
+    let (_, api) = shop.get("/openapi.json", None).await;
+    let key = &api["paths"]["/orders"]["post"]["parameters"][0];
+    assert_eq!(key["name"], "Idempotency-Key");
+    assert!(key["description"].as_str().unwrap().contains("secret"));
 }
 
 #[tokio::test]

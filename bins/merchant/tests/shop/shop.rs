@@ -178,6 +178,14 @@ impl World {
         Shop { url, stop, running }
     }
 
+    /// The database, and the vault that is in it.
+    pub(crate) async fn open_database(&self) -> (Db, Vault) {
+        let db = Db::open(&self.database_url, MIGRATIONS).await.unwrap();
+        let passphrase = SecretString::from(PASSPHRASE);
+        let vault = Vault::unlock(&db, &passphrase).await.unwrap();
+        (db, vault)
+    }
+
     /// All bytes of the database's files.
     pub(crate) fn database_bytes(&self) -> Vec<u8> {
         let mut all = Vec::new();
@@ -264,6 +272,12 @@ impl Shop {
             status,
             serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
         )
+    }
+
+    /// Whether the shop has the order still.
+    pub(crate) async fn knows(&self, order_id: &str) -> bool {
+        let path = format!("/orders/{order_id}");
+        self.get(&path, Some(OPERATOR)).await.0 == 200
     }
 
     /// The order as the shop's staff see it.

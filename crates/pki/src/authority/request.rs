@@ -185,16 +185,18 @@ impl fmt::Display for Serial {
     }
 }
 
-impl From<RevocationReason> for rcgen::RevocationReason {
-    fn from(reason: RevocationReason) -> Self {
-        match reason {
-            RevocationReason::Unspecified => Self::Unspecified,
-            RevocationReason::KeyCompromise => Self::KeyCompromise,
-            RevocationReason::CaCompromise => Self::CaCompromise,
-            RevocationReason::AffiliationChanged => Self::AffiliationChanged,
-            RevocationReason::Superseded => Self::Superseded,
-            RevocationReason::CessationOfOperation => Self::CessationOfOperation,
-            RevocationReason::PrivilegeWithdrawn => Self::PrivilegeWithdrawn,
+impl RevocationReason {
+    /// In rcgen's form; no reason given is no reason written (RFC 5280 section 5.3.1).
+    pub(super) fn into_code(self) -> Option<rcgen::RevocationReason> {
+        use rcgen::RevocationReason as Code;
+        match self {
+            Self::Unspecified => None,
+            Self::KeyCompromise => Some(Code::KeyCompromise),
+            Self::CaCompromise => Some(Code::CaCompromise),
+            Self::AffiliationChanged => Some(Code::AffiliationChanged),
+            Self::Superseded => Some(Code::Superseded),
+            Self::CessationOfOperation => Some(Code::CessationOfOperation),
+            Self::PrivilegeWithdrawn => Some(Code::PrivilegeWithdrawn),
         }
     }
 }

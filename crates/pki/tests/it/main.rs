@@ -8,10 +8,15 @@
 #![allow(clippy::indexing_slicing, reason = "tests")]
 
 mod authority;
+mod brand_crl_identifier;
 mod forge;
 mod known_chains;
+mod news;
+mod ocsp;
 mod openssl;
+mod openssl_ocsp;
 mod path;
 mod profile;
 mod revocation;
+mod roots;
 mod world;

@@ -10,7 +10,7 @@ use openset_pki::{Certificate, Chain};
 use crate::world::{DAY, NOW, lines, world};
 
 /// Runs openssl, or says that the test is skipped.
-fn openssl(arguments: &[&str]) -> Option<Output> {
+pub(crate) fn openssl(arguments: &[&str]) -> Option<Output> {
     match Command::new("openssl").args(arguments).output() {
         Ok(output) => Some(output),
         Err(error) => {
@@ -22,10 +22,15 @@ fn openssl(arguments: &[&str]) -> Option<Output> {
     }
 }
 
-fn write(folder: &Path, name: &str, text: &str) -> String {
+pub(crate) fn write(folder: &Path, name: &str, text: &str) -> String {
     let file = folder.join(name);
     fs::write(&file, text).unwrap();
     file.to_str().unwrap().to_owned()
+}
+
+/// Certificates as PEM, one after another.
+pub(crate) fn pem_of(certificates: &[Certificate]) -> String {
+    certificates.iter().map(Certificate::to_pem).collect()
 }
 
 fn text_of(certificate: &Certificate) -> Option<String> {
@@ -96,18 +101,12 @@ fn verify(
     revoked: Option<&Certificate>,
 ) -> Option<Output> {
     let folder = tempfile::tempdir().unwrap();
-    let pem = |certificates: &[Certificate]| {
-        certificates
-            .iter()
-            .map(Certificate::to_pem)
-            .collect::<String>()
-    };
     let root = write(
         folder.path(),
         "root.pem",
         &world().root.certificate().to_pem(),
     );
-    let above = write(folder.path(), "above.pem", &pem(chain.authorities()));
+    let above = write(folder.path(), "above.pem", &pem_of(chain.authorities()));
     let leaf = write(folder.path(), "leaf.pem", &chain.leaf().to_pem());
     let mut crls = String::new();
     for authority in authorities {

@@ -6,8 +6,8 @@ use rcgen::DnType;
 
 use crate::forge::{Forgery, moment};
 use crate::world::{
-    LEAF_KEY, NOW, ROOT_KEY, STRANGER_KEY, World, YEAR, as_it_is, ca, install, key, request,
-    serial, validity, world,
+    DAY, LEAF_KEY, NOW, ROOT_KEY, STRANGER_KEY, World, YEAR, as_it_is, ca, install, install_bci,
+    key, named, request, serial, validity, world,
 };
 
 /// The keys of the first brand's CAs, as `world` numbers them.
@@ -204,8 +204,26 @@ fn a_chain_with_a_link_left_out_is_refused() {
     let [leaf, _, brand_ca] = world().first.merchant.certificates() else {
         panic!("three certificates")
     };
-    for chain in [chain_of(&[leaf, brand_ca]), chain_of(&[leaf])] {
-        assert_eq!(verdict(world(), &chain), Err(PathError::UnknownIssuer));
+    assert_eq!(
+        verdict(world(), &chain_of(&[leaf, brand_ca])),
+        Err(PathError::UnknownIssuer)
+    );
+}
+
+#[test]
+fn a_chain_without_its_upper_end_is_completed_with_known_cas_alone() {
+    for brand in [&world().first, &world().second] {
+        for whole in brand.chains() {
+            for links in 1..whole.certificates().len() {
+                let chain = Chain::new(whole.certificates()[..links].to_vec()).unwrap();
+                assert_eq!(verdict(world(), &chain), Ok(()));
+                let unknown =
+                    world()
+                        .verifier_without_crls()
+                        .verify(&chain, &as_it_is(&chain), NOW);
+                assert_eq!(unknown, Err(PathError::UnknownIssuer));
+            }
+        }
     }
 }
 
@@ -487,7 +505,14 @@ fn a_rule_that_only_webpki_looks_at_is_refused_in_its_words() {
         chain_of(&chain.certificates()[1..].iter().collect::<Vec<_>>()),
         key(STRANGER_KEY).clone(),
     );
-    install(&verifier, &own.unwrap(), 1, &[]);
+    let own = own.unwrap();
+    install(&verifier, &own, 1, &[]);
+    let (brand, mut crls) = (&world().first, world().first.crls(1));
+    crls.push(named(&own, 1));
+    let bci = brand
+        .brand_ca
+        .issue_brand_crl_identifier(2, NOW, NOW + DAY, &crls);
+    install_bci(&verifier, brand, bci.unwrap()).unwrap();
     let error = verifier.verify(&chain, &as_it_is(&chain), NOW).unwrap_err();
     assert!(matches!(error, PathError::Refused(_)), "{error:?}");
 }
@@ -498,6 +523,7 @@ fn certificates_come_out_with_keys_of_the_verifiers_provider() {
     for authority in world().authorities() {
         install(&verifier, authority, 1, &[]);
     }
+    install_bci(&verifier, &world().first, world().first.bci(1)).unwrap();
     let chain = &world().first.merchant;
     for _ in 0..2 {
         let leaf = verifier.verify(chain, &as_it_is(chain), NOW).unwrap();

@@ -9,7 +9,8 @@ use rcgen::{
 
 use crate::forge::{Signer, moment};
 use crate::world::{
-    DAY, LEAF_KEY, NOW, STRANGER_KEY, as_it_is, ca, install, key, lines, serial, validity, world,
+    DAY, LEAF_KEY, NOW, STRANGER_KEY, as_it_is, ca, install, install_bci, key, lines, serial,
+    validity, world,
 };
 
 fn verify(verifier: &PathVerifier, chain: &Chain, now: i64) -> Result<(), PathError> {
@@ -89,6 +90,7 @@ fn a_chain_is_refused_until_the_crl_of_every_ca_on_it_is_held() {
         assert_eq!(verify(&verifier, &brand.merchant, NOW), Err(missing));
         install(&verifier, authority, 1, &[]);
     }
+    install_bci(&verifier, brand, brand.bci(1)).unwrap();
     assert_eq!(verify(&verifier, &brand.merchant, NOW), Ok(()));
 }
 

@@ -7,8 +7,8 @@ use openset_pki::authority::{
     Authority, IssueAuthority, IssueRequest, Revoked, Serial, Subject, Validity,
 };
 use openset_pki::{
-    BrandId, Certificate, Chain, CrlIssuer, Expect, Installed, MerchantData, PathVerifier, Purpose,
-    Role, TrustAnchor,
+    BrandCrlIdentifier, BrandId, Certificate, Chain, CrlIdentifier, CrlIssuer, Expect, Installed,
+    MerchantData, PathError, PathVerifier, Purpose, Role, TrustAnchor,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -208,11 +208,23 @@ impl World {
         PathVerifier::new(self.anchor(), default_provider())
     }
 
-    /// A verifier with a CRL of every CA, each with number 1 and nothing revoked.
-    pub(crate) fn verifier(&self) -> PathVerifier {
+    /// A verifier with a CRL of every CA, each with number 1 and nothing revoked, and without the brands' word.
+    pub(crate) fn verifier_without_bcis(&self) -> PathVerifier {
         let verifier = self.verifier_without_crls();
         for authority in self.authorities() {
             assert_eq!(install(&verifier, authority, 1, &[]), Installed::Newer);
+        }
+        verifier
+    }
+
+    /// A verifier with all CRLs and each brand's BrandCRLIdentifier, all with number 1.
+    pub(crate) fn verifier(&self) -> PathVerifier {
+        let verifier = self.verifier_without_bcis();
+        for brand in [&self.first, &self.second] {
+            assert_eq!(
+                install_bci(&verifier, brand, brand.bci(1)),
+                Ok(Installed::Newer)
+            );
         }
         verifier
     }
@@ -225,6 +237,21 @@ impl Brand {
             .chain(&self.regional_ca)
             .chain(issuing)
             .collect()
+    }
+
+    /// All CAs of the brand and the root, with this number of each one's CRL.
+    pub(crate) fn crls(&self, number: u64) -> Vec<CrlIdentifier> {
+        std::iter::once(&world().root)
+            .chain(self.authorities())
+            .map(|authority| named(authority, number))
+            .collect()
+    }
+
+    /// A BrandCRLIdentifier that is good for a week and names number 1 of every CRL.
+    pub(crate) fn bci(&self, sequence: u64) -> BrandCrlIdentifier {
+        self.brand_ca
+            .issue_brand_crl_identifier(sequence, NOW - DAY, NOW + 7 * DAY, &self.crls(1))
+            .unwrap()
     }
 
     /// One chain of each kind.
@@ -261,6 +288,24 @@ pub(crate) fn install(
             NOW,
         )
         .unwrap()
+}
+
+/// Hands in a BrandCRLIdentifier as one of this brand's.
+pub(crate) fn install_bci(
+    verifier: &PathVerifier,
+    brand: &Brand,
+    bci: BrandCrlIdentifier,
+) -> Result<Installed, PathError> {
+    let chain = brand.brand_ca.chain().unwrap();
+    verifier.install_brand_crl_identifier(bci, &chain, NOW)
+}
+
+/// A CA in a BrandCRLIdentifier.
+pub(crate) fn named(authority: &Authority, number: u64) -> CrlIdentifier {
+    CrlIdentifier {
+        issuer_der: authority.certificate().subject_der().to_vec(),
+        number,
+    }
 }
 
 /// What a CRL says of these certificates.

@@ -14,9 +14,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::{Party, Secret};
-use crate::random;
 use crate::telemetry::LogFormat;
 use crate::trust::REFRESH_INTERVAL;
+use crate::{client, random};
 
 /// The options that every service has.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
@@ -46,6 +46,10 @@ pub(super) struct CommonOptions {
     /// Where the certificate authority answers.
     #[arg(long)]
     ca_url: Option<String>,
+    /// Where certificates are registered; /set of the certificate authority unless given, which is its first
+    /// region's.
+    #[arg(long)]
+    registration_url: Option<String>,
     /// Seconds between two looks at the certificate authority for new CRLs.
     #[arg(long)]
     trust_refresh_seconds: Option<u64>,
@@ -88,6 +92,8 @@ pub struct Common {
     pub root_sha256_file: Option<PathBuf>,
     /// The certificate authority.
     pub ca_url: Option<Url>,
+    /// Where certificates are registered, if told otherwise.
+    pub registration_url: Option<Url>,
     /// Between two looks at the certificate authority.
     pub trust_refresh: Duration,
     /// Names this replica, the same after each restart on its data folder.
@@ -150,6 +156,10 @@ impl CommonOptions {
             passphrase: passphrase.map(SecretString::from),
             root_sha256: root_sha256.map(|text| fingerprint(&text)).transpose()?,
             root_sha256_file,
+            registration_url: self
+                .registration_url
+                .map(|text| url(&text, "registration_url"))
+                .transpose()?,
             ca_url: self.ca_url.map(|text| url(&text, "ca_url")).transpose()?,
             public_url: url(&public_url, "public_url")?,
             tls,
@@ -188,6 +198,19 @@ impl Common {
         self.ca_url
             .as_ref()
             .context("set ca_url: where the certificate authority answers")
+    }
+}
+
+impl Common {
+    /// Where certificates are registered: with the first region's CAs unless told otherwise.
+    ///
+    /// # Errors
+    /// When neither `registration_url` nor `ca_url` is set.
+    pub fn require_registration_url(&self) -> anyhow::Result<Url> {
+        match &self.registration_url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(client::join(self.require_ca_url()?, "set")),
+        }
     }
 }
 

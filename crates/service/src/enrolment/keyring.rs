@@ -28,6 +28,8 @@ struct Inner {
     held: RwLock<Held>,
     /// What stands between a brand and its certificates.
     missing: RwLock<BTreeMap<BrandId, String>>,
+    /// Why a renewal that is due has not come about yet.
+    unrenewed: RwLock<BTreeMap<BrandId, String>>,
     source: Option<Source>,
     /// When the vault was looked into last. Held while somebody looks.
     looked: tokio::sync::Mutex<Option<Instant>>,
@@ -264,6 +266,23 @@ impl Keyring {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         missing.insert(brand.clone(), why);
+    }
+
+    /// Why a brand's certificates are not renewed though it is time.
+    #[must_use]
+    pub fn unrenewed(&self, brand: &BrandId) -> Option<String> {
+        let unrenewed = &self.0.unrenewed;
+        let unrenewed = unrenewed.read().unwrap_or_else(PoisonError::into_inner);
+        unrenewed.get(brand).cloned()
+    }
+
+    pub(super) fn note_renewal(&self, brand: &BrandId, obstacle: Option<String>) {
+        let unrenewed = &self.0.unrenewed;
+        let mut unrenewed = unrenewed.write().unwrap_or_else(PoisonError::into_inner);
+        match obstacle {
+            Some(why) => unrenewed.insert(brand.clone(), why),
+            None => unrenewed.remove(brand),
+        };
     }
 
     fn held(&self) -> std::sync::RwLockReadGuard<'_, Held> {

@@ -21,12 +21,16 @@ use super::generations::{self, load_json, put_json};
 use super::{Application, Certified, Enroller, EnrolmentError, Generation, store};
 use crate::offload::offload;
 use crate::set_endpoint::MediaType;
-use crate::{client, clock, random};
+use crate::{clock, random};
 
 /// A registration of one brand.
 pub(super) struct Registration<'a> {
     pub(super) enroller: &'a Enroller,
     pub(super) application: &'a Application,
+    /// Which generation of certificates it brings.
+    pub(super) generation: Generation,
+    /// What is renewed; nothing in an enrolment.
+    pub(super) renews: Option<Credentials>,
 }
 
 /// The keys to be certified; their PKCS#8 is wiped when dropped.
@@ -54,6 +58,7 @@ struct Sent<S> {
 /// The names under which the steps are kept, in their order.
 const INIT: &str = "init";
 const CERT: &str = "cert";
+const KEYS: &str = "keys";
 
 impl Registration<'_> {
     /// Goes on from wherever the last attempt ended, up to the certificates.
@@ -67,21 +72,45 @@ impl Registration<'_> {
         if let Err(error) = &completed
             && begins_anew(error)
         {
-            self.forget(&[INIT, CERT]).await?;
+            if self.has_news(error).await {
+                return completed;
+            }
+            match self.renews {
+                // An activation code is used up for its keys, so an enrolment stays with them.
+                None => self.forget(&[INIT, CERT]).await?,
+                // They may have been certified before the answer was lost, and no key is certified twice.
+                Some(_) => self.forget(&[INIT, CERT, KEYS]).await?,
+            }
         }
         completed
+    }
+
+    /// Whether the answer was refused for want of what the CA has told meanwhile: the same request again brings
+    /// the same answer, which is good then.
+    async fn has_news(&self, error: &EnrolmentError) -> bool {
+        match error {
+            EnrolmentError::Answer(Rejection::Certificate(refusal)) => {
+                self.enroller.trust.refresh_after(refusal).await
+            }
+            _ => false,
+        }
     }
 
     /// What is stored already.
     async fn held(&self) -> Result<Option<Credentials>, EnrolmentError> {
         let Enroller { db, vault, .. } = self.enroller;
-        generations::load(db, vault, &self.application.brand, Generation::FIRST).await
+        generations::load(db, vault, &self.application.brand, self.generation).await
     }
 
     async fn exchange(&self, keys: &Keys) -> Result<Credentials, EnrolmentError> {
         let asked = match self.load::<Sent<AwaitingCertRes>>(CERT).await? {
             Some(asked) => asked,
             None => {
+                // Another replica may have been through with it while this one looked for the keys.
+                if let Some(held) = self.held().await? {
+                    self.forget(&[INIT, KEYS]).await?;
+                    return Ok(held);
+                }
                 let begun = self.begun(keys).await?;
                 let answer = self.send(&begun.wire).await?;
                 let asked = self.fill_in(keys, begun.state, answer).await?;
@@ -129,7 +158,7 @@ impl Registration<'_> {
 
     /// The keys: made once, stored before anything is sent.
     async fn keys(&self) -> Result<Keys, EnrolmentError> {
-        if let Some(stored) = self.load::<StoredKeys>("keys").await? {
+        if let Some(stored) = self.load::<StoredKeys>(KEYS).await? {
             return stored.read();
         }
         let fresh = offload(|| {
@@ -150,9 +179,9 @@ impl Registration<'_> {
             signature: ExactBytes(fresh.signature.to_pkcs8().to_vec()),
             key_exchange: ExactBytes(fresh.key_exchange.to_pkcs8().to_vec()),
         };
-        self.keep("keys", &stored).await?;
+        self.keep(KEYS, &stored).await?;
         // If another replica was first, its keys are the ones that count.
-        self.load::<StoredKeys>("keys")
+        self.load::<StoredKeys>(KEYS)
             .await?
             .unwrap_or(stored)
             .read()
@@ -168,7 +197,7 @@ impl Registration<'_> {
             brand_id: self.application.brand.clone(),
             language: Language::english(),
         };
-        let begun = start(party, keys);
+        let begun = start(party, keys, self.renews.is_some());
         self.keep(INIT, &begun).await?;
         Ok(self.load(INIT).await?.unwrap_or(begun))
     }
@@ -182,6 +211,7 @@ impl Registration<'_> {
     ) -> Result<Sent<AwaitingCertRes>, EnrolmentError> {
         let verifier = Arc::clone(self.enroller.trust.verifier());
         let (keys, application) = (keys.clone(), self.application.clone());
+        let renews = self.renews.clone();
         offload(move || {
             let mut rng = random::system();
             let mut ctx = Context {
@@ -196,7 +226,12 @@ impl Registration<'_> {
             };
             let answers = answers(form.form(), &application)?;
             let exchanged = keys.key_exchange.public_key();
-            let step = form.submit(&mut ctx, answers, &keys.signature, exchanged)?;
+            let step = match &renews {
+                None => form.submit(&mut ctx, answers, &keys.signature, exchanged)?,
+                Some(old) => {
+                    form.submit_renewal(&mut ctx, answers, &keys.signature, exchanged, old)?
+                }
+            };
             Ok(Sent {
                 state: step.state,
                 wire: ExactBytes(step.wire),
@@ -234,12 +269,12 @@ impl Registration<'_> {
             &mut tx,
             vault,
             brand,
-            Generation::FIRST,
+            self.generation,
             &signature,
             &key_exchange,
         )
         .await?;
-        for step in [INIT, CERT, "keys"] {
+        for step in [INIT, CERT, KEYS] {
             keys::remove(&mut tx, &self.name(step)).await?;
         }
         tx.commit().await?;
@@ -250,9 +285,12 @@ impl Registration<'_> {
     /// Sends a stored request; gives the answer unless it is SET's Error.
     async fn send(&self, wire: &ExactBytes) -> Result<Vec<u8>, EnrolmentError> {
         let Enroller { client, trust, .. } = self.enroller;
-        let url = client::join(trust.ca_url(), "set");
         let answer = client
-            .post_set(&url, MediaType::Registration, wire.0.clone())
+            .post_set(
+                trust.registration_url(),
+                MediaType::Registration,
+                wire.0.clone(),
+            )
             .await?;
         if let Ok(wrapper) = MessageWrapper::decode(&answer.body)
             && let Message::Error(error) = wrapper.message
@@ -282,7 +320,13 @@ impl Registration<'_> {
     }
 
     fn name(&self, step: &str) -> String {
-        format!("enrolment/{}/{step}", self.application.brand)
+        let brand = &self.application.brand;
+        let number = self.generation.number();
+        match &self.renews {
+            None if self.generation == Generation::FIRST => format!("enrolment/{brand}/{step}"),
+            None => format!("enrolment/{brand}/again/{number}/{step}"),
+            Some(_) => format!("enrolment/{brand}/renewal/{number}/{step}"),
+        }
     }
 }
 
@@ -297,13 +341,18 @@ impl StoredKeys {
 }
 
 /// Makes Me-AqCInitReq.
-fn start(party: Party, keys: &Keys) -> Sent<AwaitingMeAqCInitRes> {
+fn start(party: Party, keys: &Keys, renews: bool) -> Sent<AwaitingMeAqCInitRes> {
     let mut rng = random::system();
     let mut ctx = Context {
         now: clock::now(),
         rng: &mut rng,
     };
-    let step = enrolment::start(&mut ctx, party, keys.key_exchange.public_key());
+    let key_exchange = keys.key_exchange.public_key();
+    let step = if renews {
+        enrolment::renew(&mut ctx, party, key_exchange)
+    } else {
+        enrolment::start(&mut ctx, party, key_exchange)
+    };
     Sent {
         state: step.state,
         wire: ExactBytes(step.wire),
@@ -331,14 +380,15 @@ fn inquire(
     })
 }
 
-/// After these the exchange is over, and another attempt is a new registration with the same keys. After a
+/// After these the exchange is over, and another attempt is a new registration. After a
 /// call without an answer it is not: the same bytes are sent again.
 fn begins_anew(error: &EnrolmentError) -> bool {
     match error {
         EnrolmentError::Answer(rejection) => *rejection != Rejection::Internal,
-        EnrolmentError::Refused(_) | EnrolmentError::Error(_) | EnrolmentError::UnknownField(_) => {
-            true
-        }
+        EnrolmentError::Refused(_)
+        | EnrolmentError::Error(_)
+        | EnrolmentError::UnknownField(_)
+        | EnrolmentError::NoActivationCode => true,
         _ => false,
     }
 }
@@ -351,7 +401,9 @@ fn answers(
     let mut answers = Vec::with_capacity(form.fields.len());
     for field in &form.fields {
         if field.name == ACTIVATION_CODE {
-            let value = application.activation_code.expose_secret().to_owned();
+            let code = application.activation_code.as_ref();
+            let code = code.ok_or(EnrolmentError::NoActivationCode)?;
+            let value = code.expose_secret().to_owned();
             answers.push(FormAnswer {
                 name: field.name.clone(),
                 value,

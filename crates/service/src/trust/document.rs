@@ -6,10 +6,8 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use openset_pki::{BrandId, Chain, Role};
+use openset_pki::{BrandCrlIdentifier, BrandId, Certificate, Chain, Role};
 use reqwest::Url;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 use super::{Authority, TrustError};
@@ -19,13 +17,22 @@ use crate::client::{self, HttpClient};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustDocument {
-    /// The root's certificate, base64 of DER.
-    pub root: String,
-    /// Those of the roots after it, each announced by the one before, base64 of DER.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub later_roots: Vec<String>,
-    /// All CAs, parents before children; the root is the first.
+    /// The roots' certificates, base64 of DER: the oldest first, each before its successor.
+    pub roots: Vec<String>,
+    /// All CAs, parents before children; the roots are the first.
     pub authorities: Vec<AuthorityEntry>,
+    /// Every brand.
+    pub brands: Vec<BrandEntry>,
+}
+
+/// One brand in the trust document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrandEntry {
+    /// Its name.
+    pub brand: BrandId,
+    /// Its current BrandCRLIdentifier, base64 of DER.
+    pub brand_crl_identifier: String,
 }
 
 /// One CA in the trust document. Certificates and CRLs are base64 of DER.
@@ -62,20 +69,52 @@ impl TrustDocument {
     #[must_use]
     pub fn new(root_der: &[u8], id: &str, crl_der: &[u8]) -> Self {
         Self {
-            root: STANDARD.encode(root_der),
-            later_roots: Vec::new(),
+            roots: vec![STANDARD.encode(root_der)],
             authorities: vec![AuthorityEntry::root(id, crl_der)],
+            brands: Vec::new(),
         }
     }
 
     /// Adds the root after the last one, with its CRL.
     pub fn add_root(&mut self, root_der: &[u8], id: &str, crl_der: &[u8]) {
-        self.later_roots.push(STANDARD.encode(root_der));
+        self.roots.push(STANDARD.encode(root_der));
         self.authorities.push(AuthorityEntry::root(id, crl_der));
     }
 
-    pub(super) fn root_der(&self) -> Result<Vec<u8>, TrustError> {
-        der(&self.root)
+    /// The same document with these roots.
+    pub(super) fn with_roots(&self, roots: &[Certificate]) -> Self {
+        let roots = roots.iter().map(|root| STANDARD.encode(root.der()));
+        Self {
+            roots: roots.collect(),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn roots_der(&self) -> Result<Vec<Vec<u8>>, TrustError> {
+        self.roots.iter().map(|root| der(root)).collect()
+    }
+}
+
+impl BrandEntry {
+    /// The entry of the brand that this is of.
+    #[must_use]
+    pub fn new(bci: &BrandCrlIdentifier) -> Self {
+        Self {
+            brand: bci.brand().clone(),
+            brand_crl_identifier: STANDARD.encode(bci.der()),
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<BrandCrlIdentifier, TrustError> {
+        let bci = BrandCrlIdentifier::from_der(&der(&self.brand_crl_identifier)?)
+            .map_err(|error| TrustError::Document(error.to_string()))?;
+        if *bci.brand() != self.brand {
+            return Err(TrustError::Document(format!(
+                "the BrandCRLIdentifier of {} is of another brand",
+                self.brand
+            )));
+        }
+        Ok(bci)
     }
 }
 
@@ -148,31 +187,29 @@ impl AuthorityEntry {
     }
 }
 
-/// Fetches the document of the CA, whose root must be the pinned one.
-pub(super) async fn fetch(
-    client: &HttpClient,
-    ca_url: &Url,
-    pinned: &[u8; 32],
-) -> Result<TrustDocument, TrustError> {
-    let pem = client.get_bytes(&client::join(ca_url, "root.pem")).await?;
-    let root = CertificateDer::from_pem_slice(&pem)
-        .map_err(|error| TrustError::Root(error.to_string()))?;
-    check_pin(&root, ca_url, pinned)?;
-    let document: TrustDocument = client
-        .get_json(&client::join(ca_url, "trust"), None)
-        .await?;
-    check_pin(&document.root_der()?, ca_url, pinned)?;
-    Ok(document)
+/// Fetches the document of the CA.
+pub(super) async fn fetch(client: &HttpClient, ca_url: &Url) -> Result<TrustDocument, TrustError> {
+    let url = client::join(ca_url, "trust");
+    Ok(client.get_json(&url, None).await?)
 }
 
-fn check_pin(root: &[u8], ca_url: &Url, pinned: &[u8; 32]) -> Result<(), TrustError> {
-    let found = openset_jose::sha256(root);
-    if found == *pinned {
-        return Ok(());
+/// The pinned one of these roots.
+pub(super) fn pinned<'a>(
+    roots: &'a [Vec<u8>],
+    ca_url: &Url,
+    pinned: &[u8; 32],
+) -> Result<&'a [u8], TrustError> {
+    let mut found = "none".to_owned();
+    for root in roots {
+        let digest = openset_jose::sha256(root);
+        if digest == *pinned {
+            return Ok(root);
+        }
+        found = hex::encode(digest);
     }
     Err(TrustError::RootMismatch {
         url: ca_url.to_string(),
-        found: hex::encode(found),
+        found,
         pinned: hex::encode(pinned),
     })
 }

@@ -108,6 +108,38 @@ fn value_of_another_type_is_refused_with_its_key() {
 }
 
 #[test]
+fn two_callers_of_one_name_are_refused() {
+    let folder = Folder::new();
+    let token = |token: &str, scope: &str, name: &str| {
+        format!("[[tokens]]\ntoken = \"{token}\"\nscope = \"{scope}\"\n{name}\n")
+    };
+    let (one, two) = ("0123456789abcdef", "fedcba9876543210");
+    let bank = "name = \"bank-a\"";
+    let cases = [
+        (token(one, "gateway", ""), token(two, "gateway", "")),
+        (token(one, "gateway", bank), token(two, "gateway", bank)),
+        (
+            token(one, "gateway", ""),
+            token(two, "gateway", "name = \"gateway\""),
+        ),
+    ];
+    for (first, second) in cases {
+        let file = folder.file("twins.toml", &format!("{first}{second}"));
+        let refusal = folder.refusal(&["--config", &file], &[]);
+        assert!(refusal.contains("give each a name of its own"), "{refusal}");
+        assert!(!refusal.contains(one) && !refusal.contains(two));
+    }
+    let same = token(one, "gateway", "") + &token(one, "operator", "");
+    let file = folder.file("same.toml", &same);
+    let refusal = folder.refusal(&["--config", &file], &[]);
+    assert!(refusal.contains("stands there twice"), "{refusal}");
+    let told_apart = token(one, "gateway", "") + &token(two, "gateway", bank);
+    let file = folder.file("apart.toml", &told_apart);
+    let args = ["--data-dir", &folder.data(), "--config", &file];
+    load(&args, &[]).unwrap();
+}
+
+#[test]
 fn listening_to_others_without_tls_is_refused() {
     let folder = Folder::new();
     let refusal = folder.refusal(&["--listen=0.0.0.0:7003"], &[]);

@@ -16,3 +16,4 @@ mod rest;
 mod sockets;
 mod support;
 mod trust;
+mod trust_news;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,6 +11,7 @@ use openset_service::config::Party;
 use openset_service::detached::Detached;
 use openset_service::offload::offload;
 use openset_service::problem::Json;
+use openset_service::server::MAX_WRITES_IN_FLIGHT;
 use openset_service::telemetry::{ALLOWED_FIELDS, LogFormat, LogLayer};
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
@@ -34,10 +35,15 @@ async fn counting(detached: &Detached) -> (Served, Arc<AtomicU32>) {
         offload(|| panic!("4111111111111111")).await;
         ""
     };
+    let size = |body: axum::body::Body| async {
+        let whole = axum::body::to_bytes(body, usize::MAX).await;
+        whole.unwrap().len().to_string()
+    };
     let echo = |Json(value): Json<serde_json::Value>| async { Json(value) };
     let router = Router::new()
         .route("/", post(work.clone()).get(work))
         .route("/panic", get(panics))
+        .route("/size", post(size))
         .route("/echo", post(echo));
     (serve(detached.wrap(router)).await, count)
 }
@@ -105,6 +111,51 @@ async fn body_that_trickles_is_refused_at_its_deadline() {
     assert!(answer.contains("body-incomplete"), "{answer}");
 }
 
+/// Asks from another address of loopback than the stalling clients.
+fn neighbour(host: u8) -> reqwest::Client {
+    let address = std::net::Ipv4Addr::new(127, 0, 0, host);
+    let client = reqwest::Client::builder().local_address(std::net::IpAddr::V4(address));
+    client.build().unwrap()
+}
+
+#[tokio::test]
+async fn clients_that_hold_back_their_bodies_shut_nobody_else_out() {
+    let (served, _) = counting(&Detached::default()).await;
+    let head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n";
+    let mut stalling = Vec::new();
+    for _ in 0..MAX_WRITES_IN_FLIGHT {
+        let mut stream = served.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stalling.push(stream);
+    }
+    sleep(Duration::from_millis(200)).await;
+    for host in [1, 2] {
+        // Nothing of it is waited for, whoever else its address has sent.
+        let answer = neighbour(host).post(served.url("/")).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "127.0.0.{host}");
+    }
+    let order = serde_json::json!({"quantity": 1});
+    let request = neighbour(2).post(served.url("/echo")).json(&order);
+    let answer = tokio::time::timeout(Duration::from_secs(5), request.send());
+    let answer = answer
+        .await
+        .expect("another address need not wait")
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(json_of(answer).await, order);
+}
+
+#[tokio::test]
+async fn large_body_reaches_its_handler_whole() {
+    let (served, _) = counting(&Detached::default()).await;
+    for size in [0, 1, 300_000, 2_000_000] {
+        let body = "x".repeat(size);
+        let request = reqwest::Client::new().post(served.url("/size")).body(body);
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        assert_eq!(answer, size.to_string());
+    }
+}
+
 #[tokio::test]
 async fn client_is_told_to_ask_again_while_the_work_goes_on() {
     let patience = Duration::from_millis(100);
@@ -131,7 +182,13 @@ impl Write for Lines {
     }
 }
 
+/// While a program has one subscriber, tracing asks the subscriber of the thread that first comes by a log line whether
+/// anybody wants it, and keeps the answer. A test without a subscriber must not be the one that is asked.
+static ANOTHER: LazyLock<tracing::Dispatch> =
+    LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+
 fn logging(format: LogFormat) -> (Lines, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&ANOTHER);
     let lines = Lines::default();
     let writer = lines.clone();
     let layer = LogLayer::new(Party::Merchant, format, move || writer.clone());

@@ -198,12 +198,10 @@ async fn health_metrics_and_openapi_are_served() {
 #[test]
 fn token_decides_by_its_scope() {
     let mut tokens = Tokens::default();
-    tokens.add("operator-0123456789".into(), Scope::Operator, None);
-    tokens.add(
-        "gateway-0123456789".into(),
-        Scope::Gateway,
-        Some("bank-a".to_owned()),
-    );
+    let operator = tokens.add("operator-0123456789".into(), Scope::Operator, None);
+    let name = Some("bank-a".to_owned());
+    let gateway = tokens.add("gateway-0123456789".into(), Scope::Gateway, name);
+    operator.and(gateway).unwrap();
     let ask = |value: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::try_from(value).unwrap());

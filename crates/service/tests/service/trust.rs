@@ -1,5 +1,6 @@
 //! Trust bootstrap against a CA that serves a hierarchy made here.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use openset_pki::{BrandId, Chain, Expect, PathError, Purpose, Role};
 use openset_service::client::HttpClient;
 use openset_service::config::Common;
 use openset_service::problem::Json;
-use openset_service::trust::{AuthorityEntry, Trust, TrustDocument, TrustError};
+use openset_service::trust::{AuthorityEntry, BrandEntry, Trust, TrustDocument, TrustError};
 use openset_service::{CancellationToken, clock};
 use openset_store::{Db, sqlite_url};
 use openset_testkit::pki::TestPki;
@@ -19,63 +20,118 @@ use crate::support::{Served, common, serve};
 
 type Shared = Arc<Mutex<TrustDocument>>;
 
-fn document(pki: &TestPki, number: u64) -> TrustDocument {
+pub(crate) fn document(pki: &TestPki, number: u64) -> TrustDocument {
     let crl = |authority: &Authority| pki.crl(authority, number, &[]).der().to_vec();
     let root = pki.root.certificate().der();
     let mut document = TrustDocument::new(root, "root", &crl(&pki.root));
     for authority in pki.authorities() {
         if let Some(chain) = authority.chain() {
-            let id = authority.certificate().role().name().replace(' ', "-");
+            let id = entry_id(authority.certificate().role());
             document
                 .authorities
                 .push(AuthorityEntry::new(&id, &chain, &crl(authority)));
         }
     }
+    let bci = pki.brand_crl_identifier("Brand", number, number);
+    document.brands.push(BrandEntry::new(&bci));
     document
 }
 
-async fn ca(pki: &TestPki, document: &Shared) -> Served {
-    let pem = pki.root.certificate().to_pem();
-    let document = Arc::clone(document);
-    let trust = move || {
-        let document = document.lock().unwrap().clone();
-        async move { Json(document) }
-    };
-    let router = Router::new()
-        .route("/root.pem", get(move || async move { pem }))
-        .route("/trust", get(trust));
-    serve(router).await
+/// How the documents here name the CA of a role.
+pub(crate) fn entry_id(role: Role) -> String {
+    role.name().replace(' ', "-")
 }
 
-struct Party {
+/// A CA whose document may be changed.
+pub(crate) struct Ca {
+    pub(crate) served: Served,
+    document: Shared,
+    /// How often it was asked for its document.
+    pub(crate) asked: Arc<AtomicUsize>,
+}
+
+impl Ca {
+    pub(crate) async fn open(document: TrustDocument) -> Self {
+        let document: Shared = Arc::new(Mutex::new(document));
+        let asked: Arc<AtomicUsize> = Arc::default();
+        let (serving, count) = (Arc::clone(&document), Arc::clone(&asked));
+        let trust = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            let document = serving.lock().unwrap().clone();
+            async move { Json(document) }
+        };
+        let router = Router::new().route("/trust", get(trust));
+        Self {
+            served: serve(router).await,
+            document,
+            asked,
+        }
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut TrustDocument)) {
+        change(&mut self.document.lock().unwrap());
+    }
+}
+
+pub(crate) struct Party {
     folder: tempfile::TempDir,
     db: Db,
+    /// Between two looks at the CA.
+    refresh_s: u64,
 }
 
 impl Party {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&sqlite_url(&folder.path().join("x.db")), &[])
             .await
             .unwrap();
-        Self { folder, db }
+        Self {
+            folder,
+            db,
+            refresh_s: 30,
+        }
     }
 
-    fn common(&self, ca: &Served, fingerprint: [u8; 32]) -> Common {
+    /// One that is to look at the CA once an hour.
+    pub(crate) async fn seldom() -> Self {
+        Self {
+            refresh_s: 3600,
+            ..Self::new().await
+        }
+    }
+
+    /// Another process on the same database.
+    pub(crate) fn replica(&self) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            db: self.db.clone(),
+            refresh_s: self.refresh_s,
+        }
+    }
+
+    fn common(&self, ca: &Ca, fingerprint: [u8; 32]) -> Common {
         let hex = hex::encode(fingerprint);
-        let url = ca.url("/").to_string();
+        let url = ca.served.url("/").to_string();
         common(
             self.folder.path(),
-            &["--root-sha256", &hex, "--ca-url", &url],
+            &[
+                "--root-sha256",
+                &hex,
+                "--ca-url",
+                &url,
+                "--trust-refresh-seconds",
+                &self.refresh_s.to_string(),
+            ],
         )
     }
 
-    async fn bootstrap(&self, ca: &Served, pki: &TestPki) -> Result<Arc<Trust>, TrustError> {
+    pub(crate) async fn bootstrap(&self, ca: &Ca, pki: &TestPki) -> Result<Arc<Trust>, TrustError> {
         self.bootstrap_pinned(ca, *pki.root.certificate().thumbprint().as_bytes())
             .await
     }
 
-    async fn bootstrap_pinned(&self, ca: &Served, pin: [u8; 32]) -> Result<Arc<Trust>, TrustError> {
+    async fn bootstrap_pinned(&self, ca: &Ca, pin: [u8; 32]) -> Result<Arc<Trust>, TrustError> {
         let client = HttpClient::new(None).unwrap();
         let shutdown = CancellationToken::new();
         let common = self.common(ca, pin);
@@ -88,11 +144,11 @@ impl Party {
     }
 }
 
-fn shop(pki: &TestPki) -> Chain {
+pub(crate) fn shop(pki: &TestPki) -> Chain {
     pki.merchant("Brand", "shop").signature.chain().clone()
 }
 
-fn verify_merchant(trust: &Trust, chain: &Chain) -> Result<(), PathError> {
+pub(crate) fn verify_merchant(trust: &Trust, chain: &Chain) -> Result<(), PathError> {
     let brand = BrandId::new("Brand").unwrap();
     let expect = Expect {
         role: Role::Merchant,
@@ -108,8 +164,7 @@ fn verify_merchant(trust: &Trust, chain: &Chain) -> Result<(), PathError> {
 #[tokio::test]
 async fn trust_begins_with_the_pinned_root_and_no_other() {
     let pki = TestPki::new(&["Brand"], clock::now());
-    let shared = Arc::new(Mutex::new(document(&pki, 2)));
-    let ca = ca(&pki, &shared).await;
+    let ca = Ca::open(document(&pki, 2)).await;
     let party = Party::new().await;
     let error = party.bootstrap_pinned(&ca, [7; 32]).await.unwrap_err();
     assert!(
@@ -129,8 +184,8 @@ async fn trust_begins_with_the_pinned_root_and_no_other() {
 #[tokio::test]
 async fn party_starts_without_its_ca_and_takes_no_older_crl_afterwards() {
     let pki = TestPki::new(&["Brand"], clock::now());
-    let shared = Arc::new(Mutex::new(document(&pki, 2)));
-    let ca_up = ca(&pki, &shared).await;
+    let ca_up = Ca::open(document(&pki, 2)).await;
+    let shared = Arc::clone(&ca_up.document);
     let party = Party::new().await;
     let merchant = shop(&pki);
     let revoked = merchant.leaf().clone();
@@ -140,7 +195,7 @@ async fn party_starts_without_its_ca_and_takes_no_older_crl_afterwards() {
     // The CA revokes the merchant; the next refresh knows.
     let mca = &pki.brand("Brand").mca.authority;
     let newer = pki.crl(mca, 3, &[&revoked]);
-    let id = Role::MerchantCa.name().replace(' ', "-");
+    let id = entry_id(Role::MerchantCa);
     {
         let mut document = shared.lock().unwrap();
         let entry = document
@@ -161,8 +216,8 @@ async fn party_starts_without_its_ca_and_takes_no_older_crl_afterwards() {
         verify_merchant(&trust, &merchant),
         Err(PathError::Revoked(_))
     ));
-    ca_up.shutdown.cancel();
-    ca_up.stopped().await;
+    ca_up.served.shutdown.cancel();
+    ca_up.served.stopped().await;
     let trust = party.bootstrap(&ca_up, &pki).await.unwrap();
     assert!(matches!(
         verify_merchant(&trust, &merchant),
@@ -174,11 +229,11 @@ async fn party_starts_without_its_ca_and_takes_no_older_crl_afterwards() {
 #[tokio::test]
 async fn authority_with_a_forged_crl_is_left_out_and_the_root_s_stops_all() {
     let pki = TestPki::new(&["Brand"], clock::now());
-    let shared = Arc::new(Mutex::new(document(&pki, 2)));
-    let ca = ca(&pki, &shared).await;
+    let ca = Ca::open(document(&pki, 2)).await;
+    let shared = Arc::clone(&ca.document);
     let index = {
         let mut document = shared.lock().unwrap();
-        let id = Role::MerchantCa.name().replace(' ', "-");
+        let id = entry_id(Role::MerchantCa);
         let index = document
             .authorities
             .iter()
@@ -202,4 +257,45 @@ async fn authority_with_a_forged_crl_is_left_out_and_the_root_s_stops_all() {
     }
     let error = Party::new().await.bootstrap(&ca, &pki).await.unwrap_err();
     assert!(matches!(error, TrustError::Path { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn brand_is_refused_without_its_crl_identifier_and_no_older_one_is_taken() {
+    let pki = TestPki::new(&["Brand"], clock::now());
+    let ca = Ca::open(document(&pki, 2)).await;
+    let shared = Arc::clone(&ca.document);
+    let merchant = shop(&pki);
+    let brands = std::mem::take(&mut shared.lock().unwrap().brands);
+    let party = Party::new().await;
+    let trust = party.bootstrap(&ca, &pki).await.unwrap();
+    let refusal = verify_merchant(&trust, &merchant);
+    assert!(
+        matches!(refusal, Err(PathError::BciMissing(_))),
+        "{refusal:?}"
+    );
+
+    shared.lock().unwrap().brands = brands;
+    trust.refresh().await.unwrap();
+    verify_merchant(&trust, &merchant).unwrap();
+
+    // The brand names a newer CRL than the document has: the old one no longer does, not even after a restart.
+    let newer = pki.brand_crl_identifier("Brand", 3, 3);
+    shared.lock().unwrap().brands = vec![BrandEntry::new(&newer)];
+    trust.refresh().await.unwrap();
+    *shared.lock().unwrap() = document(&pki, 2);
+    for trust in [trust, party.bootstrap(&ca, &pki).await.unwrap()] {
+        trust.refresh().await.unwrap();
+        let refusal = verify_merchant(&trust, &merchant);
+        assert!(
+            matches!(
+                refusal,
+                Err(PathError::CrlBehindBci {
+                    held: 2,
+                    named: 3,
+                    ..
+                })
+            ),
+            "{refusal:?}"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use openset_store::brand_crl_identifiers::{self as bcis, StoredBrandCrlIdentifier};
 use openset_store::{Backend, Db, Migration, StoreError, crls, sqlx};
 
 use crate::place::{NOTES, Place, note, notes};
@@ -212,4 +213,40 @@ pub(crate) async fn crls_keep_the_newest(place: Place) {
         seen,
         [("cca", 6, &b"six"[..], 600), ("mca", 1, &b"one"[..], 100)]
     );
+}
+
+pub(crate) async fn brand_crl_identifiers_keep_the_newest(place: Place) {
+    let db = place.open().await;
+    let numbered = |brand: &str, sequence: u64| StoredBrandCrlIdentifier {
+        brand: brand.to_owned(),
+        sequence,
+        der: sequence.to_be_bytes().to_vec(),
+        not_after: 500,
+    };
+    let mut tx = db.begin().await.unwrap();
+    assert!(bcis::put(&mut tx, &numbered("Visa", 5)).await.unwrap());
+    for sequence in [4, 5] {
+        let kept = bcis::put(&mut tx, &numbered("Visa", sequence)).await;
+        assert!(!kept.unwrap());
+    }
+    assert!(bcis::put(&mut tx, &numbered("Visa", 6)).await.unwrap());
+    let beyond = bcis::put(&mut tx, &numbered("Visa", u64::MAX)).await;
+    assert!(matches!(beyond, Err(StoreError::Conflict(_))));
+    // Whoever issues succeeds the one that it saw, or nobody.
+    let brand = "Aurora";
+    let succession = [
+        (Some(1), 2, false),
+        (None, 2, true),
+        (None, 3, false),
+        (Some(1), 3, false),
+        (Some(2), 2, false),
+        (Some(2), 3, true),
+    ];
+    for (previous, sequence, stored) in succession {
+        let done = bcis::succeed(&mut tx, previous, &numbered(brand, sequence)).await;
+        assert_eq!(done.unwrap(), stored, "{sequence} after {previous:?}");
+    }
+    tx.commit().await.unwrap();
+    let all = bcis::all(&mut place.open().await.read().await.unwrap()).await;
+    assert_eq!(all.unwrap(), [numbered(brand, 3), numbered("Visa", 6)]);
 }

@@ -103,6 +103,7 @@ conformance! {
         cancelled_begins_poison_nothing
         replicas_that_read_then_write_all_commit
         crls_keep_the_newest
+        brand_crl_identifiers_keep_the_newest
     }
     crash {
         a_killed_process_leaves_what_it_committed_and_nothing_else
