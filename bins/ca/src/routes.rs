@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 mod public;
+mod registrations;
 
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ pub(crate) fn router(ca: Arc<CertificateAuthority>) -> (Router, utoipa::openapi:
         .routes(routes!(public::crl))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::revoke))
+        .routes(routes!(registrations::list))
+        .routes(routes!(registrations::approve))
+        .routes(routes!(registrations::reject))
         .split_for_parts();
     (router.with_state(ca), api)
 }

@@ -4,6 +4,7 @@ pub(crate) mod authorities;
 pub(crate) mod certificates;
 pub(crate) mod codes;
 pub(crate) mod regions;
+pub(crate) mod registrations;
 pub(crate) mod sessions;
 
 use openset_store::Migration;
@@ -24,5 +25,10 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 140,
         name: "locks of activation codes end",
         sql: include_str!("../migrations/0140_lock_ends.sql"),
+    },
+    Migration {
+        version: 150,
+        name: "registrations",
+        sql: include_str!("../migrations/0150_registrations.sql"),
     },
 ];

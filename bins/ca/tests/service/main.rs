@@ -12,6 +12,7 @@ mod ca;
 mod commands;
 mod durability;
 mod operator;
+mod pended;
 mod process;
 mod refusals;
 mod registrations;

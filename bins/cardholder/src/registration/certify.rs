@@ -84,6 +84,8 @@ pub(crate) async fn finish(
             };
             moved(wallet, row, FORM, &kept)?
         }
+        // The row stays as it is: the question is asked again.
+        Ok(Outcome::Pended(..)) => return Ok(()),
         Ok(Outcome::Refused(status)) => refused(wallet, row, told(&status))?,
         Err(Told::Error(error)) => refused(wallet, row, error.error_text)?,
         Err(other) => return Err(other.problem("ca-not-verified")),
