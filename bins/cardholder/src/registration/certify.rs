@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use openset_jose::Thumbprint;
+use openset_jose::{Thumbprint, default_provider};
 use openset_protocol::card::{CardExpiry, Pan};
-use openset_protocol::cardholder::registration::{Outcome, Registered};
+use openset_protocol::cardholder::purchase::Step;
+use openset_protocol::cardholder::registration::{AwaitingCertRes, Outcome, Pended, Registered};
 use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::cert::CertStatus;
 use openset_service::client::SetAnswer;
@@ -16,7 +17,7 @@ use openset_service::step_report::StepReport;
 use reqwest::Url;
 
 use super::form::failed_answers;
-use super::{FORM, Kept, REFUSED, REGISTERED, moved};
+use super::{FORM, Kept, PENDED, REFUSED, REGISTERED, moved};
 use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
 use crate::{Wallet, call_problem, corrupt, with_context};
@@ -34,24 +35,97 @@ pub(super) async fn ask(
     answer.map_err(|error| call_problem("ca-not-answering", &error))
 }
 
-/// Sends the stored CertReq and takes CertRes.
+/// What is sent for a card that is not registered yet.
+struct Sent {
+    awaiting: AwaitingCertRes,
+    wire: Vec<u8>,
+    card: Entered,
+    /// It is CertInqReq: the CA's operator had to decide when it was last asked.
+    inquires: bool,
+    /// The CA's words for the person so far.
+    message: Option<String>,
+}
+
+/// CertReq as it is stored, or a fresh CertInqReq.
+async fn to_send(wallet: &Wallet, row: &CardRow) -> Result<Option<Sent>, Problem> {
+    match wallet.open_card(row)? {
+        Kept::Registering {
+            awaiting,
+            key,
+            holder,
+            pan,
+            expiry,
+            policy,
+        } => Ok(Some(Sent {
+            awaiting: *awaiting,
+            wire: row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?,
+            card: Entered {
+                policy,
+                key,
+                holder,
+                pan,
+                expiry,
+            },
+            inquires: false,
+            message: None,
+        })),
+        Kept::Pended {
+            pended,
+            key,
+            holder,
+            pan,
+            expiry,
+            policy,
+            message,
+        } => {
+            let step = inquire(&pended, &key).await?;
+            Ok(Some(Sent {
+                awaiting: step.state,
+                wire: step.wire,
+                card: Entered {
+                    policy,
+                    key,
+                    holder,
+                    pan,
+                    expiry,
+                },
+                inquires: true,
+                message,
+            }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// CertInqReq, signed with the key that is to be certified.
+pub(super) async fn inquire(
+    pended: &Pended,
+    key: &ExactBytes,
+) -> Result<Step<AwaitingCertRes>, Problem> {
+    let key = default_provider()
+        .private_key_from_pkcs8(&key.0)
+        .map_err(|_| corrupt("cards.key"))?;
+    let pended = pended.clone();
+    let step = offload(move || with_context(|ctx| pended.inquire(ctx, &key))).await;
+    step.map_err(Problem::internal)
+}
+
+/// Sends the stored CertReq and takes CertRes, or asks what has become of it; says whether it still waits.
 pub(crate) async fn finish(
     wallet: &Arc<Wallet>,
     row: &CardRow,
     started: Instant,
-) -> Result<(), Problem> {
-    let Kept::Registering {
-        awaiting,
-        key,
-        holder,
-        pan,
-        expiry,
-        policy,
-    } = wallet.open_card(row)?
-    else {
-        return Ok(());
+) -> Result<bool, Problem> {
+    let Some(sent) = to_send(wallet, row).await? else {
+        return Ok(false);
     };
-    let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
+    let Sent {
+        awaiting,
+        wire,
+        card,
+        inquires,
+        message,
+    } = sent;
     let bytes = wire.len();
     let target = wallet.registration_target(row.registration_url.as_deref())?;
     let answer = ask(wallet, &target, wire).await?;
@@ -61,13 +135,7 @@ pub(crate) async fn finish(
         with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
     })
     .await;
-    let card = Entered {
-        policy,
-        key,
-        holder,
-        pan,
-        expiry,
-    };
+    let waits = matches!(outcome, Ok(Outcome::Pended(..)));
     let settled = match outcome {
         Ok(Outcome::Registered(registered)) => {
             let steps = vec![report(started, bytes)];
@@ -84,10 +152,24 @@ pub(crate) async fn finish(
             };
             moved(wallet, row, FORM, &kept)?
         }
-        // The row stays as it is: the question is asked again.
-        Ok(Outcome::Pended(..)) => return Ok(()),
+        Ok(Outcome::Pended(_, status)) if inquires && status.ee_message == message => {
+            return Ok(true);
+        }
+        Ok(Outcome::Pended(pended, status)) => {
+            let kept = Kept::Pended {
+                pended,
+                key: card.key,
+                holder: card.holder,
+                pan: card.pan,
+                expiry: card.expiry,
+                policy: card.policy,
+                message: status.ee_message,
+            };
+            moved(wallet, row, PENDED, &kept)?
+        }
         Ok(Outcome::Refused(status)) => refused(wallet, row, told(&status))?,
-        Err(Told::Error(error)) => refused(wallet, row, error.error_text)?,
+        // Nobody signs an Error: it ends no request that an operator has to decide about.
+        Err(Told::Error(error)) if !inquires => refused(wallet, row, error.error_text)?,
         Err(other) => return Err(other.problem("ca-not-verified")),
     };
     let mut tx = wallet.db.begin().await?;
@@ -96,7 +178,7 @@ pub(crate) async fn finish(
     tx.commit().await?;
     // From now on its certificate is looked after.
     wallet.work.notify_one();
-    Ok(())
+    Ok(waits)
 }
 
 fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {

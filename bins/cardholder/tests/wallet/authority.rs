@@ -11,7 +11,9 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use openset_jose::Thumbprint;
-use openset_protocol::ca::cert::{self, CardApproval, CardCredential, Inquiry, Issuer, Verdict};
+use openset_protocol::ca::cert::{
+    self, CardApproval, CardCredential, Inquiry, Issuer, Record, Verdict,
+};
 use openset_protocol::ca::reg_form::{self, CardTerms};
 use openset_protocol::ca::{AccountKey, Request, Session, card_c_init, form};
 use openset_protocol::messages::cert::CertStatusCode;
@@ -22,7 +24,7 @@ use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_REGISTRATION;
 use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
-use openset_testkit::pki::TestPki;
+use openset_testkit::pki::{TestCa, TestPki};
 use tokio::net::TcpListener;
 
 use crate::world::CODE;
@@ -46,6 +48,8 @@ pub(crate) enum Mood {
     SlowTo(&'static str),
     /// SET's Error to everything.
     Errors,
+    /// Lets every request wait for an operator.
+    Pends,
     /// The bank says no to renewals.
     RefusesRenewals,
     /// Serves other banks alone.
@@ -69,6 +73,8 @@ pub(crate) struct AuthorityState {
     certificate_seconds: Mutex<i64>,
     /// The certificates that were renewed: each is renewed once.
     renewed: Mutex<HashSet<Thumbprint>>,
+    /// What waits for an operator, and what waited.
+    records: Mutex<HashMap<String, Record>>,
     sessions: Mutex<HashMap<String, Session>>,
     /// Every message as it came, with its name.
     received: Mutex<Vec<(String, Vec<u8>)>>,
@@ -86,6 +92,7 @@ impl Authority {
             referrals: Mutex::new(vec![REFERRAL.to_owned()]),
             certificate_seconds: Mutex::new(YEAR_S),
             renewed: Mutex::default(),
+            records: Mutex::default(),
             sessions: Mutex::default(),
             received: Mutex::default(),
             answers: Mutex::default(),
@@ -111,6 +118,25 @@ impl Authority {
     pub(crate) fn refer_to(&self, urls: &[String]) {
         self.be(Mood::Refers);
         *self.state.referrals.lock().unwrap() = urls.to_vec();
+    }
+
+    /// The operator decides about all that waits.
+    pub(crate) fn decide(&self, approve: bool) {
+        let cca = &self.state.pki.brand("Visa").cca;
+        let mut records = self.state.records.lock().unwrap();
+        for record in records
+            .values_mut()
+            .filter(|record| record.waits().is_some())
+        {
+            *record = if approve {
+                let issuer = self.state.issuer(cca);
+                with_context(|ctx| record.clone().issue(ctx, &issuer))
+                    .unwrap()
+                    .0
+            } else {
+                record.clone().reject("The operator says no.")
+            };
+        }
     }
 
     /// Certifies for so long from now on.
@@ -276,6 +302,7 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
             Ok(reply.wire)
         }
         Message::CertReq(_) => certify(ca, request, mood),
+        Message::CertInqReq(_) => tell(ca, request),
         other => panic!("a wallet does not send {}", other.name()),
     }
 }
@@ -283,7 +310,8 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
 fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>, Rejection> {
     let cca = &ca.pki.brand("Visa").cca;
     let opened = cert::open(&cca.credentials, request)?;
-    let session = ca.session(opened.lid_ca().as_str())?.awaiting_cert_req()?;
+    let opened_as = opened.lid_ca().as_str().to_owned();
+    let session = ca.session(&opened_as)?.awaiting_cert_req()?;
     let inquiry = Inquiry {
         account_key: &ca.account_key,
         certified_before: false,
@@ -318,16 +346,45 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
     let approval = CardApproval {
         issuer_name: "Test Issuer".to_owned(),
     };
-    let issuer = Issuer {
-        credentials: &cca.credentials,
-        authority: &cca.authority,
-        certificate_seconds: *ca.certificate_seconds.lock().unwrap(),
-    };
+    if mood == Mood::Pends {
+        let pending = |ctx: &mut Context<'_>| {
+            let approved = application.approved(ctx, approval);
+            approved.pend(ctx, &cca.credentials, "An operator looks at it.")
+        };
+        let (wire, record) = with_context(pending)?;
+        let mut records = ca.records.lock().unwrap();
+        records.insert(opened_as, record);
+        return Ok(wire);
+    }
+    let issuer = ca.issuer(cca);
     let issued = with_context(|ctx| application.complete(ctx, &issuer, approval));
     Ok(issued.unwrap().wire)
 }
 
+/// What became of a CertReq.
+fn tell(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection> {
+    let credentials = &ca.pki.brand("Visa").cca.credentials;
+    let inquired = cert::read_inquiry(request)?;
+    let records = ca.records.lock().unwrap();
+    let record = records
+        .get(inquired.lid_ca().as_str())
+        .ok_or(Rejection::UnknownLid)?;
+    with_context(|ctx| {
+        let verifier = ca.pki.verifier();
+        let reply = inquired.verify(ctx, credentials, request, record, verifier)?;
+        record.answer(ctx, credentials, &reply)
+    })
+}
+
 impl AuthorityState {
+    fn issuer<'a>(&self, cca: &'a TestCa) -> Issuer<'a> {
+        Issuer {
+            credentials: &cca.credentials,
+            authority: &cca.authority,
+            certificate_seconds: *self.certificate_seconds.lock().unwrap(),
+        }
+    }
+
     fn keep(&self, session: Session) {
         let id = session.lid_ca().as_str().to_owned();
         self.sessions.lock().unwrap().insert(id, session);

@@ -6,6 +6,7 @@ mod authority;
 mod backups;
 mod crashes;
 mod owner;
+mod pended;
 mod purchases;
 mod registrations;
 mod renewals;
