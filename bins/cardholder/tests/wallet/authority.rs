@@ -1,6 +1,7 @@
 //! A certificate authority in memory: shows what there is to trust, and registers cardholders.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use openset_jose::Thumbprint;
+use openset_pki::authority::{RevocationReason, Serial, Subject, Validity};
+use openset_pki::ocsp::{Responder, Status};
 use openset_protocol::ca::cert::{
     self, CardApproval, CardCredential, Inquiry, Issuer, Record, Verdict,
 };
@@ -30,6 +33,8 @@ use tokio::net::TcpListener;
 use crate::world::CODE;
 
 pub(crate) const POLICY: &str = "Use the card well.";
+/// How long OCSP responses are good.
+const OCSP_S: i64 = 600;
 pub(crate) const REFERRAL: &str = "http://127.0.0.1:9/elsewhere/set";
 
 /// A year and half a day: the days left do not depend on the second.
@@ -73,6 +78,9 @@ pub(crate) struct AuthorityState {
     certificate_seconds: Mutex<i64>,
     /// The certificates that were renewed: each is renewed once.
     renewed: Mutex<HashSet<Thumbprint>>,
+    /// Whether OCSP tells that all certificates are revoked.
+    revokes: AtomicBool,
+    responder: Responder,
     /// What waits for an operator, and what waited.
     records: Mutex<HashMap<String, Record>>,
     sessions: Mutex<HashMap<String, Session>>,
@@ -92,6 +100,8 @@ impl Authority {
             referrals: Mutex::new(vec![REFERRAL.to_owned()]),
             certificate_seconds: Mutex::new(YEAR_S),
             renewed: Mutex::default(),
+            revokes: AtomicBool::new(false),
+            responder: responder(pki),
             records: Mutex::default(),
             sessions: Mutex::default(),
             received: Mutex::default(),
@@ -103,6 +113,7 @@ impl Authority {
             .route("/root.pem", get(move || async move { root }))
             .route("/trust", get(move || async move { Json(document) }))
             .route("/set", post(set))
+            .route("/ocsp/{ca}", post(ocsp))
             .with_state(Arc::clone(&state));
         Self {
             url: serve(router).await,
@@ -137,6 +148,11 @@ impl Authority {
                 record.clone().reject("The operator says no.")
             };
         }
+    }
+
+    /// OCSP tells from now on that all certificates are revoked.
+    pub(crate) fn revoke_all(&self) {
+        self.state.revokes.store(true, Ordering::Relaxed);
     }
 
     /// Certifies for so long from now on.
@@ -210,6 +226,46 @@ fn document(pki: &TestPki) -> TrustDocument {
     let bci = pki.brand_crl_identifier("Visa", 1, 1);
     document.brands.push(BrandEntry::new(&bci));
     document
+}
+
+/// The responder of the cardholders' CA.
+fn responder(pki: &TestPki) -> Responder {
+    let cca = &pki.brand("Visa").cca.authority;
+    let own = openset_testkit::keys::key("responder");
+    let subject = Subject {
+        common_name: "Test Responder".to_owned(),
+        brand: cca.certificate().brand().cloned(),
+        ..Subject::default()
+    };
+    let now = clock::now_seconds();
+    let validity = Validity {
+        not_before: now - 60,
+        not_after: now + 86_400,
+    };
+    let serial = Serial::from_bytes([0x42; 16]);
+    let certificate = cca.issue_ocsp_responder(own.public_key(), &subject, validity, serial);
+    Responder::new(cca.certificate().clone(), certificate.unwrap(), own).unwrap()
+}
+
+async fn ocsp(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
+    let message = ("OCSPRequest".to_owned(), body.to_vec());
+    ca.received.lock().unwrap().push(message);
+    if *ca.mood.lock().unwrap() == Mood::Down {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let request = openset_pki::ocsp::Request::from_der(&body).unwrap();
+    let now = clock::now_seconds();
+    let status = |_: &[u8]| {
+        if ca.revokes.load(Ordering::Relaxed) {
+            let reason = RevocationReason::KeyCompromise;
+            Status::Revoked { at: now, reason }
+        } else {
+            Status::Good
+        }
+    };
+    let der = ca.responder.respond(&request, status, now, now + OCSP_S);
+    let media_type = [(header::CONTENT_TYPE, "application/ocsp-response")];
+    (media_type, der.unwrap()).into_response()
 }
 
 async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {

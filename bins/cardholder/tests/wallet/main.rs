@@ -11,4 +11,5 @@ mod purchases;
 mod registrations;
 mod renewals;
 mod shop;
+mod staples;
 mod world;
