@@ -138,7 +138,6 @@ pub(crate) async fn restore(
     })
     .await?;
     let restored = merge::into(&wallet, contents).await?;
-    wallet.forget_parsed_cards();
     wallet.work.notify_one();
     tracing::info!(
         cards = restored.cards.added.saturating_add(restored.cards.updated),

@@ -9,7 +9,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use openset_pki::Certificate;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::reg_form::RegFormData;
@@ -20,9 +19,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::purchases::{check_same_body, idempotency_key};
-use crate::registration::{self, Answers, FailedAnswer, Kept, NewCard};
+use crate::registration::expiry;
+use crate::registration::renewal::days_left;
+use crate::registration::{self, Answers, FailedAnswer, Kept, NewCard, parsed};
 use crate::store::{self, CardRow};
-use crate::{Wallet, corrupt, taken};
+use crate::{Wallet, taken};
 
 pub(crate) fn router(wallet: &Arc<Wallet>) -> Router {
     Router::new()
@@ -126,6 +127,10 @@ pub(crate) struct CertificateView {
     thumbprint: String,
     account_name: String,
     not_after: String,
+    /// valid, renewal-due, expired, revoked or not-verified.
+    status: String,
+    /// Whole days until it ends.
+    days_left: i64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -171,7 +176,7 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
             message,
             ..
         } => {
-            view.certificate = Some(certificate_view(&chain)?);
+            view.certificate = Some(certificate_view(wallet, &chain, expiry)?);
             (view.expiry, view.holder) = (Some(expiry), Some(holder));
             (view.steps, view.message) = (steps, message);
         }
@@ -180,10 +185,16 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
     Ok(view)
 }
 
-fn certificate_view(chain: &[ExactBytes]) -> Result<CertificateView, Problem> {
-    let leaf = chain.first().ok_or_else(|| corrupt("cards.chain"))?;
-    let leaf = Certificate::from_der(&leaf.0).map_err(|_| corrupt("cards.chain"))?;
+fn certificate_view(
+    wallet: &Wallet,
+    chain: &[ExactBytes],
+    card: CardExpiry,
+) -> Result<CertificateView, Problem> {
+    let chain = parsed(chain)?;
+    let leaf = chain.leaf();
     Ok(CertificateView {
+        status: expiry::status(wallet, &chain, card).to_owned(),
+        days_left: days_left(leaf),
         thumbprint: leaf.thumbprint().to_string(),
         account_name: leaf.common_name().to_owned(),
         not_after: Timestamp::from_seconds(leaf.not_after()).to_string(),

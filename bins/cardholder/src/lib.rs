@@ -9,6 +9,7 @@
 //! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
 //! | `payment` | PInit, P and Inq with the merchant |
 //! | `backup` | POST /backup, POST /restore |
+//! | `metrics` | what `/metrics` shows of the certificates |
 //! | `store` | the wallet's tables |
 
 use std::collections::HashMap;
@@ -40,12 +41,14 @@ use utoipa::OpenApi as _;
 mod api;
 mod backup;
 mod cards;
+mod metrics;
 pub mod options;
 mod payment;
 mod purchases;
 mod registration;
 mod store;
 
+use metrics::WalletMetrics;
 use options::{Options, UrlPolicy};
 
 /// The wallet's tables.
@@ -62,6 +65,9 @@ pub const MIGRATIONS: &[Migration] = &[
     },
 ];
 
+/// Cards with their keys parsed and the revisions that these are of, by card id and certificate.
+type ParsedCards = HashMap<(String, Option<String>), (i64, Arc<Card>)>;
+
 /// The wallet: what its handlers share.
 struct Wallet {
     db: Db,
@@ -70,9 +76,12 @@ struct Wallet {
     client: HttpClient,
     tokens: Tokens,
     policy: UrlPolicy,
-    ca_url: Url,
-    /// Cards with their keys parsed, by card id.
-    cards: RwLock<HashMap<String, Arc<Card>>>,
+    registration_url: Url,
+    /// Cards with their keys parsed.
+    cards: RwLock<ParsedCards>,
+    /// Certificates are renewed when fewer days are left, if not when a third of their time is.
+    renewal_days: Option<u32>,
+    metrics: WalletMetrics,
     /// One back-up at a time.
     backups: Semaphore,
     /// scrypt's cost of back-ups in tests.
@@ -99,9 +108,11 @@ pub async fn run(
     let trust = Trust::bootstrap(&common, &shell.client, &db, &shutdown).await?;
     let wallet = Arc::new(Wallet {
         policy: UrlPolicy::new(&own.allowed_origins)?,
-        ca_url: common.require_ca_url()?.clone(),
+        registration_url: common.require_registration_url()?,
         tokens: own.tokens,
         cards: RwLock::default(),
+        renewal_days: own.renewal_days,
+        metrics: WalletMetrics::register(&shell.metrics),
         backups: Semaphore::new(1),
         danger_backup_log_n: own.danger_backup_log_n,
         work: Notify::new(),
@@ -153,15 +164,6 @@ impl Wallet {
         self.tokens
             .require(headers, &[Scope::WalletOwner])
             .map(drop)
-    }
-}
-
-impl Wallet {
-    /// After rows were changed elsewhere than through this wallet's own registrations.
-    fn forget_parsed_cards(&self) {
-        if let Ok(mut cards) = self.cards.write() {
-            cards.clear();
-        }
     }
 }
 

@@ -13,6 +13,9 @@ pub struct Options {
     /// Addresses on loopback are always allowed.
     #[arg(long)]
     pub allowed_origins: Vec<String>,
+    /// Renew a card's certificate when fewer days are left; when a third of its time is left unless given.
+    #[arg(long)]
+    pub renewal_days: Option<u32>,
     /// DANGER, for tests alone: scrypt's cost (log2) of back-ups instead of about a second's work.
     #[arg(long)]
     pub danger_backup_log_n: Option<u8>,

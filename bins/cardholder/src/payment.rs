@@ -39,7 +39,7 @@ pub(crate) async fn purchase(
     order: AgreedOrder,
     ordered: StepReport,
 ) -> Result<PurchaseRow, Problem> {
-    let card = registration::card(wallet, &terms.card_id).await?;
+    let card = registration::card(wallet, &terms.card_id, None).await?;
     let brand = card
         .brand()
         .map_err(|error| refused("card-not-usable", &error))?
@@ -339,7 +339,7 @@ pub(crate) async fn inquire(
     row: &PurchaseRow,
     mut record: Record,
 ) -> Result<(), Problem> {
-    let card = registration::card(wallet, &row.card_id).await?;
+    let card = registration::card(wallet, &row.card_id, row.certificate.as_deref()).await?;
     let state = stored_state(wallet, row)?;
     // It may have come with a back-up from a wallet that was allowed to call other addresses.
     let url = allowed(wallet, &row.set_url, "")?;

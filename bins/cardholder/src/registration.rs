@@ -4,19 +4,16 @@
 //! |---|---|---|
 //! | `form` | the CA's form | the person fills it in and accepts the policy |
 //! | `registering` | CertReq and its key | sent again as the same bytes until it is answered |
-//! | `registered` | key and certificate | to be bought with |
+//! | `registered` | key and certificate, and a renewal under way | to be bought with; renewed before it ends |
 //! | `refused` | nothing | it ends |
 
 use std::sync::Arc;
 
-use openset_jose::default_provider;
-use openset_pki::Chain;
+use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, CardSecret, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived};
-use openset_protocol::identity::SigningIdentity;
 use openset_protocol::ids::ExactBytes;
-use openset_service::client::join;
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
 use reqwest::Url;
@@ -28,11 +25,19 @@ use crate::{Wallet, corrupt};
 
 mod background;
 mod certify;
+mod credentials;
+pub(crate) mod expiry;
 mod form;
+mod referral;
+pub(crate) mod renewal;
 
 pub(crate) use background::go_on;
 pub(crate) use certify::finish;
+pub(crate) use credentials::{Credential, parsed};
 pub(crate) use form::{Answers, FailedAnswer, NewCard, fill_in, register, to_mend};
+
+/// Cards whose keys are held parsed at once.
+const PARSED_CARDS_MAX: usize = 256;
 
 /// A card's state while its form is to be filled in.
 pub(crate) const FORM: &str = "form";
@@ -64,6 +69,9 @@ pub(crate) enum Kept {
         holder: String,
         pan: Pan,
         expiry: CardExpiry,
+        /// SHA-256 of the policy that the person accepted.
+        #[serde(default)]
+        policy: Option<Thumbprint>,
     },
     /// The card can be used.
     Registered {
@@ -78,9 +86,31 @@ pub(crate) enum Kept {
         /// The CA's words for the person.
         #[serde(default)]
         message: Option<String>,
+        /// SHA-256 of the policy that the person accepted.
+        #[serde(default)]
+        policy: Option<Thumbprint>,
+        /// Keys and certificates before the last renewal, for purchases that were begun under them.
+        #[serde(default)]
+        earlier: Vec<Credential>,
+        /// Renewals whose CertReq is not answered: one, unless a back-up brought another.
+        #[serde(default)]
+        renewals: Vec<Renewal>,
     },
     /// The CA gave no certificate; nothing of the card is kept.
     Refused,
+}
+
+/// A new key on its way to a certificate.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Renewal {
+    pub(crate) awaiting: AwaitingCertRes,
+    pub(crate) key: ExactBytes,
+    /// CertReq, sent again as the same bytes until it is answered.
+    pub(crate) wire: ExactBytes,
+    /// Where it is sent, if another CA has referred there.
+    pub(crate) referred_to: Option<String>,
+    pub(crate) begun_at_s: i64,
 }
 
 fn context(card_id: &str) -> String {
@@ -107,9 +137,10 @@ impl Wallet {
     /// configuration.
     pub(crate) fn registration_target(&self, chosen: Option<&str>) -> Result<Url, Problem> {
         let Some(chosen) = chosen else {
-            return Ok(join(&self.ca_url, "set"));
+            return Ok(self.registration_url.clone());
         };
-        let allowed = |url: &Url| self.policy.allows(url) || url.origin() == self.ca_url.origin();
+        let own = self.registration_url.origin();
+        let allowed = |url: &Url| self.policy.allows(url) || url.origin() == own;
         let url = Url::parse(chosen).ok().filter(allowed);
         url.ok_or_else(|| {
             let detail =
@@ -120,42 +151,13 @@ impl Wallet {
     }
 }
 
-impl Kept {
-    /// A registered card with its keys parsed.
-    pub(crate) fn card(&self) -> Result<Card, Problem> {
-        let Self::Registered {
-            chain,
-            key,
-            pan,
-            expiry,
-            card_secret,
-            pan_secret,
-            ..
-        } = self
-        else {
-            return Err(corrupt("cards.state"));
-        };
-        let x5c: Vec<Vec<u8>> = chain.iter().map(|der| der.0.clone()).collect();
-        let chain = Chain::from_x5c(&x5c).map_err(|_| corrupt("cards.chain"))?;
-        let key = default_provider()
-            .private_key_from_pkcs8(&key.0)
-            .map_err(|_| corrupt("cards.key"))?;
-        Ok(Card {
-            pan: pan.clone(),
-            card_expiry: *expiry,
-            card_secret: card_secret.clone(),
-            pan_secret: pan_secret.clone(),
-            signature: SigningIdentity::new(chain, key).map_err(|_| corrupt("cards.key"))?,
-        })
-    }
-}
-
-/// A registered card with its keys parsed.
-pub(crate) async fn card(wallet: &Wallet, card_id: &str) -> Result<Arc<Card>, Problem> {
-    let held = wallet.cards.read().ok();
-    if let Some(card) = held.and_then(|cards| cards.get(card_id).cloned()) {
-        return Ok(card);
-    }
+/// A registered card with its keys parsed: the current ones, or those of the `certificate` that a purchase was
+/// begun with.
+pub(crate) async fn card(
+    wallet: &Wallet,
+    card_id: &str,
+    certificate: Option<&str>,
+) -> Result<Arc<Card>, Problem> {
     let row = store::card_by_id(&mut *wallet.db.read().await?, card_id).await?;
     let unknown = || {
         Problem::unprocessable(
@@ -165,12 +167,24 @@ pub(crate) async fn card(wallet: &Wallet, card_id: &str) -> Result<Arc<Card>, Pr
         .with_field("/card_id", "see GET /cards")
     };
     let row = row.ok_or_else(unknown)?;
-    let card = match wallet.open_card(&row)? {
-        kept @ Kept::Registered { .. } => Arc::new(kept.card()?),
-        _ => return Err(unknown()),
-    };
+    if row.state != REGISTERED {
+        return Err(unknown());
+    }
+    // Another replica may have renewed the certificate: what was parsed is good for its revision alone.
+    let name = (card_id.to_owned(), certificate.map(str::to_owned));
+    let held = wallet.cards.read().ok();
+    let held = held.and_then(|cards| cards.get(&name).cloned());
+    if let Some((revision, card)) = held
+        && revision == row.revision
+    {
+        return Ok(card);
+    }
+    let card = Arc::new(wallet.open_card(&row)?.card(certificate)?);
     if let Ok(mut cards) = wallet.cards.write() {
-        cards.insert(card_id.to_owned(), Arc::clone(&card));
+        if cards.len() >= PARSED_CARDS_MAX {
+            cards.clear();
+        }
+        cards.insert(name, (row.revision, Arc::clone(&card)));
     }
     Ok(card)
 }

@@ -9,7 +9,7 @@ use openset_store::{StoreError, Tx};
 use super::contents::{CardCopy, Contents, OutgoingCopy, PurchaseCopy};
 use super::file::FileError;
 use super::{Counts, Restored};
-use crate::registration::{FORM, Kept, REFUSED, REGISTERED, REGISTERING};
+use crate::registration::{self, FORM, Kept, REFUSED, REGISTERED, REGISTERING};
 use crate::store::{self, CardRow, PurchaseRow, state_rank};
 use crate::{Wallet, payment, purchases};
 
@@ -48,7 +48,7 @@ impl Counts {
     }
 }
 
-async fn card(wallet: &Wallet, tx: &mut Tx, copy: CardCopy) -> Result<Taken, Problem> {
+async fn card(wallet: &Wallet, tx: &mut Tx, mut copy: CardCopy) -> Result<Taken, Problem> {
     check_card(&copy)?;
     let Some(held) = store::card_by_id(tx, &copy.card_id).await? else {
         let row = copy.row(wallet)?;
@@ -67,9 +67,23 @@ async fn card(wallet: &Wallet, tx: &mut Tx, copy: CardCopy) -> Result<Taken, Pro
             Err(changed())
         };
     };
+    let mut ours = wallet.open_card(&held)?;
     if card_age(&copy.state, copy.revision) <= card_age(&held.state, held.revision) {
-        return Ok(Taken::Kept);
+        // Two copies may have been renewed apart from each other: no key is lost.
+        if !ours.adopt(&copy.kept) {
+            return Ok(Taken::Kept);
+        }
+        let row = CardRow {
+            wire: held.wire.clone(),
+            ..registration::moved(wallet, &held, &held.state, &ours)?
+        };
+        return if store::update_card(tx, &row, held.revision).await? {
+            Ok(Taken::Updated)
+        } else {
+            Err(changed())
+        };
     }
+    copy.kept.adopt(&ours);
     let row = copy.row(wallet)?;
     if store::update_card(tx, &row, held.revision).await? {
         Ok(Taken::Updated)
@@ -93,7 +107,7 @@ fn check_card(copy: &CardCopy) -> Result<(), Problem> {
     let holds = match &copy.kept {
         Kept::Form { .. } => copy.state == FORM,
         Kept::Registering { .. } => copy.state == REGISTERING && copy.wire.is_some(),
-        Kept::Registered { .. } => copy.state == REGISTERED && copy.kept.card().is_ok(),
+        Kept::Registered { .. } => copy.state == REGISTERED && copy.kept.is_whole(),
         Kept::Refused => copy.state == REFUSED,
     };
     if holds {

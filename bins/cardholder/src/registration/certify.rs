@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use openset_jose::{Thumbprint, default_provider};
 use openset_protocol::card::{CardExpiry, Pan};
-use openset_protocol::cardholder::registration::{Outcome, Registered};
+use openset_protocol::cardholder::registration::{AwaitingCertRes, Outcome, Registered};
 use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::cert::CertStatus;
 use openset_service::client::SetAnswer;
@@ -33,6 +34,43 @@ pub(super) async fn ask(
     answer.map_err(|error| call_problem("ca-not-answering", &error))
 }
 
+/// Sends CertReq and takes CertRes. Where an operator has to decide, the same CertReq brings the same answer for
+/// ever: CertInqReq asks what has become of it since.
+pub(super) async fn certified(
+    wallet: &Wallet,
+    target: &Url,
+    (wire, awaiting): (Vec<u8>, AwaitingCertRes),
+    key: &ExactBytes,
+) -> Result<Result<Outcome, Told>, Problem> {
+    let pended = match heard(wallet, target, wire, awaiting).await? {
+        Ok(Outcome::Pended(pended, _)) => pended,
+        outcome => return Ok(outcome),
+    };
+    let key = default_provider()
+        .private_key_from_pkcs8(&key.0)
+        .map_err(|_| corrupt("cards.kept"))?;
+    let asked = offload(move || with_context(|ctx| pended.inquire(ctx, &key))).await;
+    match asked {
+        Ok(step) => heard(wallet, target, step.wire, step.state).await,
+        Err(rejection) => Ok(Err(Told::Refused(rejection))),
+    }
+}
+
+async fn heard(
+    wallet: &Wallet,
+    target: &Url,
+    wire: Vec<u8>,
+    awaiting: AwaitingCertRes,
+) -> Result<Result<Outcome, Told>, Problem> {
+    let answer = ask(wallet, target, wire).await?;
+    let verifier = Arc::clone(wallet.trust.verifier());
+    Ok(offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
+    })
+    .await)
+}
+
 /// Sends the stored CertReq and takes CertRes.
 pub(crate) async fn finish(
     wallet: &Arc<Wallet>,
@@ -45,6 +83,7 @@ pub(crate) async fn finish(
         holder,
         pan,
         expiry,
+        policy,
     } = wallet.open_card(row)?
     else {
         return Ok(());
@@ -52,14 +91,9 @@ pub(crate) async fn finish(
     let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
     let bytes = wire.len();
     let target = wallet.registration_target(row.registration_url.as_deref())?;
-    let answer = ask(wallet, &target, wire).await?;
-    let verifier = Arc::clone(wallet.trust.verifier());
-    let outcome = offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
-    })
-    .await;
+    let outcome = certified(wallet, &target, (wire, *awaiting), &key).await?;
     let card = Entered {
+        policy,
         key,
         holder,
         pan,
@@ -81,7 +115,7 @@ pub(crate) async fn finish(
             };
             moved(wallet, row, FORM, &kept)?
         }
-        // The row stays as it is: the question is asked again.
+        // The row stays as it is: the CA is asked again.
         Ok(Outcome::Pended(..)) => return Ok(()),
         Ok(Outcome::Refused(status)) => refused(wallet, row, told(&status))?,
         Err(Told::Error(error)) => refused(wallet, row, error.error_text)?,
@@ -90,7 +124,10 @@ pub(crate) async fn finish(
     let mut tx = wallet.db.begin().await?;
     // If another task was first, its outcome is the one.
     let _ = store::update_card(&mut tx, &settled, row.revision).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    // From now on its certificate is looked after.
+    wallet.work.notify_one();
+    Ok(())
 }
 
 fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {
@@ -119,6 +156,7 @@ fn report(started: Instant, bytes: usize) -> StepReport {
 
 /// What the person entered, and the key that was made for it.
 struct Entered {
+    policy: Option<Thumbprint>,
     key: ExactBytes,
     holder: String,
     pan: Pan,
@@ -141,11 +179,14 @@ fn registered_card(registered: Registered, card: Entered, steps: Vec<StepReport>
         pan_secret: registered.pan_secret,
         steps,
         message: registered.ee_message,
+        policy: card.policy,
+        earlier: Vec::new(),
+        renewals: Vec::new(),
     }
 }
 
 /// Why there is no certificate, for the person.
-fn told(status: &CertStatus) -> String {
+pub(super) fn told(status: &CertStatus) -> String {
     let code = serde_json::to_value(status.cert_status_code).ok();
     let code = code
         .as_ref()

@@ -4,28 +4,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use openset_jose::{PrivateKey, RsaBits, default_provider};
+use openset_jose::{PrivateKey, RsaBits, Thumbprint, default_provider};
 use openset_protocol::BrandId;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::cardholder::purchase::Step;
 use openset_protocol::cardholder::registration::{
-    self, AwaitingCertRes, CardToRegister, FormOrReferral, FormReceived,
+    self, AwaitingCertRes, CardToRegister, FormReceived,
 };
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::cert::CertStatus;
-use openset_protocol::messages::reg_form::{FormAnswer, HOLDER, ReferralData, RegFormData};
+use openset_protocol::messages::reg_form::{FormAnswer, HOLDER, RegFormData};
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
 use openset_service::{clock, random};
 use openset_store::SecretString;
-use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::certify::{ask, finish};
+use super::certify::finish;
+use super::referral::serving_ca;
 use super::{FORM, Kept, REGISTERING, load, moved};
-use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
 use crate::{Wallet, with_context};
 
@@ -60,10 +59,17 @@ pub(crate) async fn register(
     key_name: Option<&str>,
 ) -> Result<CardRow, Problem> {
     let started = Instant::now();
-    let target = wallet.registration_target(new.registration_url.as_deref())?;
+    let asked = CardToRegister {
+        pan: new.pan.clone(),
+        card_expiry: new.expiry,
+        brand_id: new.brand.clone(),
+        language: new.language.clone(),
+    };
     // The key is made while the CA is asked for its form.
     let key = new.answers.is_some().then(|| tokio::spawn(make_key()));
-    let form = ask_for_form(wallet, &target, &new).await?;
+    let begin = || with_context(|ctx| registration::start(ctx, asked.clone()));
+    let served = serving_ca(wallet, new.registration_url.as_deref(), begin).await?;
+    let form = served.form;
     let card_id = random::hex_id::<12>();
     let mut row = CardRow {
         sealed: Vec::new(),
@@ -75,7 +81,7 @@ pub(crate) async fn register(
         wire: None,
         reason: None,
         idempotency_key: key_name.map(str::to_owned),
-        registration_url: new.registration_url,
+        registration_url: served.referred_to.or(new.registration_url),
         revision: 0,
         created_at_s: clock::now_seconds(),
     };
@@ -180,7 +186,7 @@ async fn send(wallet: &Arc<Wallet>, row: &CardRow, started: Instant) -> Result<C
     load(wallet, &row.card_id).await
 }
 
-async fn make_key() -> Result<PrivateKey, Problem> {
+pub(super) async fn make_key() -> Result<PrivateKey, Problem> {
     offload(|| default_provider().generate_rsa(&mut random::system(), RsaBits::B2048))
         .await
         .map_err(Problem::internal)
@@ -197,6 +203,7 @@ async fn submit(
         .map(|answer| answer.value.clone())
         .unwrap_or_default();
     let pkcs8 = ExactBytes(key.to_pkcs8().to_vec());
+    let policy = Some(Thumbprint::of(form.form().policy_text.as_bytes()));
     let step = offload(move || with_context(|ctx| form.submit(ctx, answers, &key)));
     let step: Result<Step<AwaitingCertRes>, _> = step.await;
     let Step { state, wire } =
@@ -207,63 +214,9 @@ async fn submit(
         holder,
         pan,
         expiry,
+        policy,
     };
     Ok((kept, wire))
-}
-
-async fn ask_for_form(
-    wallet: &Arc<Wallet>,
-    target: &Url,
-    new: &NewCard,
-) -> Result<FormReceived, Problem> {
-    let card = CardToRegister {
-        pan: new.pan.clone(),
-        card_expiry: new.expiry,
-        brand_id: new.brand.clone(),
-        language: new.language.clone(),
-    };
-    let step = with_context(|ctx| registration::start(ctx, card));
-    match exchange_form(wallet, target, step).await? {
-        FormOrReferral::Form(form) => Ok(*form),
-        FormOrReferral::Referral(referral) => Err(referred(&referral)),
-    }
-}
-
-/// CardCInitRes, RegFormReq and its answer.
-pub(super) async fn exchange_form(
-    wallet: &Arc<Wallet>,
-    target: &Url,
-    step: Step<registration::AwaitingCardCInitRes>,
-) -> Result<FormOrReferral, Problem> {
-    let answer = ask(wallet, target, step.wire).await?;
-    let verifier = Arc::clone(wallet.trust.verifier());
-    let step = offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| step.state.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
-    })
-    .await
-    .map_err(|told| told.problem("ca-not-verified"))?;
-    let answer = ask(wallet, target, step.wire).await?;
-    let verifier = Arc::clone(wallet.trust.verifier());
-    offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| step.state.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
-    })
-    .await
-    .map_err(|told| told.problem("ca-not-verified"))
-}
-
-/// Another CA serves the card: where, is told by one field for each address.
-fn referred(referral: &ReferralData) -> Problem {
-    let detail = format!(
-        "{} Send the card again with the registration_url of the CA that serves it.",
-        referral.reason
-    );
-    let mut problem = Problem::unprocessable("card-not-served", detail);
-    for url in &referral.referral_urls {
-        problem = problem.with_field("/registration_url", url.clone());
-    }
-    problem
 }
 
 /// The answers in the form's order, or what is wrong with them: as the CA would tell, without asking it.

@@ -1,6 +1,6 @@
 //! A certificate authority in memory: shows what there is to trust, and registers cardholders.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use openset_protocol::ca::cert::{self, CardApproval, Inquiry, Issuer, Verdict};
+use openset_jose::Thumbprint;
+use openset_protocol::ca::cert::{self, CardApproval, CardCredential, Inquiry, Issuer, Verdict};
 use openset_protocol::ca::reg_form::{self, CardTerms};
 use openset_protocol::ca::{AccountKey, Request, Session, card_c_init, form};
 use openset_protocol::messages::cert::CertStatusCode;
@@ -27,8 +28,10 @@ use tokio::net::TcpListener;
 use crate::world::CODE;
 
 pub(crate) const POLICY: &str = "Use the card well.";
-const CERTIFICATE_S: i64 = 365 * 86_400;
 pub(crate) const REFERRAL: &str = "http://127.0.0.1:9/elsewhere/set";
+
+/// A year and half a day: the days left do not depend on the second.
+pub(crate) const YEAR_S: i64 = 365 * 86_400 + 43_200;
 
 /// How the authority treats what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(crate) enum Mood {
     SlowTo(&'static str),
     /// SET's Error to everything.
     Errors,
+    /// The bank says no to renewals.
+    RefusesRenewals,
     /// Serves other banks alone.
     Refers,
     /// Answers the message of this name with a signature (or seal) that does not hold.
@@ -59,6 +64,11 @@ pub(crate) struct AuthorityState {
     mood: Mutex<Mood>,
     form: Mutex<RegFormData>,
     account_key: AccountKey,
+    /// Where it refers to.
+    referrals: Mutex<Vec<String>>,
+    certificate_seconds: Mutex<i64>,
+    /// The certificates that were renewed: each is renewed once.
+    renewed: Mutex<HashSet<Thumbprint>>,
     sessions: Mutex<HashMap<String, Session>>,
     /// Every message as it came, with its name.
     received: Mutex<Vec<(String, Vec<u8>)>>,
@@ -73,6 +83,9 @@ impl Authority {
             mood: Mutex::new(Mood::Certifies),
             form: Mutex::new(form::cardholder(POLICY)),
             account_key: AccountKey::from_bytes([7; 32]),
+            referrals: Mutex::new(vec![REFERRAL.to_owned()]),
+            certificate_seconds: Mutex::new(YEAR_S),
+            renewed: Mutex::default(),
             sessions: Mutex::default(),
             received: Mutex::default(),
             answers: Mutex::default(),
@@ -94,6 +107,22 @@ impl Authority {
         *self.state.mood.lock().unwrap() = mood;
     }
 
+    /// Refers to these authorities from now on.
+    pub(crate) fn refer_to(&self, urls: &[String]) {
+        self.be(Mood::Refers);
+        *self.state.referrals.lock().unwrap() = urls.to_vec();
+    }
+
+    /// Certifies for so long from now on.
+    pub(crate) fn certify_for(&self, seconds: i64) {
+        *self.state.certificate_seconds.lock().unwrap() = seconds;
+    }
+
+    /// How many certificates were renewed.
+    pub(crate) fn renewed(&self) -> usize {
+        self.state.renewed.lock().unwrap().len()
+    }
+
     /// Gives out another form from now on.
     pub(crate) fn ask(&self, form: RegFormData) {
         *self.state.form.lock().unwrap() = form;
@@ -111,8 +140,13 @@ impl Authority {
     }
 
     pub(crate) async fn wait_for(&self, message: &str) {
-        for _ in 0..400 {
-            if self.received(message).1 > 0 {
+        self.wait_for_more(message, 0).await;
+    }
+
+    /// Waits until more than so many of this name have come.
+    pub(crate) async fn wait_for_more(&self, message: &str, before: usize) {
+        for _ in 0..2000 {
+            if self.received(message).1 > before {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -147,10 +181,8 @@ fn document(pki: &TestPki) -> TrustDocument {
         }
     }
     let mut document = document.unwrap();
-    for brand in pki.brands() {
-        let bci = pki.brand_crl_identifier(brand, 1, 1);
-        document.brands.push(BrandEntry::new(&bci));
-    }
+    let bci = pki.brand_crl_identifier("Visa", 1, 1);
+    document.brands.push(BrandEntry::new(&bci));
     document
 }
 
@@ -230,10 +262,11 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
                 .awaiting_reg_form_req()?;
             let form = ca.form.lock().unwrap().clone();
             let bins = ["555555".parse().unwrap()];
+            let referral_urls = ca.referrals.lock().unwrap().clone();
             let terms = CardTerms {
                 form: &form,
                 served_bins: if mood == Mood::Refers { &bins } else { &[] },
-                referral_urls: &[REFERRAL.to_owned()],
+                referral_urls: &referral_urls,
                 account_key: &ca.account_key,
             };
             let reply = with_context(|ctx| opened.handle(ctx, &ours, request, session, &terms))?;
@@ -242,12 +275,12 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
             }
             Ok(reply.wire)
         }
-        Message::CertReq(_) => certify(ca, request),
+        Message::CertReq(_) => certify(ca, request, mood),
         other => panic!("a wallet does not send {}", other.name()),
     }
 }
 
-fn certify(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection> {
+fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>, Rejection> {
     let cca = &ca.pki.brand("Visa").cca;
     let opened = cert::open(&cca.credentials, request)?;
     let session = ca.session(opened.lid_ca().as_str())?.awaiting_cert_req()?;
@@ -264,9 +297,22 @@ fn certify(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection>
         Verdict::Answer { wire, .. } => return Ok(wire),
         other => panic!("a card is put before its issuer: {other:?}"),
     };
-    if application.request.credential.activation_code() != Some(CODE) {
-        let code = CertStatusCode::RejectedByIssuer;
-        let text = "The activation code is not the one that the bank gave.";
+    let refusal = match &application.request.credential {
+        CardCredential::Code {
+            activation_code, ..
+        } if **activation_code != CODE => Some((
+            CertStatusCode::RejectedByIssuer,
+            "The activation code is not the one that the bank gave.",
+        )),
+        CardCredential::Certificate { .. } if mood == Mood::RefusesRenewals => {
+            Some((CertStatusCode::RejectedByIssuer, "The account is closed."))
+        }
+        CardCredential::Certificate { renews } if !ca.renewed.lock().unwrap().insert(*renews) => {
+            Some((CertStatusCode::RejectedByCa, "It was renewed before."))
+        }
+        _ => None,
+    };
+    if let Some((code, text)) = refusal {
         return with_context(|ctx| application.reply.refuse(ctx, &cca.credentials, code, text));
     }
     let approval = CardApproval {
@@ -275,7 +321,7 @@ fn certify(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection>
     let issuer = Issuer {
         credentials: &cca.credentials,
         authority: &cca.authority,
-        certificate_seconds: CERTIFICATE_S,
+        certificate_seconds: *ca.certificate_seconds.lock().unwrap(),
     };
     let issued = with_context(|ctx| application.complete(ctx, &issuer, approval));
     Ok(issued.unwrap().wire)

@@ -14,7 +14,7 @@ use crate::world::{Answer, CODE, OWNER, PAN, Wallet, World};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
-async fn back_up(wallet: &Wallet) -> String {
+pub(crate) async fn back_up(wallet: &Wallet) -> String {
     let answer = wallet
         .post("/backup", None, &json!({"passphrase": PASSPHRASE}))
         .await;
@@ -27,7 +27,7 @@ async fn back_up(wallet: &Wallet) -> String {
     answer.text
 }
 
-async fn restore(wallet: &Wallet, file: &str) -> Answer {
+pub(crate) async fn restore(wallet: &Wallet, file: &str) -> Answer {
     restore_with(wallet, file, PASSPHRASE).await
 }
 
@@ -348,7 +348,7 @@ fn hostile(file: &str) -> String {
 }
 
 #[tokio::test]
-async fn back_ups_are_for_the_owner_alone() {
+pub(crate) async fn back_ups_are_for_the_owner_alone() {
     let world = World::new().await;
     let wallet = world.open("wallet").await;
     for path in ["/backup", "/restore"] {

@@ -8,5 +8,6 @@ mod crashes;
 mod owner;
 mod purchases;
 mod registrations;
+mod renewals;
 mod shop;
 mod world;

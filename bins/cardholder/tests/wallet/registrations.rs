@@ -4,7 +4,7 @@ use openset_protocol::ca::form;
 use openset_protocol::messages::reg_form::FormField;
 use serde_json::{Value, json};
 
-use crate::authority::{Mood, POLICY, REFERRAL};
+use crate::authority::{Authority, Mood, POLICY, REFERRAL};
 use crate::world::{CODE, PAN, Wallet, World, card};
 
 /// A card without answers: its form is asked for.
@@ -245,6 +245,43 @@ async fn refusals_by_the_bank_end_the_registration_with_its_reason() {
         .buy(&world, card_id, None)
         .await
         .refuses(422, "no-such-card");
+    wallet.close().await;
+}
+
+#[tokio::test]
+async fn referrals_are_followed_to_the_authority_that_serves_the_card() {
+    let world = World::new().await;
+    let between = Authority::open(&world.pki).await;
+    let serves = Authority::open(&world.pki).await;
+    let at = |authority: &Authority| format!("{}/set", authority.url);
+    // Neither what the wallet may not call nor what does not answer stops it.
+    world.authority.refer_to(&[
+        "http://ca.example/set".to_owned(),
+        REFERRAL.to_owned(),
+        at(&between),
+    ]);
+    between.refer_to(&[at(&world.authority), at(&serves)]);
+    serves.be(Mood::LosesAnswersTo("CertReq"));
+    let wallet = world.open("wallet").await;
+    let answer = wallet.post("/cards", None, &card()).await;
+    assert_eq!(
+        (answer.status, answer.at("/state").as_str()),
+        (202, "registering"),
+        "{}",
+        answer.text
+    );
+    assert_eq!(answer.at("/registration_url"), at(&serves));
+    serves.be(Mood::Certifies);
+    wallet.card_in(&answer.at("/card_id"), "registered").await;
+    assert_eq!(world.authority.received("RegFormReq").1, 1);
+    assert_eq!(between.received("RegFormReq").1, 1);
+    assert_eq!(serves.received("CertReq").0, 1);
+    // Two that refer to each other are asked once each.
+    between.refer_to(&[at(&world.authority)]);
+    let answer = wallet.post("/cards", None, &card()).await;
+    answer.refuses(422, "card-not-served");
+    assert_eq!(world.authority.received("RegFormReq").1, 2);
+    assert_eq!(between.received("RegFormReq").1, 2);
     wallet.close().await;
 }
 

@@ -1,0 +1,260 @@
+//! Certificates are renewed before they end, whatever happens meanwhile.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::authority::{Mood, POLICY, YEAR_S};
+use crate::backups::{back_up, restore};
+use crate::shop;
+use crate::world::{Wallet, World};
+
+/// A certificate that is due as soon as a renewal gains a tenth of its lifetime.
+const SHORT_S: i64 = 120;
+const DUE: &str = "renewal_days = 1";
+
+/// A wallet with a card whose certificate is soon due; the authority is away.
+async fn short(world: &mut World) -> (Wallet, String) {
+    world.more = DUE.to_owned();
+    world.authority.certify_for(SHORT_S);
+    let wallet = world.spawn("wallet").await;
+    let card_id = wallet.register().await;
+    world.authority.be(Mood::Down);
+    world.authority.certify_for(YEAR_S);
+    (wallet, card_id)
+}
+
+fn certificate(card: &Value) -> &str {
+    card["certificate"]["thumbprint"].as_str().unwrap()
+}
+
+async fn renewed(wallet: &Wallet, card_id: &str, old: &str) -> Value {
+    for _ in 0..1200 {
+        let card = wallet.card(card_id).await;
+        if certificate(&card) != old {
+            return card;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!(
+        "the certificate is not renewed: {}",
+        wallet.card(card_id).await
+    );
+}
+
+async fn inquire(wallet: &Wallet, purchase_id: &str) -> String {
+    let path = format!("/purchases/{purchase_id}/inquiry");
+    wallet.post(&path, None, &json!({})).await.at("/status")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_renewed_in_time_and_purchases_go_on_under_the_key_they_began_with() {
+    let mut world = World::new().await;
+    let (wallet, card_id) = short(&mut world).await;
+    let card = wallet.card(&card_id).await;
+    assert_eq!(card["certificate"]["days_left"], 0);
+    let old = certificate(&card).to_owned();
+    // One purchase waits for its bank, and PReq of another one is on its way meanwhile.
+    world.shop.be(shop::Mood::Waits);
+    let waiting = wallet.buy(&world, &card_id, None).await.at("/purchase_id");
+    world.shop.be(shop::Mood::LosesAnswersTo("PReq"));
+    let sent = wallet.buy(&world, &card_id, None).await.at("/purchase_id");
+    world.authority.be(Mood::Certifies);
+    let card = renewed(&wallet, &card_id, &old).await;
+    assert_eq!(card["state"], "registered");
+    assert_eq!(card["certificate"]["status"], "valid");
+    assert!(card["certificate"]["days_left"].as_i64().unwrap() >= 363);
+    world.shop.be(shop::Mood::Sells);
+    assert_eq!(inquire(&wallet, &waiting).await, "paid");
+    wallet.purchase_is(&sent, "paid").await;
+    let new = wallet.buy(&world, &card_id, None).await;
+    assert_eq!(new.at("/status"), "paid");
+    assert_eq!(inquire(&wallet, &new.at("/purchase_id")).await, "paid");
+    assert_eq!(world.authority.renewed(), 1);
+    wallet.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_stage_of_a_renewal_neither_key_is_lost() {
+    let mut world = World::new().await;
+    let (mut wallet, card_id) = short(&mut world).await;
+    let old = certificate(&wallet.card(&card_id).await).to_owned();
+    world.shop.be(shop::Mood::Waits);
+    let begun = wallet.buy(&world, &card_id, None).await.at("/purchase_id");
+    world.shop.be(shop::Mood::Sells);
+    for stage in ["CardCInitReq", "RegFormReq"] {
+        let before = world.authority.received(stage).1;
+        world.authority.be(Mood::SlowTo(stage));
+        world.authority.wait_for_more(stage, before).await;
+        wallet.kill();
+        world.authority.be(Mood::Down);
+        wallet = world.spawn("wallet").await;
+        assert_eq!(certificate(&wallet.card(&card_id).await), old, "{stage}");
+        let bought = wallet.buy(&world, &card_id, None).await;
+        assert_eq!(bought.at("/status"), "paid", "{stage}");
+    }
+    // The authority certifies the new key, and nobody hears of it.
+    let before = world.authority.received("CertReq");
+    world.authority.be(Mood::LosesAnswersTo("CertReq"));
+    world.authority.wait_for_more("CertReq", before.1).await;
+    wallet.kill();
+    let wallet = world.spawn("wallet").await;
+    assert_eq!(certificate(&wallet.card(&card_id).await), old);
+    assert_eq!(world.authority.renewed(), 1);
+    world.authority.be(Mood::Errors);
+    world
+        .authority
+        .wait_for_more("CertReq", world.authority.received("CertReq").1)
+        .await;
+    world.authority.be(Mood::Certifies);
+    renewed(&wallet, &card_id, &old).await;
+    assert_eq!(
+        world.authority.received("CertReq").0,
+        before.0 + 1,
+        "the same bytes each time"
+    );
+    assert_eq!(
+        inquire(&wallet, &begun).await,
+        "paid",
+        "the old key is kept"
+    );
+    wallet.kill();
+    let wallet = world.spawn("wallet").await;
+    assert_eq!(inquire(&wallet, &begun).await, "paid");
+    let bought = wallet.buy(&world, &card_id, None).await;
+    assert_eq!(bought.at("/status"), "paid");
+    wallet.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_that_the_bank_or_a_new_policy_stops_leaves_the_card_as_it_is() {
+    let mut world = World::new().await;
+    let (wallet, card_id) = short(&mut world).await;
+    let old = certificate(&wallet.card(&card_id).await).to_owned();
+    world.authority.be(Mood::RefusesRenewals);
+    let before = world.authority.received("CertReq").1;
+    world.authority.wait_for_more("CertReq", before).await;
+    // Nobody accepted another policy.
+    world
+        .authority
+        .ask(openset_protocol::ca::form::cardholder("Another policy."));
+    world.authority.be(Mood::Certifies);
+    let before = world.authority.received("RegFormReq").1;
+    world.authority.wait_for_more("RegFormReq", before).await;
+    let sent = world.authority.received("CertReq").1;
+    let before = world.authority.received("RegFormReq").1;
+    world.authority.wait_for_more("RegFormReq", before).await;
+    assert_eq!(world.authority.received("CertReq").1, sent);
+    let card = wallet.card(&card_id).await;
+    assert_eq!(
+        (certificate(&card), &card["state"]),
+        (old.as_str(), &json!("registered"))
+    );
+    assert_eq!(card["certificate"]["status"], "renewal-due");
+    let bought = wallet.buy(&world, &card_id, None).await;
+    assert_eq!(bought.at("/status"), "paid");
+    world
+        .authority
+        .ask(openset_protocol::ca::form::cardholder(POLICY));
+    renewed(&wallet, &card_id, &old).await;
+    wallet.kill();
+    let log = world.log("wallet");
+    assert!(
+        log.contains("rejectedByIssuer: The account is closed."),
+        "{log}"
+    );
+    assert!(log.contains("another policy"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_are_warnings_before_a_certificate_ends() {
+    let mut world = World::new().await;
+    world.authority.certify_for(12);
+    world.more = DUE.to_owned();
+    let wallet = world.spawn("wallet").await;
+    let card_id = wallet.register().await;
+    world.authority.be(Mood::RefusesRenewals);
+    for _ in 0..1800 {
+        if wallet.card(&card_id).await["certificate"]["status"] == "expired" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let metrics = wallet.get("/metrics").await.text;
+    assert!(
+        metrics.contains("openset_wallet_certificates{status="),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("openset_wallet_certificate_seconds_left"),
+        "{metrics}"
+    );
+    let card = wallet.card(&card_id).await;
+    assert_eq!(card["certificate"]["status"], "expired");
+    assert_eq!(card["certificate"]["days_left"], 0);
+    wallet.kill();
+    let log = world.log("wallet");
+    let warning = format!("card {card_id}: 0 days are left");
+    assert!(log.contains(&warning), "{log}");
+    assert!(!metrics.contains(&card_id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_back_up_brings_keys_of_certificates_renewed_elsewhere() {
+    let mut world = World::new().await;
+    let (wallet, card_id) = short(&mut world).await;
+    let old = certificate(&wallet.card(&card_id).await).to_owned();
+    world.authority.be(Mood::LosesAnswersTo("CertReq"));
+    let before = world.authority.received("CertReq").1;
+    world.authority.wait_for_more("CertReq", before).await;
+    let backup = back_up(&wallet).await;
+    wallet.kill();
+    world.authority.be(Mood::Certifies);
+    // The renewal goes on where the back-up is restored.
+    let other = world.spawn("other").await;
+    assert_eq!(restore(&other, &backup).await.status, 200);
+    let card = renewed(&other, &card_id, &old).await;
+    assert_eq!(world.authority.renewed(), 1);
+    // What is older takes nothing away from it.
+    assert_eq!(restore(&other, &backup).await.status, 200);
+    assert_eq!(
+        other.card(&card_id).await["certificate"],
+        card["certificate"]
+    );
+    let bought = other.buy(&world, &card_id, None).await;
+    assert_eq!(bought.at("/status"), "paid");
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_wallets_with_one_card_the_one_that_was_not_renewed_gets_the_key_with_a_back_up() {
+    let mut world = World::new().await;
+    let (wallet, card_id) = short(&mut world).await;
+    let old = certificate(&wallet.card(&card_id).await).to_owned();
+    let backup = back_up(&wallet).await;
+    wallet.kill();
+    let other = world.spawn("other").await;
+    assert_eq!(restore(&other, &backup).await.status, 200);
+    world.authority.be(Mood::Certifies);
+    let card = renewed(&other, &card_id, &old).await;
+    let backup = back_up(&other).await;
+    other.kill();
+    // The authority renews a certificate once; each attempt makes this copy of the card the newer one.
+    let wallet = world.spawn("wallet").await;
+    let before = world.authority.received("CertReq").1;
+    world.authority.wait_for_more("CertReq", before + 2).await;
+    world.authority.be(Mood::Down);
+    assert_eq!(certificate(&wallet.card(&card_id).await), old);
+    let answer = restore(&wallet, &backup).await;
+    assert_eq!(
+        answer.json()["cards"],
+        json!({"added": 0, "updated": 1, "kept": 0})
+    );
+    assert_eq!(
+        wallet.card(&card_id).await["certificate"],
+        card["certificate"]
+    );
+    let bought = wallet.buy(&world, &card_id, None).await;
+    assert_eq!(bought.at("/status"), "paid");
+    wallet.close().await;
+}
