@@ -19,7 +19,7 @@ use super::credentials::parsed;
 use super::form::make_key;
 use super::referral::{Served, serving_ca};
 use super::{Credential, Kept, REGISTERED, Renewal, card, load, moved};
-use crate::payment::{Told, protocol_answer};
+use crate::payment::Told;
 use crate::store::{self, CardRow};
 use crate::{Wallet, corrupt, with_context};
 
