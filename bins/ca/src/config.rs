@@ -15,6 +15,10 @@ use crate::store::regions::Region;
 
 /// How long a CRL is good unless told otherwise.
 const CRL_LIFETIME_S: u32 = 7 * 86_400;
+/// How long an OCSP response is good unless told otherwise.
+const OCSP_LIFETIME_S: u32 = 600;
+/// The shortest and the longest life of an OCSP response: clocks differ, and a responder's certificate lives days.
+const OCSP_LIFETIME_S_RANGE: std::ops::RangeInclusive<u32> = 60..=86_400;
 /// The shortest life of a CRL: the others look for a new one each half a minute.
 const CRL_LIFETIME_S_MIN: u32 = 120;
 /// How long certificates last unless told otherwise.
@@ -53,6 +57,9 @@ pub struct Options {
     /// Seconds that a CRL is good; a new one comes at half of it.
     #[arg(long)]
     pub crl_lifetime_seconds: Option<u32>,
+    /// Seconds that an OCSP response is good.
+    #[arg(long)]
+    pub ocsp_lifetime_seconds: Option<u32>,
     /// Seconds that the certificates of cardholders, merchants and gateways last at most.
     #[arg(long)]
     pub certificate_lifetime_seconds: Option<u32>,
@@ -171,6 +178,7 @@ pub(crate) struct Settings {
     pub(crate) policy_text: String,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) crl_lifetime: Duration,
+    pub(crate) ocsp_lifetime_s: i64,
     pub(crate) certificate_seconds: i64,
     pub(crate) tokens: Tokens,
 }
@@ -186,6 +194,13 @@ impl Options {
         ensure!(
             crl_lifetime_s >= CRL_LIFETIME_S_MIN,
             "crl_lifetime_seconds = {crl_lifetime_s}: a CRL lives {CRL_LIFETIME_S_MIN} seconds at least"
+        );
+        let ocsp_lifetime_s = self.ocsp_lifetime_seconds.unwrap_or(OCSP_LIFETIME_S);
+        ensure!(
+            OCSP_LIFETIME_S_RANGE.contains(&ocsp_lifetime_s),
+            "ocsp_lifetime_seconds = {ocsp_lifetime_s}: an OCSP response lives {} to {} seconds",
+            OCSP_LIFETIME_S_RANGE.start(),
+            OCSP_LIFETIME_S_RANGE.end()
         );
         let certificate_s = self
             .certificate_lifetime_seconds
@@ -213,6 +228,7 @@ impl Options {
             gateways: self.gateways,
             certificate_seconds: i64::from(certificate_s),
             crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),
+            ocsp_lifetime_s: i64::from(ocsp_lifetime_s),
             tokens: self.tokens,
         })
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use openset_pki::Purpose;
 use openset_pki::authority::{Authority, RevocationReason};
 use openset_service::clock;
 use openset_service::offload::offload;
@@ -106,6 +107,9 @@ impl Authorities {
                 "the hierarchy is read again later"
             );
         }
+        if issued.certificate.purpose() == Purpose::OcspSigning {
+            self.renew_responders().await?;
+        }
         Ok(Revocation::Revoked)
     }
 
@@ -185,7 +189,7 @@ pub(crate) fn next_number(last: u64, now_s: i64) -> u64 {
 
 /// Makes all who are about to issue a list of this CA wait for each other, so that none leaves out what
 /// another has just revoked.
-async fn lock(tx: &mut RecordedTx, id: &str) -> Result<(), CaError> {
+pub(crate) async fn lock(tx: &mut RecordedTx, id: &str) -> Result<(), CaError> {
     sqlx::query("UPDATE authorities SET place = place WHERE id = $1")
         .bind(id)
         .execute(&mut ***tx)

@@ -26,6 +26,9 @@ pub(crate) enum CaError {
     /// A certificate or CRL could not be issued.
     #[error("a certificate or CRL could not be issued")]
     Issue(#[from] IssueError),
+    /// A key could not be made.
+    #[error("a key could not be made")]
+    Key(#[from] openset_jose::KeyError),
     /// The bank that has to approve did not answer.
     #[error("the bank that has to approve did not answer")]
     Bank(#[from] CallError),

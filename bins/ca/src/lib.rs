@@ -15,6 +15,7 @@
 //! | `decisions` | what an operator decides about registrations that wait |
 //! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
+//! | `responders` | who signs the answers to `/ocsp` |
 //! | `expiry` | warnings before anything of the CA's own runs out |
 //! | `routes` | what everybody may read, and what the operator does |
 //! | `store` | its tables |
@@ -34,6 +35,7 @@ mod hierarchy;
 mod import;
 mod journal;
 mod metrics;
+mod responders;
 mod routes;
 mod set;
 mod store;
@@ -61,6 +63,7 @@ use crate::config::Settings;
 use crate::hierarchy::Hierarchy;
 use crate::journal::Journal;
 use crate::metrics::CaMetrics;
+use crate::responders::Unsealed;
 
 /// What every handler holds.
 #[derive(Debug)]
@@ -70,6 +73,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) authorities: Authorities,
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
+    pub(crate) responders: Unsealed,
     pub(crate) forms: Forms,
     pub(crate) verifier: Arc<PathVerifier>,
 }
@@ -112,11 +116,13 @@ pub async fn run(
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
+        responders: Unsealed::default(),
         verifier: verification::verifier(&authorities.current())?,
         settings,
         authorities,
     });
     ca.authorities.renew_crls().await?;
+    ca.authorities.renew_responders().await?;
     // Whoever finds the fingerprint can begin: from here on every request is taken.
     fingerprint::publish(&common, &root)?;
     add_checks(&mut shell, &ca);

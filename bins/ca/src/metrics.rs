@@ -25,6 +25,7 @@ const REASONS: [&str; 10] = [
 pub(crate) struct CaMetrics {
     certificates: Family<Vec<(&'static str, String)>, Counter>,
     refusals: Family<Vec<(&'static str, &'static str)>, Counter>,
+    ocsp: Family<Vec<(&'static str, &'static str)>, Counter>,
     ends: Family<Vec<(&'static str, String)>, Gauge>,
 }
 
@@ -41,6 +42,11 @@ impl CaMetrics {
                 "openset_ca_refusals",
                 "Registrations that ended without certificates, by who refused and why",
                 own.refusals.clone(),
+            );
+            registry.register(
+                "openset_ca_ocsp_answers",
+                "OCSP requests answered, by what was said",
+                own.ocsp.clone(),
             );
             registry.register(
                 "openset_ca_seconds_left",
@@ -64,6 +70,10 @@ impl CaMetrics {
             let labels = vec![("what", what.to_owned()), ("ca", id.to_owned())];
             self.ends.get_or_create(&labels).set(left_s);
         }
+    }
+
+    pub(crate) fn count_ocsp(&self, outcome: &'static str) {
+        self.ocsp.get_or_create(&vec![("outcome", outcome)]).inc();
     }
 
     /// `reason` is as the bank says it, which is in another party's hands.

@@ -1,6 +1,7 @@
 //! The REST routes, and the document that describes them.
 
 pub(crate) mod certificates;
+mod ocsp;
 mod public;
 mod registrations;
 
@@ -27,16 +28,22 @@ use crate::CertificateAuthority;
 struct Document;
 
 pub(crate) fn router(ca: Arc<CertificateAuthority>) -> (Router, utoipa::openapi::OpenApi) {
-    let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
+    let (router, mut api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(public::root))
         .routes(routes!(public::roots))
         .routes(routes!(public::trust))
         .routes(routes!(public::crl))
+        .routes(routes!(ocsp::post))
+        .routes(routes!(ocsp::get))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::revoke))
         .routes(routes!(registrations::list))
         .routes(routes!(registrations::approve))
         .routes(routes!(registrations::reject))
         .split_for_parts();
+    // OpenAPI has no sign for a parameter that may hold slashes.
+    let paths = std::mem::take(&mut api.paths.paths);
+    let plain = |(path, item): (String, _)| (path.replace("{*", "{"), item);
+    api.paths.paths = paths.into_iter().map(plain).collect();
     (router.with_state(ca), api)
 }

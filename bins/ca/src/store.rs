@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod codes;
 pub(crate) mod regions;
 pub(crate) mod registrations;
+pub(crate) mod responders;
 pub(crate) mod sessions;
 
 use openset_store::Migration;
@@ -28,7 +29,12 @@ pub const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 150,
+        name: "responders",
+        sql: include_str!("../migrations/0150_responders.sql"),
+    },
+    Migration {
+        version: 160,
         name: "registrations",
-        sql: include_str!("../migrations/0150_registrations.sql"),
+        sql: include_str!("../migrations/0160_registrations.sql"),
     },
 ];

@@ -28,6 +28,7 @@ pub(crate) async fn run(ca: Arc<CertificateAuthority>, shutdown: CancellationTok
                 "upkeep failed; it is tried again"
             );
         }
+        let version = ca.hierarchy().version;
         let next = Instant::now() + pause;
         while Instant::now() < next {
             let look = tokio::time::sleep(LOOK.min(pause));
@@ -35,8 +36,12 @@ pub(crate) async fn run(ca: Arc<CertificateAuthority>, shutdown: CancellationTok
                 return;
             }
             match ca.authorities.refresh().await {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("the hierarchy was changed and is served anew"),
+                // New CAs have no responders yet. Whoever missed one may have looked before us.
+                Ok(_) if ca.hierarchy().version != version => {
+                    tracing::info!("the hierarchy was changed and is served anew");
+                    break;
+                }
+                Ok(_) => {}
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "the hierarchy was not read");
                 }
@@ -47,6 +52,7 @@ pub(crate) async fn run(ca: Arc<CertificateAuthority>, shutdown: CancellationTok
 
 async fn round(ca: &CertificateAuthority, warned: &mut Warned) -> Result<(), CaError> {
     let renewed = ca.authorities.renew_crls().await;
+    let renewed = renewed.and(ca.authorities.renew_responders().await);
     // Also when the database takes nothing any more.
     expiry::watch(ca, warned).await?;
     renewed?;

@@ -29,7 +29,7 @@ pub(super) struct ListArgs {
     /// Only good, expired, revoked or retired ones.
     #[arg(long)]
     status: Option<Status>,
-    /// Only those in force that run out within so many days.
+    /// Only those in force that run out within so many days, without OCSP responders'.
     #[arg(long, value_name = "DAYS")]
     expiring: Option<u32>,
     /// As JSON, one array.

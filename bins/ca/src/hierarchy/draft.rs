@@ -219,8 +219,13 @@ fn message(
 
 /// So many years from now, and no longer than the CA above lasts.
 pub(crate) fn validity(years: i64, issuer: Option<&Certificate>) -> Validity {
+    validity_s(years.saturating_mul(YEAR_S), issuer)
+}
+
+/// So many seconds from now, and no longer than the CA above lasts.
+pub(crate) fn validity_s(lifetime_s: i64, issuer: Option<&Certificate>) -> Validity {
     let not_before = clock::now_seconds().saturating_sub(BACKDATED_S);
-    let not_after = not_before.saturating_add(years.saturating_mul(YEAR_S));
+    let not_after = not_before.saturating_add(lifetime_s);
     Validity {
         not_before: issuer.map_or(not_before, |issuer| not_before.max(issuer.not_before())),
         not_after: issuer.map_or(not_after, |issuer| not_after.min(issuer.not_after())),

@@ -39,7 +39,7 @@ pub(crate) struct Page {
     brand: Option<BrandId>,
     /// Only good, expired, revoked or retired ones.
     status: Option<Status>,
-    /// Only those in force that run out within so many days.
+    /// Only those in force that run out within so many days, without OCSP responders'.
     expiring_days: Option<u32>,
 }
 

@@ -296,7 +296,8 @@ pub(crate) async fn describe(tx: &mut Tx) -> Result<(), StoreError> {
 }
 
 const COLUMNS: &str = "SELECT authority, certificate, issued_at_s, revoked_at_s, revocation_reason, owner, \
-                       (SELECT retired_at_s FROM authorities WHERE id = certificates.owner) FROM certificates";
+                       (SELECT retired_at_s FROM authorities WHERE id = certificates.owner \
+                       AND certificates.purpose <> 'ocsp_signing') FROM certificates";
 
 /// What has become of a certificate.
 #[derive(
@@ -310,7 +311,7 @@ pub(crate) enum Status {
     Expired,
     /// Revoked; it stays so when it has run out.
     Revoked,
-    /// A CA's that was renewed: in force, for what it issued before.
+    /// A CA's that was renewed: in force, for what it issued before. Its OCSP responder's are not.
     Retired,
 }
 
@@ -357,7 +358,8 @@ pub(crate) struct Filter {
     pub(crate) role: Option<Role>,
     pub(crate) brand: Option<BrandId>,
     pub(crate) status: Option<Status>,
-    /// Those that are neither revoked nor run out, and do so before this moment.
+    /// Those that are neither revoked nor run out, and do so before this moment. OCSP responders' are left out:
+    /// they live for days and are renewed unasked.
     pub(crate) expiring_before_s: Option<i64>,
     /// Those of CAs alone.
     pub(crate) own: bool,
@@ -378,10 +380,13 @@ impl Filter {
             and("brand = $5");
         }
         if self.expiring_before_s.is_some() {
-            and("revoked_at_s IS NULL AND not_after_s >= $3 AND not_after_s < $6");
+            and(
+                "revoked_at_s IS NULL AND not_after_s >= $3 AND not_after_s < $6 \
+                 AND purpose <> 'ocsp_signing'",
+            );
         }
         let retired = "EXISTS (SELECT 1 FROM authorities WHERE authorities.id = certificates.owner \
-                       AND retired_at_s IS NOT NULL)";
+                       AND retired_at_s IS NOT NULL AND certificates.purpose <> 'ocsp_signing')";
         match self.status {
             None => {}
             Some(Status::Revoked) => and("revoked_at_s IS NOT NULL"),

@@ -42,12 +42,12 @@ pub(crate) fn config(place: &Place) -> PathBuf {
     place.config_file(PASSPHRASE, "127.0.0.1:0")
 }
 
-fn list(config: &Path, more: &[&str]) -> Vec<Value> {
+pub(crate) fn list(config: &Path, more: &[&str]) -> Vec<Value> {
     let args = [&["list", "--json", "--config", text(config)], more].concat();
     serde_json::from_str(&ok(&args)).unwrap()
 }
 
-async fn until_served(ca: &Running, id: &str) {
+pub(crate) async fn until_served(ca: &Running, id: &str) {
     for _ in 0..100 {
         let trust = crate::ca::get(&ca.url, "trust").await;
         if trust.to_string().contains(&format!("\"{id}\"")) {

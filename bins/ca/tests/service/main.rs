@@ -11,6 +11,7 @@ mod bank;
 mod ca;
 mod commands;
 mod durability;
+mod ocsp;
 mod operator;
 mod pended;
 mod process;

@@ -6,7 +6,7 @@ use openset_jose::PrivateKey;
 use openset_protocol::Rejection;
 use openset_protocol::ca::cert::Record;
 use openset_protocol::ca::form;
-use openset_protocol::cardholder::registration::{self, Outcome, Pended};
+use openset_protocol::cardholder::registration::{Outcome, Pended};
 use openset_protocol::enrolment::{self, FormOrReferral, Keys, Party};
 use openset_protocol::ids::Language;
 use openset_protocol::messages::cert::CertStatusCode;
