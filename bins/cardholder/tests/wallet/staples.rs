@@ -29,7 +29,7 @@ async fn responses_are_fetched_without_any_purchase_and_kept_while_they_are_good
     let mut world = World::new().await;
     world.more = "staple_seconds = 1".to_owned();
     let wallet = world.open("wallet").await;
-    wallet.register().await;
+    let card_id = wallet.register().await;
     wallet.register().await;
     hold(&wallet, "2").await;
     // They are asked for again at half of their time, not before.
@@ -42,6 +42,11 @@ async fn responses_are_fetched_without_any_purchase_and_kept_while_they_are_good
     world.authority.be(Mood::Down);
     let wallet = world.open("wallet").await;
     hold(&wallet, "2").await;
+    // They go along with purchases, and nobody is asked for them then.
+    assert_eq!(world.shop.stapled(), 0);
+    let bought = wallet.buy(&world, &card_id, None).await;
+    assert_eq!(bought.at("/status"), "paid");
+    assert_eq!(world.shop.stapled(), 1);
     assert_eq!(world.authority.received("OCSPRequest").1, asked);
     wallet.close().await;
 }
@@ -57,6 +62,7 @@ async fn without_a_responder_the_wallet_buys_all_the_same_and_asks_again() {
     let bought = wallet.buy(&world, &card_id, None).await;
     assert_eq!(bought.at("/status"), "paid");
     assert_eq!(held(&wallet).await, "0");
+    assert_eq!(world.shop.stapled(), 0);
     world.authority.be(Mood::Certifies);
     hold(&wallet, "1").await;
     wallet.close().await;
