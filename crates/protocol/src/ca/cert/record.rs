@@ -161,6 +161,7 @@ impl Inquired {
             message: frame.message,
             rrpid: frame.rrpid,
             answers: frame.answers,
+            thumbs: None,
         };
         let verified = verify(&self.jws, &expected, verifier, ctx.now)?;
         request.wrapper.check_signed_date(verified.date)?;
