@@ -9,6 +9,7 @@ use openset_protocol::cardholder::purchase::Step;
 use openset_protocol::cardholder::registration::{AwaitingCertRes, Outcome, Pended, Registered};
 use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::cert::CertStatus;
+use openset_protocol::messages::error::ErrorMessage;
 use openset_service::client::SetAnswer;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
@@ -17,7 +18,7 @@ use openset_service::step_report::StepReport;
 use reqwest::Url;
 
 use super::form::failed_answers;
-use super::{FORM, Kept, PENDED, REFUSED, REGISTERED, moved};
+use super::{FORM, Kept, PENDED, REFUSED, REGISTERED, anew, moved};
 use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
 use crate::{Wallet, call_problem, corrupt, with_context};
@@ -36,7 +37,7 @@ pub(super) async fn ask(
 }
 
 /// What is sent for a card that is not registered yet.
-struct Sent {
+pub(super) struct Sent {
     awaiting: AwaitingCertRes,
     wire: Vec<u8>,
     card: Entered,
@@ -46,9 +47,9 @@ struct Sent {
     message: Option<String>,
 }
 
-/// CertReq as it is stored, or a fresh CertInqReq.
-async fn to_send(wallet: &Wallet, row: &CardRow) -> Result<Option<Sent>, Problem> {
-    match wallet.open_card(row)? {
+/// CertReq as it is stored, or a fresh CertInqReq; none in other states.
+pub(super) async fn to_send(kept: Kept, wire: Option<Vec<u8>>) -> Result<Option<Sent>, Problem> {
+    match kept {
         Kept::Registering {
             awaiting,
             key,
@@ -56,9 +57,10 @@ async fn to_send(wallet: &Wallet, row: &CardRow) -> Result<Option<Sent>, Problem
             pan,
             expiry,
             policy,
+            ..
         } => Ok(Some(Sent {
             awaiting: *awaiting,
-            wire: row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?,
+            wire: wire.ok_or_else(|| corrupt("cards.wire"))?,
             card: Entered {
                 policy,
                 key,
@@ -116,9 +118,49 @@ pub(crate) async fn finish(
     row: &CardRow,
     started: Instant,
 ) -> Result<bool, Problem> {
-    let Some(sent) = to_send(wallet, row).await? else {
+    let Some(sent) = to_send(wallet.open_card(row)?, row.wire.clone()).await? else {
         return Ok(false);
     };
+    match settled(wallet, row, sent, started).await? {
+        Settled::Signed(settled) => {
+            keep(wallet, row, &settled).await?;
+            // From now on its certificate is looked after.
+            wallet.work.notify_one();
+            Ok(settled.state == PENDED)
+        }
+        Settled::Waits => Ok(true),
+        Settled::Error(error) => {
+            anew::after_error(wallet, row, &error).await?;
+            Ok(false)
+        }
+    }
+}
+
+/// What the CA answered.
+pub(super) enum Settled {
+    /// With its signature: what the row becomes.
+    Signed(Box<CardRow>),
+    /// With its signature, that nothing is decided yet.
+    Waits,
+    /// With SET's Error to CertReq, which nobody signs.
+    Error(Box<ErrorMessage>),
+}
+
+/// Stores what became of a card that was read as `row`.
+pub(super) async fn keep(wallet: &Wallet, row: &CardRow, settled: &CardRow) -> Result<(), Problem> {
+    let mut tx = wallet.db.begin().await?;
+    // If another task was first, its outcome is the one.
+    let _ = store::update_card(&mut tx, settled, row.revision).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Sends CertReq or CertInqReq and takes the answer.
+pub(super) async fn settled(
+    wallet: &Arc<Wallet>,
+    row: &CardRow,
+    sent: Sent,
+    started: Instant,
+) -> Result<Settled, Problem> {
     let Sent {
         awaiting,
         wire,
@@ -135,7 +177,6 @@ pub(crate) async fn finish(
         with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
     })
     .await;
-    let waits = matches!(outcome, Ok(Outcome::Pended(..)));
     let settled = match outcome {
         Ok(Outcome::Registered(registered)) => {
             let steps = vec![report(started, bytes)];
@@ -149,11 +190,13 @@ pub(crate) async fn finish(
                 pan: card.pan,
                 expiry: card.expiry,
                 message: status.ee_message,
+                key: Some(card.key),
+                unanswered: None,
             };
             moved(wallet, row, FORM, &kept)?
         }
         Ok(Outcome::Pended(_, status)) if inquires && status.ee_message == message => {
-            return Ok(true);
+            return Ok(Settled::Waits);
         }
         Ok(Outcome::Pended(pended, status)) => {
             let kept = Kept::Pended {
@@ -169,16 +212,10 @@ pub(crate) async fn finish(
         }
         Ok(Outcome::Refused(status)) => refused(wallet, row, told(&status))?,
         // Nobody signs an Error: it ends no request that an operator has to decide about.
-        Err(Told::Error(error)) if !inquires => refused(wallet, row, error.error_text)?,
+        Err(Told::Error(error)) if !inquires => return Ok(Settled::Error(error)),
         Err(other) => return Err(other.problem("ca-not-verified")),
     };
-    let mut tx = wallet.db.begin().await?;
-    // If another task was first, its outcome is the one.
-    let _ = store::update_card(&mut tx, &settled, row.revision).await?;
-    tx.commit().await?;
-    // From now on its certificate is looked after.
-    wallet.work.notify_one();
-    Ok(waits)
+    Ok(Settled::Signed(Box::new(settled)))
 }
 
 fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {
