@@ -404,7 +404,9 @@ fn is_unsigned(error: &EnrolmentError) -> bool {
 fn begins_anew(error: &EnrolmentError) -> bool {
     match error {
         EnrolmentError::Answer(rejection) => *rejection != Rejection::Internal,
-        EnrolmentError::Refused(_)
+        // Another replica began anew with other keys between two of our steps.
+        EnrolmentError::Identity(_)
+        | EnrolmentError::Refused(_)
         | EnrolmentError::Error(_)
         | EnrolmentError::UnknownField(_)
         | EnrolmentError::NoActivationCode => true,
