@@ -4,6 +4,7 @@ pub(crate) mod authorities;
 pub(crate) mod certificates;
 pub(crate) mod codes;
 pub(crate) mod regions;
+pub(crate) mod registrations;
 pub(crate) mod responders;
 pub(crate) mod sessions;
 
@@ -30,5 +31,10 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 150,
         name: "responders",
         sql: include_str!("../migrations/0150_responders.sql"),
+    },
+    Migration {
+        version: 160,
+        name: "registrations",
+        sql: include_str!("../migrations/0160_registrations.sql"),
     },
 ];
