@@ -34,11 +34,7 @@ pub(crate) enum Revocation {
 impl Authorities {
     /// The current list of every CA, by the CA's name.
     pub(crate) async fn crls(&self) -> Result<HashMap<String, StoredCrl>, CaError> {
-        let all = crls::all(&mut *self.db.read().await?).await?;
-        Ok(all
-            .into_iter()
-            .map(|crl| (crl.issuer_id.clone(), crl))
-            .collect())
+        Ok(by_id(crls::all(&mut *self.db.read().await?).await?))
     }
 
     /// Issues anew what has lived for half its time.
@@ -86,6 +82,7 @@ impl Authorities {
             tx.rollback().await?;
             return Ok(Revocation::WasRevoked);
         }
+        let held = self.held_in(&mut tx).await?;
         let authority_revoked = retire_revoked(&mut tx, &held, &issued, now_s).await?;
         // The list of a CA that was itself revoked says nothing that is heard.
         let heard = held
@@ -94,6 +91,8 @@ impl Authorities {
         if heard {
             self.issue_crl(&mut tx, &issued.authority, authority)
                 .await?;
+        } else {
+            self.issue_brand_crl_identifiers(&mut tx).await?;
         }
         tx.commit().await?;
         tracing::info!(kind = %issued.authority, outcome = "revoked", "certificate revoked");
@@ -144,6 +143,13 @@ impl Authorities {
             Err(CaError::Overtaken)
         }
     }
+}
+
+/// Lists by the names of their CAs.
+pub(crate) fn by_id(all: Vec<StoredCrl>) -> HashMap<String, StoredCrl> {
+    all.into_iter()
+        .map(|crl| (crl.issuer_id.clone(), crl))
+        .collect()
 }
 
 /// A number above the last one, and above any that was given out before a back-up was restored.

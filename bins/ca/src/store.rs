@@ -31,4 +31,9 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "responders",
         sql: include_str!("../migrations/0150_responders.sql"),
     },
+    Migration {
+        version: 160,
+        name: "list counter",
+        sql: include_str!("../migrations/0160_list_counter.sql"),
+    },
 ];
