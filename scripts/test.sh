@@ -61,6 +61,9 @@ begin "tests"
 find_postgres
 python3 -c 'import jwcrypto' 2>/dev/null ||
     echo "Python's jwcrypto was not found (pip install jwcrypto): the tests against an outside JOSE library are left out"
+python3 -c 'import pkilint' 2>/dev/null ||
+    echo "Python's pkilint was not found (pip install pkilint): the linter's look at certificates is left out"
+command -v openssl >/dev/null || echo "openssl was not found: the tests that compare with it are left out"
 # The tests that cross services start the programs themselves, which `cargo test` alone does not build.
 cargo build --workspace --bins --all-features --locked
 cargo test --workspace --all-features --locked

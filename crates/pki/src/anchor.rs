@@ -42,6 +42,9 @@ pub enum AnchorError {
         "the new root's key is not the one whose digest the present root holds in hashedRootKey"
     )]
     NotTheSuccessor,
+    /// Another certificate of a key that an accepted root has.
+    #[error("a root's key has one certificate alone, and another one of this key was accepted")]
+    SecondOfKey,
     /// A new root with the name of one that is held.
     #[error("two roots have one name: a new root needs a name of its own")]
     NameTaken,
@@ -68,13 +71,18 @@ impl TrustAnchor {
     /// root rollover).
     pub fn successor(&self, der: &[u8]) -> Result<Self, AnchorError> {
         let next = Self::self_signed(der)?;
-        if self.certificate.hashed_root_key() != Some(next.certificate.key_thumbprint()) {
+        if !self.promises(&next) {
             return Err(AnchorError::NotTheSuccessor);
         }
         Ok(next)
     }
 
-    fn self_signed(der: &[u8]) -> Result<Self, AnchorError> {
+    /// Whether that root's key is the one whose digest this one holds.
+    pub(crate) fn promises(&self, next: &Self) -> bool {
+        self.certificate.hashed_root_key() == Some(next.certificate.key_thumbprint())
+    }
+
+    pub(crate) fn self_signed(der: &[u8]) -> Result<Self, AnchorError> {
         let certificate = Certificate::from_der(der)?;
         if certificate.role() != Role::RootCa {
             return Err(AnchorError::NotARoot(certificate.role()));

@@ -72,9 +72,10 @@ impl<T> Recent<T> {
         self.young.insert(thumbprint, known);
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
+    /// Keeps only what `keep` says.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.young.retain(|_, known| keep(known));
+        self.old.retain(|_, known| keep(known));
     }
 
     #[cfg(test)]
@@ -83,9 +84,32 @@ impl<T> Recent<T> {
     }
 }
 
+/// A certificate on a verified path, the leaf and the root included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Footing {
+    pub(crate) certificate: Thumbprint,
+    pub(crate) key: Thumbprint,
+}
+
+impl Footing {
+    pub(crate) fn of(certificate: &Certificate) -> Self {
+        Self {
+            certificate: certificate.thumbprint(),
+            key: certificate.key_thumbprint(),
+        }
+    }
+}
+
 /// Leaves of verified chains.
 #[derive(Debug)]
-pub(crate) struct KnownLeaves(Recent<(Certificate, Window)>);
+pub(crate) struct KnownLeaves(Recent<KnownLeaf>);
+
+#[derive(Debug)]
+struct KnownLeaf {
+    leaf: Certificate,
+    window: Window,
+    path: Vec<Footing>,
+}
 
 impl KnownLeaves {
     pub(crate) fn new(capacity: usize) -> Self {
@@ -94,16 +118,18 @@ impl KnownLeaves {
 
     /// The leaf, if its path was verified and is good now.
     pub(crate) fn find(&mut self, thumbprint: &Thumbprint, now: i64) -> Option<Certificate> {
-        let (leaf, window) = self.0.find(thumbprint)?;
-        window.contains(now).then(|| leaf.clone())
+        let known = self.0.find(thumbprint)?;
+        known.window.contains(now).then(|| known.leaf.clone())
     }
 
-    pub(crate) fn insert(&mut self, leaf: Certificate, window: Window) {
-        self.0.insert(leaf.thumbprint(), (leaf, window));
+    pub(crate) fn insert(&mut self, leaf: Certificate, window: Window, path: Vec<Footing>) {
+        let known = KnownLeaf { leaf, window, path };
+        self.0.insert(known.leaf.thumbprint(), known);
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
+    /// Keeps only the leaves, and their paths, of which `keep` says so.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Certificate, &[Footing]) -> bool) {
+        self.0.retain(|known| keep(&known.leaf, &known.path));
     }
 }
 
@@ -119,7 +145,7 @@ mod tests {
         let mut known = KnownLeaves::new(4);
         let leaves: Vec<_> = (0..9).map(certificate).collect();
         for leaf in &leaves {
-            known.insert(leaf.clone(), ALWAYS);
+            known.insert(leaf.clone(), ALWAYS, Vec::new());
             assert!(known.0.len() <= 4);
         }
         assert!(known.find(&leaves[0].thumbprint(), 0).is_none());
@@ -131,7 +157,7 @@ mod tests {
         let mut known = KnownLeaves::new(4);
         let leaves: Vec<_> = (0..9).map(certificate).collect();
         for leaf in &leaves {
-            known.insert(leaf.clone(), ALWAYS);
+            known.insert(leaf.clone(), ALWAYS, Vec::new());
             assert!(known.find(&leaves[0].thumbprint(), 0).is_some());
         }
     }
@@ -140,7 +166,7 @@ mod tests {
     fn a_leaf_is_known_in_its_window_alone() {
         let mut known = KnownLeaves::new(4);
         let leaf = certificate(0);
-        known.insert(leaf.clone(), ALWAYS.and(10, 30).and(20, 40));
+        known.insert(leaf.clone(), ALWAYS.and(10, 30).and(20, 40), Vec::new());
         let found: Vec<_> = (0..50)
             .filter(|&now| known.find(&leaf.thumbprint(), now).is_some())
             .collect();

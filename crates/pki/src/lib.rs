@@ -46,6 +46,7 @@ pub use extensions::{MerchantData, MerchantDataError};
 pub use path::{Expect, PathError};
 pub use profile::{Purpose, Role};
 pub use verifier::{
-    CLOCK_SKEW_S, CrlIssuer, Installed, KNOWN_CHAINS_MAX, KNOWN_RESPONSES_MAX, PathVerifier,
-    REVOKED_MARKS_MAX,
+    CLOCK_SKEW_S, CrlIssuer, Installed, KNOWN_AUTHORITIES_MAX, KNOWN_CHAINS_MAX,
+    KNOWN_RESPONSES_MAX, NEWS_AUTHORITIES_MAX, NEWS_CRLS_MAX, NUMBER_AHEAD_MAX, PathVerifier,
+    REVOKED_MARKS_MAX, ROOT_OVERLAP_S,
 };

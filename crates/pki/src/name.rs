@@ -19,9 +19,11 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Reads a name; one attribute twice would leave open which of the two counts, so it is refused.
+    /// Reads a name; one attribute twice would leave open which of the two counts, so it is refused. So is any other
+    /// order than C, O, OU, CN (set-reference section 1): one owner has one name.
     pub(crate) fn read(name: &X509Name<'_>) -> Result<Self, CertificateError> {
         let mut read = Self::default();
+        let mut last = 0;
         for rdn in name.iter() {
             let mut attributes = rdn.iter();
             let (Some(attribute), None) = (attributes.next(), attributes.next()) else {
@@ -29,28 +31,35 @@ impl Name {
                     "an RDN does not have exactly one attribute",
                 ));
             };
-            let field = read.field(attribute)?;
+            let (place, field) = read.field(attribute)?;
             if field.is_some() {
                 return Err(CertificateError::Name("an attribute stands there twice"));
             }
+            if place < last {
+                return Err(CertificateError::Name(
+                    "its attributes are not in the order C, O, OU, CN",
+                ));
+            }
+            last = place;
             *field = Some(text(attribute)?);
         }
         Ok(read)
     }
 
+    /// An attribute's place in the order, and where it goes.
     fn field(
         &mut self,
         attribute: &AttributeTypeAndValue<'_>,
-    ) -> Result<&mut Option<String>, CertificateError> {
+    ) -> Result<(u8, &mut Option<String>), CertificateError> {
         let is = |arcs| oid::is(attribute.attr_type(), arcs);
         if is(oid::COUNTRY) {
-            Ok(&mut self.country)
+            Ok((0, &mut self.country))
         } else if is(oid::ORGANIZATION) {
-            Ok(&mut self.organization)
+            Ok((1, &mut self.organization))
         } else if is(oid::ORGANIZATIONAL_UNIT) {
-            Ok(&mut self.organizational_unit)
+            Ok((2, &mut self.organizational_unit))
         } else if is(oid::COMMON_NAME) {
-            Ok(&mut self.common_name)
+            Ok((3, &mut self.common_name))
         } else {
             Err(CertificateError::Name(
                 "an attribute is none of C, O, OU and CN",

@@ -151,6 +151,25 @@ pub enum PathError {
         /// The number that the BrandCRLIdentifier names.
         named: u64,
     },
+    /// A CRL or BrandCRLIdentifier with, or naming, a number that no CA can have come to by now.
+    #[error(
+        "number {number} is more than a day ahead of the clock: compare the clocks of both sides"
+    )]
+    NumberAhead {
+        /// The number.
+        number: u64,
+    },
+    /// More CRLs or CA certificates at once than are looked at.
+    #[error(
+        "a message brings too many CRLs or CA certificates: fetch them from the certificate authority"
+    )]
+    TooMuchNews,
+    /// The CRL of one more CA than are held.
+    #[error(
+        "CRLs of {} CAs are held, and no more are taken",
+        crate::KNOWN_AUTHORITIES_MAX
+    )]
+    TooManyAuthorities,
     /// What was offered as a BrandCRLIdentifier is none.
     #[error("a BrandCRLIdentifier is not one")]
     BciMalformed(#[from] BrandCrlIdentifierError),

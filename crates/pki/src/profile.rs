@@ -94,7 +94,13 @@ impl Role {
                     Role::Merchant | Role::Gateway,
                     Purpose::Signature | Purpose::KeyExchange
                 )
-                | (Role::CardholderCa | Role::MerchantCa | Role::GatewayCa, _)
+                | (
+                    Role::CardholderCa | Role::MerchantCa | Role::GatewayCa,
+                    Purpose::Signature
+                        | Purpose::KeyExchange
+                        | Purpose::CertificateSigning
+                        | Purpose::OcspSigning
+                )
                 | (
                     Role::RegionalCa | Role::BrandCa | Role::RootCa,
                     Purpose::CertificateSigning

@@ -12,7 +12,7 @@ use x509_parser::x509::{AlgorithmIdentifier, X509Version};
 
 use crate::certificate::{CERTIFICATE_BYTES_MAX, CertificateError, Fields};
 use crate::name::Name;
-use crate::{BrandId, MerchantData, Purpose, Role, extensions, oid};
+use crate::{BrandId, MerchantData, Purpose, Role, der, extensions, oid};
 
 /// The longest serial number (RFC 5280 section 4.1.2.2).
 const SERIAL_BYTES_MAX: usize = 20;
@@ -118,6 +118,11 @@ fn brand(role: Role, name: &Name) -> Result<Option<BrandId>, CertificateError> {
     }
 }
 
+/// The content of an extKeyUsage that names this usage alone.
+fn only_usage(usage: &[u8]) -> Vec<u8> {
+    der::sequence(&[der::value(der::OBJECT_IDENTIFIER, usage)])
+}
+
 /// The extensions of a certificate, none of them twice.
 struct Extensions<'a> {
     all: &'a [X509Extension<'a>],
@@ -180,7 +185,7 @@ impl<'a> Extensions<'a> {
             return Err(CertificateError::MalformedExtension("keyUsage"));
         }
         match *flags {
-            DIGITAL_SIGNATURE if self.names_ocsp_signing() => Ok(Purpose::OcspSigning),
+            DIGITAL_SIGNATURE if self.is_for_ocsp_alone() => Ok(Purpose::OcspSigning),
             DIGITAL_SIGNATURE => Ok(Purpose::Signature),
             KEY_ENCIPHERMENT => Ok(Purpose::KeyExchange),
             KEY_CERT_SIGN_AND_CRL_SIGN => Ok(Purpose::CertificateSigning),
@@ -205,12 +210,9 @@ impl<'a> Extensions<'a> {
         Ok(constraints.path_len_constraint)
     }
 
-    fn names_ocsp_signing(&self) -> bool {
+    fn is_for_ocsp_alone(&self) -> bool {
         let extension = self.find(oid::EXTENDED_KEY_USAGE);
-        extension.is_some_and(|extension| match extension.parsed_extension() {
-            ParsedExtension::ExtendedKeyUsage(usage) => usage.ocsp_signing,
-            _ => false,
-        })
+        extension.is_some_and(|extension| extension.value == only_usage(oid::OCSP_SIGNING_DER))
     }
 
     /// A responder's certificate says that nobody need ask about it (RFC 6960 section 4.2.2.2.1), and no other does.
@@ -234,34 +236,19 @@ impl<'a> Extensions<'a> {
     /// A certificate for messages has its role's extKeyUsage and no other, a responder's that for OCSP and no other; a
     /// CA's has none, since one would limit what it may issue.
     fn check_usage(&self, role: Role, purpose: Purpose) -> Result<(), CertificateError> {
-        let refused = CertificateError::ExtendedKeyUsage(role);
-        let Some(extension) = self.find(oid::EXTENDED_KEY_USAGE) else {
-            return if purpose == Purpose::CertificateSigning {
-                Ok(())
-            } else {
-                Err(refused)
-            };
-        };
-        let ParsedExtension::ExtendedKeyUsage(usage) = extension.parsed_extension() else {
-            return Err(CertificateError::MalformedExtension("extKeyUsage"));
-        };
-        let named = usage.any
-            || usage.server_auth
-            || usage.client_auth
-            || usage.code_signing
-            || usage.email_protection
-            || usage.time_stamping;
-        let own = match (purpose, usage.other.as_slice()) {
-            (Purpose::Signature | Purpose::KeyExchange, [only]) => {
-                !usage.ocsp_signing && oid::is(only, &oid::role_usage(role))
+        let found = self.find(oid::EXTENDED_KEY_USAGE);
+        let expected = match purpose {
+            Purpose::Signature | Purpose::KeyExchange => {
+                Some(only_usage(oid::role_usage_der(role)))
             }
-            (Purpose::OcspSigning, []) => usage.ocsp_signing,
-            _ => false,
+            Purpose::OcspSigning => Some(only_usage(oid::OCSP_SIGNING_DER)),
+            Purpose::CertificateSigning => None,
         };
-        if named || !own {
-            return Err(refused);
+        if found.map(|extension| extension.value) == expected.as_deref() {
+            Ok(())
+        } else {
+            Err(CertificateError::ExtendedKeyUsage(role))
         }
-        Ok(())
     }
 
     fn set_content(&self, role: Role, purpose: Purpose) -> Result<SetContent, CertificateError> {

@@ -1,8 +1,11 @@
 //! Decides whether a chain is good.
 
+mod bcis;
 mod held;
 mod install;
+mod news;
 mod ocsp;
+mod roots;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,15 +14,18 @@ use openset_jose::{Provider, Thumbprint};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder};
 
-use crate::cache::Window;
+use crate::cache::{Footing, Window};
 use crate::signature::SignatureCheck;
 use crate::{
-    AnchorError, BrandCrlIdentifier, BrandId, Certificate, Chain, Crl, Expect, PathError, Purpose,
-    TrustAnchor, oid,
+    BrandCrlIdentifier, BrandId, Certificate, Chain, Crl, Expect, PathError, Purpose, TrustAnchor,
+    oid,
 };
 use held::{Evidence, State};
-pub use held::{KNOWN_CHAINS_MAX, KNOWN_RESPONSES_MAX, REVOKED_MARKS_MAX};
-pub use install::{CrlIssuer, Installed};
+pub use held::{
+    KNOWN_AUTHORITIES_MAX, KNOWN_CHAINS_MAX, KNOWN_RESPONSES_MAX, REVOKED_MARKS_MAX, ROOT_OVERLAP_S,
+};
+pub use install::{CrlIssuer, Installed, NUMBER_AHEAD_MAX};
+pub use news::{NEWS_AUTHORITIES_MAX, NEWS_CRLS_MAX};
 
 /// How far the clocks of two parties may differ before a CRL counts as dated in the future.
 pub const CLOCK_SKEW_S: i64 = 300;
@@ -28,7 +34,8 @@ pub const CLOCK_SKEW_S: i64 = 300;
 /// BrandCRLIdentifier. To be shared between threads.
 ///
 /// A chain that was found good is remembered by its leaf's thumbprint for as long as no certificate, no CRL and no
-/// BrandCRLIdentifier on its path runs out, and until news of any CA come in or a certificate is marked as revoked.
+/// BrandCRLIdentifier on its path runs out, and until news come in that concern it: a CRL of a CA on the path, a
+/// BrandCRLIdentifier of the brand, a certificate on the path that is marked as revoked.
 #[derive(Debug)]
 pub struct PathVerifier {
     anchor: TrustAnchor,
@@ -49,46 +56,6 @@ impl PathVerifier {
         }
     }
 
-    /// The pinned root.
-    pub fn anchor(&self) -> &TrustAnchor {
-        &self.anchor
-    }
-
-    /// All roots that are trusted, the pinned one first and each before its successor.
-    pub fn roots(&self) -> Vec<Certificate> {
-        let state = self.state();
-        let certificates = state.roots.iter().map(TrustAnchor::certificate);
-        certificates.cloned().collect()
-    }
-
-    /// Trusts the root that follows one which is trusted already, if its key is the one that was promised
-    /// (set-reference section 1, root rollover). Both are trusted until their validity ends.
-    pub fn accept_root(&self, der: &[u8]) -> Result<Thumbprint, AnchorError> {
-        let mut state = self.state();
-        let offered = Thumbprint::of(der);
-        if state.roots.iter().any(|root| root.thumbprint() == offered) {
-            return Ok(offered);
-        }
-        let mut refused = AnchorError::NotTheSuccessor;
-        let mut next = None;
-        for root in state.roots.iter().rev() {
-            match root.successor(der) {
-                Ok(successor) => {
-                    next = Some(successor);
-                    break;
-                }
-                Err(error) => refused = error,
-            }
-        }
-        let next = next.ok_or(refused)?;
-        let name = next.certificate().subject_der();
-        if state.root_named(name).is_some() {
-            return Err(AnchorError::NameTaken);
-        }
-        state.roots.push(next);
-        Ok(offered)
-    }
-
     /// How many signatures of certificates, CRLs and BrandCRLIdentifiers were checked so far.
     pub fn signature_checks(&self) -> u64 {
         self.signatures.count()
@@ -105,18 +72,24 @@ impl PathVerifier {
     pub fn authorities_held(&self, brand: &BrandId) -> Vec<Thumbprint> {
         let state = self.state();
         let of_brand = |ca: &&Certificate| ca.brand() == Some(brand);
-        let known = state.known_authorities().filter(of_brand);
+        let known = state.held.known_authorities().filter(of_brand);
         known.map(Certificate::thumbprint).collect()
     }
 
     /// The CRLs of the roots and of the brand's CAs, each before those of the CAs below.
     pub fn crls_held(&self, brand: &BrandId) -> Vec<Crl> {
-        self.state().crls_of_brand(brand)
+        self.state().held.crls_of_brand(brand)
     }
 
-    /// The brand's BrandCRLIdentifier.
+    /// The brand's newest BrandCRLIdentifier that is in effect. One that waits for CRLs is not: whoever is told of
+    /// it would not send them.
     pub fn brand_crl_identifier_held(&self, brand: &BrandId) -> Option<BrandCrlIdentifier> {
-        self.state().bci_of(brand).cloned()
+        self.state().held.bci_of(brand).cloned()
+    }
+
+    /// All BrandCRLIdentifiers of the brand that are held, of all its CAs, those that wait for CRLs included.
+    pub fn brand_crl_identifiers_held(&self, brand: &BrandId) -> Vec<BrandCrlIdentifier> {
+        self.state().held.bcis_of(brand)
     }
 
     /// The chain of a known CA below the root, by its name and, where one is given, its key identifier.
@@ -126,14 +99,14 @@ impl PathVerifier {
         key_identifier: Option<&[u8]>,
     ) -> Option<Chain> {
         let state = self.state();
-        let held = state.authority(issuer_der, key_identifier)?;
+        let held = state.held.authority(issuer_der, key_identifier)?;
         Chain::new(held.chain.clone()).ok()
     }
 
     /// The certificate of the known CA, or root, in whose name this one was issued. Whose key signed it is for
     /// [`Self::verify`] to find out.
     pub fn issuer_of(&self, certificate: &Certificate) -> Option<Certificate> {
-        self.state().issuer_of(certificate).cloned()
+        self.state().held.issuer_of(certificate).cloned()
     }
 
     /// Verifies a chain whose leaf signs or opens messages, and gives the leaf. What is missing at its upper end is
@@ -152,23 +125,25 @@ impl PathVerifier {
     ) -> Result<Certificate, PathError> {
         let leaf = chain.leaf();
         check_leaf(leaf, expect)?;
-        let evidence = {
+        let (evidence, generation) = {
             let mut state = self.state();
             if let Some(known) = state.known.find(&leaf.thumbprint(), now) {
                 return Ok(known);
             }
-            state.evidence(chain.certificates(), &self.anchor)
+            let held = &state.held;
+            let evidence = held.evidence(chain.certificates(), &self.anchor, now);
+            (evidence, state.generation)
         };
-        let path = evidence.path();
-        path.check_structure()?;
-        let validity = path.check_validity(now)?;
+        evidence.path().check_structure()?;
+        let validity = evidence.check_validity(now)?;
         let revocation = evidence.check_revocation(now);
         if let Err(error) = self.check_with_webpki(&evidence, now) {
             return Err(refusal(&error, revocation));
         }
         let freshness = revocation?;
         let leaf = leaf.held_by(self.provider)?;
-        self.remember(&leaf, validity.within(freshness), evidence.generation);
+        let path = evidence.footings();
+        self.remember(&leaf, validity.within(freshness), path, generation);
         Ok(leaf)
     }
 
@@ -179,10 +154,10 @@ impl PathVerifier {
         check_leaf(&known, expect).is_ok().then_some(known)
     }
 
-    fn remember(&self, leaf: &Certificate, window: Window, generation: u64) {
+    fn remember(&self, leaf: &Certificate, window: Window, path: Vec<Footing>, generation: u64) {
         let mut state = self.state();
         if state.generation == generation {
-            state.known.insert(leaf.clone(), window);
+            state.known.insert(leaf.clone(), window, path);
         }
     }
 
@@ -216,7 +191,9 @@ impl PathVerifier {
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default())),
             KeyUsage::required_if_present(match leaf.purpose() {
                 Purpose::OcspSigning => oid::OCSP_SIGNING_DER,
-                _ => oid::role_usage_der(leaf.role()),
+                Purpose::Signature | Purpose::KeyExchange | Purpose::CertificateSigning => {
+                    oid::role_usage_der(leaf.role())
+                }
             }),
             revocation,
             None,
@@ -289,7 +266,7 @@ mod tests {
         verifier.install_crl(crl, CrlIssuer::Root, 500).unwrap();
         let after = verifier.state().generation;
         let leaf = certificate(1);
-        verifier.remember(&leaf, Window::ALWAYS, before);
+        verifier.remember(&leaf, Window::ALWAYS, Vec::new(), before);
         assert!(
             verifier
                 .state()
@@ -297,7 +274,7 @@ mod tests {
                 .find(&leaf.thumbprint(), 500)
                 .is_none()
         );
-        verifier.remember(&leaf, Window::ALWAYS, after);
+        verifier.remember(&leaf, Window::ALWAYS, Vec::new(), after);
         assert!(
             verifier
                 .state()

@@ -1,10 +1,12 @@
-//! What a verifier holds: roots, CAs with their CRLs, BrandCRLIdentifiers, marks, chains found good.
+//! What a verifier holds: roots, CAs with their CRLs, BrandCRLIdentifiers and marks; and what it remembers.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use openset_jose::Thumbprint;
 
-use crate::cache::{KnownLeaves, Recent, Window};
+use super::bcis::HeldBcis;
+use crate::cache::{Footing, KnownLeaves, Recent, Window};
 use crate::walk::Path;
 use crate::{
     BrandCrlIdentifier, BrandId, CHAIN_LENGTH_MAX, Certificate, Crl, PathError, Role, TrustAnchor,
@@ -19,41 +21,60 @@ pub const KNOWN_RESPONSES_MAX: usize = 4096;
 /// The most certificates that are marked as revoked.
 pub const REVOKED_MARKS_MAX: usize = 65_536;
 
+/// The most CAs whose CRLs are held.
+pub const KNOWN_AUTHORITIES_MAX: usize = 1024;
+
+/// How long a root is still trusted after its successor's validity has begun: the time in which everything below it
+/// has to be renewed.
+pub const ROOT_OVERLAP_S: i64 = 400 * 86_400;
+
 /// A CA: its name and the SHA-256 of its key. Two CAs of one name do not speak for each other.
-type CaKey = (Vec<u8>, Thumbprint);
+pub(super) type CaKey = (Vec<u8>, Thumbprint);
 
 #[derive(Debug)]
 pub(super) struct State {
-    /// The pinned one first, each before its successor; no two of one name.
-    pub(super) roots: Vec<TrustAnchor>,
-    authorities: HashMap<CaKey, HeldAuthority>,
-    bcis: HashMap<BrandId, HeldBci>,
-    marks: RevokedMarks,
-    /// Counts the news taken in, so that a chain verified before them is not remembered.
+    pub(super) held: Held,
+    /// Counts the news taken in, so that nothing that was verified before them is taken for verified after them.
     pub(super) generation: u64,
     pub(super) known: KnownLeaves,
     /// OCSP responses whose signatures were found good.
     pub(super) responses: Recent<()>,
 }
 
+/// Everything that verdicts rest on. Cheap to clone: what is large is shared.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// The pinned one first, each before its successor; no two of one name or of one key.
+    pub(super) roots: Vec<TrustAnchor>,
+    pub(super) authorities: HashMap<CaKey, HeldAuthority>,
+    pub(super) bcis: HashMap<CaKey, HeldBcis>,
+    marks: Arc<RevokedMarks>,
+}
+
 /// A CA whose path was verified and whose CRL is held.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HeldAuthority {
-    certificate: Certificate,
+    pub(super) certificate: Certificate,
     /// The CA and those above it, without the root; empty for a root.
     pub(super) chain: Vec<Certificate>,
     pub(super) crl: Crl,
 }
 
+/// Which remembered leaves a piece of news concerns.
 #[derive(Debug)]
-struct HeldBci {
-    bci: BrandCrlIdentifier,
-    /// The brand CA that signed it.
-    issuer: Certificate,
+pub(super) enum Hit {
+    /// All of them.
+    All,
+    /// Those below the CA or root of this key.
+    Key(Thumbprint),
+    /// Those on whose path this certificate stands.
+    Certificate(Thumbprint),
+    /// Those of this brand.
+    Brand(BrandId),
 }
 
 /// Certificates whose revocation was learned elsewhere than from a CRL, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct RevokedMarks {
     order: VecDeque<Thumbprint>,
     all: HashSet<Thumbprint>,
@@ -64,30 +85,76 @@ pub(super) struct Evidence {
     /// Leaf first, completed with known CAs.
     pub(super) certificates: Vec<Certificate>,
     pub(super) root: TrustAnchor,
+    /// The last second in which the root is trusted.
+    root_until: i64,
     /// The CRL of each link's issuer.
     pub(super) crls: Vec<Option<Crl>>,
-    pub(super) bci: Option<BrandCrlIdentifier>,
+    bci: Option<BrandCrlIdentifier>,
     /// Whose certificate on the path is marked as revoked.
-    pub(super) marked: Option<Role>,
-    pub(super) generation: u64,
+    marked: Option<Role>,
 }
 
 impl State {
     pub(super) fn new(anchor: TrustAnchor) -> Self {
         Self {
-            roots: vec![anchor],
-            authorities: HashMap::new(),
-            bcis: HashMap::new(),
-            marks: RevokedMarks::default(),
+            held: Held {
+                roots: vec![anchor],
+                authorities: HashMap::new(),
+                bcis: HashMap::new(),
+                marks: Arc::default(),
+            },
             generation: 0,
             known: KnownLeaves::new(KNOWN_CHAINS_MAX),
             responses: Recent::new(KNOWN_RESPONSES_MAX),
         }
     }
 
+    pub(super) fn mark_revoked(&mut self, certificate: &Thumbprint) {
+        if !Arc::make_mut(&mut self.held.marks).insert(certificate) {
+            return;
+        }
+        self.held
+            .bcis
+            .retain(|_, held| held.issuer.thumbprint() != *certificate);
+        self.forget(&[Hit::Certificate(*certificate)]);
+    }
+
+    /// Forgets the leaves that news concern.
+    pub(super) fn forget(&mut self, hits: &[Hit]) {
+        self.generation = self.generation.wrapping_add(1);
+        self.known
+            .retain(|leaf, path| !hits.iter().any(|hit| hit.concerns(leaf, path)));
+    }
+}
+
+impl Hit {
+    fn concerns(&self, leaf: &Certificate, path: &[Footing]) -> bool {
+        match self {
+            Hit::All => true,
+            Hit::Key(key) => path.iter().any(|footing| footing.key == *key),
+            Hit::Certificate(one) => path.iter().any(|footing| footing.certificate == *one),
+            Hit::Brand(brand) => leaf.brand() == Some(brand),
+        }
+    }
+}
+
+impl Held {
     pub(super) fn root_named(&self, name_der: &[u8]) -> Option<&TrustAnchor> {
         let named = |root: &&TrustAnchor| root.certificate().subject_der() == name_der;
         self.roots.iter().find(named)
+    }
+
+    /// The last second in which a root is trusted.
+    pub(super) fn root_until(&self, root: &Thumbprint) -> Option<i64> {
+        let mut from_it = self
+            .roots
+            .iter()
+            .skip_while(|held| held.thumbprint() != *root);
+        let not_after = from_it.next()?.certificate().not_after();
+        Some(from_it.next().map_or(not_after, |successor| {
+            let begins = successor.certificate().not_before();
+            not_after.min(begins.saturating_add(ROOT_OVERLAP_S))
+        }))
     }
 
     /// A known CA below the roots.
@@ -122,21 +189,24 @@ impl State {
     }
 
     pub(super) fn crl_of(&self, issuer: &Certificate) -> Option<&Crl> {
-        self.authorities.get(&key(issuer)).map(|held| &held.crl)
+        self.authorities.get(&ca_key(issuer)).map(|held| &held.crl)
     }
 
-    pub(super) fn put_crl(&mut self, issuer: Certificate, chain: Vec<Certificate>, crl: Crl) {
+    /// Takes in a CRL that was verified; says whom it concerns.
+    pub(super) fn put_crl(&mut self, held: HeldAuthority) -> Result<Vec<Hit>, PathError> {
+        let key = ca_key(&held.certificate);
+        if self.authorities.len() >= KNOWN_AUTHORITIES_MAX && !self.authorities.contains_key(&key) {
+            return Err(PathError::TooManyAuthorities);
+        }
         // What a revoked brand CA said of CRLs no longer counts, nor does its number stand in anybody's way.
-        self.bcis.retain(|_, held| {
-            held.issuer.issuer_der() != crl.issuer_der() || !crl.revokes(held.issuer.serial())
+        self.bcis.retain(|_, bcis| {
+            bcis.issuer.issuer_der() != held.crl.issuer_der()
+                || !held.crl.revokes(bcis.issuer.serial())
         });
-        let held = HeldAuthority {
-            certificate: issuer,
-            chain,
-            crl,
-        };
-        self.authorities.insert(key(&held.certificate), held);
-        self.forget();
+        let mut hits = vec![Hit::Key(key.1)];
+        self.authorities.insert(key, held);
+        hits.extend(self.bring_into_effect().into_iter().map(Hit::Brand));
+        Ok(hits)
     }
 
     /// The CRLs of the roots and of a brand's CAs, each before those of the CAs below.
@@ -150,40 +220,29 @@ impl State {
         held.into_iter().map(|held| held.crl.clone()).collect()
     }
 
-    pub(super) fn bci_of(&self, brand: &BrandId) -> Option<&BrandCrlIdentifier> {
-        self.bcis.get(brand).map(|held| &held.bci)
-    }
-
-    pub(super) fn put_bci(&mut self, bci: BrandCrlIdentifier, issuer: Certificate) {
-        let held = HeldBci { bci, issuer };
-        self.bcis.insert(held.bci.brand().clone(), held);
-        self.forget();
-    }
-
-    pub(super) fn mark_revoked(&mut self, certificate: &Thumbprint) {
-        if !self.marks.insert(certificate) {
-            return;
-        }
-        self.bcis
-            .retain(|_, held| held.issuer.thumbprint() != *certificate);
-        self.forget();
-    }
-
-    fn forget(&mut self) {
-        self.generation = self.generation.wrapping_add(1);
-        self.known.clear();
-        self.responses.clear();
-    }
-
     /// What is held of a path. Its upper end is completed from the CAs that are known; where that leads to no root,
     /// it stands under the pinned one, which did not issue it.
-    pub(super) fn evidence(&self, certificates: &[Certificate], pinned: &TrustAnchor) -> Evidence {
+    pub(super) fn evidence(
+        &self,
+        certificates: &[Certificate],
+        pinned: &TrustAnchor,
+        now: i64,
+    ) -> Evidence {
         let certificates = self.completed(certificates);
         let root = certificates
             .last()
             .and_then(|last| self.root_named(last.issuer_der()))
-            .unwrap_or(pinned)
-            .clone();
+            .unwrap_or(pinned);
+        self.evidence_under(certificates, root, now)
+    }
+
+    /// What is held of a path under this root; an empty one is the root's own.
+    pub(super) fn evidence_under(
+        &self,
+        certificates: Vec<Certificate>,
+        root: &TrustAnchor,
+        now: i64,
+    ) -> Evidence {
         let path = Path {
             certificates: &certificates,
             root: root.certificate(),
@@ -197,18 +256,19 @@ impl State {
             .rev()
             .find(|certificate| self.marks.all.contains(&certificate.thumbprint()))
             .map(Certificate::role);
-        let brand = certificates.first().and_then(Certificate::brand);
         Evidence {
             crls,
             marked,
-            bci: brand.and_then(|brand| self.bci_of(brand)).cloned(),
-            generation: self.generation,
-            root,
+            bci: self.bci_for(&certificates, now).cloned(),
+            root_until: self
+                .root_until(&root.thumbprint())
+                .unwrap_or_else(|| root.certificate().not_after()),
+            root: root.clone(),
             certificates,
         }
     }
 
-    fn completed(&self, certificates: &[Certificate]) -> Vec<Certificate> {
+    pub(super) fn completed(&self, certificates: &[Certificate]) -> Vec<Certificate> {
         let mut path = certificates.to_vec();
         let Some(last) = path.last() else {
             return path;
@@ -231,6 +291,21 @@ impl Evidence {
             certificates: &self.certificates,
             root: self.root.certificate(),
         }
+    }
+
+    /// Every certificate on the path, the root's included.
+    pub(super) fn footings(&self) -> Vec<Footing> {
+        let path = self.certificates.iter().chain([self.root.certificate()]);
+        path.map(Footing::of).collect()
+    }
+
+    /// The validity of every certificate, and whether the root has not been succeeded for too long.
+    pub(super) fn check_validity(&self, now: i64) -> Result<Window, PathError> {
+        let window = self.path().check_validity(now)?;
+        if now > self.root_until {
+            return Err(PathError::Expired(Role::RootCa));
+        }
+        Ok(window.and(i64::MIN, self.root_until))
     }
 
     /// What CRLs and marks say of a CA's path.
@@ -268,12 +343,14 @@ impl RevokedMarks {
     }
 }
 
-fn key(issuer: &Certificate) -> CaKey {
+pub(super) fn ca_key(issuer: &Certificate) -> CaKey {
     (issuer.subject_der().to_vec(), issuer.key_thumbprint())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -288,5 +365,31 @@ mod tests {
         assert_eq!(marks.order.len(), REVOKED_MARKS_MAX);
         assert!(!marks.all.contains(&mark(0)));
         assert!(marks.all.contains(&mark(1)));
+    }
+
+    #[test]
+    fn no_more_cas_are_known_than_the_limit() {
+        let root = crate::test_pki::root(0);
+        let der = root.certificate().der();
+        let anchor = TrustAnchor::pinned(der, &openset_jose::sha256(der)).unwrap();
+        let mut held = State::new(anchor).held;
+        let one = HeldAuthority {
+            certificate: root.certificate().clone(),
+            chain: Vec::new(),
+            crl: root.issue_crl(1, 0, 1000, &[]).unwrap(),
+        };
+        for number in 1..KNOWN_AUTHORITIES_MAX {
+            let key = Thumbprint::of(&number.to_be_bytes());
+            held.authorities.insert((Vec::new(), key), one.clone());
+        }
+        held.put_crl(one.clone()).unwrap();
+        held.put_crl(one.clone()).unwrap();
+        let other = held.authorities.remove(&ca_key(&one.certificate)).unwrap();
+        held.authorities
+            .insert((Vec::new(), Thumbprint::of(b"one more")), other);
+        assert_eq!(
+            held.put_crl(one).map(|_| ()),
+            Err(PathError::TooManyAuthorities)
+        );
     }
 }

@@ -6,7 +6,7 @@ use openset_pki::authority::{IssueRequest, Validity};
 use openset_pki::{Chain, Expect, PathError, PathVerifier, Purpose, Role};
 
 use crate::forge::Forgery;
-use crate::world::{DAY, NOW, as_it_is, install, key, request, world};
+use crate::world::{DAY, NOW, as_it_is, install, install_bci, key, request, world};
 
 fn verify(verifier: &PathVerifier, chain: &Chain, now: i64) -> Result<(), PathError> {
     verifier.verify(chain, &as_it_is(chain), now).map(|_| ())
@@ -30,24 +30,66 @@ fn a_known_chain_costs_no_signature_check() {
 }
 
 #[test]
-fn a_new_crl_of_any_ca_makes_the_verifier_forget() {
-    let verifier = world().verifier();
+fn news_make_the_verifier_forget_the_chains_that_they_concern_and_no_other() {
+    type News = fn(&PathVerifier);
+    let own: [(&str, News); 7] = [
+        ("CRL of the root", |verifier| {
+            install(verifier, &world().root, 2, &[]);
+        }),
+        ("CRL of the brand CA", |verifier| {
+            install(verifier, &world().first.brand_ca, 2, &[]);
+        }),
+        ("CRL of the merchant CA", |verifier| {
+            install(verifier, &world().first.merchant_ca, 2, &[]);
+        }),
+        ("BrandCRLIdentifier of the brand", |verifier| {
+            let brand = &world().first;
+            install_bci(verifier, brand, brand.bci(2)).unwrap();
+        }),
+        ("leaf marked as revoked", |verifier| {
+            verifier.mark_revoked(&world().first.merchant.leaf().thumbprint());
+        }),
+        ("CA marked as revoked", |verifier| {
+            verifier.mark_revoked(&world().first.brand_ca.certificate().thumbprint());
+        }),
+        ("another root", |verifier| {
+            let root = crate::roots::second();
+            verifier.accept_root(root.certificate().der()).unwrap();
+        }),
+    ];
+    let others: [(&str, News); 5] = [
+        ("CRL of another CA of the brand", |verifier| {
+            install(verifier, &world().first.gateway_ca, 2, &[]);
+        }),
+        ("CRL of another brand", |verifier| {
+            install(verifier, &world().second.brand_ca, 2, &[]);
+        }),
+        ("BrandCRLIdentifier of another brand", |verifier| {
+            let brand = &world().second;
+            install_bci(verifier, brand, brand.bci(2)).unwrap();
+        }),
+        ("another leaf marked as revoked", |verifier| {
+            verifier.mark_revoked(&world().first.gateway.leaf().thumbprint());
+        }),
+        ("an older CRL", |verifier| {
+            let older = world().first.merchant_ca.issue_crl(0, NOW, NOW + DAY, &[]);
+            let news = [older.unwrap().der().to_vec()];
+            assert_eq!(verifier.learn(&news, None, NOW), Ok(0));
+        }),
+    ];
     let chain = &world().first.merchant;
-    verify(&verifier, chain, NOW).unwrap();
-    assert!(
-        verifier
-            .known(&chain.leaf().thumbprint(), &as_it_is(chain), NOW)
-            .is_some()
-    );
-    install(&verifier, &world().second.gateway_ca, 2, &[]);
-    assert!(
-        verifier
-            .known(&chain.leaf().thumbprint(), &as_it_is(chain), NOW)
-            .is_none()
-    );
-    let before = verifier.signature_checks();
-    verify(&verifier, chain, NOW).unwrap();
-    assert!(verifier.signature_checks() > before);
+    let rows = own.map(|(name, news)| (name, news, false));
+    for (name, news, stays) in rows.into_iter().chain(others.map(|(n, f)| (n, f, true))) {
+        let verifier = world().verifier();
+        verify(&verifier, chain, NOW).unwrap();
+        let known = || verifier.known(&chain.leaf().thumbprint(), &as_it_is(chain), NOW);
+        assert!(known().is_some());
+        news(&verifier);
+        assert_eq!(known().is_some(), stays, "{name}");
+        let before = verifier.signature_checks();
+        let _verdict = verify(&verifier, chain, NOW);
+        assert_eq!(verifier.signature_checks() == before, stays, "{name}");
+    }
 }
 
 #[test]

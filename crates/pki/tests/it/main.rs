@@ -8,14 +8,18 @@
 #![allow(clippy::indexing_slicing, reason = "tests")]
 
 mod authority;
+mod bci_rule;
 mod brand_crl_identifier;
 mod forge;
 mod known_chains;
+mod matrix;
+mod matrix_ocsp;
 mod news;
 mod ocsp;
 mod openssl;
 mod openssl_ocsp;
 mod path;
+mod pkilint;
 mod profile;
 mod revocation;
 mod roots;

@@ -1,8 +1,11 @@
 //! What a verifier says that it holds, and what it learns from messages.
 
-use openset_pki::{BrandCrlIdentifier, Certificate, Chain, Crl, PathError, PathVerifier, Role};
+use openset_pki::{
+    BrandCrlIdentifier, Certificate, Chain, Crl, CrlIssuer, Installed, NEWS_AUTHORITIES_MAX,
+    NEWS_CRLS_MAX, PathError, PathVerifier, Role,
+};
 
-use crate::world::{DAY, NOW, as_it_is, lines, world};
+use crate::world::{DAY, NOW, as_it_is, install, lines, world};
 
 fn verify(verifier: &PathVerifier, chain: &Chain) -> Result<(), PathError> {
     verifier.verify(chain, &as_it_is(chain), NOW).map(|_| ())
@@ -95,11 +98,155 @@ fn what_is_of_no_use_is_passed_over() {
     let verifier = world().verifier();
     let merchant_ca = &brand.merchant_ca;
     let older = merchant_ca.issue_crl(0, NOW, NOW + DAY, &[]).unwrap();
-    let stale = merchant_ca.issue_crl(3, NOW - 2 * DAY, NOW, &[]).unwrap();
+    let stale = merchant_ca.issue_crl(0, NOW - 2 * DAY, NOW, &[]).unwrap();
     let crls = [older.der().to_vec(), stale.der().to_vec()];
     let older = brand.bci(0);
     assert_eq!(verifier.learn(&crls, Some(older.der()), NOW), Ok(0));
     verify(&verifier, &brand.merchant).unwrap();
+}
+
+#[test]
+fn a_genuine_crl_that_has_run_out_stops_older_ones_all_the_same() {
+    let verifier = world().verifier();
+    let brand = &world().second;
+    let stale = brand
+        .merchant_ca
+        .issue_crl(5, NOW - 2 * DAY, NOW, &[])
+        .unwrap();
+    let news = [stale.der().to_vec()];
+    assert_eq!(verifier.learn(&news, None, NOW), Ok(0));
+    let refused = PathError::CrlStale(Role::MerchantCa);
+    assert_eq!(verify(&verifier, &brand.merchant), Err(refused));
+    verify(&verifier, &brand.gateway).unwrap();
+    let offer = |number| {
+        let crl = brand.merchant_ca.issue_crl(number, NOW, NOW + DAY, &[]);
+        let chain = brand.merchant_ca.chain().unwrap();
+        verifier.install_crl(crl.unwrap(), CrlIssuer::Chain(&chain), NOW)
+    };
+    assert_eq!(
+        offer(4),
+        Err(PathError::CrlOlder {
+            held: 5,
+            offered: 4
+        })
+    );
+    assert_eq!(offer(6), Ok(Installed::Newer));
+    verify(&verifier, &brand.merchant).unwrap();
+}
+
+#[test]
+fn under_a_root_whose_crl_has_run_out_numbers_are_kept_all_the_same() {
+    let verifier = world().verifier();
+    let brand = &world().first;
+    let later = NOW + 7 * DAY;
+    let crl = |number, until| {
+        let crl = brand.brand_ca.issue_crl(number, NOW, until, &[]);
+        let chain = brand.brand_ca.chain().unwrap();
+        verifier.install_crl(crl.unwrap(), CrlIssuer::Chain(&chain), later)
+    };
+    let stale = Err(PathError::CrlStale(Role::RootCa));
+    assert_eq!(crl(9, later + DAY), stale);
+    assert!(matches!(
+        crl(8, later + DAY),
+        Err(PathError::CrlOlder { held: 9, .. })
+    ));
+}
+
+/// A message brings the CAs of the second brand and their CRLs to a party that knows the root alone.
+fn introduction() -> (Vec<Certificate>, Vec<Vec<u8>>) {
+    let brand = &world().second;
+    let authorities = brand.authorities();
+    let certificates = authorities.iter().map(|ca| ca.certificate().clone());
+    let crls = authorities.iter().map(|authority| {
+        let crl = authority.issue_crl(1, NOW - DAY, NOW + DAY, &[]);
+        crl.unwrap().der().to_vec()
+    });
+    // Issuing CAs first: the order does not matter.
+    (certificates.rev().collect(), crls.rev().collect())
+}
+
+fn knowing_the_root() -> PathVerifier {
+    let verifier = world().verifier_without_crls();
+    install(&verifier, &world().root, 1, &[]);
+    verifier
+}
+
+#[test]
+fn cas_that_came_with_their_crls_are_known_from_then_on() {
+    let brand = &world().second;
+    let (certificates, crls) = introduction();
+    let verifier = knowing_the_root();
+    assert_eq!(verifier.learn(&crls, None, NOW), Ok(0));
+    assert_eq!(verifier.learn_with(&certificates, &[], None, NOW), Ok(0));
+    assert!(verifier.authorities_held(&brand.id).is_empty());
+    let bci = brand.bci(1);
+    let learned = verifier.learn_with(&certificates, &crls, Some(bci.der()), NOW);
+    assert_eq!(learned, Ok(crls.len() + 1));
+    let leaf = Chain::new(vec![brand.merchant.leaf().clone()]).unwrap();
+    verify(&verifier, &leaf).unwrap();
+    // Those of another root, and what is no CA, are of no use.
+    let stranger = world().verifier_without_crls();
+    assert_eq!(stranger.learn_with(&certificates, &crls, None, NOW), Ok(0));
+    let leaves = [brand.merchant.leaf().clone()];
+    let verifier = knowing_the_root();
+    assert_eq!(verifier.learn_with(&leaves, &crls, None, NOW), Ok(0));
+}
+
+#[test]
+fn news_are_taken_in_wholly_or_not_at_all() {
+    let brand = &world().second;
+    let (certificates, crls) = introduction();
+    let bci = brand.bci(1);
+    let flipped = |der: &[u8]| {
+        let mut der = der.to_vec();
+        *der.last_mut().unwrap() ^= 1;
+        der
+    };
+    for forged in 0..=crls.len() {
+        let verifier = knowing_the_root();
+        let mut crls = crls.clone();
+        let mut bci = bci.der().to_vec();
+        match crls.get_mut(forged) {
+            Some(crl) => *crl = flipped(crl),
+            None => bci = flipped(&bci),
+        }
+        let checks = verifier.signature_checks();
+        let refused = verifier.learn_with(&certificates, &crls, Some(&bci), NOW);
+        assert!(
+            matches!(
+                refused,
+                Err(PathError::CrlForged(_) | PathError::BciForged(_))
+            ),
+            "{refused:?}"
+        );
+        assert!(verifier.signature_checks() > checks);
+        assert!(verifier.authorities_held(&brand.id).is_empty());
+        assert_eq!(verifier.crls_held(&brand.id).len(), 1);
+        assert!(verifier.brand_crl_identifiers_held(&brand.id).is_empty());
+    }
+}
+
+#[test]
+fn news_are_bounded() {
+    let verifier = knowing_the_root();
+    let (certificates, crls) = introduction();
+    let crls: Vec<_> = crls.into_iter().cycle().take(NEWS_CRLS_MAX + 1).collect();
+    let certificates: Vec<_> = certificates
+        .into_iter()
+        .cycle()
+        .take(NEWS_AUTHORITIES_MAX + 1)
+        .collect();
+    let learn = |certificates: &[Certificate], crls: &[Vec<u8>]| {
+        verifier.learn_with(certificates, crls, None, NOW)
+    };
+    let refused = Err(PathError::TooMuchNews);
+    assert_eq!(learn(&[], &crls), refused);
+    assert_eq!(learn(&certificates, &[]), refused);
+    let accepted = learn(
+        &certificates[..NEWS_AUTHORITIES_MAX],
+        &crls[..NEWS_CRLS_MAX],
+    );
+    assert_eq!(accepted, Ok(5));
 }
 
 #[test]

@@ -2,14 +2,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use openset_pki::authority::{Authority, RevocationReason};
-use openset_pki::ocsp::{self, Request, Response, Status};
-use openset_pki::{Certificate, Chain};
+use openset_pki::authority::{
+    Authority, IssueAuthority, IssueRequest, RevocationReason, Subject, Validity,
+};
+use openset_pki::ocsp::{self, OcspError, Request, Response, Status};
+use openset_pki::{
+    Certificate, Chain, CrlIssuer, PathError, PathVerifier, Purpose, Role, TrustAnchor,
+};
 
-use crate::ocsp::responder;
+use crate::ocsp::{RESPONDER_KEY, responder};
 use crate::openssl::{openssl, pem_of, write};
-use crate::world::{Brand, DAY, NOW, world};
+use crate::world::{Brand, DAY, NEXT_ROOT_KEY, NOW, ROOT_KEY, key, named, request, serial, world};
 
 /// The files of a certificate, its issuer, the CAs above and the root.
 struct Files {
@@ -171,4 +176,136 @@ fn openssl_reads_our_requests_and_refuses_answers_that_do_not_count() {
     );
     let (verified, text) = files.verdict_on_nonce(&replayed).unwrap();
     assert!(!verified && text.contains("Nonce Verify error"), "{text}");
+}
+
+/// A small hierarchy of today, since openssl's responder has no other clock than the system's.
+struct Today {
+    now: i64,
+    verifier: PathVerifier,
+    merchant_ca: Authority,
+    merchant: Certificate,
+    responder: Certificate,
+}
+
+impl Today {
+    #[expect(clippy::disallowed_methods, reason = "openssl's clock is the system's")]
+    fn new() -> Self {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = i64::try_from(clock.unwrap().as_secs()).unwrap();
+        let validity = Validity {
+            not_before: now - DAY,
+            not_after: now + DAY,
+        };
+        let subject = Subject {
+            common_name: "Root of today".into(),
+            ..Subject::default()
+        };
+        let (own, next) = (key(ROOT_KEY), key(NEXT_ROOT_KEY).public_key());
+        let root = Authority::root(own.clone(), &subject, validity, serial(), next).unwrap();
+        let id = &world().first.id;
+        let below = |parent: &Authority, role: Role, number: usize, path_len| {
+            let request = IssueAuthority {
+                role,
+                subject: crate::world::subject(id, role.name()),
+                validity,
+                serial: serial(),
+                path_len,
+            };
+            let issued = parent.issue_authority(key(number).public_key(), &request);
+            Authority::with_key(parent.chain_of(&issued.unwrap()), key(number).clone()).unwrap()
+        };
+        let brand_ca = below(&root, Role::BrandCa, 4, 1);
+        let merchant_ca = below(&brand_ca, Role::MerchantCa, 7, 0);
+        let merchant = merchant_ca
+            .issue_end_entity(&IssueRequest {
+                validity,
+                ..request(id, Role::Merchant, Purpose::Signature)
+            })
+            .unwrap();
+        let responder = merchant_ca
+            .issue_ocsp_responder(
+                key(RESPONDER_KEY).public_key(),
+                &crate::world::subject(id, "responder"),
+                validity,
+                serial(),
+            )
+            .unwrap();
+        let anchor = root.certificate().der();
+        let anchor = TrustAnchor::pinned(anchor, &openset_jose::sha256(anchor)).unwrap();
+        let verifier = PathVerifier::new(anchor, openset_jose::default_provider());
+        let all = [&root, &brand_ca, &merchant_ca];
+        for authority in all {
+            let crl = authority.issue_crl(1, now - DAY, now + DAY, &[]).unwrap();
+            let chain = authority.chain();
+            let issuer = chain.as_ref().map_or(CrlIssuer::Root, CrlIssuer::Chain);
+            verifier.install_crl(crl, issuer, now).unwrap();
+        }
+        let crls = all.map(|authority| named(authority, 1));
+        let bci = brand_ca.issue_brand_crl_identifier(1, now - DAY, now + DAY, &crls);
+        let chain = brand_ca.chain().unwrap();
+        verifier
+            .install_brand_crl_identifier(bci.unwrap(), &chain, now)
+            .unwrap();
+        Self {
+            now,
+            verifier,
+            merchant_ca,
+            merchant,
+            responder,
+        }
+    }
+}
+
+#[test]
+fn what_openssl_answers_as_the_delegated_responder_is_accepted() {
+    if openssl(&["version"]).is_none() {
+        return;
+    }
+    let today = Today::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| write(folder.path(), name, text);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let ca = file("ca.pem", &today.merchant_ca.certificate().to_pem());
+    let signer = file("responder.pem", &today.responder.to_pem());
+    let pkcs8 = key(RESPONDER_KEY).to_pkcs8();
+    let pkcs8 = pem::encode(&pem::Pem::new("PRIVATE KEY", pkcs8.as_slice()));
+    let signing = file("responder.key", &pkcs8);
+    let issuer = today.merchant_ca.certificate();
+    let nonce = [7; 32];
+    let asked = ocsp::request(&today.merchant, issuer, Some(&nonce)).unwrap();
+    fs::write(path("request.der"), asked).unwrap();
+    let serial = hex::encode_upper(today.merchant.serial());
+    let answer = |line: &str, options: &[&str]| {
+        let index = file("index.txt", line);
+        let (asked, answer) = (path("request.der"), path("answer.der"));
+        let mut arguments = vec!["ocsp", "-index", &index, "-CA", &ca, "-rsigner", &signer];
+        arguments.extend(["-rkey", &signing, "-rmd", "sha256"]);
+        arguments.extend(["-reqin", &asked, "-respout", &answer]);
+        arguments.extend_from_slice(options);
+        let output = openssl(&arguments).unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        Response::from_der(&fs::read(answer).unwrap())
+    };
+    // Status, expiry, revocation, number, file, name: as `openssl ca` keeps them.
+    let valid = format!("V\t491231235959Z\t\t{serial}\tunknown\t/CN=merchant\n");
+    let revoked =
+        format!("R\t491231235959Z\t261001000000Z,keyCompromise\t{serial}\tunknown\t/CN=m\n");
+    // Its clock is read after ours.
+    let check = |response: &Response| {
+        let (subject, soon) = (&today.merchant, today.now + 30);
+        let checked = today
+            .verifier
+            .check_ocsp(response, subject, Some(&nonce), soon);
+        checked.map(|_| ())
+    };
+    for by in [&["-nmin", "10"][..], &["-nmin", "10", "-resp_key_id"]] {
+        assert_eq!(check(&answer(&valid, by).unwrap()), Ok(()));
+    }
+    let unknown = answer("", &["-nmin", "10"]).unwrap();
+    assert_eq!(check(&unknown), Err(PathError::OcspUnknown(Role::Merchant)));
+    // One that would be good for ever.
+    assert!(matches!(answer(&valid, &[]), Err(OcspError::NextUpdate)));
+    let revoked = answer(&revoked, &["-nmin", "10"]).unwrap();
+    assert_eq!(check(&revoked), Err(PathError::Revoked(Role::Merchant)));
 }

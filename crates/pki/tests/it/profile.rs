@@ -301,6 +301,8 @@ fn an_extended_key_usage_that_is_not_the_roles_own_is_refused() {
         vec![],
         vec![of(Role::Gateway)],
         vec![of(Role::Merchant), of(Role::Gateway)],
+        vec![of(Role::Merchant), of(Role::Merchant)],
+        vec![of(Role::Merchant), ExtendedKeyUsagePurpose::OcspSigning],
         vec![of(Role::Merchant), ExtendedKeyUsagePurpose::ServerAuth],
         vec![ExtendedKeyUsagePurpose::Any],
     ];

@@ -3,7 +3,8 @@
 use openset_jose::sha256;
 use openset_pki::authority::{Authority, IssueAuthority, Subject};
 use openset_pki::{
-    AnchorError, CrlIssuer, Installed, PathError, PathVerifier, Purpose, Role, TrustAnchor,
+    AnchorError, CrlIssuer, Installed, PathError, PathVerifier, Purpose, ROOT_OVERLAP_S, Role,
+    TrustAnchor,
 };
 
 use crate::world::{
@@ -25,7 +26,7 @@ fn root(name: &str, own: usize, next: usize, years: i64) -> Authority {
     Authority::root(key(own).clone(), &subject, validity(years), serial(), next).unwrap()
 }
 
-fn second() -> Authority {
+pub(crate) fn second() -> Authority {
     root("Test root 2", NEXT_ROOT_KEY, THIRD_ROOT_KEY, 20)
 }
 
@@ -146,4 +147,55 @@ fn a_party_may_begin_with_a_later_root() {
         accept(&verifier, &world().root),
         Err(AnchorError::NotTheSuccessor)
     );
+}
+
+#[test]
+fn a_root_is_trusted_for_an_overlap_after_its_successor_began() {
+    let verifier = world().verifier();
+    let (first, second) = (world().root.certificate(), second());
+    let until = |root: &openset_pki::Certificate| verifier.root_trusted_until(&root.thumbprint());
+    assert_eq!(until(first), Some(first.not_after()));
+    assert_eq!(until(second.certificate()), None);
+    let ends = second.certificate().not_before() + ROOT_OVERLAP_S;
+    assert!(NOW < ends && ends < first.not_after());
+    // The first root's CRLs and the brand's word last as long.
+    let verify = |verifier: &PathVerifier, now| {
+        let chain = &world().first.merchant;
+        verifier.verify(chain, &as_it_is(chain), now).map(|_| ())
+    };
+    let brand = &world().first;
+    for authority in [&world().root, &brand.brand_ca, &brand.merchant_ca] {
+        let crl = authority.issue_crl(2, NOW - DAY, ends + YEAR, &[]).unwrap();
+        let chain = authority.chain();
+        let issuer = chain.as_ref().map_or(CrlIssuer::Root, CrlIssuer::Chain);
+        verifier.install_crl(crl, issuer, NOW).unwrap();
+    }
+    let bci = brand
+        .brand_ca
+        .issue_brand_crl_identifier(2, NOW - DAY, ends + YEAR, &brand.crls(1));
+    crate::world::install_bci(&verifier, brand, bci.unwrap()).unwrap();
+    assert_eq!(verify(&verifier, ends + 1), Ok(()));
+    accept(&verifier, &second).unwrap();
+    assert_eq!(until(first), Some(ends));
+    assert_eq!(until(second.certificate()), Some(NOW + 20 * YEAR));
+    assert_eq!(verify(&verifier, ends), Ok(()));
+    let ended = Err(PathError::Expired(Role::RootCa));
+    assert_eq!(verify(&verifier, ends + 1), ended);
+    let crl = world().root.issue_crl(3, NOW, ends + YEAR, &[]).unwrap();
+    let refused = verifier.install_crl(crl, CrlIssuer::Root, ends + 1);
+    assert_eq!(refused, Err(PathError::Expired(Role::RootCa)));
+    let crl = second.issue_crl(1, NOW, ends + YEAR, &[]).unwrap();
+    let installed = verifier.install_crl(crl, CrlIssuer::Root, ends + 1);
+    assert_eq!(installed, Ok(Installed::Newer));
+}
+
+#[test]
+fn a_roots_key_has_one_certificate() {
+    let verifier = world().verifier();
+    accept(&verifier, &second()).unwrap();
+    for key in [NEXT_ROOT_KEY, crate::world::ROOT_KEY] {
+        let again = root("Test root 2, again", key, STRANGER_KEY, 30);
+        assert_eq!(accept(&verifier, &again), Err(AnchorError::SecondOfKey));
+    }
+    assert_eq!(verifier.roots().len(), 2);
 }

@@ -130,9 +130,21 @@ pub(crate) fn ca(
     key: &PrivateKey,
     path_len: u8,
 ) -> Authority {
+    ca_named(parent, role, brand, role.name(), key, path_len)
+}
+
+/// A CA of this CN below `parent`.
+pub(crate) fn ca_named(
+    parent: &Authority,
+    role: Role,
+    brand: &BrandId,
+    common_name: &str,
+    key: &PrivateKey,
+    path_len: u8,
+) -> Authority {
     let request = IssueAuthority {
         role,
-        subject: subject(brand, role.name()),
+        subject: subject(brand, common_name),
         validity: validity(6),
         serial: serial(),
         path_len,
