@@ -1,13 +1,16 @@
 //! What crosses services: five real processes with a folder and free ports of their own.
 //!
 //! A [`World`] writes the configuration that `openset setup` writes, starts the programs beside the
-//! test program, and stops them when it is dropped.
+//! test program, and stops them when it is dropped. Where a test moves the clock, it starts the services inside
+//! its own program instead.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "test support"
 )]
+
+mod in_process;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -46,10 +49,29 @@ impl Answer {
 /// Five services.
 pub struct World {
     folder: TempDir,
-    children: Vec<(&'static str, Child)>,
+    running: Vec<(&'static str, Running)>,
+    inside: bool,
     /// Where they answer and what opens them.
     pub file: DemoFile,
     client: reqwest::Client,
+}
+
+/// A service that was started.
+enum Running {
+    Process(Child),
+    Inside(in_process::Task),
+}
+
+impl Running {
+    fn end(&mut self) {
+        match self {
+            Self::Process(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Self::Inside(task) => task.stop(),
+        }
+    }
 }
 
 /// A card that an account was opened for.
@@ -73,6 +95,16 @@ impl World {
 
     /// As [`Self::start`], after `change` was applied to each party's configuration.
     pub async fn start_with(change: impl Fn(&str, &mut toml::Table)) -> Self {
+        Self::begin(false, change).await
+    }
+
+    /// As [`Self::start_with`], inside the test program: they read the clock that the test moves with
+    /// `openset_service::clock::danger_advance`. One such world to a test program.
+    pub async fn start_inside(change: impl Fn(&str, &mut toml::Table)) -> Self {
+        Self::begin(true, change).await
+    }
+
+    async fn begin(inside: bool, change: impl Fn(&str, &mut toml::Table)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(folder.path());
         setup::write(&plan).unwrap();
@@ -87,7 +119,8 @@ impl World {
             toml::from_str(&std::fs::read_to_string(plan.demo_file()).unwrap()).unwrap();
         let mut world = Self {
             folder,
-            children: Vec::new(),
+            running: Vec::new(),
+            inside,
             file,
             client: reqwest::Client::new(),
         };
@@ -106,6 +139,12 @@ impl World {
     /// Starts a party's process.
     pub fn spawn(&mut self, party: &'static str) {
         let folder = self.folder_of(party);
+        let config = folder.join(format!("{party}.toml"));
+        if self.inside {
+            let task = in_process::Task::start(party, &config);
+            self.running.push((party, Running::Inside(task)));
+            return;
+        }
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -113,25 +152,24 @@ impl World {
             .unwrap();
         let child = Command::new(program(party))
             .arg("--config")
-            .arg(folder.join(format!("{party}.toml")))
+            .arg(config)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        self.children.push((party, child));
+        self.running.push((party, Running::Process(child)));
     }
 
-    /// Ends a party's process at once (SIGKILL).
+    /// Ends a party's process at once (SIGKILL); inside the test program, in order.
     pub fn kill(&mut self, party: &str) {
         let place = self
-            .children
+            .running
             .iter()
             .position(|(name, _)| *name == party)
             .expect("a running party");
-        let (_, mut child) = self.children.remove(place);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let (_, mut running) = self.running.remove(place);
+        running.end();
     }
 
     /// Starts a killed party again on its data and waits until it is ready.
@@ -322,9 +360,8 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for (_, child) in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
+        for (_, running) in &mut self.running {
+            running.end();
         }
     }
 }

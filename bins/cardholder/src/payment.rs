@@ -12,6 +12,7 @@ use openset_protocol::cardholder::purchase::{
 };
 use openset_protocol::ids::Language;
 use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::thumbs::Thumbs;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_service::client::{CALL_TIMEOUT, SetAnswer};
 use openset_service::clock;
@@ -86,6 +87,10 @@ async fn initiate(
         order_description: order.initiation.order_description.clone().into_bytes(),
         purch_amt: order.amount,
         language: Language::english(),
+        thumbs: card
+            .signature
+            .brand()
+            .map(|brand| Thumbs::of(wallet.trust.verifier(), brand)),
     };
     let step = with_context(|ctx| purchase::start(ctx, card, agreed))
         .map_err(|e| refused("card-not-usable", &e))?;
@@ -98,7 +103,7 @@ async fn initiate(
     let (card, verifier) = (Arc::clone(card), Arc::clone(wallet.trust.verifier()));
     let next = offload(move || {
         protocol_answer(&answer)?;
-        with_context(|ctx| step.state.handle(ctx, &card, &answer.body, &verifier))
+        with_context(|ctx| step.state.handle(ctx, &card, &answer.body, &verifier, None))
             .map_err(Told::Refused)
     })
     .await
@@ -344,14 +349,14 @@ pub(crate) async fn inquire(
     // It may have come with a back-up from a wallet that was allowed to call other addresses.
     let url = allowed(wallet, &row.set_url, "")?;
     let agreed = state.purchase().clone();
-    let step = with_context(|ctx| inquiry::start(ctx, &card, &agreed))
+    let verifier = Arc::clone(wallet.trust.verifier());
+    let step = with_context(|ctx| inquiry::start(ctx, &card, &agreed, &verifier))
         .map_err(|e| refused("card-not-usable", &e))?;
     let answer = wallet
         .client
         .post_set(&url, MediaType::Payment, step.wire)
         .await
         .map_err(|error| call_problem("merchant-not-answering", &error))?;
-    let verifier = Arc::clone(wallet.trust.verifier());
     let outcome = offload(move || {
         protocol_answer(&answer)?;
         with_context(|ctx| step.state.handle(ctx, &agreed, &answer.body, &verifier))

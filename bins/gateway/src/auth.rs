@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use openset_protocol::gateway::auth::{self, Asker, Decision, TokenKey, VerifiedPayment};
-use openset_protocol::identity::Credentials;
+use openset_protocol::gateway::auth::{self, Answering, Asker, Decision, VerifiedPayment};
 use openset_protocol::messages::auth::AuthCode;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;
@@ -248,7 +248,7 @@ async fn answer(
     let (asker, payment) = (asked.asker.clone(), asked.payment.clone());
     let message = gateway.settings.message_of_day.clone();
     let word = word.clone();
-    sign(gateway, &asked.asker, move |ctx, ours, tokens| {
+    sign(gateway, &asked.asker, move |ctx, with| {
         let decision = match word {
             Word::Approved { approval_code, .. } => Decision::Approved {
                 payment: &payment,
@@ -257,7 +257,7 @@ async fn answer(
             },
             Word::Declined { code, reason, .. } => Decision::Refused { code, reason },
         };
-        auth::answer(ctx, ours, tokens, &asker, &decision)
+        auth::answer(ctx, with, &asker, &decision)
     })
     .await
 }
@@ -271,8 +271,8 @@ async fn refuse(
 ) -> Result<Vec<u8>, GatewayError> {
     let decision = Decision::Refused { code, reason: None };
     let theirs = asker.clone();
-    let response = sign(gateway, asker, move |ctx, ours, tokens| {
-        auth::answer(ctx, ours, tokens, &theirs, &decision)
+    let response = sign(gateway, asker, move |ctx, with| {
+        auth::answer(ctx, with, &theirs, &decision)
     })
     .await?;
     let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
@@ -302,20 +302,25 @@ async fn refuse(
 /// Makes a signed answer with the credentials of the asker's brand, off the async workers.
 async fn sign<F>(gateway: &Gateway, asker: &Asker, make: F) -> Result<Vec<u8>, GatewayError>
 where
-    F: FnOnce(&mut Context<'_>, &Credentials, &TokenKey) -> Result<Vec<u8>, Rejection>
-        + Send
-        + 'static,
+    F: FnOnce(&mut Context<'_>, Answering<'_>) -> Result<Vec<u8>, Rejection> + Send + 'static,
 {
     let tokens = gateway.token_key.clone();
-    let ours = gateway.keyring.of_brand(&asker.brand_id);
+    let brand = asker.brand_id.clone();
+    let ours = gateway.keyring.of_brand(&brand);
     let ours = ours.ok_or(GatewayError::NotReady)?;
+    let verifier = gateway.verifier()?;
     let answer = offload(move || {
         let mut rng = random::system();
         let mut ctx = Context {
             now: clock::now(),
             rng: &mut rng,
         };
-        make(&mut ctx, &ours, &tokens)
+        let with = Answering {
+            ours: &ours,
+            tokens: &tokens,
+            state: &RevocationState::of(&verifier, &brand),
+        };
+        make(&mut ctx, with)
     });
     Ok(answer.await?)
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use openset_protocol::gateway::cap::{self, VerifiedCapReq};
 use openset_protocol::messages::cap::CapCode;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;
@@ -217,13 +218,15 @@ async fn answer(
         .of_brand(brand)
         .ok_or(GatewayError::NotReady)?;
     let (request, outcomes) = (capture.request.clone(), outcomes.to_vec());
+    let verifier = gateway.verifier()?;
     let answer = offload(move || {
         let mut rng = random::system();
         let mut ctx = Context {
             now: clock::now(),
             rng: &mut rng,
         };
-        cap::answer(&mut ctx, &ours, &request, &outcomes)
+        let state = RevocationState::of(&verifier, &request.asker.brand_id);
+        cap::answer(&mut ctx, &ours, &request, &outcomes, &state)
     });
     Ok(answer.await?)
 }

@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::identity::SigningIdentity;
 use crate::ids::Xid;
 use crate::signed::{Signer, VerifiedBytes, decode, sign_bytes};
+use crate::thumbs::Receiver;
 use crate::wrapper::{Jws, VERSION};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
@@ -41,6 +42,7 @@ struct PiTbs {
 pub(crate) fn sign(
     ctx: &mut Context<'_>,
     by: &SigningIdentity,
+    receiver: &Receiver,
     halves: &Halves,
 ) -> Result<Jws, Rejection> {
     let Halves {
@@ -62,6 +64,7 @@ pub(crate) fn sign(
         ctx,
         by,
         ContentType::PiTbs,
+        receiver,
         &bytes.map_err(|_| Rejection::Internal)?,
     )
 }

@@ -8,7 +8,6 @@ use openset_pki::{BrandId, Certificate, Chain, Purpose};
 #[derive(Clone, Debug)]
 pub struct SigningIdentity {
     chain: Chain,
-    x5c: Vec<Vec<u8>>,
     key: PrivateKey,
 }
 
@@ -48,11 +47,7 @@ impl SigningIdentity {
     /// [`IdentityError`] when they do not belong together.
     pub fn new(chain: Chain, key: PrivateKey) -> Result<Self, IdentityError> {
         belongs(&chain, &key, Purpose::Signature)?;
-        Ok(Self {
-            x5c: chain.to_x5c(),
-            chain,
-            key,
-        })
+        Ok(Self { chain, key })
     }
 
     /// The certificate.
@@ -77,10 +72,6 @@ impl SigningIdentity {
     #[must_use]
     pub fn brand(&self) -> Option<&BrandId> {
         self.certificate().brand()
-    }
-
-    pub(crate) fn x5c(&self) -> &[Vec<u8>] {
-        &self.x5c
     }
 
     pub(crate) fn key(&self) -> &PrivateKey {

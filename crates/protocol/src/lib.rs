@@ -31,6 +31,7 @@ mod receipt;
 pub mod rejection;
 pub mod sealed;
 pub mod signed;
+pub mod thumbs;
 pub mod timestamp;
 pub mod wrapper;
 

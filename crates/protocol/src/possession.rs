@@ -28,6 +28,8 @@ pub(crate) fn sign<T: Serialize>(
         rrpid: frame.rrpid,
         date: ctx.now,
         answers: frame.answers,
+        thumbs: None,
+        news: None,
         data,
     };
     let header = jws::Header {
@@ -90,6 +92,11 @@ impl<T: DeserializeOwned> SelfCertified<T> {
         }
         if payload.answers != expected.answers {
             return Err(Rejection::AnotherRequest);
+        }
+        if payload.thumbs.is_some() || payload.news.is_some() {
+            return Err(Rejection::Malformed(
+                "a request repeats no thumbs and brings no news".to_owned(),
+            ));
         }
         if payload.date != date {
             return Err(Rejection::HeaderMismatch("date"));

@@ -130,6 +130,9 @@ pub enum Rejection {
     /// The answer is to another request.
     #[error("answer to another request")]
     AnotherRequest,
+    /// The response repeats other thumbs than the request named.
+    #[error("response repeats other thumbs than the request named")]
+    ThumbsMismatch,
     /// A signed digest does not fit the data that came with it.
     #[error("signed digest does not fit {0}")]
     DigestMismatch(&'static str),
@@ -198,6 +201,7 @@ impl Rejection {
             Self::Certificate(PathError::Expired(_)) => ErrorCode::ExpiredCertificate,
             Self::Certificate(PathError::Revoked(_)) => ErrorCode::RevokedCertificate,
             Self::Certificate(_) | Self::AnotherParty(_) => ErrorCode::InvalidCertificate,
+            Self::ThumbsMismatch => ErrorCode::ThumbsMismatch,
             Self::MissingCertificate(_) => ErrorCode::MissingCertificate,
             Self::UnknownRrpid => ErrorCode::UnknownRrpid,
             Self::UnknownXid => ErrorCode::UnknownXid,

@@ -5,10 +5,11 @@ use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::SigningIdentity;
 use crate::ids::{LocalId, Rrpid};
+use crate::thumbs::{News, Receiver, Thumbs};
 use crate::wrapper::Jws;
 use crate::{Context, Rejection, Timestamp};
 use openset_jose::{Thumbprint, jws};
-use openset_pki::{BrandId, Certificate, Chain, Expect, PathVerifier, Purpose, Role};
+use openset_pki::{BrandId, Certificate, Chain, Expect, PathError, PathVerifier, Purpose, Role};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -35,11 +36,15 @@ pub(crate) struct Payload<T> {
     pub(crate) date: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", default = "none")]
     pub(crate) answers: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none", default = "none")]
+    pub(crate) thumbs: Option<Thumbs>,
+    #[serde(skip_serializing_if = "Option::is_none", default = "none")]
+    pub(crate) news: Option<News>,
     pub(crate) data: T,
 }
 
-/// The default of `answers`, spelled out because `T` has no default.
-fn none() -> Option<Digest> {
+/// The default of what may be absent, spelled out because `T` has no default.
+fn none<A>() -> Option<A> {
     None
 }
 
@@ -71,7 +76,7 @@ pub(crate) fn encode_payload<T: Serialize>(
         .map_err(|_| Rejection::Internal)
 }
 
-/// Signs `data` for `frame`.
+/// Signs `data` for `frame`, for a receiver of whom nothing is known.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when the key cannot sign.
@@ -82,6 +87,22 @@ pub fn sign<T: Serialize>(
     frame: Frame,
     data: &T,
 ) -> Result<Jws, Rejection> {
+    sign_for(ctx, by, content, frame, &Receiver::unknown(), data)
+}
+
+/// Signs `data` for `frame`: what the receiver holds of the signer's chain is left out, what it lacks of the
+/// brand's revocations is brought, and its thumbs are repeated.
+///
+/// # Errors
+/// [`Rejection::Internal`] when the key cannot sign.
+pub fn sign_for<T: Serialize>(
+    ctx: &mut Context<'_>,
+    by: &SigningIdentity,
+    content: ContentType,
+    frame: Frame,
+    receiver: &Receiver,
+    data: &T,
+) -> Result<Jws, Rejection> {
     let payload = Payload {
         from: Who::Certificate(by.thumbprint()),
         to: frame.to,
@@ -89,22 +110,29 @@ pub fn sign<T: Serialize>(
         rrpid: frame.rrpid,
         date: ctx.now,
         answers: frame.answers,
+        thumbs: receiver.thumbs().cloned(),
+        news: receiver.news().cloned(),
         data,
     };
-    sign_bytes(ctx, by, content, &encode_payload(&payload)?)
+    let bytes = encode_payload(&payload)?;
+    sign_bytes(ctx, by, content, receiver, &bytes)
 }
 
-/// Signs bytes as they are, with the signer's chain in the header.
+/// Signs bytes as they are, with the signer's chain in the header, without what the receiver holds of it.
 pub(crate) fn sign_bytes(
     ctx: &mut Context<'_>,
     by: &SigningIdentity,
     content: ContentType,
+    receiver: &Receiver,
     bytes: &[u8],
 ) -> Result<Jws, Rejection> {
     let header = jws::Header {
         cty: content.name().to_owned(),
         x5t_s256: Some(by.thumbprint()),
-        x5c: by.x5c().to_vec(),
+        x5c: receiver
+            .lacks(by.chain())
+            .map(|certificate| certificate.der().to_vec())
+            .collect(),
     };
     jws::sign(ctx.rng, by.key(), &header, bytes)
         .map(Jws)
@@ -135,6 +163,8 @@ pub struct Expected<'a> {
     pub rrpid: Rrpid,
     /// For a response: the digest of the request.
     pub answers: Option<Digest>,
+    /// For a response: the thumbs that the request named.
+    pub thumbs: Option<&'a Thumbs>,
 }
 
 /// Signed data after every check.
@@ -165,6 +195,9 @@ pub fn verify<T: DeserializeOwned>(
         return Err(Rejection::NotFromSigner);
     }
     check_frame(&payload, expected)?;
+    if let Some(news) = &payload.news {
+        news.learn(verifier, now)?;
+    }
     Ok(Verified {
         certificate: object.certificate,
         date: payload.date,
@@ -185,8 +218,16 @@ pub(crate) fn check_frame<T>(
     if payload.rrpid != expected.rrpid {
         return Err(Rejection::HeaderMismatch("rrpid"));
     }
+    if payload.thumbs.as_ref() != expected.thumbs {
+        return Err(Rejection::ThumbsMismatch);
+    }
     if payload.answers != expected.answers {
         return Err(Rejection::AnotherRequest);
+    }
+    if payload.news.is_some() && payload.thumbs.is_none() {
+        return Err(Rejection::Malformed(
+            "news that nobody asked for".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -286,7 +327,48 @@ fn signer_certificate(
     let claimed = Certificate::from_der(leaf).map_err(openset_pki::PathError::from)?;
     object.verify(claimed.public_key())?;
     let chain = Chain::from_x5c(&header.x5c).map_err(openset_pki::PathError::from)?;
-    Ok(verifier.verify(&chain, &expect, now.seconds())?)
+    match verifier.verify(&chain, &expect, now.seconds()) {
+        // Its own news may be what is lacking; they prove themselves.
+        Err(error) if lacks_news(&error) && learn(object, verifier, now)? => {
+            Ok(verifier.verify(&chain, &expect, now.seconds())?)
+        }
+        judged => Ok(judged?),
+    }
+}
+
+/// Whether newer CRLs or a newer BrandCRLIdentifier could mend it.
+fn lacks_news(error: &PathError) -> bool {
+    matches!(
+        error,
+        PathError::CrlMissing(_)
+            | PathError::CrlStale(_)
+            | PathError::CrlBehindBci { .. }
+            | PathError::BciMissing(_)
+            | PathError::BciStale(_)
+            | PathError::BciOmits(_)
+    )
+}
+
+/// What of a payload can be read without knowing its data.
+#[derive(Deserialize)]
+struct Bringing {
+    #[serde(default)]
+    news: Option<News>,
+}
+
+/// Takes in the news that a payload brings; false if it brings none.
+fn learn(
+    object: &jws::Unverified,
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<bool, Rejection> {
+    let Ok(Bringing { news: Some(news) }) =
+        serde_json::from_slice(object.danger_unverified_payload())
+    else {
+        return Ok(false);
+    };
+    news.learn(verifier, now)?;
+    Ok(true)
 }
 
 /// Verifies a certificate that came as a chain inside a payload.
@@ -310,12 +392,8 @@ pub(crate) fn verify_chain(
     Ok(verifier.verify(&chain, expect, now.seconds())?)
 }
 
-/// A chain as it travels inside a payload.
+/// A whole chain as it is stored, and as it travels to one of whom nothing is known.
 #[must_use]
 pub fn carried(chain: &Chain) -> Vec<crate::ids::ExactBytes> {
-    chain
-        .to_x5c()
-        .into_iter()
-        .map(crate::ids::ExactBytes)
-        .collect()
+    Receiver::unknown().carried(chain)
 }

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use openset_jose::ContentKey;
 use openset_protocol::Rejection;
 use openset_protocol::gateway;
-use openset_protocol::gateway::auth::{Decision, TokenKey};
+use openset_protocol::gateway::auth::{Answering, Decision, TokenKey};
 use openset_protocol::identity::Credentials;
 use openset_protocol::merchant::auth::{self as asking, Asking};
 use openset_protocol::merchant::p::{self, Asked, Authorized, OwnOrder};
@@ -24,6 +24,7 @@ use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::signed::request_digest;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_service::set_endpoint::SET_PAYMENT;
 use openset_service::{clock, random};
@@ -246,7 +247,8 @@ impl ShopState {
                 ours.signature = self.gateway.signature.clone();
             }
             let gateway = self.gateway.key_exchange.chain();
-            let (opened, answer) = p_init::answer(ctx, wire, request, &ours, gateway)?;
+            let state = RevocationState::default();
+            let (opened, answer) = p_init::answer(ctx, wire, request, &ours, gateway, &state)?;
             let xid = opened.trans_ids.xid.to_string();
             self.opened.lock().unwrap().insert(xid, opened);
             Ok(answer)
@@ -309,7 +311,7 @@ impl ShopState {
         };
         let certificate = gateway.key_exchange.certificate();
         let (awaiting, wire) =
-            with_context(|ctx| asking::request(ctx, &self.ours, certificate, &asking))?;
+            with_context(|ctx| asking::request(ctx, &self.ours, certificate, &asking, verifier))?;
         let wrapper = MessageWrapper::decode(&wire)?;
         let opened = gateway::auth::open(&wire, &wrapper, &[gateway], verifier, clock::now())?;
         let asker = opened.asker.clone();
@@ -325,9 +327,12 @@ impl ShopState {
                 message: Some("Thank you.".to_owned()),
             },
         };
-        let answer = with_context(|ctx| {
-            gateway::auth::answer(ctx, gateway, &self.tokens, &asker, &decision)
-        })?;
+        let answering = Answering {
+            ours: gateway,
+            tokens: &self.tokens,
+            state: &RevocationState::default(),
+        };
+        let answer = with_context(|ctx| gateway::auth::answer(ctx, answering, &asker, &decision))?;
         let answer = awaiting.handle(&answer, &[&self.ours], verifier, clock::now())?;
         let authorized = Authorized {
             payload: answer.payload,

@@ -14,6 +14,7 @@ use openset_protocol::merchant::p::{self, OwnOrder, VerifiedPReq};
 use openset_protocol::merchant::p_init;
 use openset_protocol::messages::cap::{CapCode, CapResItem};
 use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Jwe, MessageWrapper};
 use openset_protocol::{Context, Timestamp};
 use openset_service::{clock, random};
@@ -114,15 +115,23 @@ pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> B
         order_description: ORDER_DESCRIPTION.as_bytes().to_vec(),
         purch_amt: amount,
         language: Language::english(),
+        thumbs: None,
     };
     let init = purchase::start(ctx, card, order).unwrap();
     let wrapper = MessageWrapper::decode(&init.wire).unwrap();
     let request = p_init::open(ctx, &wrapper).unwrap();
-    let (opened, answer) =
-        p_init::answer(ctx, &init.wire, request, shop, GATEWAY.key_exchange.chain()).unwrap();
+    let (opened, answer) = p_init::answer(
+        ctx,
+        &init.wire,
+        request,
+        shop,
+        GATEWAY.key_exchange.chain(),
+        &RevocationState::default(),
+    )
+    .unwrap();
     let step = init
         .state
-        .handle(ctx, card, &answer, PKI.verifier())
+        .handle(ctx, card, &answer, PKI.verifier(), None)
         .unwrap();
     let wrapper = MessageWrapper::decode(&step.wire).unwrap();
     let p_req = p::open(&wrapper, &[shop]).unwrap();
@@ -168,7 +177,7 @@ impl Bought {
             merch_cat_code: "5942",
         };
         let gateway = gateway.key_exchange.certificate();
-        let (awaiting, wire) = auth::request(ctx, shop, gateway, &asking).unwrap();
+        let (awaiting, wire) = auth::request(ctx, shop, gateway, &asking, PKI.verifier()).unwrap();
         Asked {
             shop,
             awaiting,
@@ -218,7 +227,7 @@ pub(crate) fn claim(shop: &'static Credentials, captures: Vec<Capture>) -> Claim
         rng: &mut rng,
     };
     let gateway = GATEWAY.key_exchange.certificate();
-    let (awaiting, wire) = cap::request(ctx, shop, gateway, captures).unwrap();
+    let (awaiting, wire) = cap::request(ctx, shop, gateway, captures, PKI.verifier()).unwrap();
     Claimed {
         shop,
         awaiting,

@@ -42,7 +42,9 @@ pub(crate) async fn draft(merchant: &Arc<Merchant>, payment: &Payment) -> Result
     let gateway = gateway.ok_or(Failure::NotReady(
         "the gateway's certificate is not here yet",
     ))?;
-    let made = offload(move |ctx| cap::request(ctx, &ours, gateway.leaf(), vec![capture])).await;
+    let made =
+        offload(move |ctx| cap::request(ctx, &ours, gateway.leaf(), vec![capture], &verifier))
+            .await;
     let (awaiting, wire) = made?;
     Ok(Draft { awaiting, wire })
 }

@@ -246,7 +246,13 @@ fn decide(
             amount: order.amount,
             merch_cat_code: &with.merch_cat_code,
         };
-        let (awaiting, wire) = auth::request(ctx, &with.sign_with, with.gateway.leaf(), &asking)?;
+        let (awaiting, wire) = auth::request(
+            ctx,
+            &with.sign_with,
+            with.gateway.leaf(),
+            &asking,
+            &with.verifier,
+        )?;
         Next::Ask(Box::new(awaiting), wire)
     } else {
         let payload = without_results(CompletionCode::OrderRejected);

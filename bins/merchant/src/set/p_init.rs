@@ -9,6 +9,7 @@ use openset_pki::Chain;
 use openset_protocol::identity::Credentials;
 use openset_protocol::merchant::p_init;
 use openset_protocol::messages::p_init::PInitReq;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::MessageWrapper;
 use openset_protocol::{Context, Rejection};
 use openset_service::{clock, random};
@@ -29,7 +30,12 @@ pub(super) async fn handle(
     let request = decode(&wrapper)?;
     let (ours, gateway) = chosen(merchant, &request).await?;
     let (wire, asked) = (received.bytes.clone(), request.clone());
-    let answered = offload(move |ctx| p_init::answer(ctx, &wire, &asked, &ours, &gateway)).await;
+    let verifier = merchant.verifier()?;
+    let answered = offload(move |ctx| {
+        let state = RevocationState::of(&verifier, &asked.brand_id);
+        p_init::answer(ctx, &wire, &asked, &ours, &gateway, &state)
+    })
+    .await;
     let (opened, answer) = answered?;
 
     let sender = Sender {

@@ -14,12 +14,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::{Chain, Purpose, Role};
-use openset_protocol::gateway::auth::{self, Decision, TokenKey};
+use openset_protocol::gateway::auth::{self, Answering, Decision, TokenKey};
 use openset_protocol::gateway::cap;
 use openset_protocol::identity::Credentials;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_PAYMENT;
@@ -239,7 +240,12 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
             message: Some("Thank you for your purchase.".to_owned()),
         },
     };
-    auth::answer(&mut ctx, ours[0], &bank.tokens, &asker, &decision).unwrap()
+    let with = Answering {
+        ours: ours[0],
+        tokens: &bank.tokens,
+        state: &RevocationState::of(bank.pki.verifier(), &asker.brand_id),
+    };
+    auth::answer(&mut ctx, with, &asker, &decision).unwrap()
 }
 
 fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
@@ -263,7 +269,8 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         .iter()
         .map(|(_, refused)| outcome(*refused))
         .collect();
-    cap::answer(&mut ctx, ours[0], &request, &outcomes).unwrap()
+    let state = RevocationState::of(verifier, &request.asker.brand_id);
+    cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }
 
 /// A certificate authority that only shows what there is to trust; gives its URL.

@@ -97,6 +97,7 @@ impl Wallet {
             order_description: description.to_vec(),
             purch_amt: order.amount.try_into().unwrap(),
             language: Language::english(),
+            thumbs: None,
         };
         let step = purchase::start(&mut ctx, &self.card, order).unwrap();
         let reply = post(&shop.url, &step.wire).await;
@@ -110,7 +111,7 @@ impl Wallet {
         assert_eq!(again, reply, "the same PInitReq gets the same PInitRes");
         let verifier = self.pki.verifier();
         step.state
-            .handle(&mut ctx, &self.card, &reply.body, verifier)
+            .handle(&mut ctx, &self.card, &reply.body, verifier, None)
             .unwrap()
     }
 
@@ -126,6 +127,7 @@ impl Wallet {
             order_description: order.order_description.clone().into_bytes(),
             purch_amt: order.amount.try_into().unwrap(),
             language: Language::english(),
+            thumbs: None,
         };
         purchase::start(&mut ctx, &self.card, order).unwrap().wire
     }
@@ -170,7 +172,8 @@ impl Wallet {
             now: clock::now(),
             rng: &mut rng,
         };
-        let step = inquiry::start(&mut ctx, &self.card, state.purchase()).unwrap();
+        let step =
+            inquiry::start(&mut ctx, &self.card, state.purchase(), self.pki.verifier()).unwrap();
         let reply = post(&shop.url, &step.wire).await;
         if reply.status != 200 {
             return Err(reply);

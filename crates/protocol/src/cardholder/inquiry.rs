@@ -7,7 +7,8 @@ use crate::digest::Digest;
 use crate::ids::{Challenge, Rrpid};
 use crate::messages::inq::{InqReqData, InqReqTbe};
 use crate::sealed::seal;
-use crate::signed::{Frame, Who, request_digest, sign};
+use crate::signed::{Frame, Who, request_digest, sign_for};
+use crate::thumbs::Receiver;
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection};
 use openset_pki::PathVerifier;
@@ -30,6 +31,7 @@ pub fn start(
     ctx: &mut Context<'_>,
     card: &Card,
     purchase: &Purchase,
+    verifier: &PathVerifier,
 ) -> Result<Step<AwaitingInqRes>, Rejection> {
     let rrpid = Rrpid::generate(ctx.rng);
     let chall_c2 = Challenge::generate(ctx.rng);
@@ -45,7 +47,15 @@ pub fn start(
         rrpid,
         answers: None,
     };
-    let inq_req = sign(ctx, &card.signature, ContentType::InqReqData, frame, &data)?;
+    let receiver = Receiver::holding_chain_of(&merchant, verifier);
+    let inq_req = sign_for(
+        ctx,
+        &card.signature,
+        ContentType::InqReqData,
+        frame,
+        &receiver,
+        &data,
+    )?;
     let sealed = seal(
         ctx,
         &merchant,

@@ -14,6 +14,7 @@ use crate::messages::p_init::{PInitReq, PInitResData};
 use crate::money::CurrencyAmount;
 use crate::sealed::{seal, seal_padded};
 use crate::signed::{Expected, Signer, Verified, Who, request_digest, verify, verify_chain};
+use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, SW_IDENT};
 use openset_jose::ContentKey;
@@ -45,6 +46,8 @@ pub struct Order {
     pub purch_amt: CurrencyAmount,
     /// The language of texts for the person.
     pub language: Language,
+    /// What the wallet holds of the card's brand: it need not be sent again.
+    pub thumbs: Option<Thumbs>,
 }
 
 /// After PInitReq was made: what its answer is checked against.
@@ -57,6 +60,8 @@ pub struct AwaitingPInitRes {
     chall_c: Challenge,
     brand_id: BrandId,
     bin: Bin,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    thumbs: Option<Thumbs>,
     order_description: ExactBytes,
     purch_amt: CurrencyAmount,
     request: Digest,
@@ -147,6 +152,7 @@ pub fn start(
         chall_c,
         brand_id: brand_id.clone(),
         bin: bin.clone(),
+        thumbs: order.thumbs.clone(),
     };
     let ids = MessageIds {
         lid_c: Some(lid_c.clone()),
@@ -161,6 +167,7 @@ pub fn start(
         chall_c,
         brand_id,
         bin,
+        thumbs: order.thumbs,
         order_description: ExactBytes(order.order_description),
         purch_amt: order.purch_amt,
         request: request_digest(&wire),
@@ -179,7 +186,8 @@ struct Shown {
 }
 
 impl AwaitingPInitRes {
-    /// Steps 5 and 6: verifies PInitRes and makes PReq.
+    /// Steps 5 and 6: verifies PInitRes and makes PReq. `ocsp` is a fresh OCSP response about the card's certificate,
+    /// if there is one: with it the merchant need not ask, and the CA does not learn who shops where.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check of PInitRes that fails; nothing was signed then.
@@ -189,9 +197,16 @@ impl AwaitingPInitRes {
         card: &Card,
         wire: &[u8],
         verifier: &PathVerifier,
+        ocsp: Option<Vec<u8>>,
     ) -> Result<Step<AwaitingPRes>, Rejection> {
         let shown = self.verify(ctx, wire, verifier)?;
-        self.p_req(ctx, card, shown)
+        let merchant = Receiver::holding_chain_of(&shown.merchant_key_exchange, verifier);
+        let gateway = Receiver::holding_chain_of(&shown.gateway_key_exchange, verifier);
+        let sealing = Sealing {
+            receiver: merchant.and(&gateway),
+            ocsp: ocsp.map(ExactBytes),
+        };
+        self.p_req(ctx, card, shown, sealing)
     }
 
     fn verify(
@@ -217,6 +232,7 @@ impl AwaitingPInitRes {
             message: "PInitRes",
             rrpid: self.rrpid,
             answers: Some(self.request),
+            thumbs: self.thumbs.as_ref(),
         };
         let Verified {
             certificate,
@@ -286,6 +302,7 @@ impl AwaitingPInitRes {
         ctx: &mut Context<'_>,
         card: &Card,
         shown: Shown,
+        sealing: Sealing,
     ) -> Result<Step<AwaitingPRes>, Rejection> {
         let rrpid = Rrpid::generate(ctx.rng);
         let chall_c = Challenge::generate(ctx.rng);
@@ -318,7 +335,7 @@ impl AwaitingPInitRes {
             },
             &acq_back_key_data,
         );
-        let sealed = seal_halves(ctx, card, &shown, oi_data, &payment)?;
+        let sealed = seal_halves(ctx, card, &shown, sealing, oi_data, &payment)?;
         let ids = MessageIds::of(&shown.trans_ids);
         let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PReq(sealed)).encode();
         let purchase = Purchase {
@@ -369,11 +386,19 @@ fn payment_data(
     }
 }
 
+/// What PReq carries besides order and payment.
+struct Sealing {
+    /// What both receivers hold.
+    receiver: Receiver,
+    ocsp: Option<ExactBytes>,
+}
+
 /// Signs both halves together, seals the payment for the gateway and all of it for the merchant.
 fn seal_halves(
     ctx: &mut Context<'_>,
     card: &Card,
     shown: &Shown,
+    sealing: Sealing,
     oi_data: Vec<u8>,
     payment: &PiData,
 ) -> Result<Jwe, Rejection> {
@@ -387,7 +412,7 @@ fn seal_halves(
         merchant: shown.merchant.thumbprint(),
         gateway: shown.gateway_key_exchange.thumbprint(),
     };
-    let dual_signature = dual_signature::sign(ctx, &card.signature, &halves)?;
+    let dual_signature = dual_signature::sign(ctx, &card.signature, &sealing.receiver, &halves)?;
     let instruction = PiTbe { pi_data, hoi };
     let gateway = &shown.gateway_key_exchange;
     let pi = seal_padded(
@@ -402,6 +427,7 @@ fn seal_halves(
         hpi,
         dual_signature,
         pi,
+        ocsp: sealing.ocsp,
     };
     seal(
         ctx,

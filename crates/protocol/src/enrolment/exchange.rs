@@ -107,6 +107,7 @@ impl Exchange {
             message: kind.name,
             rrpid: pending.rrpid,
             answers: Some(pending.request),
+            thumbs: None,
         };
         let verified = verify(jws, &expected, verifier, now)?;
         wrapper.check_signed_date(verified.date)?;

@@ -12,6 +12,7 @@ use crate::messages::p::PiData;
 use crate::money::CurrencyAmount;
 use crate::sealed::open as open_sealed;
 use crate::signed::{Expected, Signer, Verified, Who, request_digest, verify, verify_chain};
+use crate::thumbs::Thumbs;
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Rejection, Timestamp};
 use openset_jose::{ContentKey, Thumbprint};
@@ -19,7 +20,7 @@ use openset_pki::{Certificate, Expect, PathVerifier, Purpose, Role};
 use serde::{Deserialize, Serialize};
 
 mod answer;
-pub use answer::{Decision, TokenKey, answer, open_cap_token};
+pub use answer::{Answering, Decision, TokenKey, answer, open_cap_token};
 
 /// Who asked, and how to answer: kept until the answer is given, also across a crash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Asker {
     pub(crate) merchant: Thumbprint,
     pub(crate) merchant_key_exchange: ExactBytes,
     pub(crate) request: Digest,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) m_thumbs: Option<Thumbs>,
 }
 
 /// An AuthReq whose merchant was verified; the payment instruction is still sealed.
@@ -68,6 +71,8 @@ pub struct VerifiedPayment {
     pub purch_amt: CurrencyAmount,
     /// The cardholder's name for the purchase.
     pub lid_c: LocalId,
+    /// Our certificate that the payment instruction was sealed for.
+    pub(crate) gateway: Thumbprint,
     pub(crate) acq_back_key_data: Option<ContentKey>,
 }
 
@@ -148,6 +153,7 @@ pub fn open(
         message: "AuthReq",
         rrpid,
         answers: None,
+        thumbs: None,
     };
     let Verified {
         certificate,
@@ -182,6 +188,7 @@ pub fn open(
         merchant: certificate.thumbprint(),
         merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
         request: request_digest(wire),
+        m_thumbs: data.m_thumbs.clone(),
     };
     Ok(OpenedAuthReq {
         asker,
@@ -342,6 +349,7 @@ fn payment(pi: OpenedPi, cardholder: &Certificate) -> VerifiedPayment {
         cardholder: cardholder.thumbprint(),
         purch_amt: pi_head.inputs.purch_amt,
         lid_c: pi_head.trans_ids.lid_c,
+        gateway: pi.gateway,
         acq_back_key_data: pi_head.acq_back_key_data,
     }
 }

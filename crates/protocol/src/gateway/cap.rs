@@ -13,7 +13,10 @@ use crate::messages::cap::{
 };
 use crate::money::CurrencyAmount;
 use crate::sealed::{open as open_sealed, seal};
-use crate::signed::{Expected, Frame, Signer, Verified, Who, decode, request_digest, sign, verify};
+use crate::signed::{
+    Expected, Frame, Signer, Verified, Who, decode, request_digest, sign_for, verify,
+};
+use crate::thumbs::{Receiver, RevocationState, Thumbs};
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
@@ -33,6 +36,8 @@ pub struct CapAsker {
     merchant: Thumbprint,
     merchant_key_exchange: ExactBytes,
     request: Digest,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    m_thumbs: Option<Thumbs>,
 }
 
 impl CapAsker {
@@ -92,6 +97,7 @@ pub fn open(
         message: "CapReq",
         rrpid,
         answers: None,
+        thumbs: None,
     };
     let Verified {
         certificate,
@@ -136,6 +142,7 @@ pub fn open(
         merchant: certificate.thumbprint(),
         merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
         request: request_digest(wire),
+        m_thumbs: data.m_thumbs,
     };
     Ok(VerifiedCapReq { asker, items })
 }
@@ -181,6 +188,7 @@ pub fn answer(
     ours: &Credentials,
     request: &VerifiedCapReq,
     outcomes: &[CapCode],
+    state: &RevocationState,
 ) -> Result<Vec<u8>, Rejection> {
     if outcomes.len() != request.items.len() {
         return Err(Rejection::Internal);
@@ -201,7 +209,15 @@ pub fn answer(
         rrpid: asker.rrpid(),
         answers: Some(asker.request),
     };
-    let cap_res = sign(ctx, &ours.signature, ContentType::CapResData, frame, &data)?;
+    let receiver = Receiver::asking(asker.m_thumbs.as_ref(), state);
+    let cap_res = sign_for(
+        ctx,
+        &ours.signature,
+        ContentType::CapResData,
+        frame,
+        &receiver,
+        &data,
+    )?;
     let merchant =
         Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
     let sealed = seal(

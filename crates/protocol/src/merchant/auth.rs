@@ -14,8 +14,9 @@ use crate::money::CurrencyAmount;
 use crate::receipt::ExpectedReceipt;
 use crate::sealed::seal;
 use crate::signed::{
-    Expected, Frame, Signer, Verified, Who, carried, decode, request_digest, sign, verify,
+    Expected, Frame, Signer, Verified, Who, decode, request_digest, sign_for, verify,
 };
+use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
@@ -32,6 +33,8 @@ pub struct AwaitingAuthRes {
     hod: Digest,
     gateway_key_exchange: ExactBytes,
     request: Digest,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    m_thumbs: Option<Thumbs>,
     /// The certificate that signed AuthReq, to which the answer is addressed; absent in what was stored before
     /// merchants had more than one.
     #[serde(default)]
@@ -68,8 +71,16 @@ pub fn request(
     ours: &Credentials,
     gateway: &Certificate,
     asking: &Asking<'_>,
+    verifier: &PathVerifier,
 ) -> Result<(AwaitingAuthRes, Vec<u8>), Rejection> {
     let p_req = asking.p_req;
+    let brand_id = ours
+        .signature
+        .brand()
+        .cloned()
+        .ok_or(Rejection::MissingCertificate("brand"))?;
+    let receiver = Receiver::holding_chain_of(gateway, verifier);
+    let m_thumbs = Some(Thumbs::of(verifier, &brand_id));
     let rrpid = Rrpid::generate(ctx.rng);
     let merchant_id = merchant_data(ours)?.merchant_id.clone();
     let auth_rr_tags = RrTags {
@@ -93,7 +104,8 @@ pub fn request(
         },
         pi_digest: digest(ContentType::PiDualSignedTbe, p_req.pi.0.as_bytes()),
         dual_signature_digest: digest(ContentType::PiTbs, p_req.dual_signature.0.as_bytes()),
-        merchant_key_exchange: carried(ours.key_exchange.chain()),
+        merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),
+        m_thumbs: m_thumbs.clone(),
     };
     let to = Who::Certificate(gateway.thumbprint());
     let frame = Frame {
@@ -102,7 +114,14 @@ pub fn request(
         rrpid,
         answers: None,
     };
-    let auth_req = sign(ctx, &ours.signature, ContentType::AuthReqTbs, frame, &data)?;
+    let auth_req = sign_for(
+        ctx,
+        &ours.signature,
+        ContentType::AuthReqTbs,
+        frame,
+        &receiver,
+        &data,
+    )?;
     let (dual_signature, pi) = (p_req.dual_signature.clone(), p_req.pi.clone());
     let sealed = seal(
         ctx,
@@ -116,11 +135,6 @@ pub fn request(
     )?;
     let ids = MessageIds::of(&p_req.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::AuthReq(sealed)).encode();
-    let brand_id = ours
-        .signature
-        .brand()
-        .cloned()
-        .ok_or(Rejection::MissingCertificate("brand"))?;
     let state = AwaitingAuthRes {
         auth_tags,
         brand_id,
@@ -128,6 +142,7 @@ pub fn request(
         hod: asking.hod2,
         gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
         request: request_digest(&wire),
+        m_thumbs,
         merchant: Some(ours.signature.thumbprint()),
     };
     Ok((state, wire))
@@ -173,6 +188,7 @@ impl AwaitingAuthRes {
             message: "AuthRes",
             rrpid,
             answers: Some(self.request),
+            thumbs: self.m_thumbs.as_ref(),
         };
         let verified: Verified<AuthResData> = verify(&sealed.auth_res, &expected, verifier, now)?;
         let chosen = Certificate::from_der(&self.gateway_key_exchange.0)

@@ -10,9 +10,8 @@ use crate::messages::cap::{
 };
 use crate::money::CurrencyAmount;
 use crate::sealed::seal;
-use crate::signed::{
-    Expected, Frame, Signer, Verified, Who, carried, request_digest, sign, verify,
-};
+use crate::signed::{Expected, Frame, Signer, Verified, Who, request_digest, sign_for, verify};
+use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
@@ -41,6 +40,8 @@ pub struct AwaitingCapRes {
     brand_id: BrandId,
     gateway_key_exchange: ExactBytes,
     request: Digest,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    m_thumbs: Option<Thumbs>,
     /// The certificate that signed CapReq, to which the answer is addressed; absent in what was stored before
     /// merchants had more than one.
     #[serde(default)]
@@ -56,10 +57,18 @@ pub fn request(
     ours: &Credentials,
     gateway: &Certificate,
     captures: Vec<Capture>,
+    verifier: &PathVerifier,
 ) -> Result<(AwaitingCapRes, Vec<u8>), Rejection> {
     if captures.is_empty() || captures.len() > CAP_ITEMS_MAX {
         return Err(Rejection::OutOfOrder("a capture request has 1 to 32 items"));
     }
+    let brand_id = ours
+        .signature
+        .brand()
+        .cloned()
+        .ok_or(Rejection::MissingCertificate("brand"))?;
+    let receiver = Receiver::holding_chain_of(gateway, verifier);
+    let m_thumbs = Some(Thumbs::of(verifier, &brand_id));
     let rrpid = Rrpid::generate(ctx.rng);
     let merchant_id = merchant_data(ours)?.merchant_id.clone();
     let cap_rr_tags = RrTags {
@@ -92,7 +101,8 @@ pub fn request(
         cap_rr_tags: cap_rr_tags.clone(),
         cap_item_seq: items.clone(),
         cap_token_seq_digest: digest(ContentType::CapTokenSeq, &cap_token_seq.0),
-        merchant_key_exchange: carried(ours.key_exchange.chain()),
+        merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),
+        m_thumbs: m_thumbs.clone(),
     };
     let to = Who::Certificate(gateway.thumbprint());
     let frame = Frame {
@@ -101,7 +111,14 @@ pub fn request(
         rrpid,
         answers: None,
     };
-    let cap_req = sign(ctx, &ours.signature, ContentType::CapReqTbs, frame, &data)?;
+    let cap_req = sign_for(
+        ctx,
+        &ours.signature,
+        ContentType::CapReqTbs,
+        frame,
+        &receiver,
+        &data,
+    )?;
     let sealed = seal(
         ctx,
         gateway,
@@ -113,11 +130,6 @@ pub fn request(
     )?;
     let wire =
         MessageWrapper::new(ctx, MessageIds::default(), rrpid, Message::CapReq(sealed)).encode();
-    let brand_id = ours
-        .signature
-        .brand()
-        .cloned()
-        .ok_or(Rejection::MissingCertificate("brand"))?;
     let gateway_key_exchange = ExactBytes(gateway.der().to_vec());
     Ok((
         AwaitingCapRes {
@@ -126,6 +138,7 @@ pub fn request(
             brand_id,
             gateway_key_exchange,
             request: request_digest(&wire),
+            m_thumbs,
             merchant: Some(ours.signature.thumbprint()),
         },
         wire,
@@ -168,6 +181,7 @@ impl AwaitingCapRes {
             message: "CapRes",
             rrpid: self.rrpid(),
             answers: Some(self.request),
+            thumbs: self.m_thumbs.as_ref(),
         };
         let verified: Verified<CapResData> = verify(&cap_res, &expected, verifier, now)?;
         let chosen = Certificate::from_der(&self.gateway_key_exchange.0)

@@ -51,6 +51,7 @@ pub fn open(
         message: "InqReq",
         rrpid,
         answers: None,
+        thumbs: None,
     };
     let Verified {
         certificate,

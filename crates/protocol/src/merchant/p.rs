@@ -5,7 +5,7 @@ use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::Credentials;
-use crate::ids::{Challenge, Rrpid, TransIds};
+use crate::ids::{Challenge, ExactBytes, Rrpid, TransIds};
 use crate::messages::auth::AuthResPayload;
 use crate::messages::cap::CapCode;
 use crate::messages::p::{
@@ -14,7 +14,8 @@ use crate::messages::p::{
 };
 use crate::money::{CurrencyAmount, Ratio};
 use crate::sealed::open as open_sealed;
-use crate::signed::{Frame, Who, decode, sign};
+use crate::signed::{Frame, Who, decode, sign_for};
+use crate::thumbs::Receiver;
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection, Timestamp};
 use openset_pki::{Certificate, PathVerifier};
@@ -28,6 +29,7 @@ pub struct OpenedPReq {
     hpi: Digest,
     dual_signature: Jws,
     pi: Jwe,
+    ocsp: Option<ExactBytes>,
 }
 
 impl OpenedPReq {
@@ -59,6 +61,8 @@ pub struct VerifiedPReq {
     pub dual_signature: Jws,
     /// The payment instruction, for the gateway.
     pub pi: Jwe,
+    /// The OCSP response about the cardholder's certificate that was stapled: not verified yet.
+    pub ocsp: Option<ExactBytes>,
 }
 
 /// The merchant's own order, against which HOD is computed.
@@ -86,6 +90,7 @@ pub fn open(wrapper: &MessageWrapper, ours: &[&Credentials]) -> Result<OpenedPRe
         hpi,
         dual_signature,
         pi,
+        ocsp,
         ..
     } = p_req;
     Ok(OpenedPReq {
@@ -95,6 +100,7 @@ pub fn open(wrapper: &MessageWrapper, ours: &[&Credentials]) -> Result<OpenedPRe
         hpi,
         dual_signature,
         pi,
+        ocsp,
     })
 }
 
@@ -139,6 +145,7 @@ impl OpenedPReq {
             trans_ids: self.oi.trans_ids,
             dual_signature: self.dual_signature,
             pi: self.pi,
+            ocsp: self.ocsp,
         })
     }
 
@@ -202,7 +209,16 @@ pub fn p_res(
         rrpid: asked.rrpid,
         answers: Some(asked.request),
     };
-    let jws = sign(ctx, &ours.signature, ContentType::PResData, frame, &data)?;
+    // PInitRes showed the CAs above us.
+    let receiver = Receiver::holding(ours.signature.chain());
+    let jws = sign_for(
+        ctx,
+        &ours.signature,
+        ContentType::PResData,
+        frame,
+        &receiver,
+        &data,
+    )?;
     let message = if asked.inquiry {
         Message::InqRes(jws)
     } else {

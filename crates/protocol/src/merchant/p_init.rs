@@ -5,7 +5,8 @@ use crate::content_type::ContentType;
 use crate::identity::Credentials;
 use crate::ids::{Challenge, TransIds, Xid};
 use crate::messages::p_init::{PInitReq, PInitResData};
-use crate::signed::{Frame, Who, carried, request_digest, sign};
+use crate::signed::{Frame, Who, request_digest, sign_for};
+use crate::thumbs::{Receiver, RevocationState};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection};
 use openset_jose::Thumbprint;
@@ -48,7 +49,8 @@ pub fn open<'a>(ctx: &Context<'_>, wrapper: &'a MessageWrapper) -> Result<&'a PI
     Ok(request)
 }
 
-/// Answers PInitReq: makes the XID and a challenge, and shows the certificates.
+/// Answers PInitReq: makes the XID and a challenge, and shows the certificates and, if the wallet lacks them, the
+/// brand's newest revocations (`state`).
 ///
 /// # Errors
 /// [`Rejection::Internal`] when the key cannot sign.
@@ -58,6 +60,7 @@ pub fn answer(
     request: &PInitReq,
     ours: &Credentials,
     gateway: &Chain,
+    state: &RevocationState,
 ) -> Result<(OpenedPurchase, Vec<u8>), Rejection> {
     let trans_ids = TransIds {
         lid_c: request.lid_c.clone(),
@@ -74,13 +77,14 @@ pub fn answer(
         merchant: ours.signature.thumbprint(),
         gateway: gateway.leaf().thumbprint(),
     };
+    let receiver = Receiver::asking(request.thumbs.as_ref(), state);
     let data = PInitResData {
         trans_ids: trans_ids.clone(),
         chall_c: request.chall_c,
         chall_m: opened.chall_m,
         pe_thumb: opened.gateway,
-        gateway_key_exchange: carried(gateway),
-        merchant_key_exchange: carried(ours.key_exchange.chain()),
+        gateway_key_exchange: receiver.carried(gateway),
+        merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),
     };
     let frame = Frame {
         to: Who::Exchange(request.lid_c.clone()),
@@ -88,11 +92,12 @@ pub fn answer(
         rrpid: request.rrpid,
         answers: Some(request_digest(request_wire)),
     };
-    let jws = sign(
+    let jws = sign_for(
         ctx,
         &ours.signature,
         ContentType::PInitResData,
         frame,
+        &receiver,
         &data,
     )?;
     let wrapper = MessageWrapper::new(

@@ -4,6 +4,7 @@ use crate::Timestamp;
 use crate::digest::Digest;
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::money::CurrencyAmount;
+use crate::thumbs::Thumbs;
 use crate::wrapper::{Jwe, Jws};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub struct AuthReqData {
     pub dual_signature_digest: Digest,
     /// The merchant's key-exchange certificate and its chain: AuthRes is sealed for it.
     pub merchant_key_exchange: Vec<ExactBytes>,
+    /// What the merchant holds of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub m_thumbs: Option<Thumbs>,
 }
 
 /// AuthTags.

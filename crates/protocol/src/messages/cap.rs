@@ -4,6 +4,7 @@ use crate::Timestamp;
 use crate::digest::Digest;
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::money::CurrencyAmount;
+use crate::thumbs::Thumbs;
 use crate::wrapper::Jws;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ pub struct CapReqData {
     pub cap_token_seq_digest: Digest,
     /// The merchant's key-exchange certificate and its chain: CapRes is sealed for it.
     pub merchant_key_exchange: Vec<ExactBytes>,
+    /// What the merchant holds of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub m_thumbs: Option<Thumbs>,
 }
 
 /// One capture.

@@ -24,6 +24,9 @@ pub struct PReqTbe {
     pub dual_signature: Jws,
     /// PI: the payment instruction, sealed for the gateway.
     pub pi: Jwe,
+    /// A fresh OCSP response about the cardholder's certificate, DER (RFC 6960): stapled.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ocsp: Option<ExactBytes>,
 }
 
 /// OIData: what the merchant learns. The amount is absent on purpose: the merchant knows its own.

@@ -3,6 +3,7 @@
 use crate::BrandId;
 use crate::card::Bin;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Rrpid, TransIds};
+use crate::thumbs::Thumbs;
 use openset_jose::Thumbprint;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct PInitReq {
     pub brand_id: BrandId,
     /// The card's BIN, by which the merchant chooses the gateway.
     pub bin: Bin,
+    /// What the wallet holds of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub thumbs: Option<Thumbs>,
 }
 
 /// PInitResData, signed by the merchant.

@@ -56,6 +56,7 @@ fn request() -> PInitReq {
         chall_c: crate::ids::Challenge::generate(rng),
         brand_id: crate::BrandId::new("Visa").unwrap(),
         bin: "411111".parse().unwrap(),
+        thumbs: None,
     }
 }
 

@@ -189,7 +189,7 @@ fn a_payment_that_a_dishonest_gateway_seals_again_for_another_is_refused() {
         merch_cat_code: "5942",
     };
     let (_, wire) = w
-        .with(|ctx| merchant::auth::request(ctx, &w.shop, certificate, &asking))
+        .with(|ctx| merchant::auth::request(ctx, &w.shop, certificate, &asking, w.verifier()))
         .unwrap();
     assert_eq!(
         auth_req_at(&w.other_gateway, &wire),
@@ -209,7 +209,7 @@ fn a_payment_meant_for_another_merchant_is_refused() {
     };
     let gateway = w.gateway.key_exchange.certificate();
     let (_, wire) = w
-        .with(|ctx| merchant::auth::request(ctx, &w.other_shop, gateway, &asking))
+        .with(|ctx| merchant::auth::request(ctx, &w.other_shop, gateway, &asking, w.verifier()))
         .unwrap();
     assert_eq!(
         auth_req_at(&w.gateway, &wire),
@@ -251,7 +251,7 @@ fn each_answer_is_refused_by_another_request() {
         unknown
     );
     let init = g.awaiting_p_init_res.clone();
-    let step = w.with(|ctx| init.handle(ctx, &w.card(), &o.p_init_res, verifier));
+    let step = w.with(|ctx| init.handle(ctx, &w.card(), &o.p_init_res, verifier, None));
     assert_eq!(step.map(drop), unknown);
     let purchase = g.awaiting_p_res.purchase();
     let told = w.with(|ctx| {
@@ -370,7 +370,7 @@ fn nobody_asks_about_another_cardholders_purchase() {
     let (g, w) = (genuine(), world());
     let card = w.other_card();
     let step = w
-        .with(|ctx| inquiry::start(ctx, &card, g.awaiting_p_res.purchase()))
+        .with(|ctx| inquiry::start(ctx, &card, g.awaiting_p_res.purchase(), w.verifier()))
         .unwrap();
     let answer = run().answer_inquiry(&g.opened, &g.verified, &g.answer, &step.wire);
     assert_eq!(answer, Err(AnotherParty("cardholder")));

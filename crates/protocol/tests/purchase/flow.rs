@@ -177,7 +177,11 @@ fn an_expired_card_is_refused_before_the_issuer_is_asked() {
         .unwrap();
     let (opened, p_init_res) = run.answer_p_init(&start.wire);
     let step = w
-        .with(|ctx| start.state.handle(ctx, &card, &p_init_res, run.verifier))
+        .with(|ctx| {
+            start
+                .state
+                .handle(ctx, &card, &p_init_res, run.verifier, None)
+        })
         .unwrap();
     let verified = run.verify_p_req(&opened, &step.wire).unwrap();
     let (_, auth_req) = run.ask(&verified);
@@ -196,7 +200,11 @@ fn a_zero_amount_cannot_be_authorized() {
     let start = w.with(|ctx| purchase::start(ctx, &card, order)).unwrap();
     let (opened, p_init_res) = run.answer_p_init(&start.wire);
     let step = w
-        .with(|ctx| start.state.handle(ctx, &card, &p_init_res, run.verifier))
+        .with(|ctx| {
+            start
+                .state
+                .handle(ctx, &card, &p_init_res, run.verifier, None)
+        })
         .unwrap();
     let wrapper = MessageWrapper::decode(&step.wire).unwrap();
     let own = OwnOrder {
@@ -216,7 +224,9 @@ fn a_zero_amount_cannot_be_authorized() {
     };
     let gateway = w.gateway.key_exchange.certificate();
     let (_, wire) = w
-        .with(|ctx| openset_protocol::merchant::auth::request(ctx, &w.shop, gateway, &asking))
+        .with(|ctx| {
+            openset_protocol::merchant::auth::request(ctx, &w.shop, gateway, &asking, w.verifier())
+        })
         .unwrap();
     assert_eq!(
         run.authorize(&wire),

@@ -18,6 +18,7 @@ mod matrix;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;
+mod thumbs;
 #[path = "../support/matrix.rs"]
 mod trial;
 mod world;

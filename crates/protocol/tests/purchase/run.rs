@@ -2,7 +2,7 @@
 //! message on, genuine or not.
 
 use crate::layers::KeyRing;
-use crate::world::{APPROVAL, MESSAGE, ORDER, World, amount, world};
+use crate::world::{APPROVAL, MESSAGE, ORDER, STAPLE, World, amount, world};
 use openset_jose::ContentKey;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
@@ -88,6 +88,7 @@ pub fn order_of_wallet(lid_m: &str) -> Order {
         order_description: ORDER.to_vec(),
         purch_amt: amount(4200),
         language: Language::english(),
+        thumbs: Some(world().thumbs()),
     }
 }
 
@@ -110,9 +111,13 @@ impl Genuine {
             wire: p_req,
         } = world
             .with(|ctx| {
-                awaiting_p_init_res
-                    .clone()
-                    .handle(ctx, &world.card(), &p_init_res, run.verifier)
+                awaiting_p_init_res.clone().handle(
+                    ctx,
+                    &world.card(),
+                    &p_init_res,
+                    run.verifier,
+                    Some(STAPLE.to_vec()),
+                )
             })
             .unwrap();
         let verified = run.verify_p_req(&opened, &p_req).unwrap();
@@ -201,7 +206,14 @@ impl Run<'_> {
         let wrapper = MessageWrapper::decode(wire).unwrap();
         w.with(|ctx| {
             let request = merchant::p_init::open(ctx, &wrapper).unwrap();
-            merchant::p_init::answer(ctx, wire, request, &w.shop, w.gateway.key_exchange.chain())
+            merchant::p_init::answer(
+                ctx,
+                wire,
+                request,
+                &w.shop,
+                w.gateway.key_exchange.chain(),
+                &w.state(),
+            )
         })
         .unwrap()
     }
@@ -228,7 +240,7 @@ impl Run<'_> {
             merch_cat_code: "5942",
         };
         let gateway = w.gateway.key_exchange.certificate();
-        w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking))
+        w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking, w.verifier()))
             .unwrap()
     }
 
@@ -248,8 +260,7 @@ impl Run<'_> {
             approval_code: APPROVAL.to_owned(),
             message: Some(MESSAGE.to_owned()),
         };
-        let answer =
-            w.with(|ctx| gateway::auth::answer(ctx, &w.gateway, &w.tokens(), &asker, &decision));
+        let answer = w.with(|ctx| w.gateway_answers(ctx, &asker, &decision));
         Ok(answer.unwrap())
     }
 
@@ -264,7 +275,7 @@ impl Run<'_> {
             reason: Some(RespReason::InsufficientFunds),
         };
         let asker = &opened.asker;
-        w.with(|ctx| gateway::auth::answer(ctx, &w.gateway, &w.tokens(), asker, &decision))
+        w.with(|ctx| w.gateway_answers(ctx, asker, &decision))
             .unwrap()
     }
 
@@ -308,7 +319,7 @@ impl Run<'_> {
             cap_token: answer.baggage.cap_token.clone().unwrap(),
         };
         let gateway = w.gateway.key_exchange.certificate();
-        w.with(|ctx| merchant::cap::request(ctx, &w.shop, gateway, vec![capture]))
+        w.with(|ctx| merchant::cap::request(ctx, &w.shop, gateway, vec![capture], w.verifier()))
             .unwrap()
     }
 
@@ -330,14 +341,14 @@ impl Run<'_> {
         }
         let outcomes = vec![CapCode::Success; verified.items.len()];
         Ok(
-            w.with(|ctx| gateway::cap::answer(ctx, &w.gateway, &verified, &outcomes))
+            w.with(|ctx| gateway::cap::answer(ctx, &w.gateway, &verified, &outcomes, &w.state()))
                 .unwrap(),
         )
     }
 
     pub fn inquire(&self, purchase: &AwaitingPRes) -> Step<AwaitingInqRes> {
         let w = self.world;
-        w.with(|ctx| inquiry::start(ctx, &w.card(), purchase.purchase()))
+        w.with(|ctx| inquiry::start(ctx, &w.card(), purchase.purchase(), w.verifier()))
             .unwrap()
     }
 
@@ -368,7 +379,7 @@ impl Run<'_> {
     pub fn p_init_res(&self, wire: &[u8]) -> Outcome {
         let w = self.world;
         let waiting = genuine().awaiting_p_init_res.clone();
-        let step = w.with(|ctx| waiting.handle(ctx, &w.card(), wire, self.verifier));
+        let step = w.with(|ctx| waiting.handle(ctx, &w.card(), wire, self.verifier, None));
         let Step { state, wire } = at("PInitRes", step)?;
         self.go_on_from_p_req(&state, &wire)
     }

@@ -2,15 +2,16 @@
 
 use crate::layers::{KeyRing, fresh_rng};
 use openset_jose::{ContentKey, PrivateKey};
-use openset_pki::Role;
+use openset_pki::{PathVerifier, Role};
 use openset_protocol::card::{CardExpiry, CardSecret, NonceCca, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
 use openset_protocol::content_type::ContentType;
-use openset_protocol::gateway::auth::TokenKey;
+use openset_protocol::gateway::auth::{Answering, Asker, Decision, TokenKey};
 use openset_protocol::identity::{Credentials, SigningIdentity};
 use openset_protocol::merchant::p::OwnOrder;
 use openset_protocol::money::{Currency, CurrencyAmount};
-use openset_protocol::{Context, Timestamp};
+use openset_protocol::thumbs::{RevocationState, Thumbs};
+use openset_protocol::{Context, Rejection, Thumbprint, Timestamp, gateway};
 use openset_testkit::keys::key;
 use openset_testkit::pki::TestPki;
 use std::sync::LazyLock;
@@ -21,6 +22,8 @@ pub const PAN: &str = "4111111111111111";
 pub const EXPIRY: &str = "203012";
 pub const ORDER: &[u8] = b"1 x The Rust Programming Language";
 pub const MESSAGE: &str = "Thank you for banking with us";
+/// What the wallet staples: whether it is a good answer is not for the messages to judge.
+pub const STAPLE: &[u8] = b"an OCSP response";
 pub const APPROVAL: &str = "A1B2C3";
 
 /// Everybody, with all private keys.
@@ -111,6 +114,43 @@ impl World {
         let expiry = "202012";
         let identity = self.pki.cardholder(BRAND, &account_name(PAN, expiry));
         self.card_with(PAN, expiry, identity)
+    }
+
+    pub fn verifier(&self) -> &PathVerifier {
+        self.pki.verifier()
+    }
+
+    /// The newest of the brand.
+    pub fn state(&self) -> RevocationState {
+        RevocationState::of(self.verifier(), &BRAND.parse().unwrap())
+    }
+
+    /// All that a wallet can hold of the brand, but an older BrandCRLIdentifier and one CRL less.
+    pub fn thumbs(&self) -> Thumbs {
+        let mut thumbs = Thumbs::of(self.verifier(), &BRAND.parse().unwrap());
+        thumbs.bcis = vec![Thumbprint::of(b"an older one")];
+        thumbs.crls.pop();
+        thumbs
+    }
+
+    /// What the shop holds: all that is known of its brand.
+    pub fn m_thumbs(&self) -> Thumbs {
+        Thumbs::of(self.verifier(), &BRAND.parse().unwrap())
+    }
+
+    /// AuthRes of the gateway.
+    pub fn gateway_answers(
+        &self,
+        ctx: &mut Context<'_>,
+        asker: &Asker,
+        decision: &Decision<'_>,
+    ) -> Result<Vec<u8>, Rejection> {
+        let with = Answering {
+            ours: &self.gateway,
+            tokens: &self.tokens(),
+            state: &self.state(),
+        };
+        gateway::auth::answer(ctx, with, asker, decision)
     }
 
     pub fn tokens(&self) -> TokenKey {

@@ -53,6 +53,7 @@ impl Scene<'_> {
             message: "CertReq",
             rrpid: self.request.rrpid()?,
             answers: None,
+            thumbs: None,
         };
         match verify(jws, &expected, self.verifier, self.now) {
             Ok(verified) => {

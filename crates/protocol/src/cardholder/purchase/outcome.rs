@@ -109,6 +109,7 @@ pub(crate) fn read_answer(
         message: answer.message,
         rrpid: answer.rrpid,
         answers: Some(answer.request),
+        thumbs: None,
     };
     let Verified {
         certificate,

@@ -12,7 +12,8 @@ use crate::messages::auth::{
 use crate::messages::p::{AcqCardCode, AcqCardMsg, Receipt};
 use crate::money::CurrencyAmount;
 use crate::sealed::{open_direct, seal, seal_direct};
-use crate::signed::{Frame, Who, sign};
+use crate::signed::{Frame, Who, sign_for};
+use crate::thumbs::{Receiver, RevocationState};
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection};
 use openset_jose::ContentKey;
@@ -55,14 +56,24 @@ pub enum Decision<'a> {
     },
 }
 
+/// What the gateway signs and seals with, and what it can tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Answering<'a> {
+    /// Its credentials.
+    pub ours: &'a Credentials,
+    /// The key of its tokens.
+    pub tokens: &'a TokenKey,
+    /// The brand's newest revocations that it holds.
+    pub state: &'a RevocationState,
+}
+
 /// Makes AuthRes. Store it with the outcome, in one transaction, before it is sent.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when a key cannot sign or seal.
 pub fn answer(
     ctx: &mut Context<'_>,
-    ours: &Credentials,
-    tokens: &TokenKey,
+    with: Answering<'_>,
     asker: &Asker,
     decision: &Decision<'_>,
 ) -> Result<Vec<u8>, Rejection> {
@@ -95,24 +106,16 @@ pub fn answer(
             };
             (
                 payload,
-                approval_baggage(
-                    ctx,
-                    ours,
-                    tokens,
-                    asker,
-                    payment,
-                    approval_code,
-                    message.as_deref(),
-                )?,
+                approval_baggage(ctx, with, asker, payment, approval_code, message.as_deref())?,
             )
         }
     };
-    seal_answer(ctx, ours, asker, payload, &baggage)
+    seal_answer(ctx, with, asker, payload, &baggage)
 }
 
 fn seal_answer(
     ctx: &mut Context<'_>,
-    ours: &Credentials,
+    with: Answering<'_>,
     asker: &Asker,
     auth_res_payload: AuthResPayload,
     baggage: &AuthResBaggage,
@@ -130,7 +133,15 @@ fn seal_answer(
         rrpid: asker.rrpid(),
         answers: Some(asker.request),
     };
-    let auth_res = sign(ctx, &ours.signature, ContentType::AuthResTbs, frame, &data)?;
+    let receiver = Receiver::asking(asker.m_thumbs.as_ref(), with.state);
+    let auth_res = sign_for(
+        ctx,
+        &with.ours.signature,
+        ContentType::AuthResTbs,
+        frame,
+        &receiver,
+        &data,
+    )?;
     let merchant =
         Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
     let sealed = seal(
@@ -145,13 +156,13 @@ fn seal_answer(
 
 fn approval_baggage(
     ctx: &mut Context<'_>,
-    ours: &Credentials,
-    tokens: &TokenKey,
+    with: Answering<'_>,
     asker: &Asker,
     payment: &VerifiedPayment,
     approval_code: &str,
     message: Option<&str>,
 ) -> Result<AuthResBaggage, Rejection> {
+    let Answering { ours, tokens, .. } = with;
     let xid = asker.auth_tags.trans_ids.xid;
     let provider = openset_jose::default_provider();
     let token = CapTokenData {
@@ -177,7 +188,20 @@ fn approval_baggage(
         rrpid: asker.rrpid(),
         answers: None,
     };
-    let receipt = sign(ctx, &ours.signature, ContentType::Receipt, frame, &receipt)?;
+    // Whoever sealed or forwarded the payment for this certificate holds the CAs above it.
+    let receiver = if payment.gateway == ours.key_exchange.thumbprint() {
+        Receiver::holding(ours.key_exchange.chain())
+    } else {
+        Receiver::unknown()
+    };
+    let receipt = sign_for(
+        ctx,
+        &ours.signature,
+        ContentType::Receipt,
+        frame,
+        &receiver,
+        &receipt,
+    )?;
     let acq_card_msg = match (message, &payment.acq_back_key_data) {
         (Some(text), Some(key)) => {
             let message = AcqCardMsg {

@@ -1,10 +1,13 @@
 //! What the cardholder and the merchant read: PInitRes, AuthRes, PRes, InqRes.
 
-use super::fields::{Rows, acq_card_msg, amount, cap_token, chain, frame, receipt, trans_ids};
+use super::fields::{
+    Rows, acq_card_msg, amount, cap_token, chain, frame, news, receipt, thumbs, trans_ids,
+};
 use super::{AUTH_RES_LINKS, Case, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Text};
 use crate::rows::{harmless, row};
 use crate::run::{End, genuine};
+use crate::world::world;
 use openset_protocol::Rejection::{
     self, ChallengeMismatch, DigestMismatch, Disagreement, HeaderMismatch, MissingCertificate,
 };
@@ -27,8 +30,10 @@ fn p_init_res() -> Case {
             refused(DigestMismatch("the gateway's certificate (pe_thumb)")),
         ),
     ]);
-    rows.extend(chain("PInitRes", "data/gateway_key_exchange"));
-    rows.extend(chain("PInitRes", "data/merchant_key_exchange"));
+    rows.extend(thumbs("PInitRes", "", &world().thumbs()));
+    rows.extend(news("PInitRes", "", &world().state()));
+    rows.extend(chain("PInitRes", "data/gateway_key_exchange", 1));
+    rows.extend(chain("PInitRes", "data/merchant_key_exchange", 1));
     let answers = Some(End::Refused("PInitRes", Rejection::AnotherRequest));
     Case {
         name: "PInitRes",
@@ -57,6 +62,7 @@ fn auth_res_frame() -> Rows {
     ));
     let tags = "auth_res/data/auth_tags/auth_rr_tags/";
     let digest = DigestMismatch("the baggage");
+    rows.extend(thumbs("AuthRes", "auth_res/", &world().m_thumbs()));
     rows.extend([
         row(
             format!("{tags}rrpid"),

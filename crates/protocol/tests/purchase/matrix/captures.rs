@@ -1,10 +1,11 @@
 //! The merchant asks for its money: CapReq, CapRes.
 
-use super::fields::{amount, cap_token, chain, frame, same_trans_ids};
+use super::fields::{amount, cap_token, chain, frame, same_trans_ids, thumbs};
 use super::{CAP_REQ_LINKS, Case, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Number, Text};
 use crate::rows::{harmless, malformed, row};
 use crate::run::{End, genuine};
+use crate::world::world;
 use openset_protocol::Rejection::{
     self, AnotherParty, DigestMismatch, Disagreement, HeaderMismatch,
 };
@@ -14,6 +15,7 @@ fn cap_req() -> Case {
     let refused = |rejection| End::Refused("CapReq", rejection);
     let invalid = End::Uncaptured(CapCode::InvalidCapToken);
     let mut rows = frame("CapReq", "cap_req/", "certificate", false);
+    rows.extend(thumbs("CapRes", "cap_req/data/m_", &world().m_thumbs()));
     let item = "cap_req/data/cap_item_seq/0/";
     rows.extend([
         row(
@@ -55,7 +57,7 @@ fn cap_req() -> Case {
         malformed(format!("{item}cap_req_amt/amt_exp10"), Add(1), "CapReq"),
     ]);
     rows.extend(same_trans_ids(&format!("{item}trans_ids/"), &invalid));
-    rows.extend(chain("CapReq", "cap_req/data/merchant_key_exchange"));
+    rows.extend(chain("CapReq", "cap_req/data/merchant_key_exchange", 2));
     rows.extend(cap_token("cap_token_seq/0/"));
     Case {
         name: "CapReq",
@@ -72,6 +74,7 @@ fn cap_req() -> Case {
 fn cap_res() -> Case {
     let differs = |what| End::Refused("CapRes", Disagreement(what));
     let mut rows = frame("CapRes", "cap_res/", "certificate", true);
+    rows.extend(thumbs("CapRes", "cap_res/", &world().m_thumbs()));
     let item = "cap_res/data/cap_res_item_seq/0/";
     let items = differs("cap_res_item_seq");
     rows.extend([

@@ -7,11 +7,9 @@ use openset_pki::PathError;
 use openset_protocol::Rejection::{self, Disagreement, DualSignature, HeaderMismatch};
 use openset_protocol::gateway::auth::Refusal;
 use openset_protocol::messages::cap::CapCode;
+use openset_protocol::thumbs::{RevocationState, Thumbs};
 
 pub type Rows = Vec<Row<End>>;
-
-/// How many certificates a chain has: leaf, issuing CA, regional CA, brand CA.
-const CHAIN: usize = 4;
 
 /// What stands around the data in every signed payload.
 pub fn frame(message: &'static str, prefix: &str, to: &str, is_response: bool) -> Rows {
@@ -58,6 +56,47 @@ pub fn frame(message: &'static str, prefix: &str, to: &str, is_response: bool) -
     rows
 }
 
+/// The places of Thumbs: of certificates, CRLs and BrandCRLIdentifiers.
+fn thumbprints(prefix: &str, thumbs: &Thumbs) -> Vec<String> {
+    let kinds = [
+        ("certs", thumbs.certs.len()),
+        ("crls", thumbs.crls.len()),
+        ("bcis", thumbs.bcis.len()),
+    ];
+    kinds
+        .into_iter()
+        .flat_map(|(kind, count)| (0..count).map(move |n| format!("{prefix}thumbs/{kind}/{n}")))
+        .collect()
+}
+
+/// Thumbs that a request names or a response repeats: they must be the same. `message` is the response.
+pub fn thumbs(message: &'static str, prefix: &str, thumbs: &Thumbs) -> Rows {
+    let refused = || End::Refused(message, Rejection::ThumbsMismatch);
+    thumbprints(prefix, thumbs)
+        .into_iter()
+        .map(|path| row(path, Bit, refused()))
+        .collect()
+}
+
+/// What a response brings: it proves itself, and here it is what the receiver holds already.
+pub fn news(message: &'static str, prefix: &str, state: &RevocationState) -> Rows {
+    let refused = |error| End::Refused(message, Rejection::Certificate(error));
+    let sequence = state.bci.as_ref().unwrap().sequence();
+    let number = state.crls.last().unwrap().number();
+    vec![
+        row(
+            format!("{prefix}news/bci"),
+            LastByte,
+            refused(PathError::BciSequenceReused { sequence }),
+        ),
+        row(
+            format!("{prefix}news/crls/0"),
+            LastByte,
+            refused(PathError::CrlNumberReused { number }),
+        ),
+    ]
+}
+
 /// TransIDs whose three names stand in the header too; `others` is what comes of date and language.
 pub fn trans_ids(message: &'static str, prefix: &str, others: [End; 2]) -> Rows {
     let refused = |rejection| End::Refused(message, rejection);
@@ -99,10 +138,11 @@ pub fn amount(message: &'static str, prefix: &str, change: i64, end: &End) -> Ro
     ]
 }
 
-/// A chain inside a message: whichever certificate of it is altered, its issuer's signature fails.
-pub fn chain(message: &'static str, prefix: &str) -> Rows {
+/// A chain inside a message, of which `count` certificates travel: the receiver holds those above. Whichever is
+/// altered, its issuer's signature fails.
+pub fn chain(message: &'static str, prefix: &str, count: usize) -> Rows {
     let refused = || End::Refused(message, Rejection::Certificate(PathError::BadSignature));
-    (0..CHAIN)
+    (0..count)
         .map(|place| row(format!("{prefix}/{place}"), LastByte, refused()))
         .collect()
 }

@@ -1,10 +1,13 @@
 //! The cardholder's and the merchant's requests for a payment: PReq, AuthReq, InqReq.
 
-use super::fields::{Rows, amount, chain, dual_signature, frame, payment_instruction, trans_ids};
+use super::fields::{
+    Rows, amount, chain, dual_signature, frame, payment_instruction, thumbs, trans_ids,
+};
 use super::{AUTH_REQ_LINKS, Case, P_REQ_LINKS, fresh, run};
 use crate::rows::Alteration::{Bit, Later, Text};
 use crate::rows::{harmless, row};
 use crate::run::{End, genuine};
+use crate::world::world;
 use openset_protocol::Rejection::{
     self, AnotherParty, ChallengeMismatch, DigestMismatch, Disagreement, DualSignature,
     HeaderMismatch,
@@ -56,6 +59,11 @@ fn p_req() -> Case {
     ));
     rows.extend(dual_signature("PReq"));
     rows.extend(payment_instruction());
+    rows.push(harmless(
+        "ocsp",
+        Bit,
+        "it proves itself, and the merchant judges it when it judges the cardholder's status",
+    ));
     Case {
         name: "PReq",
         wire: &genuine().p_req,
@@ -64,7 +72,10 @@ fn p_req() -> Case {
         receive: |verifier, wire| run(verifier).p_req(wire),
         links: P_REQ_LINKS,
         rows,
-        optional: vec![("pi/pi_data/pi_head/acq_back_key_data", None)],
+        optional: vec![
+            ("pi/pi_data/pi_head/acq_back_key_data", None),
+            ("ocsp", None),
+        ],
     }
 }
 
@@ -72,6 +83,7 @@ fn auth_req() -> Case {
     let refused = |rejection| End::Refused("AuthReq", rejection);
     let declined = End::Declined;
     let mut rows = frame("AuthReq", "auth_req/", "certificate", false);
+    rows.extend(thumbs("AuthRes", "auth_req/data/m_", &world().m_thumbs()));
     rows.extend(trans_ids(
         "AuthReq",
         "auth_req/data/auth_tags/trans_ids/",
@@ -122,7 +134,7 @@ fn auth_req() -> Case {
     ]);
     let asked = "auth_req/data/auth_req_payload/auth_req_amt/";
     rows.extend(amount("AuthReq", asked, 1, &declined(Refusal::Amount)));
-    rows.extend(chain("AuthReq", "auth_req/data/merchant_key_exchange"));
+    rows.extend(chain("AuthReq", "auth_req/data/merchant_key_exchange", 2));
     rows.extend(dual_signature("AuthReq"));
     rows.extend(payment_instruction());
     Case {
