@@ -108,15 +108,19 @@ impl Authorities {
         Ok(Revocation::Revoked)
     }
 
-    /// Issues the next list of the newest root, whatever time the last one has left.
-    pub(crate) async fn issue_root_crl(&self) -> Result<(), CaError> {
-        let held = self.current();
-        let root = held.newest_root();
-        let authority = root.authority.as_ref().ok_or(CaError::Overtaken)?;
-        let mut tx = self.begin().await?;
-        lock(&mut tx, &root.id).await?;
-        self.issue_crl(&mut tx, &root.id, authority).await?;
-        tx.commit().await
+    /// Issues the next list of every root that has not run out, whatever time the last one has left.
+    pub(crate) async fn issue_root_crls(&self) -> Result<(), CaError> {
+        let (held, now) = (self.current(), clock::now_seconds());
+        for root in held.roots().iter().filter(|root| !root.ended(now)) {
+            let Some(authority) = &root.authority else {
+                continue;
+            };
+            let mut tx = self.begin().await?;
+            lock(&mut tx, &root.id).await?;
+            self.issue_crl(&mut tx, &root.id, authority).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// Issues the next list of a CA, whose row is locked, and what names it.

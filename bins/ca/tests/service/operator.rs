@@ -99,6 +99,16 @@ async fn every_ca_has_a_list_from_the_start_and_the_document_describes_all_route
         assert!(!crl(&ca.url, id).await.revokes(&[1]), "{id}");
     }
     let document = get(&ca.url, "openapi.json").await;
+    let metrics = reqwest::get(format!("{}/metrics", ca.url)).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for (what, id) in [
+        ("certificate", "root"),
+        ("crl", "visa-mca"),
+        ("responder", "visa-mca"),
+    ] {
+        let line = format!("openset_ca_seconds_left{{what=\"{what}\",ca=\"{id}\"}}");
+        assert!(metrics.contains(&line), "{line}");
+    }
     for path in [
         "/root.pem",
         "/trust",
