@@ -6,6 +6,9 @@
 //! | `registering` | CertReq and its key | sent again as the same bytes until it is answered |
 //! | `registered` | key and certificate, and a renewal under way | to be bought with; renewed before it ends |
 //! | `refused` | nothing | it ends |
+//!
+//! A bank takes a card's activation code for one key. So the key stays the card's until the CA, which signs CertRes,
+//! has refused it: an Error, which anybody may send, only makes the registration begin anew with the same key.
 
 use std::sync::Arc;
 
@@ -23,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::store::{self, CardRow};
 use crate::{Wallet, corrupt};
 
+mod anew;
 mod background;
 mod certify;
 mod credentials;
@@ -61,6 +65,12 @@ pub(crate) enum Kept {
         failed: Vec<FailedAnswer>,
         /// The CA's words for the person.
         message: Option<String>,
+        /// The key that the bank may know already; none before CertReq was made for the first time.
+        #[serde(default)]
+        key: Option<ExactBytes>,
+        /// What was sent for it and never answered with a signature.
+        #[serde(default)]
+        unanswered: Option<Box<Unanswered>>,
     },
     /// CertReq was made; its answer is awaited.
     Registering {
@@ -69,6 +79,9 @@ pub(crate) enum Kept {
         holder: String,
         pan: Pan,
         expiry: CardExpiry,
+        /// How often the CA has answered with an Error.
+        #[serde(default)]
+        errors: u32,
         /// SHA-256 of the policy that the person accepted.
         #[serde(default)]
         policy: Option<Thumbprint>,
@@ -98,6 +111,17 @@ pub(crate) enum Kept {
     },
     /// The CA gave no certificate; nothing of the card is kept.
     Refused,
+}
+
+/// A CertReq that the CA may have certified the key for, although it answered with an Error.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Unanswered {
+    awaiting: Box<AwaitingCertRes>,
+    holder: String,
+    policy: Option<Thumbprint>,
+    wire: ExactBytes,
+    /// Where it was sent.
+    registration_url: Option<String>,
 }
 
 /// A new key on its way to a certificate.

@@ -112,10 +112,12 @@ impl Merchant {
         }
     }
 
-    /// Whether the CA was asked after this refusal of a certificate, so that it may be judged again.
+    /// Whether there may be news after this refusal, so that the same may be judged again: of a certificate, from
+    /// the CA; of a key that is not known here, from another replica, which may have renewed a moment ago.
     pub(crate) async fn has_news_after(&self, refusal: &Rejection) -> bool {
         match (refusal, self.trust.get()) {
             (Rejection::Certificate(refusal), Some(trust)) => trust.refresh_after(refusal).await,
+            (Rejection::NotSealedForUs, _) => self.look_again().await.is_ok(),
             _ => false,
         }
     }
@@ -174,6 +176,7 @@ pub async fn run(
     let db = Db::open(&common.database_url, MIGRATIONS).await?;
     let vault = Vault::unlock(&db, common.require_passphrase()?).await?;
     let keyring = Keyring::load(&db, &vault, &settings.brands).await?;
+    keyring.register(&shell.metrics);
     let merchant = Arc::new(Merchant {
         db: db.clone(),
         vault: vault.clone(),

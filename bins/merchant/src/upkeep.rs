@@ -77,6 +77,7 @@ async fn begin(
     tasks.spawn(enroller.run(merchant.settings.applications.clone(), shutdown.clone()));
     tasks.spawn(certificates::keep_fresh(
         Arc::clone(&merchant),
+        common.trust_refresh,
         shutdown.clone(),
     ));
     let handler = Arc::new(Resending(Arc::clone(&merchant)));

@@ -8,6 +8,7 @@ use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::cardholder::registration::{Outcome, Registered};
 use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::cert::CertStatus;
+use openset_protocol::messages::error::ErrorMessage;
 use openset_service::client::SetAnswer;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
@@ -16,7 +17,7 @@ use openset_service::step_report::StepReport;
 use reqwest::Url;
 
 use super::form::failed_answers;
-use super::{FORM, Kept, REFUSED, REGISTERED, moved};
+use super::{FORM, Kept, REFUSED, REGISTERED, anew, moved};
 use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
 use crate::{Wallet, call_problem, corrupt, with_context};
@@ -40,6 +41,46 @@ pub(crate) async fn finish(
     row: &CardRow,
     started: Instant,
 ) -> Result<(), Problem> {
+    let kept = wallet.open_card(row)?;
+    if !matches!(kept, Kept::Registering { .. }) {
+        return Ok(());
+    }
+    let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
+    match settled(wallet, row, kept, wire, started).await? {
+        Settled::Signed(settled) => {
+            keep(wallet, row, &settled).await?;
+            // From now on its certificate is looked after.
+            wallet.work.notify_one();
+            Ok(())
+        }
+        Settled::Error(error) => anew::after_error(wallet, row, &error).await,
+    }
+}
+
+/// What the CA answered to CertReq.
+pub(super) enum Settled {
+    /// With its signature: what the row becomes.
+    Signed(Box<CardRow>),
+    /// With SET's Error, which nobody signs.
+    Error(Box<ErrorMessage>),
+}
+
+/// Stores what became of a card that was read as `row`.
+pub(super) async fn keep(wallet: &Wallet, row: &CardRow, settled: &CardRow) -> Result<(), Problem> {
+    let mut tx = wallet.db.begin().await?;
+    // If another task was first, its outcome is the one.
+    let _ = store::update_card(&mut tx, settled, row.revision).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Sends CertReq and takes CertRes.
+pub(super) async fn settled(
+    wallet: &Arc<Wallet>,
+    row: &CardRow,
+    kept: Kept,
+    wire: Vec<u8>,
+    started: Instant,
+) -> Result<Settled, Problem> {
     let Kept::Registering {
         awaiting,
         key,
@@ -47,11 +88,11 @@ pub(crate) async fn finish(
         pan,
         expiry,
         policy,
-    } = wallet.open_card(row)?
+        ..
+    } = kept
     else {
-        return Ok(());
+        return Err(corrupt("cards.state"));
     };
-    let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
     let bytes = wire.len();
     let target = wallet.registration_target(row.registration_url.as_deref())?;
     let answer = ask(wallet, &target, wire).await?;
@@ -81,20 +122,16 @@ pub(crate) async fn finish(
                 pan: card.pan,
                 expiry: card.expiry,
                 message: status.ee_message,
+                key: Some(card.key),
+                unanswered: None,
             };
             moved(wallet, row, FORM, &kept)?
         }
         Ok(Outcome::Refused(status)) => refused(wallet, row, told(&status))?,
-        Err(Told::Error(error)) => refused(wallet, row, error.error_text)?,
+        Err(Told::Error(error)) => return Ok(Settled::Error(error)),
         Err(other) => return Err(other.problem("ca-not-verified")),
     };
-    let mut tx = wallet.db.begin().await?;
-    // If another task was first, its outcome is the one.
-    let _ = store::update_card(&mut tx, &settled, row.revision).await?;
-    tx.commit().await?;
-    // From now on its certificate is looked after.
-    wallet.work.notify_one();
-    Ok(())
+    Ok(Settled::Signed(Box::new(settled)))
 }
 
 fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {

@@ -46,6 +46,11 @@ pub(crate) enum Mood {
     SlowTo(&'static str),
     /// SET's Error to everything.
     Errors,
+    /// SET's Error to the first message of this name, however often it comes; and the bank has taken the code for the
+    /// first key.
+    ErrorsToFirst(&'static str),
+    /// Takes the message of this name, acts, and somebody puts SET's Error in the answer's place.
+    ErrorsAfter(&'static str),
     /// The bank says no to renewals.
     RefusesRenewals,
     /// Serves other banks alone.
@@ -74,6 +79,8 @@ pub(crate) struct AuthorityState {
     received: Mutex<Vec<(String, Vec<u8>)>>,
     /// The same request, the same answer.
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    /// The keys that were shown to be certified.
+    keys: Mutex<Vec<Thumbprint>>,
 }
 
 impl Authority {
@@ -89,6 +96,7 @@ impl Authority {
             sessions: Mutex::default(),
             received: Mutex::default(),
             answers: Mutex::default(),
+            keys: Mutex::default(),
         });
         let root = pki.root.certificate().to_pem();
         let document = document(pki);
@@ -195,9 +203,13 @@ async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
         .lock()
         .unwrap()
         .push((name.to_owned(), wire.clone()));
+    ca.see_keys(&request);
     match mood {
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Errors => return error(&request, &Rejection::Unauthentic),
+        Mood::ErrorsToFirst(message) if message == name && ca.is_first(name, &wire) => {
+            return error(&request, &Rejection::Unauthentic);
+        }
         Mood::SlowTo(message) if message == name => {
             tokio::time::sleep(Duration::from_secs(60)).await
         }
@@ -215,6 +227,9 @@ async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
     if mood == Mood::Forges(name) {
         let forged = forged(&answer);
         return ([(header::CONTENT_TYPE, SET_REGISTRATION)], forged).into_response();
+    }
+    if mood == Mood::ErrorsAfter(name) {
+        return error(&request, &Rejection::Unauthentic);
     }
     if mood == Mood::LosesAnswersTo(name) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -296,6 +311,15 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
         Verdict::Answer { wire, .. } => return Ok(wire),
         other => panic!("a card is put before its issuer: {other:?}"),
     };
+    let first = ca.keys.lock().unwrap().first().copied();
+    if matches!(mood, Mood::ErrorsToFirst(_)) && first != Some(application.request.key_thumbprint) {
+        let code = CertStatusCode::RejectedByIssuer;
+        return with_context(|ctx| {
+            application
+                .reply
+                .refuse(ctx, &cca.credentials, code, "codeUsed")
+        });
+    }
     let refusal = match &application.request.credential {
         CardCredential::Code {
             activation_code, ..
@@ -327,6 +351,19 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
 }
 
 impl AuthorityState {
+    fn see_keys(&self, request: &Request) {
+        let cca = &self.pki.brand("Visa").cca;
+        if let Ok(opened) = cert::open(&cca.credentials, request) {
+            self.keys.lock().unwrap().extend(opened.keys().first());
+        }
+    }
+
+    fn is_first(&self, name: &str, wire: &[u8]) -> bool {
+        let received = self.received.lock().unwrap();
+        let first = received.iter().find(|(of, _)| of == name);
+        first.is_some_and(|(_, first)| first == wire)
+    }
+
     fn keep(&self, session: Session) {
         let id = session.lid_ca().as_str().to_owned();
         self.sessions.lock().unwrap().insert(id, session);

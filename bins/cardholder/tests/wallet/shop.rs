@@ -117,6 +117,11 @@ impl Shop {
         *self.state.mood.lock().unwrap() = mood;
     }
 
+    /// The keys under which orders were placed.
+    pub(crate) fn order_keys(&self) -> Vec<String> {
+        self.state.orders.lock().unwrap().keys().cloned().collect()
+    }
+
     /// What to buy here for 15 euros.
     pub(crate) fn basket(&self, card_id: &str) -> Value {
         json!({

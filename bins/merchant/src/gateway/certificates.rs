@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::store::gateway_certificates;
 use crate::{Merchant, offload};
 
-/// Between two looks at the gateway: how soon a renewed certificate is used.
+/// Between two looks at the gateway, unless the CA is looked at more often: how soon a renewed certificate is used.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Between two tries while a brand has none.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -65,7 +65,12 @@ fn verify(chain: &Chain, brand: &BrandId, verifier: &PathVerifier) -> anyhow::Re
 }
 
 /// Fetches until `shutdown`; what does not hold is never used.
-pub(crate) async fn keep_fresh(merchant: Arc<Merchant>, shutdown: CancellationToken) {
+pub(crate) async fn keep_fresh(
+    merchant: Arc<Merchant>,
+    trust_refresh: Duration,
+    shutdown: CancellationToken,
+) {
+    let refresh = REFRESH_INTERVAL.min(trust_refresh);
     if let Err(error) = take_kept(&merchant).await {
         let error = format!("{error:#}");
         tracing::warn!(error, "the kept gateway certificates cannot be read");
@@ -82,7 +87,7 @@ pub(crate) async fn keep_fresh(merchant: Arc<Merchant>, shutdown: CancellationTo
         }
         last_error = error;
         let pause = match missing(&merchant) {
-            None => REFRESH_INTERVAL,
+            None => refresh,
             Some(_) => RETRY_INTERVAL,
         };
         let pause = tokio::time::sleep(pause);

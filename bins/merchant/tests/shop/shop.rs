@@ -27,7 +27,7 @@ use crate::bank::Bank;
 
 const PASSPHRASE: &str = "only for tests";
 const DAY: i64 = 86_400;
-const OPERATOR: &str = "operator-token-of-the-tests";
+pub(crate) const OPERATOR: &str = "operator-token-of-the-tests";
 
 /// Made once for all tests: keys take their time.
 static PKI: LazyLock<Arc<TestPki>> = LazyLock::new(|| {
