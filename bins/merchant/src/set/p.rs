@@ -195,16 +195,14 @@ async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> 
     drop(connection);
     let purchase = purchase.ok_or(Rejection::UnknownXid)?;
     let brand = &purchase.opened.brand_id;
-    let gateway = merchant.gateways.of_brand(brand, &verifier);
+    let gateway = merchant.gateway_of(brand).await?;
     let sign_with = merchant.opened_with(&purchase.opened.merchant).await?;
     let sign_with = sign_with.ok_or(PathError::Expired(Role::Merchant));
     let sign_with = sign_with.map_err(Rejection::from)?;
     Ok(Ingredients {
         ours: merchant.keyring.all(),
         sign_with,
-        gateway: gateway.ok_or(Failure::NotReady(
-            "the gateway's certificate is not here yet",
-        ))?,
+        gateway,
         merch_cat_code: merchant.settings.merch_cat_code.clone(),
         verifier,
         purchase,
