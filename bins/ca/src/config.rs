@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use openset_pki::Role;
 use openset_protocol::BrandId;
 use openset_protocol::card::Bin;
 use openset_service::auth::Tokens;
@@ -77,6 +78,10 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub served_bins: Vec<Bin>,
+    /// Whose registrations wait for an operator after the bank's yes: cardholder, merchant, gateway.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub pend: Vec<Kind>,
     /// Where cardholders of other issuers may turn.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -89,6 +94,30 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub tokens: Tokens,
+}
+
+/// Who applies for certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Cardholders.
+    Cardholder,
+    /// Merchants.
+    Merchant,
+    /// Payment gateways.
+    Gateway,
+}
+
+impl Kind {
+    /// Whether those of this role are meant.
+    pub(crate) fn is(self, role: Role) -> bool {
+        let own = match self {
+            Self::Cardholder => Role::Cardholder,
+            Self::Merchant => Role::Merchant,
+            Self::Gateway => Role::Gateway,
+        };
+        own == role
+    }
 }
 
 /// `[[regions]]`: a region that the brands' CAs are for.
@@ -144,6 +173,7 @@ pub(crate) struct Settings {
     pub(crate) issuer: Option<BankAt>,
     pub(crate) acquirer: Option<BankAt>,
     pub(crate) served_bins: Vec<Bin>,
+    pub(crate) pend: Vec<Kind>,
     pub(crate) referral_urls: Vec<String>,
     pub(crate) policy_text: String,
     pub(crate) gateways: Vec<Gateway>,
@@ -192,6 +222,7 @@ impl Options {
             issuer: bank(self.issuer_url, self.issuer_token, "issuer")?,
             acquirer: bank(self.acquirer_url, self.acquirer_token, "acquirer")?,
             served_bins: self.served_bins,
+            pend: self.pend,
             referral_urls: self.referral_urls,
             policy_text: self.policy_text.unwrap_or_else(|| POLICY_TEXT.to_owned()),
             gateways: self.gateways,
@@ -225,6 +256,11 @@ impl Settings {
                     .as_ref()
                     .is_none_or(|brands| brands.contains(brand))
         })
+    }
+
+    /// Whether an operator has to approve those of this role.
+    pub(crate) fn pends(&self, role: Role) -> bool {
+        self.pend.iter().any(|kind| kind.is(role))
     }
 
     pub(crate) fn crl_lifetime_s(&self) -> i64 {

@@ -1,7 +1,7 @@
 //! Revocation lists: one of each CA from the start, renewed in time, numbers that only grow. A list is
 //! stored before anybody sees it, together with the BrandCRLIdentifiers that name it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use openset_pki::Purpose;
 use openset_pki::authority::{Authority, RevocationReason};
@@ -14,7 +14,7 @@ use crate::error::CaError;
 use crate::hierarchy::{Hierarchy, State};
 use crate::journal::RecordedTx;
 use crate::store::certificates::Issued;
-use crate::store::{authorities, certificates, regions};
+use crate::store::{authorities, certificates, regions, registrations};
 
 /// What became of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +72,9 @@ impl Authorities {
         if issued.owner.as_ref() == Some(&issued.authority) && issued.certificate.is_authority() {
             return Ok(Revocation::Root);
         }
-        let Some(authority) = held.signer(&issued.authority) else {
+        if held.signer(&issued.authority).is_none() {
             return Ok(Revocation::OfflineRoot);
-        };
+        }
         let mut tx = self.begin().await?;
         lock(&mut tx, &issued.authority).await?;
         let now_s = clock::now_seconds();
@@ -84,16 +84,19 @@ impl Authorities {
         }
         let held = self.held_in(&mut tx).await?;
         let authority_revoked = retire_revoked(&mut tx, &held, &issued, now_s).await?;
-        // The list of a CA that was itself revoked says nothing that is heard.
-        let heard = held
-            .by_id(&issued.authority)
-            .is_none_or(|ca| ca.state != State::Revoked);
-        if heard {
-            self.issue_crl(&mut tx, &issued.authority, authority)
-                .await?;
-        } else {
-            self.issue_brand_crl_identifiers(&mut tx).await?;
+        let mut lists = BTreeSet::from([issued.authority.clone()]);
+        lists.extend(
+            self.revoke_what_came_of(&mut tx, &issued, reason, now_s)
+                .await?,
+        );
+        for id in &lists {
+            // The list of a CA that was itself revoked says nothing that is heard.
+            let heard = held.by_id(id).is_none_or(|ca| ca.state != State::Revoked);
+            if heard && let Some(authority) = held.signer(id) {
+                self.issue_crl(&mut tx, id, authority).await?;
+            }
         }
+        self.issue_brand_crl_identifiers(&mut tx).await?;
         tx.commit().await?;
         tracing::info!(kind = %issued.authority, outcome = "revoked", "certificate revoked");
         if authority_revoked && let Err(error) = self.reload().await {
@@ -106,6 +109,37 @@ impl Authorities {
             self.renew_responders().await?;
         }
         Ok(Revocation::Revoked)
+    }
+
+    /// Whoever had the key of a revoked certificate may have come by others with it: those are revoked, too, and
+    /// what still waits is rejected. Only where a successor is the reason of the revocation do successors stay.
+    /// Says which CAs' lists change.
+    async fn revoke_what_came_of(
+        &self,
+        tx: &mut RecordedTx,
+        issued: &Issued,
+        reason: RevocationReason,
+        now_s: i64,
+    ) -> Result<Vec<String>, CaError> {
+        let mut changed = Vec::new();
+        let mut revoked = vec![issued.certificate.thumbprint()];
+        while let Some(thumbprint) = revoked.pop() {
+            registrations::reject_for(tx, &self.vault, &thumbprint, now_s).await?;
+            if reason == RevocationReason::Superseded {
+                continue;
+            }
+            for serial in certificates::come_of(tx, &thumbprint).await? {
+                let Some(found) = certificates::find(tx, &serial).await? else {
+                    continue;
+                };
+                lock(tx, &found.authority).await?;
+                if certificates::revoke(tx, &serial, reason, now_s).await? {
+                    revoked.push(found.certificate.thumbprint());
+                    changed.push(found.authority);
+                }
+            }
+        }
+        Ok(changed)
     }
 
     /// Issues the next list of every root that has not run out, whatever time the last one has left.

@@ -18,7 +18,8 @@ use crate::hierarchy::plan::{self, Planned};
 use crate::hierarchy::{ACCOUNT_KEY, Hierarchy, ROOT};
 use crate::journal::Journal;
 use crate::store::authorities::{self, Held, Keys};
-use crate::store::{certificates, regions};
+use crate::store::certificates::{self, Origin};
+use crate::store::regions;
 use crate::{crl, hierarchy};
 
 /// The years that a brand CA's certificate is good, and how many CAs may stand below it.
@@ -265,8 +266,9 @@ impl Authorities {
         let certificate = offload(move || authority.issue_authority(&key, &issue)).await?;
         let mut tx = self.begin().await?;
         let now_s = clock::now_seconds();
+        let none = Origin::default();
         ensure!(
-            certificates::insert(&mut tx, &root.id, &certificate, now_s).await?,
+            certificates::insert(&mut tx, &root.id, &certificate, &none, now_s).await?,
             "this key was certified before, and nothing is certified twice: make a new request at the CA"
         );
         tx.commit().await?;

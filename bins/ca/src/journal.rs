@@ -22,6 +22,7 @@ use sqlx::{AnyConnection, Row};
 pub(crate) use file::{Entry, Head, JournalError, read};
 
 use crate::error::CaError;
+use crate::store::certificates::Origin;
 use crate::store::regions::Region;
 use file::Tail;
 
@@ -39,6 +40,8 @@ pub(crate) enum Event {
         authority: String,
         owner: Option<String>,
         certificate: String,
+        #[serde(default)]
+        origin: Origin,
         at_s: i64,
     },
     /// A CA was retired.

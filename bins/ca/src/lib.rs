@@ -12,6 +12,7 @@
 //! | `journal` | what a restored back-up must not forget |
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
+//! | `decisions` | what an operator decides about registrations that wait |
 //! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
 //! | `responders` | who signs the answers to `/ocsp` |
@@ -26,6 +27,7 @@ mod brand_crl_identifiers;
 pub mod cli;
 pub mod config;
 mod crl;
+mod decisions;
 mod error;
 mod expiry;
 mod fingerprint;

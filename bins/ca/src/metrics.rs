@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 /// The reasons that are counted apart.
-const REASONS: [&str; 9] = [
+const REASONS: [&str; 10] = [
     "unknownCard",
     "unknownMerchant",
     "unknownGateway",
@@ -17,6 +17,7 @@ const REASONS: [&str; 9] = [
     "detailsDiffer",
     "blockedCard",
     "expiredCard",
+    "rejected",
 ];
 
 /// The CA's own metrics.

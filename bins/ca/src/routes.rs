@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 mod ocsp;
 mod public;
+mod registrations;
 
 use std::sync::Arc;
 
@@ -37,6 +38,9 @@ pub(crate) fn router(ca: Arc<CertificateAuthority>) -> (Router, utoipa::openapi:
         .routes(routes!(ocsp::get))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::revoke))
+        .routes(routes!(registrations::list))
+        .routes(routes!(registrations::approve))
+        .routes(routes!(registrations::reject))
         .split_for_parts();
     // OpenAPI has no sign for a parameter that may hold slashes.
     let paths = std::mem::take(&mut api.paths.paths);

@@ -1,9 +1,11 @@
 //! `POST /set`: registrations. Each handler reads: decode, verify, decide, commit, answer.
 //!
 //! Messages before CertReq come from anybody, so a session keeps the answer to its last message alone.
-//! The end of a registration, certificates or a refusal, is recorded under the key that asked.
+//! The end of a registration, certificates or a refusal, is recorded under the key that asked. Where an operator
+//! has to approve, CertInqReq is answered from what is kept of the registration.
 
 mod cert;
+mod cert_inq;
 mod init;
 mod reg_form;
 
@@ -70,6 +72,7 @@ impl SetHandler for SetEndpoint {
             Message::MeAqCInitReq(init) => Box::pin(init::party(ca, received, init)).await,
             Message::RegFormReq(sealed) => Box::pin(reg_form::handle(ca, received, sealed)).await,
             Message::CertReq(sealed) => Box::pin(cert::handle(ca, received, sealed)).await,
+            Message::CertInqReq(_) => Box::pin(cert_inq::handle(ca, received)).await,
             _ => Err(wrapper.not_taken().into()),
         };
         match answered {
@@ -107,7 +110,7 @@ impl CertificateAuthority {
 }
 
 /// Runs a step of the protocol beside the async workers, with a context of its own.
-async fn step<T: Send + 'static>(
+pub(crate) async fn step<T: Send + 'static>(
     at: Timestamp,
     work: impl FnOnce(&mut Context<'_>) -> T + Send + 'static,
 ) -> T {
@@ -122,7 +125,7 @@ async fn step<T: Send + 'static>(
 }
 
 /// The credentials of an issuing CA; only such are looked up.
-fn credentials(ca: &Ca) -> Result<&openset_protocol::identity::Credentials, Rejection> {
+pub(crate) fn credentials(ca: &Ca) -> Result<&openset_protocol::identity::Credentials, Rejection> {
     ca.credentials.as_ref().ok_or(Rejection::Internal)
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod authorities;
 pub(crate) mod certificates;
 pub(crate) mod codes;
 pub(crate) mod regions;
+pub(crate) mod registrations;
 pub(crate) mod responders;
 pub(crate) mod sessions;
 
@@ -33,7 +34,12 @@ pub const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 160,
+        name: "registrations",
+        sql: include_str!("../migrations/0160_registrations.sql"),
+    },
+    Migration {
+        version: 170,
         name: "list counter",
-        sql: include_str!("../migrations/0160_list_counter.sql"),
+        sql: include_str!("../migrations/0170_list_counter.sql"),
     },
 ];

@@ -88,6 +88,8 @@ content_types! {
     CertResData = "CertResData",
     /// Certificate response sealed for a cardholder.
     CertResTbe = "CertResTBE",
+    /// Signed inquiry after a certificate request.
+    CertInqReqTbs = "CertInqReqTBS",
     /// Challenge sealed for a key-exchange key that has no certificate yet.
     KeyExchangeChallenge = "KeyExchangeChallenge",
     /// A message wrapper as it travelled, hashed to answer it.

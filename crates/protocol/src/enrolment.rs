@@ -1,7 +1,8 @@
 //! A merchant or gateway gets its certificates, step 3: Me-AqCInit, Cert (reference section 2).
 //!
 //! [`start`] or [`renew`] → [`AwaitingMeAqCInitRes`] → [`FormReceived`] → [`AwaitingCertRes`] → [`Enrolled`]. Every state
-//! can be stored, together with the bytes to send and before they are sent.
+//! can be stored, together with the bytes to send and before they are sent. Where the CA's operator has to
+//! approve, [`AwaitingCertRes`] leads to [`Pended`], which makes CertInqReq as often as it takes.
 
 pub(crate) mod exchange;
 mod outcome;
@@ -13,7 +14,7 @@ use crate::messages::me_aq_c_init::{IdData, MeAqCInitReq, MeAqCInitResTbs};
 use crate::messages::reg_form::{ReferralData, RegFormData, RegFormOrReferral, RequestType};
 use crate::wrapper::Message;
 use crate::{BrandId, Context, Rejection, possession};
-use exchange::{Ca, CaTold, Exchange, Kind, Pending};
+use exchange::{Awaited, Ca, CaTold, Exchange, Kind, Pending};
 use openset_jose::{PrivateKey, PublicKey, Thumbprint};
 use openset_pki::{PathVerifier, Role};
 use serde::{Deserialize, Serialize};
@@ -80,12 +81,23 @@ pub struct FormReceived {
     party: Party,
 }
 
-/// After CertReq was made.
+/// After CertReq or CertInqReq was made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwaitingCertRes {
     pending: Pending,
+    #[serde(default)]
+    awaited: Awaited,
     chall_ee3: Challenge,
+    signature: Option<Thumbprint>,
+    key_exchange: Option<Thumbprint>,
+    form: FormReceived,
+}
+
+/// The CA's operator has to decide.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pended {
     signature: Option<Thumbprint>,
     key_exchange: Option<Thumbprint>,
     form: FormReceived,

@@ -4,6 +4,7 @@ pub mod auth;
 pub mod cap;
 pub mod card_c_init;
 pub mod cert;
+pub mod cert_inq;
 pub mod error;
 pub mod initiation;
 pub mod inq;

@@ -52,6 +52,39 @@ pub(crate) fn danger_peek<T: DeserializeOwned>(
     Ok(payload.data)
 }
 
+/// Verifies data signed with a key that is known and has no certificate: the signature, the sender, and what
+/// the payload says of itself.
+pub(crate) fn verify<T: DeserializeOwned>(
+    jws: &Jws,
+    content: ContentType,
+    key: &PublicKey,
+    expected: &Frame,
+    date: Timestamp,
+) -> Result<T, Rejection> {
+    let object = jws::Unverified::parse(&jws.0)?;
+    check_header(&object, content)?;
+    object.verify(key)?;
+    let signed = SelfCertified {
+        payload: decode(object.danger_unverified_payload())?,
+        object,
+    };
+    if signed.payload.from != Who::Key(key.thumbprint()) {
+        return Err(Rejection::NotFromSigner);
+    }
+    signed.check_frame(expected, date)?;
+    Ok(signed.payload.data)
+}
+
+fn check_header(object: &jws::Unverified, content: ContentType) -> Result<(), Rejection> {
+    check_content_type(&object.header().cty, content)?;
+    if object.header().x5t_s256.is_some() || !object.header().x5c.is_empty() {
+        return Err(Rejection::BadHeader(
+            "a key without a certificate signs without x5t#S256 and x5c",
+        ));
+    }
+    Ok(())
+}
+
 /// A payload signed with a key that stands inside it: read first, to find the key, and verified then.
 pub(crate) struct SelfCertified<T> {
     object: jws::Unverified,
@@ -62,12 +95,7 @@ impl<T: DeserializeOwned> SelfCertified<T> {
     /// Reads the payload, unverified.
     pub(crate) fn read(jws: &Jws, content: ContentType) -> Result<Self, Rejection> {
         let object = jws::Unverified::parse(&jws.0)?;
-        check_content_type(&object.header().cty, content)?;
-        if object.header().x5t_s256.is_some() || !object.header().x5c.is_empty() {
-            return Err(Rejection::BadHeader(
-                "a key without a certificate signs without x5t#S256 and x5c",
-            ));
-        }
+        check_header(&object, content)?;
         let payload = decode(object.danger_unverified_payload())?;
         Ok(Self { object, payload })
     }

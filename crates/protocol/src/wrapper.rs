@@ -180,6 +180,10 @@ messages! {
     CertReq(Jwe) = "CertReq" in Registration,
     /// CA to applicant: the certificates, or why there are none.
     CertRes(crate::messages::cert::CertRes) = "CertRes" in Registration,
+    /// Applicant to CA: what became of my request for certificates?
+    CertInqReq(Jws) = "CertInqReq" in Registration,
+    /// CA to applicant: as CertRes.
+    CertInqRes(crate::messages::cert::CertRes) = "CertInqRes" in Registration,
     /// Cardholder to merchant: begin a purchase.
     PInitReq(p_init::PInitReq) = "PInitReq" in Payment,
     /// Merchant to cardholder: certificates and XID.

@@ -55,6 +55,9 @@ pub enum EnrolmentError {
     /// The CA's form asks for what is not in the configuration.
     #[error("the certificate authority's form asks for {0:?}, which is not known here")]
     UnknownField(String),
+    /// An operator of the CA has to decide; the CA is asked again and again.
+    #[error("the certificate authority has not decided yet: {0}")]
+    Pended(String),
     /// There is no code to enrol with.
     #[error(
         "there is no activation_code; set the one that the acquirer or brand gave, and start again"

@@ -79,6 +79,7 @@ impl Replay {
                 authority,
                 owner,
                 certificate,
+                origin,
                 at_s,
             } => {
                 let certificate = Certificate::from_der(&STANDARD.decode(certificate)?)?;
@@ -86,13 +87,12 @@ impl Replay {
                 // A key that stands there twice was not certified the first time: that line was never
                 // committed.
                 if newer && let Some(serial) = self.recorded.get(&key) {
-                    sqlx::query("DELETE FROM certificates WHERE serial = $1")
-                        .bind(serial)
-                        .execute(&mut **tx)
-                        .await?;
+                    certificates::forget(tx, serial, &key).await?;
                 }
+                // A registration that waited when the back-up was made may have been decided since.
+                certificates::release_key(tx, &key).await?;
                 let owner = owner.as_deref();
-                if certificates::store(tx, authority, owner, &certificate, *at_s).await? {
+                if certificates::store(tx, authority, owner, &certificate, origin, *at_s).await? {
                     self.recorded
                         .insert(key, certificates::serial(&certificate));
                 }

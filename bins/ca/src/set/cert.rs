@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use openset_jose::Thumbprint;
 use openset_protocol::ca::cert::{
-    self, CertReply, CompleteError, Inquiry, Issued, Issuer, Verdict,
+    self, Approved, CertReply, Inquiry, Issued, Issuer, Record, Verdict,
 };
 use openset_protocol::ca::sealed_for;
 use openset_protocol::messages::cert::CertStatusCode;
@@ -20,7 +20,8 @@ use super::{Received, credentials, step};
 use crate::error::CaError;
 use crate::hierarchy::Ca;
 use crate::journal::RecordedTx;
-use crate::store::certificates;
+use crate::store::certificates::{self, Origin};
+use crate::store::registrations;
 use crate::store::sessions::{self, Answered, Stored};
 use crate::{CertificateAuthority, bank};
 
@@ -41,10 +42,42 @@ struct Work {
     key: Thumbprint,
 }
 
-/// How a registration ends.
-struct End {
-    wire: Vec<u8>,
-    issued: Vec<openset_pki::Certificate>,
+/// What applicants are told while an operator has to approve.
+const PENDED: &str =
+    "An operator of the certificate authority looks at the request. Ask again later.";
+
+/// How CertReq is answered in the end.
+enum End {
+    /// With certificates.
+    Issued(Issued),
+    /// An operator decides: CertRes, and what is kept until then.
+    Pended(Vec<u8>, Box<Record>),
+    /// The bank has said no.
+    Refused(Vec<u8>),
+}
+
+impl End {
+    fn wire(&self) -> &[u8] {
+        match self {
+            Self::Issued(issued) => &issued.wire,
+            Self::Pended(wire, _) | Self::Refused(wire) => wire,
+        }
+    }
+
+    fn report(&self, work: &Work) {
+        match self {
+            Self::Issued(issued) => {
+                for certificate in &issued.certificates {
+                    work.ca.metrics.count_certificate(certificate);
+                    tracing::info!(kind = %work.issuer.id, outcome = "issued", "certificate issued");
+                }
+            }
+            Self::Pended(..) => {
+                tracing::info!(kind = %work.issuer.id, outcome = "pended", "an operator has to approve");
+            }
+            Self::Refused(_) => {}
+        }
+    }
 }
 
 pub(super) async fn handle(
@@ -67,13 +100,17 @@ pub(super) async fn handle(
         cert::open(credentials(&opener)?, &request)
     })
     .await?;
-    let keys = opened.keys();
-    let (found, certified_before) = {
+    let (keys, renews) = (opened.keys(), opened.renews());
+    let (found, certified_before, renewed_before) = {
         let mut conn = ca.db.read().await?;
         let found = sessions::find(&mut conn, opened.lid_ca(), received.at.seconds()).await?;
         (
             found.ok_or(Rejection::UnknownLid)?,
             certificates::any_certified(&mut conn, &keys).await?,
+            match &renews {
+                Some(renews) => certificates::renewed(&mut conn, renews).await?,
+                None => false,
+            },
         )
     };
     let paths = ca.verifier().await?;
@@ -88,6 +125,7 @@ pub(super) async fn handle(
         let inquiry = Inquiry {
             account_key: &held.hierarchy().account_key,
             certified_before,
+            renewed_before,
             verifier: &paths,
         };
         opened.verify(ctx, credentials(&verifier)?, &request, &session, &inquiry)
@@ -112,10 +150,7 @@ impl Work {
             Verdict::Answer { wire, code } => return self.go_on(wire, code).await,
             Verdict::AskIssuer(application) => {
                 match bank::issuer(client, settings, &application.request).await? {
-                    Ok(word) => {
-                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
-                            .await?
-                    }
+                    Ok(word) => self.approved(|ctx| application.approved(ctx, word)).await?,
                     Err(reason) => {
                         self.refuse(application.reply, CertStatusCode::RejectedByIssuer, &reason)
                             .await?
@@ -124,10 +159,7 @@ impl Work {
             }
             Verdict::AskAcquirer(application) => {
                 match bank::acquirer(client, settings, &application.request).await? {
-                    Ok(word) => {
-                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
-                            .await?
-                    }
+                    Ok(word) => self.approved(|_| application.approved(word)).await?,
                     Err(reason) => {
                         self.refuse(
                             application.reply,
@@ -140,10 +172,7 @@ impl Work {
             }
             Verdict::AskBrand(application) => {
                 match bank::brand(&self.ca.db, settings, &application.request).await? {
-                    Ok(word) => {
-                        self.complete(|ctx, issuer| application.complete(ctx, issuer, word))
-                            .await?
-                    }
+                    Ok(word) => self.approved(|_| application.approved(word)).await?,
                     Err(reason) => {
                         self.refuse(application.reply, CertStatusCode::RejectedByCa, &reason)
                             .await?
@@ -172,29 +201,29 @@ impl Work {
         Ok(wire)
     }
 
-    async fn complete(
+    /// After the bank's yes: the certificates, unless an operator has to approve too.
+    async fn approved(
         &self,
-        complete: impl FnOnce(&mut Context<'_>, &Issuer<'_>) -> Result<Issued, CompleteError>
-        + Send
-        + 'static,
+        approved: impl FnOnce(&mut Context<'_>) -> Approved + Send + 'static,
     ) -> Result<End, CaError> {
         let issuing = Arc::clone(&self.issuing);
         // A registration that began with a CA which was renewed since ends with the new one's certificates.
-        let issuer = Arc::clone(&self.issuer);
-        let certificate_seconds = self.ca.settings.certificate_seconds;
-        let issued = step(self.received.at, move |ctx| {
+        let (issuer, ca) = (Arc::clone(&self.issuer), Arc::clone(&self.ca));
+        let ended = step(self.received.at, move |ctx| {
+            let approved = approved(ctx);
+            let credentials = credentials(&issuing)?;
+            if ca.settings.pends(approved.role()) {
+                let (wire, record) = approved.pend(ctx, credentials, PENDED)?;
+                return Ok(End::Pended(wire, Box::new(record)));
+            }
             let issuer = Issuer {
-                credentials: credentials(&issuing)?,
+                credentials,
                 authority: &issuer.authority,
-                certificate_seconds,
+                certificate_seconds: ca.settings.certificate_seconds,
             };
-            complete(ctx, &issuer)
+            approved.issue(ctx, &issuer).map(End::Issued)
         });
-        let Issued { wire, certificates } = issued.await?;
-        Ok(End {
-            wire,
-            issued: certificates,
-        })
+        Ok(ended.await?)
     }
 
     async fn refuse(
@@ -222,10 +251,7 @@ impl Work {
             reply.refuse(ctx, credentials(&issuing)?, code, &text)
         })
         .await?;
-        Ok(End {
-            wire,
-            issued: Vec::new(),
-        })
+        Ok(End::Refused(wire))
     }
 
     /// Stores certificates and answer and ends the session, all of it or nothing.
@@ -234,11 +260,8 @@ impl Work {
         match self.record(&mut tx, &end).await? {
             None => {
                 tx.commit().await?;
-                for certificate in &end.issued {
-                    self.ca.metrics.count_certificate(certificate);
-                    tracing::info!(kind = %self.issuer.id, outcome = "issued", "certificate issued");
-                }
-                Ok(end.wire)
+                end.report(&self);
+                Ok(end.wire().to_vec())
             }
             Some(stored) => {
                 tx.rollback().await?;
@@ -270,16 +293,43 @@ impl Work {
             exchanges::Opened::Same { response: None } => return Err(CaError::Overtaken),
             exchanges::Opened::Different => return Err(Rejection::RrpidReused.into()),
         }
-        for certificate in &end.issued {
-            // A key that was certified since we looked: the same bytes again will be told so.
-            if !certificates::insert(tx, &self.issuer.id, certificate, now_s).await? {
-                return Err(CaError::Overtaken);
+        // A key or certificate that was used since we looked: the same bytes again will be told so.
+        let stored = match end {
+            End::Issued(issued) => {
+                let origin = Origin {
+                    renews: issued.renews,
+                    signed_by: issued.signer,
+                };
+                certificates::issue(
+                    tx,
+                    &self.issuer.id,
+                    &issued.certificates,
+                    (&issued.shown, &origin),
+                    now_s,
+                )
+                .await?
             }
+            End::Pended(_, record) => {
+                let approved = record.waits().ok_or(Rejection::Internal)?;
+                certificates::hold_all_unrevoked(tx, approved.shown()).await?
+                    && registrations::insert(
+                        tx,
+                        &self.ca.authorities.vault,
+                        &self.issuing.id,
+                        (approved, record),
+                        now_s,
+                    )
+                    .await?
+            }
+            End::Refused(_) => true,
+        };
+        if !stored {
+            return Err(CaError::Overtaken);
         }
         if !sessions::end(tx, &self.found).await? {
             return Err(CaError::Overtaken);
         }
-        exchanges::answer(tx, &sender, "CertReq", &rrpid, &end.wire).await?;
+        exchanges::answer(tx, &sender, "CertReq", &rrpid, end.wire()).await?;
         Ok(None)
     }
 }

@@ -6,6 +6,7 @@ use openset_jose::Thumbprint;
 use openset_pki::authority::{RevocationReason, Revoked};
 use openset_pki::{Certificate, Role};
 use openset_protocol::BrandId;
+use openset_protocol::ca::cert::Shown;
 use openset_store::{StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -34,14 +35,24 @@ pub(crate) fn serial(certificate: &Certificate) -> String {
     hex::encode(certificate.serial())
 }
 
-/// Whether one of these keys was certified.
+/// What an applicant showed to come by a certificate: thumbprints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Origin {
+    /// The certificate that was renewed. Of each purpose one certificate alone comes of it.
+    pub(crate) renews: Option<Thumbprint>,
+    /// The certificate that signed.
+    pub(crate) signed_by: Option<Thumbprint>,
+}
+
+/// Whether one of these keys was certified, or is to be.
 pub(crate) async fn any_certified(
     conn: &mut AnyConnection,
     keys: &[Thumbprint],
 ) -> Result<bool, StoreError> {
     for key in keys {
         let found: Option<i64> =
-            sqlx::query_scalar("SELECT issued_at_s FROM certificates WHERE key_thumbprint = $1")
+            sqlx::query_scalar("SELECT 1 FROM certified_keys WHERE key_thumbprint = $1")
                 .bind(key.to_string())
                 .fetch_optional(&mut *conn)
                 .await?;
@@ -52,18 +63,142 @@ pub(crate) async fn any_certified(
     Ok(false)
 }
 
+/// Whether a certificate was renewed, or is to be.
+pub(crate) async fn renewed(
+    conn: &mut AnyConnection,
+    certificate: &Thumbprint,
+) -> Result<bool, StoreError> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT 1 FROM certificates WHERE renews = $1 \
+         UNION SELECT 1 FROM registrations WHERE renews = $1 AND state = 'pended'",
+    )
+    .bind(certificate.to_string())
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// Reserves keys for a registration that waits; says whether all were free.
+pub(crate) async fn reserve(
+    tx: &mut Tx,
+    keys: &[Thumbprint],
+    lid_ca: &str,
+) -> Result<bool, StoreError> {
+    for key in keys {
+        let done = sqlx::query(
+            "INSERT INTO certified_keys (key_thumbprint, reserved_for) VALUES ($1, $2) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(key.to_string())
+        .bind(lid_ca)
+        .execute(&mut **tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Gives the keys of a registration free.
+pub(crate) async fn release(tx: &mut Tx, lid_ca: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM certified_keys WHERE reserved_for = $1")
+        .bind(lid_ca)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Gives a key free that is reserved for a registration that waits.
+pub(crate) async fn release_key(tx: &mut Tx, key: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM certified_keys WHERE key_thumbprint = $1 AND reserved_for IS NOT NULL",
+    )
+    .bind(key)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets a certificate that was never issued: its transaction was not committed.
+pub(crate) async fn forget(tx: &mut Tx, serial: &str, key: &str) -> Result<(), StoreError> {
+    for (sql, name) in [
+        ("DELETE FROM certificates WHERE serial = $1", serial),
+        ("DELETE FROM certified_keys WHERE key_thumbprint = $1", key),
+    ] {
+        sqlx::query(sql).bind(name).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Whether a certificate of ours is not revoked. Until the transaction ends nobody can revoke it.
+pub(crate) async fn hold_unrevoked(tx: &mut Tx, serial: &str) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE certificates SET serial = serial WHERE serial = $1 AND revoked_at_s IS NULL",
+    )
+    .bind(serial)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// As [`hold_unrevoked`], for all that an applicant has shown.
+pub(crate) async fn hold_all_unrevoked(tx: &mut Tx, shown: &[Shown]) -> Result<bool, StoreError> {
+    for certificate in shown {
+        if !hold_unrevoked(tx, &hex::encode(&certificate.serial.0)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Records certificates for an applicant; says whether it did. It did not as in [`insert`], or if what the
+/// applicant has shown is revoked by now.
+pub(crate) async fn issue(
+    tx: &mut RecordedTx,
+    authority: &str,
+    certificates: &[Certificate],
+    (shown, origin): (&[Shown], &Origin),
+    now_s: i64,
+) -> Result<bool, StoreError> {
+    if !hold_all_unrevoked(tx, shown).await? {
+        return Ok(false);
+    }
+    for certificate in certificates {
+        if !insert(tx, authority, certificate, origin, now_s).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Serial numbers of the certificates that an applicant came by with this one and that are not revoked.
+pub(crate) async fn come_of(
+    conn: &mut AnyConnection,
+    certificate: &Thumbprint,
+) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT serial FROM certificates WHERE (renews = $1 OR signed_by = $1) AND revoked_at_s IS NULL \
+         ORDER BY serial",
+    )
+    .bind(certificate.to_string())
+    .fetch_all(conn)
+    .await?)
+}
+
 /// Records a certificate for somebody else; says whether it did. It did not if its key or serial number was
-/// certified before, or if the CA issues no more.
+/// certified before, if what it renews was renewed before, or if the CA issues no more.
 pub(crate) async fn insert(
     tx: &mut RecordedTx,
     authority: &str,
     certificate: &Certificate,
+    origin: &Origin,
     now_s: i64,
 ) -> Result<bool, StoreError> {
     if !authorities::issues(tx, authority).await? {
         return Ok(false);
     }
-    record(tx, authority, None, certificate, now_s).await
+    record(tx, authority, None, certificate, origin, now_s).await
 }
 
 /// Records a certificate of a CA's own; says whether it did.
@@ -74,7 +209,8 @@ pub(crate) async fn insert_own(
     certificate: &Certificate,
     now_s: i64,
 ) -> Result<bool, StoreError> {
-    record(tx, authority, Some(owner), certificate, now_s).await
+    let none = Origin::default();
+    record(tx, authority, Some(owner), certificate, &none, now_s).await
 }
 
 async fn record(
@@ -82,14 +218,16 @@ async fn record(
     authority: &str,
     owner: Option<&str>,
     certificate: &Certificate,
+    origin: &Origin,
     now_s: i64,
 ) -> Result<bool, StoreError> {
-    let stored = store(tx, authority, owner, certificate, now_s).await?;
+    let stored = store(tx, authority, owner, certificate, origin, now_s).await?;
     if stored {
         tx.record(Event::Certificate {
             authority: authority.to_owned(),
             owner: owner.map(str::to_owned),
             certificate: STANDARD.encode(certificate.der()),
+            origin: origin.clone(),
             at_s: now_s,
         });
     }
@@ -102,11 +240,23 @@ pub(crate) async fn store(
     authority: &str,
     owner: Option<&str>,
     certificate: &Certificate,
+    origin: &Origin,
     now_s: i64,
 ) -> Result<bool, StoreError> {
+    let key = certificate.public_key().thumbprint().to_string();
+    let free = sqlx::query(
+        "INSERT INTO certified_keys (key_thumbprint) VALUES ($1) ON CONFLICT DO NOTHING",
+    )
+    .bind(&key)
+    .execute(&mut **tx)
+    .await?;
+    if free.rows_affected() == 0 {
+        return Ok(false);
+    }
     let done = sqlx::query(
         "INSERT INTO certificates (serial, authority, owner, role, purpose, brand, key_thumbprint, certificate, \
-         not_after_s, issued_at_s) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+         not_after_s, issued_at_s, renews, signed_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
     )
     .bind(serial(certificate))
     .bind(authority)
@@ -114,10 +264,12 @@ pub(crate) async fn store(
     .bind(text(&certificate.role())?)
     .bind(text(&certificate.purpose())?)
     .bind(certificate.brand().map(BrandId::as_str))
-    .bind(certificate.public_key().thumbprint().to_string())
+    .bind(key)
     .bind(certificate.der())
     .bind(certificate.not_after())
     .bind(now_s)
+    .bind(origin.renews.map(|thumbprint| thumbprint.to_string()))
+    .bind(origin.signed_by.map(|thumbprint| thumbprint.to_string()))
     .execute(&mut **tx)
     .await?;
     Ok(done.rows_affected() == 1)

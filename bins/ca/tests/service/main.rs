@@ -13,6 +13,7 @@ mod commands;
 mod durability;
 mod ocsp;
 mod operator;
+mod pended;
 mod process;
 mod refusals;
 mod registrations;

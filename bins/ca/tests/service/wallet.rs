@@ -76,6 +76,18 @@ pub(crate) async fn until_cert_req(
     }
 }
 
+/// What the wallet learns when it asks what became of its request.
+pub(crate) async fn inquire(
+    ca_url: &str,
+    verifier: &PathVerifier,
+    pended: &registration::Pended,
+    key: &PrivateKey,
+) -> Outcome {
+    let step = with_context(|ctx| pended.inquire(ctx, key)).unwrap();
+    let wire = ask(ca_url, &step.wire).await;
+    with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap()
+}
+
 impl Ready {
     /// What the wallet makes of CertRes.
     pub(crate) fn outcome(self, wire: &[u8], verifier: &PathVerifier) -> Outcome {

@@ -112,6 +112,8 @@ pub(super) async fn answered_after_all(
             wallet.work.notify_one();
             Ok(true)
         }
+        // Its operator has to decide about that one first.
+        Settled::Pended => Ok(true),
         Settled::Error(_) => Ok(false),
     }
 }

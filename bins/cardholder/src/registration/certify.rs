@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use openset_jose::Thumbprint;
+use openset_jose::{Thumbprint, default_provider};
 use openset_protocol::card::{CardExpiry, Pan};
-use openset_protocol::cardholder::registration::{Outcome, Registered};
+use openset_protocol::cardholder::registration::{AwaitingCertRes, Outcome, Registered};
 use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::cert::CertStatus;
 use openset_protocol::messages::error::ErrorMessage;
@@ -35,6 +35,43 @@ pub(super) async fn ask(
     answer.map_err(|error| call_problem("ca-not-answering", &error))
 }
 
+/// Sends CertReq and takes CertRes. Where an operator has to decide, the same CertReq brings the same answer for
+/// ever: CertInqReq asks what has become of it since.
+pub(super) async fn certified(
+    wallet: &Wallet,
+    target: &Url,
+    (wire, awaiting): (Vec<u8>, AwaitingCertRes),
+    key: &ExactBytes,
+) -> Result<Result<Outcome, Told>, Problem> {
+    let pended = match heard(wallet, target, wire, awaiting).await? {
+        Ok(Outcome::Pended(pended, _)) => pended,
+        outcome => return Ok(outcome),
+    };
+    let key = default_provider()
+        .private_key_from_pkcs8(&key.0)
+        .map_err(|_| corrupt("cards.kept"))?;
+    let asked = offload(move || with_context(|ctx| pended.inquire(ctx, &key))).await;
+    match asked {
+        Ok(step) => heard(wallet, target, step.wire, step.state).await,
+        Err(rejection) => Ok(Err(Told::Refused(rejection))),
+    }
+}
+
+async fn heard(
+    wallet: &Wallet,
+    target: &Url,
+    wire: Vec<u8>,
+    awaiting: AwaitingCertRes,
+) -> Result<Result<Outcome, Told>, Problem> {
+    let answer = ask(wallet, target, wire).await?;
+    let verifier = Arc::clone(wallet.trust.verifier());
+    Ok(offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
+    })
+    .await)
+}
+
 /// Sends the stored CertReq and takes CertRes.
 pub(crate) async fn finish(
     wallet: &Arc<Wallet>,
@@ -53,6 +90,7 @@ pub(crate) async fn finish(
             wallet.work.notify_one();
             Ok(())
         }
+        Settled::Pended => Ok(()),
         Settled::Error(error) => anew::after_error(wallet, row, &error).await,
     }
 }
@@ -61,6 +99,8 @@ pub(crate) async fn finish(
 pub(super) enum Settled {
     /// With its signature: what the row becomes.
     Signed(Box<CardRow>),
+    /// That its operator has to decide.
+    Pended,
     /// With SET's Error, which nobody signs.
     Error(Box<ErrorMessage>),
 }
@@ -95,13 +135,7 @@ pub(super) async fn settled(
     };
     let bytes = wire.len();
     let target = wallet.registration_target(row.registration_url.as_deref())?;
-    let answer = ask(wallet, &target, wire).await?;
-    let verifier = Arc::clone(wallet.trust.verifier());
-    let outcome = offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
-    })
-    .await;
+    let outcome = certified(wallet, &target, (wire, *awaiting), &key).await?;
     let card = Entered {
         policy,
         key,
@@ -127,6 +161,8 @@ pub(super) async fn settled(
             };
             moved(wallet, row, FORM, &kept)?
         }
+        // The row stays as it is: the CA is asked again.
+        Ok(Outcome::Pended(..)) => return Ok(Settled::Pended),
         Ok(Outcome::Refused(status)) => refused(wallet, row, told(&status))?,
         Err(Told::Error(error)) => return Ok(Settled::Error(error)),
         Err(other) => return Err(other.problem("ca-not-verified")),

@@ -14,12 +14,12 @@ use openset_service::clock;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
 
-use super::certify::{ask, told};
+use super::certify::{certified, told};
 use super::credentials::parsed;
 use super::form::make_key;
 use super::referral::{Served, serving_ca};
 use super::{Credential, Kept, REGISTERED, Renewal, card, load, moved};
-use crate::payment::{Told, protocol_answer};
+use crate::payment::Told;
 use crate::store::{self, CardRow};
 use crate::{Wallet, corrupt, with_context};
 
@@ -229,19 +229,13 @@ async fn ask_for_certificate(
         .as_ref()
         .or(row.registration_url.as_ref());
     let target = wallet.registration_target(target.map(String::as_str))?;
-    let answer = ask(wallet, &target, renewal.wire.0.clone()).await?;
-    let verifier = Arc::clone(wallet.trust.verifier());
-    let awaiting = renewal.awaiting.clone();
-    let outcome = offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
-    })
-    .await;
-    match outcome {
+    let sent = (renewal.wire.0.clone(), renewal.awaiting.clone());
+    match certified(wallet, &target, sent, &renewal.key).await? {
         Ok(Outcome::Registered(registered)) => Ok(Some(End::Renewed(registered))),
         Ok(Outcome::Mend(_, status) | Outcome::Refused(status)) => {
             Ok(Some(End::Refused(told(&status))))
         }
+        Ok(Outcome::Pended(..)) => Ok(None),
         // Nobody signs an Error: the CA may have certified the key all the same.
         Err(Told::Error(error)) => {
             let why = error.error_text;

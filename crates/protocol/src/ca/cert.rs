@@ -3,11 +3,12 @@
 //! The bank's approval lies between the checks and the certificates, and it is a call. So there are two
 //! phases: [`open`] and [`Opened::verify`] end with a [`Verdict`], which is an answer already or an
 //! application to put before the bank; the application then ends with its `complete`, or with
-//! [`CertReply::refuse`].
+//! [`CertReply::refuse`]. If an operator has to approve too, its `approved` is kept as a [`Record`] meanwhile.
 
 mod application;
 mod checks;
 mod issuance;
+mod record;
 mod renewal;
 
 pub use application::{
@@ -16,6 +17,8 @@ pub use application::{
     MerchantApproval, MerchantApprovalRequest, PartyCredential,
 };
 pub use issuance::{Approved, CertReply, Issued, Issuer};
+pub use record::{Inquired, Record, read_inquiry};
+pub use renewal::Shown;
 
 use super::{AccountKey, Applicant, AwaitingCertReq, Request};
 use crate::content_type::ContentType;
@@ -54,10 +57,23 @@ enum Signed {
 pub struct Inquiry<'a> {
     /// The key under which RegFormReq's card was remembered.
     pub account_key: &'a AccountKey,
-    /// Whether one of [`Opened::keys`] was certified before.
+    /// Whether one of [`Opened::keys`] was certified before, or is to be by a request that waits.
     pub certified_before: bool,
+    /// Whether [`Opened::renews`] was renewed before, or is to be by a request that waits.
+    pub renewed_before: bool,
     /// Judges the certificates that applicants show.
     pub verifier: &'a PathVerifier,
+}
+
+impl Inquiry<'_> {
+    /// What was used that can be used once alone.
+    fn used_before(&self, data: &CertReqData) -> Option<&'static str> {
+        if self.certified_before {
+            return Some("This key was certified before; make a new one.");
+        }
+        (self.renewed_before && data.ee_thumb.is_some())
+            .then_some("This certificate was renewed before.")
+    }
 }
 
 /// What became of a CertReq.
@@ -122,6 +138,12 @@ impl Opened {
             .chain(&data.public_key_e)
             .map(|key| Thumbprint::of(&key.0))
             .collect()
+    }
+
+    /// The certificate that is to be renewed, so that it can be looked up whether it was before.
+    #[must_use]
+    pub fn renews(&self) -> Option<Thumbprint> {
+        self.danger_unverified.ee_thumb
     }
 
     /// Makes every check that does not need the bank.
@@ -222,14 +244,14 @@ impl Opened {
                 Err(complaint) => return Ok(Err(complaint)),
             };
         } else if !renewed.is_empty() {
-            held = match renewal::key_exchange(&scene, &renewed)? {
+            let signer = held.ok_or(Rejection::Disagreement("renewed"))?;
+            held = match renewal::key_exchange(&scene, &renewed, signer)? {
                 Ok(old) => Some(old),
                 Err(complaint) => return Ok(Err(complaint)),
             };
         }
         renewal::check_thumb(&data, held.as_ref())?;
-        if inquiry.certified_before {
-            let text = "This key was certified before; make a new one.";
+        if let Some(text) = inquiry.used_before(&data) {
             return Ok(Err(Complaint::new(CertStatusCode::RejectedByCa, text)));
         }
         match (&session.applicant, key) {

@@ -2,14 +2,15 @@
 //!
 //! [`start`] or [`renew`] → [`AwaitingCardCInitRes`] → [`AwaitingRegFormRes`] → [`FormReceived`] → [`AwaitingCertRes`]
 //! → [`Registered`]. Every state can be stored, and holds secrets: encrypt it at rest. It is stored with
-//! the bytes to send before they are sent, so that after a crash the same bytes are sent again.
+//! the bytes to send before they are sent, so that after a crash the same bytes are sent again. Where the CA's
+//! operator has to approve, [`AwaitingCertRes`] leads to [`Pended`], which makes CertInqReq as often as it takes.
 
 use super::Card;
 use super::purchase::Step;
 use crate::card::{CardExpiry, CardSecret, NonceCca, Pan, PanSecret};
 use crate::content_type::ContentType;
 use crate::digest::digest;
-use crate::enrolment::exchange::{Ca, CaTold, Exchange, Kind, Pending, countersign};
+use crate::enrolment::exchange::{Awaited, Ca, CaTold, Exchange, Kind, Pending, countersign};
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid};
 use crate::messages::card_c_init::{CardCInitReq, CardCInitResTbs};
 use crate::messages::cert::{AcctInfo, CertReqData, CertReqTbe};
@@ -87,12 +88,24 @@ pub struct FormReceived {
     card: CardToRegister,
 }
 
-/// After CertReq was made.
+/// After CertReq or CertInqReq was made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwaitingCertRes {
     pending: Pending,
+    #[serde(default)]
+    awaited: Awaited,
     chall_ee3: Challenge,
+    back_key: ContentKey,
+    card_secret: CardSecret,
+    key: Thumbprint,
+    form: FormReceived,
+}
+
+/// The CA's operator has to decide.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pended {
     back_key: ContentKey,
     card_secret: CardSecret,
     key: Thumbprint,
@@ -386,6 +399,7 @@ impl FormReceived {
         Ok(Step {
             state: AwaitingCertRes {
                 pending,
+                awaited: Awaited::CertRes,
                 chall_ee3,
                 back_key,
                 card_secret,
@@ -413,5 +427,38 @@ impl FormReceived {
         let mut bytes = Zeroizing::new(Vec::with_capacity(512));
         serde_json::to_writer(&mut *bytes, &info).map_err(|_| Rejection::Internal)?;
         Ok(ExactBytes(std::mem::take(&mut *bytes)))
+    }
+}
+
+impl Pended {
+    /// Makes CertInqReq, signed with the key that is to be certified. Nothing is lost with one that is not
+    /// answered: make another.
+    ///
+    /// # Errors
+    /// [`Rejection::Possession`] when the key is not the one that CertReq showed.
+    pub fn inquire(
+        &self,
+        ctx: &mut Context<'_>,
+        key: &PrivateKey,
+    ) -> Result<Step<AwaitingCertRes>, Rejection> {
+        if key.public_key().thumbprint() != self.key {
+            return Err(Rejection::Possession("signature"));
+        }
+        let sign = |ctx: &mut Context<'_>, frame, data: &_| {
+            possession::sign(ctx, key, ContentType::CertInqReqTbs, frame, data)
+        };
+        let inquiry = self.form.exchange.inquire(ctx, &self.form.ca, sign)?;
+        Ok(Step {
+            state: AwaitingCertRes {
+                pending: inquiry.pending,
+                awaited: Awaited::CertInqRes,
+                chall_ee3: inquiry.chall_ee3,
+                back_key: self.back_key.clone(),
+                card_secret: self.card_secret.clone(),
+                key: self.key,
+                form: self.form.clone(),
+            },
+            wire: inquiry.wire,
+        })
     }
 }

@@ -4,8 +4,9 @@
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::{SigningIdentity, same_party};
-use crate::ids::{ExactBytes, LocalId, Rrpid};
-use crate::messages::cert::RenewalData;
+use crate::ids::{Challenge, ExactBytes, LocalId, Rrpid};
+use crate::messages::cert::{CertRes, RenewalData};
+use crate::messages::cert_inq::CertInqReqTbs;
 use crate::signed::{Expected, Frame, Signer, Who, request_digest, sign, verify, verify_chain};
 use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
@@ -40,6 +41,13 @@ pub(crate) struct Ca {
     key_exchange: ExactBytes,
 }
 
+/// CertInqReq, and what its answer must fit.
+pub(crate) struct Inquiry {
+    pub(crate) pending: Pending,
+    pub(crate) chall_ee3: Challenge,
+    pub(crate) wire: Vec<u8>,
+}
+
 /// What a first answer tells of the CA.
 pub(crate) struct CaTold<'a> {
     pub(crate) lid_ca: &'a LocalId,
@@ -51,6 +59,38 @@ pub(crate) struct CaTold<'a> {
 pub(crate) struct Kind {
     pub(crate) content: ContentType,
     pub(crate) name: &'static str,
+}
+
+/// Which answer is waited for: it says what became of the request for certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Awaited {
+    /// CertRes.
+    #[default]
+    CertRes,
+    /// CertInqRes.
+    CertInqRes,
+}
+
+impl Awaited {
+    /// The answer, if it is the one that is waited for.
+    pub(crate) fn take(self, wrapper: &MessageWrapper) -> Result<&CertRes, Rejection> {
+        match (self, &wrapper.message) {
+            (Self::CertRes, Message::CertRes(answer))
+            | (Self::CertInqRes, Message::CertInqRes(answer)) => Ok(answer),
+            _ => Err(wrapper.not_taken()),
+        }
+    }
+
+    pub(crate) fn kind(self) -> Kind {
+        Kind {
+            content: ContentType::CertResData,
+            name: match self {
+                Self::CertRes => "CertRes",
+                Self::CertInqRes => "CertInqRes",
+            },
+        }
+    }
 }
 
 /// An answer's signed data and who signed them.
@@ -141,6 +181,35 @@ impl Exchange {
         Ok(Ca {
             lid_ca: told.lid_ca.clone(),
             key_exchange: ExactBytes(certificate.der().to_vec()),
+        })
+    }
+
+    /// Makes CertInqReq; `sign` signs it as this registration's CertReq was.
+    pub(crate) fn inquire(
+        &self,
+        ctx: &mut Context<'_>,
+        ca: &Ca,
+        sign: impl FnOnce(&mut Context<'_>, Frame, &CertInqReqTbs) -> Result<Jws, Rejection>,
+    ) -> Result<Inquiry, Rejection> {
+        let rrpid = Rrpid::generate(ctx.rng);
+        let chall_ee3 = Challenge::generate(ctx.rng);
+        let data = CertInqReqTbs {
+            lid_ee: self.lid_ee.clone(),
+            chall_ee3,
+            lid_ca: ca.lid_ca.clone(),
+        };
+        let frame = Frame {
+            to: Who::Certificate(ca.key_exchange()?.thumbprint()),
+            message: "CertInqReq",
+            rrpid,
+            answers: None,
+        };
+        let jws = sign(ctx, frame, &data)?;
+        let (pending, wire) = self.send(ctx, rrpid, Message::CertInqReq(jws));
+        Ok(Inquiry {
+            pending,
+            chall_ee3,
+            wire,
         })
     }
 

@@ -1,28 +1,22 @@
 //! CertRes at a merchant or gateway: the certificates, or why there are none.
 
-use super::exchange::Kind;
-use super::{AwaitingCertRes, FormReceived};
-use crate::content_type::ContentType;
+use super::{AwaitingCertRes, FormReceived, Pended};
 use crate::identity::names_party;
 use crate::ids::ExactBytes;
 use crate::messages::cert::{CertRes, CertResData, CertStatus, CertStatusCode};
 use crate::signed::verify_chain;
-use crate::wrapper::Message;
 use crate::{Context, Rejection};
 use openset_pki::{Chain, Expect, PathError, PathVerifier, Purpose};
 
-const CERT_RES: Kind = Kind {
-    content: ContentType::CertResData,
-    name: "CertRes",
-};
-
-/// How a registration goes on after CertRes.
+/// How a registration goes on after CertRes or CertInqRes.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The certificates are there.
     Enrolled(Box<Enrolled>),
     /// Answers have to be mended: submit the form again.
     Mend(Box<FormReceived>, CertStatus),
+    /// The CA's operator has to decide: ask again later, with [`Pended::inquire`].
+    Pended(Box<Pended>, CertStatus),
     /// There will be no certificates; the registration ends.
     Refused(CertStatus),
 }
@@ -49,7 +43,7 @@ impl Enrolled {
 }
 
 impl AwaitingCertRes {
-    /// Verifies CertRes.
+    /// Verifies CertRes or CertInqRes, whichever is waited for.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails.
@@ -61,10 +55,7 @@ impl AwaitingCertRes {
     ) -> Result<Outcome, Rejection> {
         let exchange = &self.form.exchange;
         let wrapper = exchange.read(&self.pending, wire)?;
-        let Message::CertRes(message) = &wrapper.message else {
-            return Err(wrapper.not_taken());
-        };
-        let CertRes::Signed(jws) = message else {
+        let CertRes::Signed(jws) = self.awaited.take(&wrapper)? else {
             return Err(Rejection::OutOfOrder(
                 "CertRes to a merchant or gateway is signed, not sealed",
             ));
@@ -72,7 +63,7 @@ impl AwaitingCertRes {
         let answer = exchange.verify::<CertResData>(
             &self.pending,
             (&wrapper, jws),
-            &CERT_RES,
+            &self.awaited.kind(),
             verifier,
             ctx.now,
         )?;
@@ -92,6 +83,14 @@ impl AwaitingCertRes {
                     signature,
                     key_exchange,
                 })))
+            }
+            CertStatusCode::RequestPended | CertStatusCode::RequestInProgress => {
+                let pended = Pended {
+                    signature: self.signature,
+                    key_exchange: self.key_exchange,
+                    form: self.form,
+                };
+                Ok(Outcome::Pended(Box::new(pended), data.cert_status))
             }
             CertStatusCode::RegFormAnswerMalformed => {
                 Ok(Outcome::Mend(Box::new(self.form), data.cert_status))

@@ -1,7 +1,7 @@
 //! CertReq of a merchant or gateway: keys, answers, and the certificates that are there already.
 
-use super::exchange::countersign;
-use super::{AwaitingCertRes, FormReceived, Step};
+use super::exchange::{Awaited, countersign};
+use super::{AwaitingCertRes, FormReceived, Pended, Step};
 use crate::content_type::ContentType;
 use crate::identity::{Credentials, KeyExchangeIdentity, SigningIdentity};
 use crate::ids::{Challenge, ExactBytes, Rrpid};
@@ -141,12 +141,51 @@ impl FormReceived {
         Ok(Step {
             state: AwaitingCertRes {
                 pending,
+                awaited: Awaited::CertRes,
                 chall_ee3,
                 signature: keys.signature.map(|key| key.public_key().thumbprint()),
                 key_exchange: keys.key_exchange.map(PublicKey::thumbprint),
                 form: self,
             },
             wire,
+        })
+    }
+}
+
+impl Pended {
+    /// Makes CertInqReq, signed with the new signature key or, if none is to be certified, with the certificate
+    /// that is there. Nothing is lost with one that is not answered: make another.
+    ///
+    /// # Errors
+    /// [`Rejection::Possession`] when the key is not the one that CertReq showed, or missing.
+    pub fn inquire(
+        &self,
+        ctx: &mut Context<'_>,
+        keys: &Keys<'_>,
+    ) -> Result<Step<AwaitingCertRes>, Rejection> {
+        let content = ContentType::CertInqReqTbs;
+        let inquiry = self
+            .form
+            .exchange
+            .inquire(ctx, &self.form.ca, |ctx, frame, data| {
+                match (self.signature, keys.signature, keys.held) {
+                    (Some(shown), Some(key), _) if key.public_key().thumbprint() == shown => {
+                        possession::sign(ctx, key, content, frame, data)
+                    }
+                    (None, _, Some(held)) => sign(ctx, held, content, frame, data),
+                    _ => Err(Rejection::Possession("signature")),
+                }
+            })?;
+        Ok(Step {
+            state: AwaitingCertRes {
+                pending: inquiry.pending,
+                awaited: Awaited::CertInqRes,
+                chall_ee3: inquiry.chall_ee3,
+                signature: self.signature,
+                key_exchange: self.key_exchange,
+                form: self.form.clone(),
+            },
+            wire: inquiry.wire,
         })
     }
 }

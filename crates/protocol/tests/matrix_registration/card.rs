@@ -26,7 +26,7 @@ use openset_protocol::messages::cert::CertStatusCode;
 use openset_testkit::keys::key;
 use std::sync::LazyLock;
 
-fn wallet_key() -> PrivateKey {
+pub fn wallet_key() -> PrivateKey {
     key("wallet")
 }
 
@@ -109,6 +109,12 @@ impl Genuine {
             mend,
         }
     }
+}
+
+/// A registration up to CertReq.
+pub fn until_cert_req() -> (AwaitingCertRes, Vec<u8>, AwaitingCertReq) {
+    let g = genuine();
+    (g.wallet_cert.clone(), g.cert_req.clone(), g.ca_form.clone())
 }
 
 fn back_key(state: &AwaitingCertRes) -> ContentKey {
@@ -209,9 +215,9 @@ fn go_on_from_cert_req(
 fn go_on_from_cert_res(verifier: &PathVerifier, wallet: AwaitingCertRes, wire: &[u8]) -> Outcome {
     match at("CertRes", with(|ctx| wallet.handle(ctx, wire, verifier)))? {
         Registration::Registered(_) => Ok(()),
-        Registration::Mend(_, status) | Registration::Refused(status) => {
-            Err(End::Answered(status.cert_status_code))
-        }
+        Registration::Mend(_, status)
+        | Registration::Pended(_, status)
+        | Registration::Refused(status) => Err(End::Answered(status.cert_status_code)),
     }
 }
 
@@ -391,7 +397,7 @@ fn cert_req_case() -> Case {
 
 fn cert_res_case() -> Case {
     let refused = |what| End::Refused("CertRes", Disagreement(what));
-    let mut rows = cert_res("sealed/~/");
+    let mut rows = cert_res("CertRes", "sealed/~/");
     let status = "sealed/~/data/cert_status/";
     let code = End::Answered(CertStatusCode::RejectedByIssuer);
     rows.extend([
@@ -421,7 +427,7 @@ fn cert_res_case() -> Case {
 }
 
 fn mend_case() -> Case {
-    let mut rows = cert_res("sealed/~/");
+    let mut rows = cert_res("CertRes", "sealed/~/");
     let status = "sealed/~/data/cert_status/";
     let incomplete = End::Refused("CertRes", Disagreement("nonce_cca"));
     rows.extend([

@@ -1,5 +1,5 @@
 //! The negative matrix of registrations: every signed or sealed field of CardCInitRes, RegFormReq,
-//! RegFormRes, Me-AqCInitRes, CertReq and CertRes, altered on the wire, and altered and made whole again
+//! RegFormRes, Me-AqCInitRes, CertReq, CertRes, CertInqReq and CertInqRes, altered on the wire, and altered and made whole again
 //! with the real keys.
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
 )]
 
 mod card;
+mod inquiry;
 #[path = "../support/layers.rs"]
 mod layers;
 #[path = "../registration/old.rs"]
@@ -34,6 +35,7 @@ fn all() -> Vec<Case> {
         .into_iter()
         .chain(party::all())
         .chain(renewal::all())
+        .chain(inquiry::all())
         .collect()
 }
 

@@ -135,7 +135,7 @@ fn go_on_from_cert_req(verifier: &PathVerifier, shop: AwaitingCertRes, wire: &[u
 fn go_on_from_cert_res(verifier: &PathVerifier, shop: AwaitingCertRes, wire: &[u8]) -> Outcome {
     match at("CertRes", with(|ctx| shop.handle(ctx, wire, verifier)))? {
         Enrolment::Enrolled(_) => Ok(()),
-        Enrolment::Mend(_, status) | Enrolment::Refused(status) => {
+        Enrolment::Mend(_, status) | Enrolment::Pended(_, status) | Enrolment::Refused(status) => {
             Err(End::Answered(status.cert_status_code))
         }
     }
@@ -221,7 +221,7 @@ fn cert_req_case() -> Case {
 }
 
 fn cert_res_case() -> Case {
-    let mut rows = cert_res("signed/");
+    let mut rows = cert_res("CertRes", "signed/");
     let code = End::Answered(CertStatusCode::RejectedByAcquirer);
     let status = "signed/data/cert_status/cert_status_code";
     rows.push(row(status, Text("rejectedByAcquirer"), code));

@@ -29,7 +29,7 @@ fn brand() -> BrandId {
     BrandId::new(BRAND).unwrap()
 }
 
-fn mca() -> &'static TestCa {
+pub fn mca() -> &'static TestCa {
     &pki().brand(BRAND).mca
 }
 
@@ -46,10 +46,10 @@ fn opens() -> PrivateKey {
 }
 
 /// A renewal up to CertReq.
-struct Genuine<S> {
-    state: S,
-    session: AwaitingCertReq,
-    wire: Vec<u8>,
+pub struct Genuine<S> {
+    pub state: S,
+    pub session: AwaitingCertReq,
+    pub wire: Vec<u8>,
 }
 
 static CARD: LazyLock<Genuine<registration::AwaitingCertRes>> = LazyLock::new(|| {
@@ -77,7 +77,7 @@ static CARD: LazyLock<Genuine<registration::AwaitingCertRes>> = LazyLock::new(||
     }
 });
 
-fn shop(request_type: RequestType) -> Genuine<enrolment::AwaitingCertRes> {
+pub fn shop(request_type: RequestType) -> Genuine<enrolment::AwaitingCertRes> {
     let (ca, verifier) = (Ca::default(), fresh());
     let (signs, opens, held) = (signs(), opens(), old::shop());
     let party = Party {

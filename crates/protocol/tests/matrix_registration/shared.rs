@@ -268,10 +268,10 @@ pub fn form_answer(place: usize) -> Vec<Row<End>> {
     ]
 }
 
-/// CertRes but for certificates.
-pub fn cert_res(prefix: &str) -> Vec<Row<End>> {
-    let refused = |rejection| End::Refused("CertRes", rejection);
-    let mut rows = answer_frame("CertRes", prefix);
+/// CertRes or CertInqRes but for certificates.
+pub fn cert_res(message: &'static str, prefix: &str) -> Vec<Row<End>> {
+    let refused = |rejection| End::Refused(message, rejection);
+    let mut rows = answer_frame(message, prefix);
     let data = |name: &str| format!("{prefix}data/{name}");
     rows.extend([
         row(

@@ -70,6 +70,17 @@ pub(crate) fn form() -> (FormReceived, openset_protocol::ca::AwaitingCertReq) {
     (restored(&*form), session)
 }
 
+/// The wallet after CertReq, and the CA's session.
+pub(crate) fn until_cert_req() -> (
+    AwaitingCertRes,
+    Vec<u8>,
+    openset_protocol::ca::AwaitingCertReq,
+) {
+    let (form, session) = form();
+    let step = with_context(|ctx| form.submit(ctx, good_answers(), &wallet_key())).unwrap();
+    (restored(&step.state), step.wire, session)
+}
+
 /// The wallet after CertReq, and the CA's answer.
 pub(crate) fn cert() -> (AwaitingCertRes, Vec<u8>) {
     let (form, session) = form();

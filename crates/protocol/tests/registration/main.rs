@@ -9,6 +9,7 @@
 )]
 
 mod cardholder;
+mod cert_inq;
 mod cert_req;
 mod cert_res;
 mod enrolment;

@@ -2,9 +2,10 @@
 
 use std::sync::LazyLock;
 
-use openset_pki::PathVerifier;
+use openset_pki::{Certificate, PathVerifier};
 use openset_protocol::ca::cert::{
-    CardApproval, GatewayApproval, Inquiry, Issued, Issuer, MerchantApproval, Verdict,
+    Approved, CardApproval, GatewayApproval, Inquiry, Issued, Issuer, MerchantApproval, Record,
+    Verdict,
 };
 use openset_protocol::ca::reg_form::CardTerms;
 use openset_protocol::ca::{
@@ -62,6 +63,7 @@ pub(crate) struct Ca {
     pub card_form: RegFormData,
     pub served_bins: Vec<Bin>,
     pub certified_before: bool,
+    pub renewed_before: bool,
 }
 
 impl Default for Ca {
@@ -71,6 +73,7 @@ impl Default for Ca {
             card_form: form::cardholder("Use the card well."),
             served_bins: vec!["411111".parse().unwrap()],
             certified_before: false,
+            renewed_before: false,
         }
     }
 }
@@ -133,26 +136,63 @@ impl Ca {
         let inquiry = Inquiry {
             account_key: &self.account_key,
             certified_before: self.certified_before,
+            renewed_before: self.renewed_before,
             verifier,
         };
         with_context(|ctx| opened.verify(ctx, &ca.credentials, &request, session, &inquiry))
     }
 }
 
-/// The bank says yes: the certificates are issued.
-pub(crate) fn approve(ca: &TestCa, verdict: Verdict) -> Issued {
-    let issuer = Issuer {
+fn issuer(ca: &TestCa) -> Issuer<'_> {
+    Issuer {
         credentials: &ca.credentials,
         authority: &ca.authority,
         certificate_seconds: 365 * 86_400,
-    };
-    let issuer = &issuer;
-    let issued = with_context(|ctx| match verdict {
+    }
+}
+
+/// The bank says yes: the certificates are issued.
+pub(crate) fn approve(ca: &TestCa, verdict: Verdict) -> Issued {
+    with_context(|ctx| approved(ctx, verdict).issue(ctx, &issuer(ca))).unwrap()
+}
+
+/// The bank says yes, and an operator has to approve too.
+pub(crate) fn pend(ca: &TestCa, verdict: Verdict) -> (Vec<u8>, Record) {
+    with_context(|ctx| approved(ctx, verdict).pend(ctx, &ca.credentials, "Please wait.")).unwrap()
+}
+
+/// The operator says yes.
+pub(crate) fn decide(ca: &TestCa, record: Record) -> (Record, Vec<Certificate>) {
+    with_context(|ctx| record.issue(ctx, &issuer(ca))).unwrap()
+}
+
+/// What the CA answers to an inquiry.
+pub(crate) fn inquired(ca: &TestCa, wire: &[u8], record: &Record) -> Result<Vec<u8>, Rejection> {
+    inquired_with(ca, wire, record, pki().verifier())
+}
+
+pub(crate) fn inquired_with(
+    ca: &TestCa,
+    wire: &[u8],
+    record: &Record,
+    verifier: &PathVerifier,
+) -> Result<Vec<u8>, Rejection> {
+    let request = Request::decode(wire)?;
+    let inquired = cert::read_inquiry(&request)?;
+    with_context(|ctx| {
+        let reply = inquired.verify(ctx, &ca.credentials, &request, record, verifier)?;
+        record.answer(ctx, &ca.credentials, &reply)
+    })
+}
+
+/// What is left to certify after the bank's yes.
+fn approved(ctx: &mut Context<'_>, verdict: Verdict) -> Approved {
+    match verdict {
         Verdict::AskIssuer(application) => {
             let approval = CardApproval {
                 issuer_name: "Test Issuer".to_owned(),
             };
-            application.complete(ctx, issuer, approval)
+            application.approved(ctx, approval)
         }
         Verdict::AskAcquirer(application) => {
             let name = "Book Shop".to_owned();
@@ -161,15 +201,14 @@ pub(crate) fn approve(ca: &TestCa, verdict: Verdict) -> Issued {
                 country: 276,
                 acquirer_name: "Test Acquirer".to_owned(),
             };
-            application.complete(ctx, issuer, approval)
+            application.approved(approval)
         }
         Verdict::AskBrand(application) => {
             let approval = GatewayApproval {
                 organization: "Test Acquirer".to_owned(),
             };
-            application.complete(ctx, issuer, approval)
+            application.approved(approval)
         }
         Verdict::Answer { code, .. } => panic!("answered with {code:?} without asking the bank"),
-    });
-    issued.unwrap()
+    }
 }

@@ -133,7 +133,31 @@ impl Registration<'_> {
                 self.load(CERT).await?.unwrap_or(asked)
             }
         };
-        let answer = self.send(&asked.wire).await?;
+        let mut outcome = self
+            .judge(asked.state, self.send(&asked.wire).await?)
+            .await?;
+        if let Outcome::Pended(pended, _) = outcome {
+            // The same CertReq brings the same answer for ever; what has become of it since is asked anew.
+            let asked = inquire(&pended, keys)?;
+            outcome = self
+                .judge(asked.state, self.send(&asked.wire).await?)
+                .await?;
+        }
+        match outcome {
+            Outcome::Enrolled(enrolled) => self.install(keys, *enrolled).await,
+            Outcome::Pended(_, status) => Err(EnrolmentError::Pended(reason(&status))),
+            Outcome::Mend(_, status) | Outcome::Refused(status) => {
+                Err(EnrolmentError::Refused(reason(&status)))
+            }
+        }
+    }
+
+    /// Reads CertRes or CertInqRes.
+    async fn judge(
+        &self,
+        state: AwaitingCertRes,
+        answer: Vec<u8>,
+    ) -> Result<Outcome, EnrolmentError> {
         let verifier = Arc::clone(self.enroller.trust.verifier());
         let outcome = offload(move || {
             let mut rng = random::system();
@@ -141,15 +165,9 @@ impl Registration<'_> {
                 now: clock::now(),
                 rng: &mut rng,
             };
-            asked.state.handle(&ctx, &answer, &verifier)
-        })
-        .await?;
-        match outcome {
-            Outcome::Enrolled(enrolled) => self.install(keys, *enrolled).await,
-            Outcome::Mend(_, status) | Outcome::Refused(status) => {
-                Err(EnrolmentError::Refused(reason(&status)))
-            }
-        }
+            state.handle(&ctx, &answer, &verifier)
+        });
+        Ok(outcome.await?)
     }
 
     /// The keys: made once, stored before anything is sent.
@@ -353,6 +371,27 @@ fn start(party: Party, keys: &Keys, renews: bool) -> Sent<AwaitingMeAqCInitRes> 
         state: step.state,
         wire: ExactBytes(step.wire),
     }
+}
+
+/// Makes CertInqReq. It is a question: it is not stored, and another one may be asked.
+fn inquire(
+    pended: &enrolment::Pended,
+    keys: &Keys,
+) -> Result<Sent<AwaitingCertRes>, EnrolmentError> {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let keys = enrolment::Keys {
+        signature: Some(&keys.signature),
+        ..enrolment::Keys::default()
+    };
+    let step = pended.inquire(&mut ctx, &keys)?;
+    Ok(Sent {
+        state: step.state,
+        wire: ExactBytes(step.wire),
+    })
 }
 
 /// What anybody on the way could have made of the CA's answer: it may have certified the keys all the same.

@@ -1,8 +1,10 @@
 //! Applications that wait for the bank's word, and what becomes of them when it is yes.
 
 use super::issuance::{Approved, CertReply, Issued, Issuer};
+use super::renewal::Held;
 use crate::card::{Bin, CardExpiry, CardSecret, NonceCca, Pan};
 use crate::ids::ExactBytes;
+use crate::messages::cert::CertReqData;
 use crate::{BrandId, Context, Rejection};
 use openset_jose::{PublicKey, Thumbprint};
 use openset_pki::authority::IssueError;
@@ -182,6 +184,49 @@ pub(super) struct Keys {
     pub(super) key_exchange: Option<PublicKey>,
 }
 
+/// The certificate that was shown, and whether it is renewed.
+#[derive(Debug)]
+pub(super) struct HeldFor {
+    held: Option<Held>,
+    renews: bool,
+}
+
+impl HeldFor {
+    pub(super) fn new(held: Option<Held>, data: &CertReqData) -> Self {
+        Self {
+            held,
+            renews: data.request_type.renews(),
+        }
+    }
+
+    /// Enters in what was approved what the applicant has shown. Whoever shows a certificate keeps the name
+    /// in it, whatever the bank calls it by now.
+    fn keep(self, approved: Approved) -> Approved {
+        let Some(held) = self.held else {
+            return approved;
+        };
+        let old = &held.certificate;
+        let kept = Approved {
+            shown: held.shown(),
+            signer: Some(held.signer.thumbprint()),
+            renews: self.renews.then(|| held.thumbprint()),
+            organizational_unit: old
+                .organizational_unit()
+                .map_or(approved.organizational_unit, str::to_owned),
+            ..approved
+        };
+        if kept.role == Role::Cardholder {
+            // A cardholder's name hides the card with NonceCCA, which is another one each time.
+            return kept;
+        }
+        Approved {
+            common_name: old.common_name().to_owned(),
+            merchant_data: old.merchant_data().cloned(),
+            ..kept
+        }
+    }
+}
+
 /// A cardholder's application, to be put before the issuer.
 #[derive(Debug)]
 pub struct CardApplication {
@@ -189,6 +234,7 @@ pub struct CardApplication {
     pub request: CardApprovalRequest,
     pub(super) key: PublicKey,
     pub(super) card_secret: CardSecret,
+    pub(super) held: HeldFor,
     /// How to answer; a refusal is [`CertReply::refuse`].
     pub reply: CertReply,
 }
@@ -199,6 +245,7 @@ pub struct MerchantApplication {
     /// What to ask.
     pub request: MerchantApprovalRequest,
     pub(super) keys: Keys,
+    pub(super) held: HeldFor,
     /// How to answer; a refusal is [`CertReply::refuse`].
     pub reply: CertReply,
 }
@@ -209,6 +256,7 @@ pub struct GatewayApplication {
     /// What to ask.
     pub request: GatewayApprovalRequest,
     pub(super) keys: Keys,
+    pub(super) held: HeldFor,
     /// How to answer; a refusal is [`CertReply::refuse`].
     pub reply: CertReply,
 }
@@ -242,7 +290,7 @@ impl CardApplication {
             .card_secret
             .pan_secret(&nonce_cca)
             .account_name(pan, *expiry);
-        Approved {
+        self.held.keep(Approved {
             role: Role::Cardholder,
             brand: brand.clone(),
             organizational_unit: approval.issuer_name,
@@ -252,8 +300,11 @@ impl CardApplication {
             nonce_cca: Some(nonce_cca),
             signature: Some(spki(&self.key)),
             key_exchange: None,
+            shown: Vec::new(),
+            signer: None,
+            renews: None,
             reply: self.reply,
-        }
+        })
     }
 
     /// Issues the certificate and answers.
@@ -287,7 +338,7 @@ impl MerchantApplication {
             country: approval.country,
             auth_flag: false,
         };
-        Approved {
+        self.held.keep(Approved {
             role: Role::Merchant,
             brand,
             organizational_unit: approval.acquirer_name,
@@ -297,8 +348,11 @@ impl MerchantApplication {
             nonce_cca: None,
             signature: self.keys.signature.as_ref().map(spki),
             key_exchange: self.keys.key_exchange.as_ref().map(spki),
+            shown: Vec::new(),
+            signer: None,
+            renews: None,
             reply: self.reply,
-        }
+        })
     }
 
     /// Issues the certificates and answers.
@@ -325,7 +379,7 @@ impl GatewayApplication {
             brand,
             ..
         } = self.request;
-        Approved {
+        self.held.keep(Approved {
             role: Role::Gateway,
             brand,
             organizational_unit: approval.organization,
@@ -335,8 +389,11 @@ impl GatewayApplication {
             nonce_cca: None,
             signature: self.keys.signature.as_ref().map(spki),
             key_exchange: self.keys.key_exchange.as_ref().map(spki),
+            shown: Vec::new(),
+            signer: None,
+            renews: None,
             reply: self.reply,
-        }
+        })
     }
 
     /// Issues the certificates and answers. Purchases must be signed: cardCertRequired is set.

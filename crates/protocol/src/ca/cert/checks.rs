@@ -2,7 +2,7 @@
 
 use super::super::form::{self, Answers};
 use super::super::{AccountKey, AwaitingCertReq, Possession, Request, check_serves};
-use super::application::Keys;
+use super::application::{HeldFor, Keys};
 use super::issuance::CertReply;
 use super::renewal::Held;
 use super::{
@@ -143,7 +143,7 @@ pub(super) fn card(
             "The card is past its expiry.",
         )));
     }
-    let credential = match held {
+    let credential = match &held {
         Some(held) => CardCredential::Certificate {
             renews: held.thumbprint(),
         },
@@ -163,6 +163,7 @@ pub(super) fn card(
         request,
         key,
         card_secret: info.card_secret,
+        held: HeldFor::new(held, data),
         reply: reply.clone(),
     };
     Ok(Ok(Verdict::AskIssuer(Box::new(application))))
@@ -230,7 +231,7 @@ pub(super) fn party(
         Err(complaint) => return Ok(Err(complaint)),
     };
     let brand = session.brand_id.clone();
-    let credential = match held {
+    let credential = match &held {
         Some(held) => PartyCredential::Certificate {
             renews: held.thumbprint(),
         },
@@ -240,7 +241,7 @@ pub(super) fn party(
     };
     let key_thumbprint = keys.signature.as_ref().map(PublicKey::thumbprint);
     let key_exchange_thumbprint = keys.key_exchange.as_ref().map(PublicKey::thumbprint);
-    let reply = reply.clone();
+    let (held, reply) = (HeldFor::new(held, data), reply.clone());
     Ok(Ok(match id_data.clone() {
         IdData::Merchant {
             merchant_bin,
@@ -257,6 +258,7 @@ pub(super) fn party(
             Verdict::AskAcquirer(Box::new(MerchantApplication {
                 request,
                 keys,
+                held,
                 reply,
             }))
         }
@@ -275,6 +277,7 @@ pub(super) fn party(
             Verdict::AskBrand(Box::new(GatewayApplication {
                 request,
                 keys,
+                held,
                 reply,
             }))
         }

@@ -2,16 +2,18 @@
 
 use super::super::Request;
 use super::application::CompleteError;
+use super::renewal::Shown;
 use crate::card::NonceCca;
 use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::Credentials;
 use crate::ids::{Challenge, ExactBytes, LocalId, Rrpid};
 use crate::messages::cert::{CertReqData, CertRes, CertResData, CertStatus, CertStatusCode};
+use crate::messages::cert_inq::CertInqReqTbs;
 use crate::signed::{Frame, Who, carried, sign};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
-use crate::{BrandId, Context, Rejection};
-use openset_jose::ContentKey;
+use crate::{BrandId, Context, Rejection, Timestamp};
+use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::authority::{Authority, IssueRequest, Serial, Subject, Validity};
 use openset_pki::{Certificate, MerchantData, Purpose, Role};
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,12 @@ pub struct Approved {
     pub(super) nonce_cca: Option<NonceCca>,
     pub(super) signature: Option<ExactBytes>,
     pub(super) key_exchange: Option<ExactBytes>,
+    /// The certificates that the applicant has shown.
+    pub(super) shown: Vec<Shown>,
+    /// The one of them that signs.
+    pub(super) signer: Option<Thumbprint>,
+    /// The one of them that is renewed.
+    pub(super) renews: Option<Thumbprint>,
     pub(super) reply: CertReply,
 }
 
@@ -63,6 +71,12 @@ pub struct Issued {
     pub wire: Vec<u8>,
     /// The certificates, the signature certificate first.
     pub certificates: Vec<Certificate>,
+    /// The certificates that the applicant has shown: each must be unrevoked when these are stored.
+    pub shown: Vec<Shown>,
+    /// The one of them that signs.
+    pub signer: Option<Thumbprint>,
+    /// The one of them that is renewed.
+    pub renews: Option<Thumbprint>,
 }
 
 pub(super) fn complete_status() -> CertStatus {
@@ -75,6 +89,67 @@ pub(super) fn complete_status() -> CertStatus {
 }
 
 impl Approved {
+    /// Our name for the registration.
+    #[must_use]
+    pub fn lid_ca(&self) -> &LocalId {
+        &self.reply.lid_ca
+    }
+
+    /// Whom the certificates are for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The brand.
+    #[must_use]
+    pub fn brand(&self) -> &BrandId {
+        &self.brand
+    }
+
+    /// The bank, as the certificates are to name it.
+    #[must_use]
+    pub fn organizational_unit(&self) -> &str {
+        &self.organizational_unit
+    }
+
+    /// The applicant, as the certificates are to name it: a cardholder by a pseudonym.
+    #[must_use]
+    pub fn common_name(&self) -> &str {
+        &self.common_name
+    }
+
+    /// The keys to be certified.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Thumbprint> {
+        let keys = self.signature.iter().chain(&self.key_exchange);
+        keys.map(|key| Thumbprint::of(&key.0)).collect()
+    }
+
+    /// The certificates that the applicant has shown: each must be unrevoked when the new ones are stored.
+    #[must_use]
+    pub fn shown(&self) -> &[Shown] {
+        &self.shown
+    }
+
+    /// The certificate that is renewed.
+    #[must_use]
+    pub fn renews(&self) -> Option<Thumbprint> {
+        self.renews
+    }
+
+    /// The certificate that the applicant has and that signs.
+    #[must_use]
+    pub fn signer(&self) -> Option<Thumbprint> {
+        self.signer
+    }
+
+    /// Whether what is to be certified ends before it would begin.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.not_after_max <= now.seconds()
+    }
+
     /// Issues the certificates and answers.
     ///
     /// # Errors
@@ -84,6 +159,29 @@ impl Approved {
         ctx: &mut Context<'_>,
         issuer: &Issuer<'_>,
     ) -> Result<Issued, CompleteError> {
+        let (certificates, chains) = self.certify_all(ctx, issuer)?;
+        let status = CertStatus {
+            nonce_cca: self.nonce_cca,
+            ..complete_status()
+        };
+        let wire = self
+            .reply
+            .answer(ctx, issuer.credentials, status, Some(chains))?;
+        Ok(Issued {
+            wire,
+            certificates,
+            shown: self.shown.clone(),
+            signer: self.signer,
+            renews: self.renews,
+        })
+    }
+
+    /// The certificates, and each one's chain as it travels.
+    pub(super) fn certify_all(
+        &self,
+        ctx: &mut Context<'_>,
+        issuer: &Issuer<'_>,
+    ) -> Result<(Vec<Certificate>, [Vec<ExactBytes>; 2]), CompleteError> {
         let signature = self.certify(ctx, issuer, Purpose::Signature, self.signature.as_ref())?;
         let key_exchange = self.certify(
             ctx,
@@ -96,17 +194,7 @@ impl Approved {
             chain.as_ref().map(carried).unwrap_or_default()
         };
         let chains = [carry(&signature), carry(&key_exchange)];
-        let status = CertStatus {
-            nonce_cca: self.nonce_cca,
-            ..complete_status()
-        };
-        let wire = self
-            .reply
-            .answer(ctx, issuer.credentials, status, Some(chains))?;
-        Ok(Issued {
-            wire,
-            certificates: signature.into_iter().chain(key_exchange).collect(),
-        })
+        Ok((signature.into_iter().chain(key_exchange).collect(), chains))
     }
 
     fn certify(
@@ -159,16 +247,43 @@ impl Approved {
     }
 }
 
-/// Whom CertRes answers, and how.
+/// Which of the two requests is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Pair {
+    /// CertReq.
+    Cert,
+    /// CertInqReq.
+    CertInq,
+}
+
+impl Pair {
+    fn answer(self) -> &'static str {
+        match self {
+            Self::Cert => "CertRes",
+            Self::CertInq => "CertInqRes",
+        }
+    }
+
+    fn wrap(self, answer: CertRes) -> Message {
+        match self {
+            Self::Cert => Message::CertRes(answer),
+            Self::CertInq => Message::CertInqRes(answer),
+        }
+    }
+}
+
+/// Whom CertRes or CertInqRes answers, and how.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertReply {
+    pair: Pair,
     rrpid: Rrpid,
     request: Digest,
-    lid_ee: LocalId,
-    lid_ca: LocalId,
+    pub(super) lid_ee: LocalId,
+    pub(super) lid_ca: LocalId,
     chall_ee3: Challenge,
-    back_key: Option<ContentKey>,
+    pub(super) back_key: Option<ContentKey>,
 }
 
 impl std::fmt::Debug for CertReply {
@@ -180,6 +295,7 @@ impl std::fmt::Debug for CertReply {
 impl CertReply {
     pub(super) fn new(request: &Request, data: &CertReqData) -> Result<Self, Rejection> {
         Ok(Self {
+            pair: Pair::Cert,
             rrpid: request.rrpid()?,
             request: request.digest,
             lid_ee: data.lid_ee.clone(),
@@ -189,7 +305,24 @@ impl CertReply {
         })
     }
 
-    /// CertRes: signed, and sealed for a cardholder.
+    /// The answer to an inquiry, sealed as that to its CertReq was.
+    pub(super) fn to_inquiry(
+        request: &Request,
+        data: &CertInqReqTbs,
+        back_key: Option<ContentKey>,
+    ) -> Result<Self, Rejection> {
+        Ok(Self {
+            pair: Pair::CertInq,
+            rrpid: request.rrpid()?,
+            request: request.digest,
+            lid_ee: data.lid_ee.clone(),
+            lid_ca: data.lid_ca.clone(),
+            chall_ee3: data.chall_ee3,
+            back_key,
+        })
+    }
+
+    /// CertRes or CertInqRes: signed, and sealed for a cardholder.
     pub(super) fn answer(
         &self,
         ctx: &mut Context<'_>,
@@ -208,7 +341,7 @@ impl CertReply {
         };
         let frame = Frame {
             to: Who::Exchange(self.lid_ee.clone()),
-            message: "CertRes",
+            message: self.pair.answer(),
             rrpid: self.rrpid,
             answers: Some(self.request),
         };
@@ -225,7 +358,7 @@ impl CertReply {
             )?),
         };
         let ids = MessageIds::of_lid_c(&self.lid_ee);
-        Ok(MessageWrapper::new(ctx, ids, self.rrpid, Message::CertRes(message)).encode())
+        Ok(MessageWrapper::new(ctx, ids, self.rrpid, self.pair.wrap(message)).encode())
     }
 
     /// Answers that there will be no certificates.

@@ -18,17 +18,56 @@ use crate::wrapper::Jws;
 use openset_jose::Thumbprint;
 use openset_pki::{Certificate, Expect, PathVerifier, Purpose};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// What the applicant has shown that it has.
+#[derive(Debug)]
 pub(super) struct Held {
     /// The certificate: the one that is renewed, or the one that signs for a key-exchange key alone.
     pub(super) certificate: Certificate,
+    /// The signature certificate that signs.
+    pub(super) signer: Certificate,
 }
 
 impl Held {
+    fn signs(certificate: Certificate) -> Self {
+        Self {
+            signer: certificate.clone(),
+            certificate,
+        }
+    }
+
     /// Its thumbprint, by which the bank is told.
     pub(super) fn thumbprint(&self) -> Thumbprint {
         self.certificate.thumbprint()
+    }
+
+    /// Every certificate that was shown.
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        let mut all = vec![Shown::from(&self.certificate)];
+        if self.signer != self.certificate {
+            all.push(Shown::from(&self.signer));
+        }
+        all
+    }
+}
+
+/// A certificate that an applicant has shown. It must be unrevoked still when it leads to new ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shown {
+    /// Its serial number.
+    pub serial: ExactBytes,
+    /// Its thumbprint.
+    pub thumbprint: Thumbprint,
+}
+
+impl From<&Certificate> for Shown {
+    fn from(certificate: &Certificate) -> Self {
+        Self {
+            serial: ExactBytes(certificate.serial().to_vec()),
+            thumbprint: certificate.thumbprint(),
+        }
     }
 }
 
@@ -94,8 +133,8 @@ fn fails<T>(error: Rejection) -> Checked<T> {
 pub(super) fn signer(scene: &Scene<'_>, jws: &Jws) -> Checked<(CertReqData, Held)> {
     let verified = scene.verify::<CertReqData>(jws, ContentType::CertReqData)?;
     Ok(verified.map(|verified| {
-        let certificate = verified.certificate;
-        (verified.data, Held { certificate })
+        let held = Held::signs(verified.certificate);
+        (verified.data, held)
     }))
 }
 
@@ -105,15 +144,13 @@ pub(super) fn second_signature(scene: &Scene<'_>, jws: &Jws, cert_req: Digest) -
         Ok(verified) if verified.data.cert_req != cert_req => {
             Err(Rejection::DigestMismatch("cert_req"))
         }
-        Ok(verified) => Ok(Ok(Held {
-            certificate: verified.certificate,
-        })),
+        Ok(verified) => Ok(Ok(Held::signs(verified.certificate))),
         Err(complaint) => Ok(Err(complaint)),
     }
 }
 
 /// The key-exchange certificate that is renewed alone, of the party whose signature certificate signs.
-pub(super) fn key_exchange(scene: &Scene<'_>, chain: &[ExactBytes]) -> Checked<Held> {
+pub(super) fn key_exchange(scene: &Scene<'_>, chain: &[ExactBytes], signer: Held) -> Checked<Held> {
     let expect = Expect {
         role: scene.session.request_type.role(),
         purpose: Purpose::KeyExchange,
@@ -124,7 +161,10 @@ pub(super) fn key_exchange(scene: &Scene<'_>, chain: &[ExactBytes]) -> Checked<H
         Err(error) => return fails(error),
     };
     scene.check_applicant(&certificate)?;
-    Ok(Ok(Held { certificate }))
+    Ok(Ok(Held {
+        certificate,
+        signer: signer.signer,
+    }))
 }
 
 /// The certificate that is renewed is the one that the first signature names.

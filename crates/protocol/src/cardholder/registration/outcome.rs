@@ -1,28 +1,24 @@
 //! CertRes at the wallet: the certificate, or why there is none.
 
-use super::{AwaitingCertRes, CardSecret, FormReceived, NonceCca, PanSecret};
+use super::{AwaitingCertRes, CardSecret, FormReceived, NonceCca, PanSecret, Pended};
 use crate::content_type::ContentType;
-use crate::enrolment::exchange::Kind;
 use crate::messages::cert::{CertRes, CertResData, CertStatus, CertStatusCode};
 use crate::sealed::open_direct;
 use crate::signed::verify_chain;
-use crate::wrapper::{Jws, Message};
+use crate::wrapper::Jws;
 use crate::{Context, Rejection};
 use openset_jose::default_provider;
 use openset_pki::{Certificate, Chain, Expect, PathError, PathVerifier, Purpose, Role};
 
-const CERT_RES: Kind = Kind {
-    content: ContentType::CertResData,
-    name: "CertRes",
-};
-
-/// How a registration goes on after CertRes.
+/// How a registration goes on after CertRes or CertInqRes.
 #[derive(Debug)]
 pub enum Outcome {
     /// The card is registered.
     Registered(Box<Registered>),
     /// Answers have to be mended: submit the form again.
     Mend(Box<FormReceived>, CertStatus),
+    /// The CA's operator has to decide: ask again later, with [`Pended::inquire`].
+    Pended(Box<Pended>, CertStatus),
     /// There will be no certificate; the registration ends.
     Refused(CertStatus),
 }
@@ -48,7 +44,7 @@ impl std::fmt::Debug for Registered {
 }
 
 impl AwaitingCertRes {
-    /// Opens and verifies CertRes.
+    /// Opens and verifies CertRes or CertInqRes, whichever is waited for.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails.
@@ -59,10 +55,7 @@ impl AwaitingCertRes {
         verifier: &PathVerifier,
     ) -> Result<Outcome, Rejection> {
         let wrapper = self.form.exchange.read(&self.pending, wire)?;
-        let Message::CertRes(message) = &wrapper.message else {
-            return Err(wrapper.not_taken());
-        };
-        let CertRes::Sealed(jwe) = message else {
+        let CertRes::Sealed(jwe) = self.awaited.take(&wrapper)? else {
             return Err(Rejection::OutOfOrder(
                 "CertRes to a cardholder must be sealed",
             ));
@@ -76,7 +69,7 @@ impl AwaitingCertRes {
         let answer = self.form.exchange.verify::<CertResData>(
             &self.pending,
             (&wrapper, &jws),
-            &CERT_RES,
+            &self.awaited.kind(),
             verifier,
             ctx.now,
         )?;
@@ -88,6 +81,15 @@ impl AwaitingCertRes {
         }
         match data.cert_status.cert_status_code {
             CertStatusCode::RequestComplete => self.registered(ctx, data, verifier),
+            CertStatusCode::RequestPended | CertStatusCode::RequestInProgress => {
+                let pended = Pended {
+                    back_key: self.back_key,
+                    card_secret: self.card_secret,
+                    key: self.key,
+                    form: self.form,
+                };
+                Ok(Outcome::Pended(Box::new(pended), data.cert_status))
+            }
             CertStatusCode::RegFormAnswerMalformed => {
                 Ok(Outcome::Mend(Box::new(self.form), data.cert_status))
             }
