@@ -16,6 +16,10 @@ pub struct Options {
     /// Renew a card's certificate when fewer days are left; when a third of its time is left unless given.
     #[arg(long)]
     pub renewal_days: Option<u32>,
+    /// Seconds between two looks for OCSP responses about the cards' certificates, which go along with purchases: 60
+    /// unless given, 0 for none. Each pause is shorter by chance, by half of it at most.
+    #[arg(long)]
+    pub staple_seconds: Option<u32>,
     /// DANGER, for tests alone: scrypt's cost (log2) of back-ups instead of about a second's work.
     #[arg(long)]
     pub danger_backup_log_n: Option<u8>,

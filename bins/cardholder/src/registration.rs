@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `form` | the CA's form | the person fills it in and accepts the policy |
 //! | `registering` | CertReq and its key | sent again as the same bytes until it is answered |
+//! | `pended` | what CertInq takes, and the key | the CA's operator has to decide; it is asked until it has |
 //! | `registered` | key and certificate, and a renewal under way | to be bought with; renewed before it ends |
 //! | `refused` | nothing | it ends |
 //!
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, CardSecret, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
-use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived};
+use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived, Pended};
 use openset_protocol::ids::ExactBytes;
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
@@ -47,6 +48,8 @@ const PARSED_CARDS_MAX: usize = 256;
 pub(crate) const FORM: &str = "form";
 /// While CertReq is not answered.
 pub(crate) const REGISTERING: &str = "registering";
+/// While the CA's operator has to decide.
+pub(crate) const PENDED: &str = "pended";
 /// Once the certificate is there.
 pub(crate) const REGISTERED: &str = "registered";
 /// When there will be none.
@@ -85,6 +88,17 @@ pub(crate) enum Kept {
         /// SHA-256 of the policy that the person accepted.
         #[serde(default)]
         policy: Option<Thumbprint>,
+    },
+    /// The CA's operator has to decide.
+    Pended {
+        pended: Box<Pended>,
+        key: ExactBytes,
+        holder: String,
+        pan: Pan,
+        expiry: CardExpiry,
+        policy: Option<Thumbprint>,
+        /// The CA's words for the person.
+        message: Option<String>,
     },
     /// The card can be used.
     Registered {
@@ -135,6 +149,9 @@ pub(crate) struct Renewal {
     /// Where it is sent, if another CA has referred there.
     pub(crate) referred_to: Option<String>,
     pub(crate) begun_at_s: i64,
+    /// Once the CA's operator has to decide: CertInq is sent in place of CertReq.
+    #[serde(default)]
+    pub(crate) pended: Option<Box<Pended>>,
 }
 
 fn context(card_id: &str) -> String {

@@ -9,7 +9,7 @@ use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_service::problem::Problem;
 
-use super::certify::{Settled, keep, settled};
+use super::certify::{Settled, keep, settled, to_send};
 use super::referral::serving_ca;
 use super::{FORM, Kept, REGISTERING, Unanswered, moved};
 use crate::store::CardRow;
@@ -106,14 +106,14 @@ pub(super) async fn answered_after_all(
         registration_url: unanswered.registration_url,
         ..row.clone()
     };
-    match settled(wallet, row, kept, unanswered.wire.0.clone(), Instant::now()).await? {
+    let sent = to_send(kept, Some(unanswered.wire.0.clone())).await?;
+    let sent = sent.ok_or_else(|| corrupt("cards.state"))?;
+    match settled(wallet, row, sent, Instant::now()).await? {
         Settled::Signed(settled) => {
             keep(wallet, row, &settled).await?;
             wallet.work.notify_one();
             Ok(true)
         }
-        // Its operator has to decide about that one first.
-        Settled::Pended => Ok(true),
-        Settled::Error(_) => Ok(false),
+        Settled::Waits | Settled::Error(_) => Ok(false),
     }
 }
