@@ -114,7 +114,8 @@ async fn refusal_that_news_may_mend_asks_the_ca_at_once_and_not_too_often() {
         .retain(|entry| entry.id != entry_id(Role::MerchantCa));
     before.brands.clear();
     let ca = Ca::open(before).await;
-    let trust = Party::new().await.bootstrap(&ca, &pki).await.unwrap();
+    let party = Party::new().await;
+    let trust = party.bootstrap(&ca, &pki).await.unwrap();
     let merchant = shop(&pki);
     let refusal = verify_merchant(&trust, &merchant).unwrap_err();
     assert!(matches!(refusal, PathError::CrlMissing(_)), "{refusal:?}");
