@@ -11,6 +11,7 @@ use openset_service::config::{Secret, url};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
+use crate::forms::FormOptions;
 use crate::store::regions::Region;
 
 /// How long a CRL is good unless told otherwise.
@@ -86,6 +87,10 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub referral_urls: Vec<String>,
+    /// What applicants are asked; where none is configured, a form that is built in.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub forms: Vec<FormOptions>,
     /// Gateways that the brands have admitted.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -176,6 +181,7 @@ pub(crate) struct Settings {
     pub(crate) pend: Vec<Kind>,
     pub(crate) referral_urls: Vec<String>,
     pub(crate) policy_text: String,
+    pub(crate) forms: Vec<FormOptions>,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) crl_lifetime: Duration,
     pub(crate) ocsp_lifetime_s: i64,
@@ -225,6 +231,7 @@ impl Options {
             pend: self.pend,
             referral_urls: self.referral_urls,
             policy_text: self.policy_text.unwrap_or_else(|| POLICY_TEXT.to_owned()),
+            forms: self.forms,
             gateways: self.gateways,
             certificate_seconds: i64::from(certificate_s),
             crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),

@@ -55,6 +55,8 @@ pub struct CertReqData {
     pub reg_form_id: String,
     /// Its answers.
     pub reg_form: Vec<FormAnswer>,
+    /// SHA-256 of the policy that the applicant accepts: the form's text, in UTF-8.
+    pub policy_accepted: Thumbprint,
     /// CABackKeyData: the key that seals the answer to a cardholder.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ca_back_key_data: Option<ContentKey>,

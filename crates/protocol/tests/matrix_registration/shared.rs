@@ -185,10 +185,10 @@ pub fn form(fields: usize) -> Vec<Row<End>> {
     let another = End::Refused("CertReq", Disagreement("reg_form_id"));
     let mut rows = vec![
         row(format!("{prefix}reg_form_id"), Text("another-1"), another),
-        harmless(
+        row(
             format!("{prefix}policy_text"),
             Text("Do as you like."),
-            WORDS,
+            End::Answered(CertStatusCode::RegFormAnswerMalformed),
         ),
     ];
     for place in 0..fields {
@@ -245,6 +245,11 @@ pub fn cert_req() -> Vec<Row<End>> {
             data("reg_form_id"),
             Text("another-1"),
             refused(Disagreement("reg_form_id")),
+        ),
+        row(
+            data("policy_accepted"),
+            Bit,
+            End::Answered(CertStatusCode::RegFormAnswerMalformed),
         ),
         // An even exponent is no RSA key.
         row(

@@ -15,7 +15,7 @@ use crate::identity::Credentials;
 use crate::ids::ExactBytes;
 use crate::messages::cert::{AcctInfo, CertReqData, CertStatus, CertStatusCode, FailedItem};
 use crate::messages::me_aq_c_init::IdData;
-use crate::messages::reg_form::{ACTIVATION_CODE, HOLDER};
+use crate::messages::reg_form::{ACTIVATION_CODE, HOLDER, policy_digest};
 use crate::possession::{SelfCertified, repeats};
 use crate::signed::{Frame, Who, decode};
 use crate::wrapper::MessageIds;
@@ -285,6 +285,11 @@ pub(super) fn party(
 }
 
 fn answers(session: &AwaitingCertReq, data: &CertReqData) -> Checked<Answers> {
+    if data.policy_accepted != policy_digest(&session.form) {
+        let text = "Please accept the policy that stands in the form.";
+        let code = CertStatusCode::RegFormAnswerMalformed;
+        return Ok(Err(Complaint::new(code, text)));
+    }
     Ok(
         form::check(&session.form, &data.reg_form)?.map_err(|failed_items| Complaint {
             code: CertStatusCode::RegFormAnswerMalformed,
