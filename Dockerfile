@@ -12,6 +12,9 @@ RUN mkdir /manifests \
        done \
     && for manifest in bins/*/Cargo.toml; do \
            echo 'fn main() {}' > "${manifest%/*}/src/main.rs" || exit 1; \
+       done \
+    && for bench in $(cd /source && ls crates/*/benches/*.rs); do \
+           mkdir -p "${bench%/*}" && echo 'fn main() {}' > "$bench" || exit 1; \
        done
 
 FROM rust:1.95-slim-bookworm AS builder

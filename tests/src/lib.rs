@@ -269,6 +269,25 @@ impl World {
         Self::answer(request.header("content-type", media_type).body(body.into())).await
     }
 
+    /// Runs a command of the certificate authority on the data of the one that serves; gives what it prints.
+    pub async fn ca_command(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(program("ca"));
+        command.args(arguments);
+        command
+            .arg("--config")
+            .arg(self.folder_of("ca").join("ca.toml"));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said
+    }
+
     /// Opens an account with a credit limit in cents; `more` is laid over the request.
     pub async fn account(&self, credit_limit: u64, more: &Value) -> Account {
         let mut request = json!({"holder": "Ada Lovelace", "brand": self.file.brand, "currency": "EUR", "credit_limit": credit_limit});

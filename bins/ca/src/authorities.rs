@@ -4,13 +4,17 @@
 //! crash leaves the old hierarchy or the new one, and of two processes one sees what the other has done
 //! before it goes on. Nothing is ever certified twice: a CA is renewed by a new key with a new name.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context as _, bail, ensure};
 use openset_pki::Role;
 use openset_protocol::BrandId;
 use openset_service::{clock, random};
-use openset_store::{Db, Vault, crls, keys};
+use openset_store::brand_crl_identifiers::{self as bcis, StoredBrandCrlIdentifier};
+use openset_store::crls::{self, StoredCrl};
+use openset_store::{Backend, Db, StoreError, Vault, keys};
+use sqlx::{AnyConnection, Connection as _};
 use zeroize::Zeroizing;
 
 use crate::config::{Settings, slug};
@@ -21,6 +25,7 @@ use crate::hierarchy::{self, ACCOUNT_KEY, Ca, Hierarchy};
 use crate::journal::{Event, Journal, RecordedTx};
 use crate::store::regions::{self, Region};
 use crate::store::{authorities, certificates};
+use crate::{brand_crl_identifiers, crl};
 
 /// How often processes that change the hierarchy at once may get in each other's way.
 const TRIES_MAX: u8 = 5;
@@ -33,6 +38,15 @@ pub(crate) struct Authorities {
     pub(crate) journal: Journal,
     pub(crate) settings: Arc<Settings>,
     current: RwLock<Arc<Hierarchy>>,
+}
+
+/// The CAs with what they have issued for everybody to read.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) held: Arc<Hierarchy>,
+    /// By the CA's name.
+    pub(crate) crls: HashMap<String, StoredCrl>,
+    pub(crate) brand_crl_identifiers: Vec<StoredBrandCrlIdentifier>,
 }
 
 /// What a change of the hierarchy begins with, until it holds one.
@@ -121,8 +135,54 @@ impl Authorities {
         let hierarchy = hierarchy::load(&self.db, &self.vault)
             .await?
             .context("the hierarchy is gone")?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hierarchy);
+        self.take_over(Arc::new(hierarchy));
         Ok(())
+    }
+
+    /// Serves a hierarchy from now on, unless a newer one is served already.
+    fn take_over(&self, stored: Arc<Hierarchy>) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.version < stored.version {
+            *current = stored;
+        }
+    }
+
+    /// The hierarchy as a connection sees it, which others may have changed just now.
+    pub(crate) async fn held_in(
+        &self,
+        conn: &mut AnyConnection,
+    ) -> Result<Arc<Hierarchy>, CaError> {
+        let current = self.current();
+        if regions::version(conn).await? == current.version {
+            return Ok(current);
+        }
+        let unreadable = |error: &anyhow::Error| CaError::Hierarchy(format!("{error:#}"));
+        let held = hierarchy::load_in(conn, &self.vault).await;
+        let held = held.map_err(|error| unreadable(&error))?;
+        Ok(Arc::new(held.ok_or_else(|| {
+            CaError::Hierarchy("it is gone".to_owned())
+        })?))
+    }
+
+    /// What everybody may know, all of it as it stood at one moment.
+    pub(crate) async fn published(&self) -> Result<Published, CaError> {
+        let mut conn = self.db.read().await?;
+        let mut tx = conn.begin().await.map_err(StoreError::from)?;
+        if self.db.backend() == Backend::Postgres {
+            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::from)?;
+        }
+        let published = Published {
+            held: self.held_in(&mut tx).await?,
+            crls: crl::by_id(crls::all(&mut tx).await?),
+            brand_crl_identifiers: bcis::all(&mut tx).await?,
+        };
+        tx.rollback().await.map_err(StoreError::from)?;
+        // Whoever learns of a CA here may turn to it at once.
+        self.take_over(Arc::clone(&published.held));
+        Ok(published)
     }
 
     /// Begins a transaction whose changes are journaled.
@@ -257,7 +317,6 @@ impl Authorities {
             let drafts = draft::make(planned, given).await?;
             if self.maker().store(&drafts, held.version).await? {
                 self.reload().await?;
-                self.renew_brand_crl_identifiers().await?;
                 return Ok(drafts.into_iter().map(|draft| draft.held.id).collect());
             }
         }
@@ -273,7 +332,6 @@ impl Authorities {
         let stored = self.maker().store(drafts, version).await?;
         if stored {
             self.reload().await?;
-            self.renew_brand_crl_identifiers().await?;
         }
         Ok(stored)
     }
@@ -449,6 +507,11 @@ impl Maker<'_> {
                 let _ = keys::put(&mut tx, self.vault, ACCOUNT_KEY, &*account_key).await?;
             }
         }
+        // Whoever sees the new CAs sees that their lists count.
+        brand_crl_identifiers::lock(&mut tx).await?;
+        let made = hierarchy::load_in(&mut tx, self.vault).await?;
+        let made = made.context("the hierarchy is gone")?;
+        brand_crl_identifiers::issue(&mut tx, &made, self.settings.crl_lifetime_s()).await?;
         tx.commit().await?;
         Ok(true)
     }

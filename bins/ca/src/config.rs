@@ -37,7 +37,7 @@ const POLICY_TEXT: &str = "This is a test certificate authority. Its certificate
 #[derive(Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The region that the regional CAs are for; for several, use [[regions]].
+    /// The region that the regional CAs are for; for several, use `[[regions]]`.
     #[arg(long)]
     pub region: Option<String>,
     /// true: the root is kept elsewhere (openset-ca root), and this service never has its key.

@@ -34,11 +34,7 @@ pub(crate) enum Revocation {
 impl Authorities {
     /// The current list of every CA, by the CA's name.
     pub(crate) async fn crls(&self) -> Result<HashMap<String, StoredCrl>, CaError> {
-        let all = crls::all(&mut *self.db.read().await?).await?;
-        Ok(all
-            .into_iter()
-            .map(|crl| (crl.issuer_id.clone(), crl))
-            .collect())
+        Ok(by_id(crls::all(&mut *self.db.read().await?).await?))
     }
 
     /// Issues anew what has lived for half its time.
@@ -86,6 +82,7 @@ impl Authorities {
             tx.rollback().await?;
             return Ok(Revocation::WasRevoked);
         }
+        let held = self.held_in(&mut tx).await?;
         let authority_revoked = retire_revoked(&mut tx, &held, &issued, now_s).await?;
         let mut lists = BTreeSet::from([issued.authority.clone()]);
         lists.extend(
@@ -99,6 +96,7 @@ impl Authorities {
                 self.issue_crl(&mut tx, id, authority).await?;
             }
         }
+        self.issue_brand_crl_identifiers(&mut tx).await?;
         tx.commit().await?;
         tracing::info!(kind = %issued.authority, outcome = "revoked", "certificate revoked");
         if authority_revoked && let Err(error) = self.reload().await {
@@ -144,15 +142,19 @@ impl Authorities {
         Ok(changed)
     }
 
-    /// Issues the next list of the newest root, whatever time the last one has left.
-    pub(crate) async fn issue_root_crl(&self) -> Result<(), CaError> {
-        let held = self.current();
-        let root = held.newest_root();
-        let authority = root.authority.as_ref().ok_or(CaError::Overtaken)?;
-        let mut tx = self.begin().await?;
-        lock(&mut tx, &root.id).await?;
-        self.issue_crl(&mut tx, &root.id, authority).await?;
-        tx.commit().await
+    /// Issues the next list of every root that has not run out, whatever time the last one has left.
+    pub(crate) async fn issue_root_crls(&self) -> Result<(), CaError> {
+        let (held, now) = (self.current(), clock::now_seconds());
+        for root in held.roots().iter().filter(|root| !root.ended(now)) {
+            let Some(authority) = &root.authority else {
+                continue;
+            };
+            let mut tx = self.begin().await?;
+            lock(&mut tx, &root.id).await?;
+            self.issue_crl(&mut tx, &root.id, authority).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// Issues the next list of a CA, whose row is locked, and what names it.
@@ -179,6 +181,13 @@ impl Authorities {
             Err(CaError::Overtaken)
         }
     }
+}
+
+/// Lists by the names of their CAs.
+pub(crate) fn by_id(all: Vec<StoredCrl>) -> HashMap<String, StoredCrl> {
+    all.into_iter()
+        .map(|crl| (crl.issuer_id.clone(), crl))
+        .collect()
 }
 
 /// A number above the last one, and above any that was given out before a back-up was restored.

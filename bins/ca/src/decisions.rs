@@ -63,13 +63,14 @@ impl CertificateAuthority {
         let vault = &self.authorities.vault;
         let lid_ca = &found.lid_ca;
         let decided = (State::Issued, &ended);
-        if !registrations::decide(&mut tx, vault, lid_ca, decided, now.seconds()).await? {
-            tx.rollback().await?;
-            return Err(CaError::Overtaken);
-        }
+        // Certificates before registrations, as a revocation locks them: neither waits for the other in a circle.
         if !certificates::hold_all_unrevoked(&mut tx, approved.shown()).await? {
             tx.rollback().await?;
             return self.refuse(&found, record, REVOKED).await;
+        }
+        if !registrations::decide(&mut tx, vault, lid_ca, decided, now.seconds()).await? {
+            tx.rollback().await?;
+            return Err(CaError::Overtaken);
         }
         let origin = Origin {
             renews: approved.renews(),

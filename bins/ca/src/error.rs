@@ -38,6 +38,9 @@ pub(crate) enum CaError {
     /// A list of our own does not hold.
     #[error("a revocation list of our own was refused")]
     OwnList(#[from] PathError),
+    /// The CAs cannot be read from the database.
+    #[error("the hierarchy cannot be read: {0}")]
+    Hierarchy(String),
     /// The journal could not be written, so nothing was changed.
     #[error(transparent)]
     Journal(#[from] JournalError),

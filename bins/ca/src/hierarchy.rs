@@ -16,6 +16,7 @@ use openset_protocol::ca::AccountKey;
 use openset_protocol::identity::{Credentials, KeyExchangeIdentity, SigningIdentity};
 use openset_service::clock;
 use openset_store::{Db, Vault, keys};
+use sqlx::AnyConnection;
 
 use crate::store::authorities::{self, Held, Keys};
 use crate::store::regions::{self, Region};
@@ -219,14 +220,21 @@ impl Hierarchy {
 
 /// The hierarchy as it is stored; none before the first start.
 pub(crate) async fn load(db: &Db, vault: &Vault) -> anyhow::Result<Option<Hierarchy>> {
-    let mut conn = db.read().await?;
+    load_in(&mut *db.read().await?, vault).await
+}
+
+/// As [`load`], through a connection.
+pub(crate) async fn load_in(
+    conn: &mut AnyConnection,
+    vault: &Vault,
+) -> anyhow::Result<Option<Hierarchy>> {
     // Read first: a change that comes in between is then seen again.
-    let version = regions::version(&mut conn).await?;
-    let rows = authorities::all(&mut conn).await?;
+    let version = regions::version(&mut *conn).await?;
+    let rows = authorities::all(&mut *conn).await?;
     if rows.is_empty() {
         return Ok(None);
     }
-    let account_key = keys::load(&mut conn, vault, ACCOUNT_KEY)
+    let account_key = keys::load(&mut *conn, vault, ACCOUNT_KEY)
         .await?
         .context("the account key is missing")?;
     let account_key: [u8; 32] = account_key
@@ -236,12 +244,12 @@ pub(crate) async fn load(db: &Db, vault: &Vault) -> anyhow::Result<Option<Hierar
     let mut hierarchy = Hierarchy {
         roots: Vec::new(),
         cas: Vec::with_capacity(rows.len()),
-        regions: regions::all(&mut conn).await?,
+        regions: regions::all(&mut *conn).await?,
         account_key: AccountKey::from_bytes(account_key),
         version,
     };
     for held in rows {
-        let keys = authorities::keys_of(&mut conn, vault, &held).await?;
+        let keys = authorities::keys_of(&mut *conn, vault, &held).await?;
         let id = held.id.clone();
         hierarchy
             .add(held, keys)

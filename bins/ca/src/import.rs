@@ -302,6 +302,7 @@ impl Authorities {
             "another process changes the hierarchy, too; try again"
         );
         let _ = authorities::retire(&mut tx, &newest.id, now_s).await?;
+        self.issue_brand_crl_identifiers(&mut tx).await?;
         tx.commit().await?;
         self.reload().await?;
         let brands: Vec<String> = brands_of(&held)
@@ -359,6 +360,7 @@ impl Authorities {
                 revoked = revoked.saturating_add(1);
             }
         }
+        self.issue_brand_crl_identifiers(&mut tx).await?;
         tx.commit().await?;
         self.reload().await?;
         Ok(format!(

@@ -34,22 +34,22 @@ impl CaMetrics {
         let own = Self::default();
         metrics.register(|registry| {
             registry.register(
-                "openset_ca_certificates",
+                "ca_certificates",
                 "Certificates issued, by the owner's role",
                 own.certificates.clone(),
             );
             registry.register(
-                "openset_ca_refusals",
+                "ca_refusals",
                 "Registrations that ended without certificates, by who refused and why",
                 own.refusals.clone(),
             );
             registry.register(
-                "openset_ca_ocsp_answers",
+                "ca_ocsp_answers",
                 "OCSP requests answered, by what was said",
                 own.ocsp.clone(),
             );
             registry.register(
-                "openset_ca_seconds_left",
+                "ca_seconds_left",
                 "Seconds until a certificate of the CA's own or a CRL runs out; negative when it has",
                 own.ends.clone(),
             );

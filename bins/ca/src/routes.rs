@@ -33,6 +33,7 @@ pub(crate) fn router(ca: Arc<CertificateAuthority>) -> (Router, utoipa::openapi:
         .routes(routes!(public::roots))
         .routes(routes!(public::trust))
         .routes(routes!(public::crl))
+        .routes(routes!(public::brand_crl_identifier))
         .routes(routes!(ocsp::post))
         .routes(routes!(ocsp::get))
         .routes(routes!(certificates::list))

@@ -62,6 +62,10 @@ impl SetHandler for SetEndpoint {
             digest,
             at: clock::now(),
         };
+        // Another process may have made the CA that is asked, or retired it.
+        if let Err(error) = ca.authorities.refresh().await {
+            tracing::error!(error = format!("{error:#}"), "the hierarchy was not read");
+        }
         let wrapper = &request.wrapper;
         let answered = match &wrapper.message {
             Message::CardCInitReq(init) => Box::pin(init::card(ca, received, &init.brand_id)).await,

@@ -37,4 +37,9 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "registrations",
         sql: include_str!("../migrations/0160_registrations.sql"),
     },
+    Migration {
+        version: 170,
+        name: "list counter",
+        sql: include_str!("../migrations/0170_list_counter.sql"),
+    },
 ];

@@ -27,26 +27,26 @@ impl CertificateAuthority {
     /// The verifier, with the lists as they stand in the database: whatever replica revoked something, it
     /// counts from now on.
     pub(crate) async fn verifier(&self) -> Result<Arc<PathVerifier>, CaError> {
-        let current = self.authorities.crls().await?;
-        let named = self.authorities.brand_crl_identifiers().await?;
-        let (hierarchy, now) = (self.hierarchy(), clock::now_seconds());
+        let published = self.authorities.published().await?;
+        let (hierarchy, current) = (&published.held, &published.crls);
+        let now = clock::now_seconds();
         for root in hierarchy.roots().iter().filter(|root| !root.ended(now)) {
             self.verifier
                 .accept_root(root.certificate.der())
                 .map_err(|_| StoreError::Corrupt("roots.der"))?;
-            self.install(&current, &root.id, CrlIssuer::Root, now)?;
+            self.install(current, &root.id, CrlIssuer::Root, now)?;
         }
         let mut brand_cas = Vec::new();
         for ca in hierarchy.all().iter().filter(|ca| ca.answers(now)) {
             let Some(chain) = ca.authority.chain() else {
                 continue;
             };
-            self.install(&current, &ca.id, CrlIssuer::Chain(&chain), now)?;
+            self.install(current, &ca.id, CrlIssuer::Chain(&chain), now)?;
             if ca.role() == Role::BrandCa {
                 brand_cas.push(chain);
             }
         }
-        for stored in named {
+        for stored in &published.brand_crl_identifiers {
             self.install_named(&stored.der, &brand_cas, now)?;
         }
         Ok(Arc::clone(&self.verifier))

@@ -71,7 +71,7 @@ pub(crate) struct FilledForm {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CardView {
     card_id: String,
-    /// form, registering, registered or refused.
+    /// form, registering, pended, registered or refused.
     state: String,
     brand: String,
     last_four: String,
@@ -168,6 +168,15 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
         Kept::Registering { holder, expiry, .. } => {
             (view.expiry, view.holder) = (Some(expiry), Some(holder));
         }
+        Kept::Pended {
+            holder,
+            expiry,
+            message,
+            ..
+        } => {
+            (view.expiry, view.holder) = (Some(expiry), Some(holder));
+            view.message = message;
+        }
         Kept::Registered {
             chain,
             holder,
@@ -221,7 +230,7 @@ fn form_view(form: &RegFormData, failed_items: Vec<FailedAnswer>) -> FormView {
 #[utoipa::path(post, path = "/cards", request_body = CardRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key is the same card")),
     responses((status = 201, body = CardView),
-        (status = 202, description = "Its form is to be filled in, or it is still being registered", body = CardView),
+        (status = 202, description = "Its form is to be filled in, it is still being registered, or the CA's operator has to decide", body = CardView),
         (status = 422, description = "A field must be mended, another CA serves the card, or the bank refuses")))]
 pub(crate) async fn register(
     State(wallet): State<Arc<Wallet>>,

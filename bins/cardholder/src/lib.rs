@@ -10,10 +10,12 @@
 //! | `payment` | PInit, P and Inq with the merchant |
 //! | `backup` | POST /backup, POST /restore |
 //! | `metrics` | what `/metrics` shows of the certificates |
+//! | `staples` | OCSP responses about the cards' certificates, fetched on a timer |
 //! | `store` | the wallet's tables |
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -46,6 +48,7 @@ pub mod options;
 mod payment;
 mod purchases;
 mod registration;
+mod staples;
 mod store;
 
 use metrics::WalletMetrics;
@@ -62,6 +65,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 101,
         name: "revisions",
         sql: include_str!("../migrations/101_revisions.sql"),
+    },
+    Migration {
+        version: 102,
+        name: "staples",
+        sql: include_str!("../migrations/102_staples.sql"),
     },
 ];
 
@@ -142,6 +150,13 @@ pub async fn run(
     });
     tokio::spawn(trust.keep_fresh(shutdown.clone()));
     tokio::spawn(registration::go_on(Arc::clone(&wallet), shutdown.clone()));
+    let look = own.staple_seconds.unwrap_or(staples::LOOK_SECONDS);
+    let look = Duration::from_secs(u64::from(look));
+    tokio::spawn(staples::keep_fresh(
+        Arc::clone(&wallet),
+        look,
+        shutdown.clone(),
+    ));
     let routes = Router::new()
         .merge(cards::router(&wallet))
         .merge(purchases::router(&wallet))

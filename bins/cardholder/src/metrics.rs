@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 pub(crate) struct WalletMetrics {
     certificates: Family<Vec<(&'static str, &'static str)>, Gauge>,
     seconds_left: Gauge,
+    ocsp_responses: Gauge,
 }
 
 impl WalletMetrics {
@@ -25,6 +26,11 @@ impl WalletMetrics {
                 "Seconds until the first certificate of a card that is still good ends; negative when it has",
                 own.seconds_left.clone(),
             );
+            registry.register(
+                "wallet_ocsp_responses",
+                "Certificates with an OCSP response that goes along with purchases",
+                own.ocsp_responses.clone(),
+            );
         });
         own
     }
@@ -38,5 +44,10 @@ impl WalletMetrics {
                 .inc();
         }
         self.seconds_left.set(seconds_left);
+    }
+
+    /// Shows how many certificates have a fresh OCSP response.
+    pub(crate) fn show_ocsp_responses(&self, fresh: i64) {
+        self.ocsp_responses.set(fresh);
     }
 }

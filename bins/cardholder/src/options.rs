@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// A merchant's address that the wallet may call, for example `https://shop.example`; may be repeated.
-    /// Addresses on loopback are always allowed.
+    /// A merchant's address that the wallet may call, for example `https://shop.example`; may be repeated. No
+    /// other is called, not even on the wallet's own machine: what serves there need not expect strangers.
     #[arg(long)]
     pub allowed_origins: Vec<String>,
     /// Renew a card's certificate when fewer days are left; when a third of its time is left unless given.
     #[arg(long)]
     pub renewal_days: Option<u32>,
+    /// Seconds between two looks for OCSP responses about the cards' certificates, which go along with purchases: 60
+    /// unless given, 0 for none. Each pause is shorter by chance, by half of it at most.
+    #[arg(long)]
+    pub staple_seconds: Option<u32>,
     /// DANGER, for tests alone: scrypt's cost (log2) of back-ups instead of about a second's work.
     #[arg(long)]
     pub danger_backup_log_n: Option<u8>,
@@ -48,24 +52,17 @@ impl UrlPolicy {
         Ok(Self(urls))
     }
 
-    /// Whether the wallet may call `url`: on loopback, or of an allowed origin.
+    /// Whether the wallet may call `url`: it is of an allowed origin.
     #[must_use]
     pub fn allows(&self, url: &Url) -> bool {
-        let loopback = match url.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
         let plain = matches!(url.scheme(), "http" | "https")
             && url.username().is_empty()
             && url.password().is_none();
         plain
-            && (loopback
-                || self
-                    .0
-                    .iter()
-                    .any(|allowed| allowed.origin() == url.origin()))
+            && self
+                .0
+                .iter()
+                .any(|allowed| allowed.origin() == url.origin())
     }
 }
 
@@ -75,15 +72,11 @@ mod tests {
     use super::UrlPolicy;
 
     #[test]
-    fn wallet_calls_loopback_and_allowed_origins_alone() {
-        let policy = UrlPolicy::new(&["https://shop.example:7004".to_owned()]).unwrap();
+    fn wallet_calls_allowed_origins_alone() {
+        let origins = ["https://shop.example:7004", "http://127.0.0.1:7004"];
+        let policy = UrlPolicy::new(&origins.map(str::to_owned)).unwrap();
         let allows = |url: &str| policy.allows(&url.parse().unwrap());
-        for url in [
-            "http://127.0.0.1:7004/set",
-            "http://localhost:1/set",
-            "http://[::1]:2/",
-            "https://shop.example:7004/set",
-        ] {
+        for url in ["http://127.0.0.1:7004/set", "https://shop.example:7004/set"] {
             assert!(allows(url), "{url}");
         }
         for url in [
@@ -91,9 +84,13 @@ mod tests {
             "https://shop.example/set",
             "https://shop.example:7004@evil.example/set",
             "http://10.0.0.1/set",
+            "http://127.0.0.1:7001/set",
+            "http://127.0.0.1/set",
+            "http://localhost:7004/set",
+            "http://[::1]:7004/set",
             "http://169.254.169.254/latest",
             "file:///etc/passwd",
-            "http://user@127.0.0.1/set",
+            "http://user@127.0.0.1:7004/set",
             "http://localhost.evil.example/",
         ] {
             assert!(!allows(url), "{url}");

@@ -26,7 +26,7 @@ use reqwest::Url;
 
 use crate::purchases::{AgreedOrder, Record, Terms, allowed, known_purchase, load};
 use crate::store::{self, PurchaseRow};
-use crate::{Wallet, call_problem, corrupt, registration, with_context};
+use crate::{Wallet, call_problem, corrupt, registration, staples, with_context};
 
 /// How long PReq is sent again while nobody answers: shorter than the receiver keeps its answer.
 pub(crate) const DEADLINE_MS: i64 = 24 * 60 * 60 * 1000;
@@ -100,10 +100,12 @@ async fn initiate(
         .await
         .map_err(|error| call_problem("merchant-not-answering", &error))?;
     let bytes = answer.body.len();
+    // What the wallet holds: asked for now, the CA would learn that something is being bought.
+    let ocsp = staples::fresh(wallet, &card.signature.thumbprint().to_string()).await?;
     let (card, verifier) = (Arc::clone(card), Arc::clone(wallet.trust.verifier()));
     let next = offload(move || {
         protocol_answer(&answer)?;
-        with_context(|ctx| step.state.handle(ctx, &card, &answer.body, &verifier, None))
+        with_context(|ctx| step.state.handle(ctx, &card, &answer.body, &verifier, ocsp))
             .map_err(Told::Refused)
     })
     .await

@@ -287,10 +287,11 @@ async fn initiation(
             let order = OrderItems { items };
             let bytes = serde_json::to_vec(&order).map_or(0, |json| json.len());
             let url = join(&base, "orders");
-            // The person's key makes a repeated request the same order; without one each is new.
+            // The person's key makes a repeated request the same order; without one each is new. All wallets
+            // share the shop's keys: whoever could guess this one would be given the order.
             let order_key = key.map_or_else(
                 || purchase_id.to_owned(),
-                |k| hex::encode(openset_jose::sha256(k.as_bytes())),
+                |k| hex::encode(wallet.vault.index("purchases/order_key", k.as_bytes())),
             );
             let placed: PlacedOrder = wallet
                 .client

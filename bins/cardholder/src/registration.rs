@@ -4,15 +4,19 @@
 //! |---|---|---|
 //! | `form` | the CA's form | the person fills it in and accepts the policy |
 //! | `registering` | CertReq and its key | sent again as the same bytes until it is answered |
+//! | `pended` | what CertInq takes, and the key | the CA's operator has to decide; it is asked until it has |
 //! | `registered` | key and certificate, and a renewal under way | to be bought with; renewed before it ends |
 //! | `refused` | nothing | it ends |
+//!
+//! A bank takes a card's activation code for one key. So the key stays the card's until the CA, which signs CertRes,
+//! has refused it: an Error, which anybody may send, only makes the registration begin anew with the same key.
 
 use std::sync::Arc;
 
 use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, CardSecret, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
-use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived};
+use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived, Pended};
 use openset_protocol::ids::ExactBytes;
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
@@ -23,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::store::{self, CardRow};
 use crate::{Wallet, corrupt};
 
+mod anew;
 mod background;
 mod certify;
 mod credentials;
@@ -43,6 +48,8 @@ const PARSED_CARDS_MAX: usize = 256;
 pub(crate) const FORM: &str = "form";
 /// While CertReq is not answered.
 pub(crate) const REGISTERING: &str = "registering";
+/// While the CA's operator has to decide.
+pub(crate) const PENDED: &str = "pended";
 /// Once the certificate is there.
 pub(crate) const REGISTERED: &str = "registered";
 /// When there will be none.
@@ -61,6 +68,12 @@ pub(crate) enum Kept {
         failed: Vec<FailedAnswer>,
         /// The CA's words for the person.
         message: Option<String>,
+        /// The key that the bank may know already; none before CertReq was made for the first time.
+        #[serde(default)]
+        key: Option<ExactBytes>,
+        /// What was sent for it and never answered with a signature.
+        #[serde(default)]
+        unanswered: Option<Box<Unanswered>>,
     },
     /// CertReq was made; its answer is awaited.
     Registering {
@@ -69,9 +82,23 @@ pub(crate) enum Kept {
         holder: String,
         pan: Pan,
         expiry: CardExpiry,
+        /// How often the CA has answered with an Error.
+        #[serde(default)]
+        errors: u32,
         /// SHA-256 of the policy that the person accepted.
         #[serde(default)]
         policy: Option<Thumbprint>,
+    },
+    /// The CA's operator has to decide.
+    Pended {
+        pended: Box<Pended>,
+        key: ExactBytes,
+        holder: String,
+        pan: Pan,
+        expiry: CardExpiry,
+        policy: Option<Thumbprint>,
+        /// The CA's words for the person.
+        message: Option<String>,
     },
     /// The card can be used.
     Registered {
@@ -100,6 +127,17 @@ pub(crate) enum Kept {
     Refused,
 }
 
+/// A CertReq that the CA may have certified the key for, although it answered with an Error.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Unanswered {
+    awaiting: Box<AwaitingCertRes>,
+    holder: String,
+    policy: Option<Thumbprint>,
+    wire: ExactBytes,
+    /// Where it was sent.
+    registration_url: Option<String>,
+}
+
 /// A new key on its way to a certificate.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,6 +149,9 @@ pub(crate) struct Renewal {
     /// Where it is sent, if another CA has referred there.
     pub(crate) referred_to: Option<String>,
     pub(crate) begun_at_s: i64,
+    /// Once the CA's operator has to decide: CertInq is sent in place of CertReq.
+    #[serde(default)]
+    pub(crate) pended: Option<Box<Pended>>,
 }
 
 fn context(card_id: &str) -> String {

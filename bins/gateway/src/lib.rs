@@ -160,6 +160,7 @@ impl Gateway {
         vault: Vault,
         keyring: Keyring,
     ) -> anyhow::Result<Arc<Self>> {
+        keyring.register(&shell.metrics);
         let token_key = start::token_key(&db, &vault).await?;
         let issuer_url = settings.issuer_url.clone();
         let issuer_token = settings.issuer_token.clone();

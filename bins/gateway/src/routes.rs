@@ -37,6 +37,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> (Router, utoipa::openapi::OpenApi
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(authorizations::show))
         .routes(routes!(certificates::show))
+        .routes(routes!(certificates::own))
         .routes(routes!(ledger::show))
         .routes(routes!(registrations::approve))
         .split_for_parts();

@@ -51,6 +51,9 @@ pub struct Options {
     /// Milliseconds that a purchase waits for the bank before it is answered with "received".
     #[arg(long)]
     pub authorization_wait_ms: Option<u64>,
+    /// What to do when nobody says whether a cardholder's certificate is revoked: closed (refuse, the default) or open.
+    #[arg(long)]
+    pub ocsp_policy: Option<OcspPolicy>,
     /// The brands that the shop takes.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -59,6 +62,17 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub tokens: Tokens,
+}
+
+/// What happens when the OCSP responder does not answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OcspPolicy {
+    /// The purchase waits until somebody says that the certificate is good.
+    #[default]
+    Closed,
+    /// The CRL's word is enough.
+    Open,
 }
 
 /// The options with their defaults filled in.
@@ -72,6 +86,7 @@ pub(crate) struct Settings {
     pub(crate) catalogue: Catalogue,
     pub(crate) merch_cat_code: String,
     pub(crate) authorization_wait: Duration,
+    pub(crate) ocsp_policy: OcspPolicy,
     pub(crate) tokens: Tokens,
     /// What to apply for.
     pub(crate) applications: Vec<Application>,
@@ -115,6 +130,7 @@ impl Options {
             catalogue: Catalogue::load(self.catalogue.as_deref())?,
             merch_cat_code,
             authorization_wait: Duration::from_millis(wait_ms),
+            ocsp_policy: self.ocsp_policy.unwrap_or_default(),
             tokens: self.tokens,
             applications: applications(&self.brands, &id_data, self.activation_code.as_ref()),
             brands: self.brands,

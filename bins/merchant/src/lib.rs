@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | its options |
 //! | `catalogue` | products and prices |
+//! | `cardholder_status` | step 7: whether the cardholder's certificate is revoked, by OCSP |
 //! | `routes` | the shop's REST interface, one file for each group |
 //! | `set` | the wallet's messages: PInitReq, PReq, InqReq; each decodes, verifies, decides, commits, answers |
 //! | `gateway` | what is asked of the gateway, and its answers: AuthReq, CapReq, its certificates |
@@ -11,6 +12,7 @@
 //! | `unpaid` | how many orders nobody pays, and which of them make room |
 //! | `upkeep` | what happens without being asked: enrolment, resending, expiry |
 
+mod cardholder_status;
 mod catalogue;
 pub mod config;
 mod failure;
@@ -57,6 +59,8 @@ pub(crate) struct Merchant {
     pub(crate) trust: OnceLock<Arc<Trust>>,
     /// Under which name this replica leases what it sends.
     pub(crate) replica: String,
+    /// What the OCSP responder said lately.
+    pub(crate) ocsp_answers: cardholder_status::Answers,
     pub(crate) unpaid_orders: UnpaidOrders,
 }
 
@@ -108,10 +112,12 @@ impl Merchant {
         }
     }
 
-    /// Whether the CA was asked after this refusal of a certificate, so that it may be judged again.
+    /// Whether there may be news after this refusal, so that the same may be judged again: of a certificate, from
+    /// the CA; of a key that is not known here, from another replica, which may have renewed a moment ago.
     pub(crate) async fn has_news_after(&self, refusal: &Rejection) -> bool {
         match (refusal, self.trust.get()) {
             (Rejection::Certificate(refusal), Some(trust)) => trust.refresh_after(refusal).await,
+            (Rejection::NotSealedForUs, _) => self.look_again().await.is_ok(),
             _ => false,
         }
     }
@@ -170,6 +176,7 @@ pub async fn run(
     let db = Db::open(&common.database_url, MIGRATIONS).await?;
     let vault = Vault::unlock(&db, common.require_passphrase()?).await?;
     let keyring = Keyring::load(&db, &vault, &settings.brands).await?;
+    keyring.register(&shell.metrics);
     let merchant = Arc::new(Merchant {
         db: db.clone(),
         vault: vault.clone(),
@@ -179,6 +186,7 @@ pub async fn run(
         gateways: GatewayCertificates::default(),
         trust: OnceLock::new(),
         replica: common.replica.clone(),
+        ocsp_answers: cardholder_status::Answers::default(),
         unpaid_orders: UnpaidOrders::default(),
     });
     upkeep::add_checks(&mut shell.health, &merchant);

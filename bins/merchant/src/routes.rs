@@ -1,6 +1,7 @@
 //! The routes, and the document that describes them.
 
 mod capture;
+mod certificates;
 mod order_view;
 mod orders;
 mod products;
@@ -57,6 +58,7 @@ pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenA
         .routes(routes!(orders::place))
         .routes(routes!(orders::show))
         .routes(routes!(capture::capture))
+        .routes(routes!(certificates::own))
         .split_for_parts();
     let set = set_endpoint::router(Arc::new(SetEndpoint(Arc::clone(&merchant))));
     (router.with_state(merchant).merge(set), api)

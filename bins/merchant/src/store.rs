@@ -1,6 +1,7 @@
 //! The merchant's tables. Every change of state is a guarded UPDATE with one row counted.
 
 pub(crate) mod gateway_certificates;
+pub(crate) mod learned_revocations;
 pub(crate) mod orders;
 pub(crate) mod payments;
 pub(crate) mod purchases;
@@ -23,6 +24,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 140,
         name: "who placed an order",
         sql: include_str!("../migrations/140_placed_by.sql"),
+    },
+    Migration {
+        version: 150,
+        name: "revocations",
+        sql: include_str!("../migrations/150_revocations.sql"),
     },
 ];
 

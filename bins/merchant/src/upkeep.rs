@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::Merchant;
 use crate::gateway::certificates;
 use crate::gateway::sending::Resending;
-use crate::store::{orders, purchases};
+use crate::store::{learned_revocations, orders, purchases};
 use crate::unpaid::UNPAID_ORDER_SECONDS;
 
 /// Between two removals of what has expired.
@@ -77,6 +77,7 @@ async fn begin(
     tasks.spawn(enroller.run(merchant.settings.applications.clone(), shutdown.clone()));
     tasks.spawn(certificates::keep_fresh(
         Arc::clone(&merchant),
+        common.trust_refresh,
         shutdown.clone(),
     ));
     let handler = Arc::new(Resending(Arc::clone(&merchant)));
@@ -113,6 +114,7 @@ async fn purge(merchant: &Merchant) -> Result<(), StoreError> {
     idempotency::purge(&mut tx, now_s).await?;
     tx.commit().await?;
     let mut tx = db.begin().await?;
+    learned_revocations::purge(&mut tx, now_s).await?;
     purchases::purge(&mut tx, now_s).await?;
     let created_before_s = now_s.saturating_sub(UNPAID_ORDER_SECONDS);
     orders::purge(&mut tx, now_s, created_before_s).await?;

@@ -1,5 +1,5 @@
 //! The merchant: answers purchases, asks the gateway to authorize and to capture. It has no way to open a
-//! payment instruction: [`Jwe`](crate::wrapper::Jwe) values of PI pass through unread.
+//! payment instruction: [`Jwe`] values of PI pass through unread.
 //!
 //! The merchant's code cannot name what is inside a payment instruction:
 //! ```compile_fail

@@ -137,6 +137,22 @@ impl HttpClient {
         json(request, url).await
     }
 
+    /// POST of bytes that are answered with bytes, for example OCSP.
+    ///
+    /// # Errors
+    /// When the status is not success.
+    pub async fn post_bytes(
+        &self,
+        url: &Url,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, CallError> {
+        let request = self.0.post(url.clone());
+        let request = request.header(CONTENT_TYPE, content_type).body(body);
+        let response = successful(request, url).await?;
+        bounded(response, url, ANSWER_LIMIT_BYTES).await
+    }
+
     /// GET of any bytes, for example a PEM file.
     ///
     /// # Errors

@@ -17,6 +17,7 @@
 
 mod generations;
 mod keyring;
+mod overview;
 mod renewal;
 mod steps;
 
@@ -38,6 +39,7 @@ use crate::trust::Trust;
 
 pub use generations::{Generation, store};
 pub use keyring::{HeldPair, Keyring, RETIRED_KEEP_SECONDS};
+pub use overview::OwnCertificates;
 use steps::Registration;
 
 /// The longest pause between two tries.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod detached;
 pub mod enrolment;
 pub mod health;
+pub mod ocsp;
 pub mod offload;
 pub mod openapi;
 pub mod outbox_worker;

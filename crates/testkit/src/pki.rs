@@ -23,6 +23,7 @@ use openset_jose::{PrivateKey, PublicKey, default_provider};
 use openset_pki::authority::{
     Authority, IssueRequest, RevocationReason, Revoked, Serial, Subject, Validity,
 };
+use openset_pki::ocsp::Responder;
 use openset_pki::{
     BrandCrlIdentifier, BrandId, Certificate, Chain, Crl, CrlIdentifier, CrlIssuer, MerchantData,
     PathVerifier, Purpose, Role, TrustAnchor,
@@ -245,6 +246,26 @@ impl TestPki {
             &self.crl(authority, number, revoked),
             self.now,
         );
+    }
+
+    /// The OCSP responder of an issuing CA of one of the brands, with a key of its own.
+    ///
+    /// # Panics
+    /// When the CA is none that issues to cardholders, merchants or gateways.
+    #[must_use]
+    pub fn responder(&self, issuer: &Authority) -> Responder {
+        let ca = issuer.certificate();
+        let key = key(&format!("{}/ocsp", ca.common_name()));
+        let brand = ca.brand().expect("an issuing CA has a brand");
+        let certificate = issuer
+            .issue_ocsp_responder(
+                key.public_key(),
+                &subject(brand, "Test Bank", "Test Responder"),
+                validity(self.now, 7),
+                next_serial(&self.serials),
+            )
+            .expect("an issuing CA has a responder");
+        Responder::new(ca.clone(), certificate, key).expect("key and certificate belong together")
     }
 
     /// A certificate to be issued to this party; alter it for tests of refusals.

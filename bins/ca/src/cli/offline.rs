@@ -9,7 +9,6 @@ use openset_pki::authority::CertificationRequest;
 
 use crate::authorities::Authorities;
 use crate::crl::Revocation;
-use crate::hierarchy::Root;
 use crate::import;
 
 use super::hierarchy::Reason;
@@ -34,7 +33,7 @@ pub(super) enum RootCommand {
         #[command(flatten)]
         folder: Folder,
     },
-    /// Issue the root's next CRL, revoking a brand CA if told so.
+    /// Issue the next CRL of the root, and of older ones that have not run out, revoking a brand CA if told so.
     Crl {
         /// The serial number of a certificate to revoke, hexadecimal.
         #[arg(long, requires = "reason")]
@@ -80,30 +79,32 @@ impl Folder {
         self.unlock(place).await?.authorities().await
     }
 
-    /// Writes the newest root's certificate, fingerprint and CRL beside the database.
+    /// Writes the certificate, fingerprint and CRL of every root that has not run out beside the database.
     async fn write(&self, ca: &Authorities) -> anyhow::Result<String> {
-        let held = ca.current();
-        let root: &Root = held.newest_root();
-        let (pem, crl) = (format!("{}.pem", root.id), format!("{}.crl", root.id));
-        let list = ca
-            .crls()
-            .await?
-            .remove(&root.id)
-            .context("its CRL is missing")?;
-        let fingerprint = hex::encode(openset_jose::sha256(root.certificate.der()));
-        write(
-            &self.folder.join(&pem),
-            root.certificate.to_pem().as_bytes(),
-        )?;
-        write(&self.folder.join(&crl), &list.der)?;
-        write(
-            &self.folder.join(format!("{}.sha256", root.id)),
-            format!("{fingerprint}\n").as_bytes(),
-        )?;
-        let (folder, id) = (self.folder.display(), &root.id);
+        let (held, now) = (ca.current(), openset_service::clock::now_seconds());
+        let mut lists = ca.crls().await?;
+        let (mut text, mut files) = (String::new(), Vec::new());
+        for root in held.roots().iter().filter(|root| !root.ended(now)) {
+            let id = &root.id;
+            let list = lists.remove(id).context("its CRL is missing")?;
+            let fingerprint = hex::encode(openset_jose::sha256(root.certificate.der()));
+            for (name, bytes) in [
+                (format!("{id}.pem"), root.certificate.to_pem().into_bytes()),
+                (format!("{id}.crl"), list.der),
+                (
+                    format!("{id}.sha256"),
+                    format!("{fingerprint}\n").into_bytes(),
+                ),
+            ] {
+                write(&self.folder.join(&name), &bytes)?;
+            }
+            text.push_str(&format!("{id}: SHA-256 {fingerprint}\n"));
+            files.extend([format!("{id}.pem"), format!("{id}.crl")]);
+        }
         Ok(format!(
-            "{id}: SHA-256 {fingerprint}\nWritten to {folder}: {pem}, {crl}, {id}.sha256. Next, at the CA:\n  \
-             openset-ca import {pem} {crl}\n"
+            "{text}Written to {}, with the fingerprints. Next, at the CA:\n  openset-ca import {}\n",
+            self.folder.display(),
+            files.join(" ")
         ))
     }
 }
@@ -175,7 +176,7 @@ async fn crl(
             "this root has signed no certificate with the serial {serial}; openset-ca root show lists them"
         );
     }
-    ca.issue_root_crl().await?;
+    ca.issue_root_crls().await?;
     folder.write(&ca).await
 }
 

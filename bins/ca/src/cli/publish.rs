@@ -11,7 +11,8 @@ use crate::authorities::Authorities;
 /// Writes roots, chains and CRLs; says what.
 pub(super) async fn publish(ca: &Authorities, out: &Path) -> anyhow::Result<String> {
     ca.renew_crls().await?;
-    let (held, now) = (ca.current(), clock::now_seconds());
+    let published = ca.published().await?;
+    let (held, now) = (&published.held, clock::now_seconds());
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     let mut roots = String::new();
     for root in held.roots() {
@@ -29,15 +30,18 @@ pub(super) async fn publish(ca: &Authorities, out: &Path) -> anyhow::Result<Stri
             .collect();
         files.push((format!("{}.pem", held.id), pem.into_bytes()));
     }
-    for (id, crl) in ca.crls().await? {
+    for (id, crl) in published.crls {
         files.push((format!("{id}.crl"), crl.der));
+    }
+    for bci in published.brand_crl_identifiers {
+        files.push((format!("{}.bci", bci.brand), bci.der));
     }
     fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     for (name, bytes) in &files {
         write(&out.join(name), bytes)?;
     }
     Ok(format!(
-        "{} files written to {}: certificates and chains (.pem), CRLs (.crl, DER)\n",
+        "{} files written to {}: certificates and chains (.pem), CRLs (.crl) and BrandCRLIdentifiers (.bci) in DER\n",
         files.len(),
         out.display()
     ))

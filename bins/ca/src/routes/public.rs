@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use openset_pki::BrandCrlIdentifier;
+use openset_pki::{BrandCrlIdentifier, BrandId, Role};
 use openset_service::clock;
 use openset_service::problem::{Json, Problem};
 use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 
 use crate::CertificateAuthority;
-use crate::hierarchy::Root;
+use crate::hierarchy::{Ca, Root};
 
 /// How long others may keep what changes with a new root alone, in seconds.
 const ROOT_CACHE_S: u32 = 3_600;
@@ -58,16 +58,14 @@ fn pem_file(pem: String) -> Response {
 pub(crate) async fn trust(
     State(ca): State<Arc<CertificateAuthority>>,
 ) -> Result<Json<TrustDocument>, Problem> {
-    // Read first: so no list is older than the one that is named here.
-    let brands = ca.authorities.brand_crl_identifiers().await?;
-    let crls = ca.authorities.crls().await?;
+    let published = ca.authorities.published().await?;
+    let (hierarchy, crls, now) = (&published.held, &published.crls, clock::now_seconds());
     let crl = |id: &str| {
         let missing = || Problem::unavailable("crl-missing", "a CRL is being issued; ask again");
         crls.get(id)
             .map(|crl| crl.der.as_slice())
             .ok_or_else(missing)
     };
-    let (hierarchy, now) = (ca.hierarchy(), clock::now_seconds());
     let pinned = hierarchy.pinned_root();
     let mut document = TrustDocument::new(pinned.certificate.der(), &pinned.id, crl(&pinned.id)?);
     let later = |root: &&Arc<Root>| root.generation > pinned.generation;
@@ -86,11 +84,57 @@ pub(crate) async fn trust(
         }
         document.authorities.push(entry);
     }
-    for stored in brands {
+    for stored in &published.brand_crl_identifiers {
         let bci = BrandCrlIdentifier::from_der(&stored.der).map_err(Problem::internal)?;
         document.brands.push(BrandEntry::new(&bci));
     }
     Ok(Json(document))
+}
+
+/// A brand's current BrandCRLIdentifier, DER: which CRLs of its CAs count.
+///
+/// Each generation of a brand's CA has one. That of the newest is given, or of the one that is named.
+#[utoipa::path(
+    get, path = "/bci/{brand}", tag = "public",
+    params(("brand" = String, Path, description = "The brand's name, or the id of one of its brand CAs in the trust document")),
+    responses(
+        (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 404, description = "No such brand"),
+    )
+)]
+pub(crate) async fn brand_crl_identifier(
+    State(ca): State<Arc<CertificateAuthority>>,
+    Path(brand): Path<String>,
+) -> Result<Response, Problem> {
+    let published = ca.authorities.published().await?;
+    let now = clock::now_seconds();
+    let asked = |held: &&Arc<Ca>| {
+        let name = held.brand().map(BrandId::as_str);
+        held.role() == Role::BrandCa && (held.id == brand || name == Some(brand.as_str()))
+    };
+    let unknown = || {
+        Problem::not_found(
+            "no-such-brand",
+            "no brand has this name; GET /trust lists them",
+        )
+    };
+    // Newer generations stand behind older ones.
+    let newest = published.held.all().iter().rev();
+    let found = newest
+        .filter(|held| held.answers(now))
+        .find(asked)
+        .and_then(|held| {
+            let all = published.brand_crl_identifiers.iter();
+            all.clone().find(|bci| bci.brand == held.id)
+        })
+        .ok_or_else(unknown)?;
+    let media_type = "application/octet-stream";
+    Ok(list(
+        media_type,
+        found.sequence,
+        found.not_after,
+        found.der.clone(),
+    ))
 }
 
 /// The current CRL of a CA, DER.
@@ -109,11 +153,20 @@ pub(crate) async fn crl(
     let mut crls = ca.authorities.crls().await?;
     let unknown = || Problem::not_found("no-such-ca", "no CA has this id; GET /trust lists them");
     let crl = crls.remove(&id).ok_or_else(unknown)?;
-    // Never beyond its own end.
-    let left_s = crl.next_update.saturating_sub(clock::now_seconds()).max(0);
+    Ok(list(
+        "application/pkix-crl",
+        crl.number,
+        crl.next_update,
+        crl.der,
+    ))
+}
+
+/// A list that others may keep for a while, and never beyond its own end.
+fn list(media_type: &'static str, number: u64, end_s: i64, der: Vec<u8>) -> Response {
+    let left_s = end_s.saturating_sub(clock::now_seconds()).max(0);
     let headers = [
-        (header::CONTENT_TYPE, "application/pkix-crl".to_owned()),
-        (header::ETAG, format!("\"{}\"", crl.number)),
+        (header::CONTENT_TYPE, media_type.to_owned()),
+        (header::ETAG, format!("\"{number}\"")),
         (
             header::CACHE_CONTROL,
             format!(
@@ -122,5 +175,5 @@ pub(crate) async fn crl(
             ),
         ),
     ];
-    Ok((headers, crl.der).into_response())
+    (headers, der).into_response()
 }

@@ -295,7 +295,9 @@ async fn an_offline_root_signs_a_brand_and_its_key_never_comes_here() {
     let error = fails(&[&["revoke", &serial, "--reason", "superseded"], &here[..]].concat());
     assert!(error.contains("root crl --revoke"), "{error}");
     root(&["crl", "--revoke", &serial, "--reason", "superseded"]);
-    import(&[&at("root-2.crl")]);
+    // The old root's list is renewed with the new one's.
+    let done = import(&[&at("root.crl"), &at("root-2.crl")]);
+    assert!(done.contains("Took over the CRL of root;"), "{done}");
     let own = list(
         &config,
         &["--own", "--role", "brand_ca", "--status", "revoked"],

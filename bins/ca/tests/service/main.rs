@@ -18,4 +18,5 @@ mod process;
 mod refusals;
 mod registrations;
 mod renewals;
+mod rollover;
 mod wallet;

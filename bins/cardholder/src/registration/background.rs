@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openset_service::CancellationToken;
+use openset_store::StoreError;
 
 use super::expiry::{self, Warned};
 use super::renewal::look_after;
-use super::{REGISTERED, REGISTERING, finish};
+use super::{PENDED, REGISTERED, REGISTERING, finish};
 use crate::Wallet;
 use crate::store;
 
 /// The first pause before an interrupted registration is tried again; each further one doubles.
 const RETRY: Duration = Duration::from_secs(1);
-/// The longest pause.
+/// The longest pause; so often a CA is asked whether its operator has decided.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Goes on with registrations that were cut off or not answered, and renews certificates; to be spawned.
@@ -69,14 +70,19 @@ async fn watched(wallet: &Wallet, warned: &mut Warned) -> Duration {
 async fn unfinished(wallet: &Arc<Wallet>) -> usize {
     let open = async {
         let mut conn = wallet.db.read().await?;
-        store::cards_in(&mut conn, REGISTERING).await
+        let mut rows = store::cards_in(&mut conn, REGISTERING).await?;
+        rows.extend(store::cards_in(&mut conn, PENDED).await?);
+        Ok::<_, StoreError>(rows)
     };
     let rows = open.await.unwrap_or_default();
     let mut left = 0_usize;
     for row in rows {
-        if let Err(problem) = finish(wallet, &row, Instant::now()).await {
-            tracing::warn!(outcome = "refused", error = %problem.detail, "a registration could not be finished yet");
-            left = left.saturating_add(1);
+        match finish(wallet, &row, Instant::now()).await {
+            Ok(waits) => left = left.saturating_add(usize::from(waits)),
+            Err(problem) => {
+                tracing::warn!(outcome = "refused", error = %problem.detail, "a registration could not be finished yet");
+                left = left.saturating_add(1);
+            }
         }
     }
     left

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use openset_jose::{Thumbprint, default_provider};
 use openset_protocol::card::{CardExpiry, Pan};
-use openset_protocol::cardholder::registration::{AwaitingCertRes, Outcome, Registered};
+use openset_protocol::cardholder::purchase::Step;
+use openset_protocol::cardholder::registration::{AwaitingCertRes, Outcome, Pended, Registered};
 use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::cert::CertStatus;
+use openset_protocol::messages::error::ErrorMessage;
 use openset_service::client::SetAnswer;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
@@ -16,7 +18,7 @@ use openset_service::step_report::StepReport;
 use reqwest::Url;
 
 use super::form::failed_answers;
-use super::{FORM, Kept, REFUSED, REGISTERED, moved};
+use super::{FORM, Kept, PENDED, REFUSED, REGISTERED, anew, moved};
 use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
 use crate::{Wallet, call_problem, corrupt, with_context};
@@ -34,71 +36,147 @@ pub(super) async fn ask(
     answer.map_err(|error| call_problem("ca-not-answering", &error))
 }
 
-/// Sends CertReq and takes CertRes. Where an operator has to decide, the same CertReq brings the same answer for
-/// ever: CertInqReq asks what has become of it since.
-pub(super) async fn certified(
-    wallet: &Wallet,
-    target: &Url,
-    (wire, awaiting): (Vec<u8>, AwaitingCertRes),
-    key: &ExactBytes,
-) -> Result<Result<Outcome, Told>, Problem> {
-    let pended = match heard(wallet, target, wire, awaiting).await? {
-        Ok(Outcome::Pended(pended, _)) => pended,
-        outcome => return Ok(outcome),
-    };
-    let key = default_provider()
-        .private_key_from_pkcs8(&key.0)
-        .map_err(|_| corrupt("cards.kept"))?;
-    let asked = offload(move || with_context(|ctx| pended.inquire(ctx, &key))).await;
-    match asked {
-        Ok(step) => heard(wallet, target, step.wire, step.state).await,
-        Err(rejection) => Ok(Err(Told::Refused(rejection))),
+/// What is sent for a card that is not registered yet.
+pub(super) struct Sent {
+    awaiting: AwaitingCertRes,
+    wire: Vec<u8>,
+    card: Entered,
+    /// It is CertInqReq: the CA's operator had to decide when it was last asked.
+    inquires: bool,
+    /// The CA's words for the person so far.
+    message: Option<String>,
+}
+
+/// CertReq as it is stored, or a fresh CertInqReq; none in other states.
+pub(super) async fn to_send(kept: Kept, wire: Option<Vec<u8>>) -> Result<Option<Sent>, Problem> {
+    match kept {
+        Kept::Registering {
+            awaiting,
+            key,
+            holder,
+            pan,
+            expiry,
+            policy,
+            ..
+        } => Ok(Some(Sent {
+            awaiting: *awaiting,
+            wire: wire.ok_or_else(|| corrupt("cards.wire"))?,
+            card: Entered {
+                policy,
+                key,
+                holder,
+                pan,
+                expiry,
+            },
+            inquires: false,
+            message: None,
+        })),
+        Kept::Pended {
+            pended,
+            key,
+            holder,
+            pan,
+            expiry,
+            policy,
+            message,
+        } => {
+            let step = inquire(&pended, &key).await?;
+            Ok(Some(Sent {
+                awaiting: step.state,
+                wire: step.wire,
+                card: Entered {
+                    policy,
+                    key,
+                    holder,
+                    pan,
+                    expiry,
+                },
+                inquires: true,
+                message,
+            }))
+        }
+        _ => Ok(None),
     }
 }
 
-async fn heard(
-    wallet: &Wallet,
-    target: &Url,
-    wire: Vec<u8>,
-    awaiting: AwaitingCertRes,
-) -> Result<Result<Outcome, Told>, Problem> {
-    let answer = ask(wallet, target, wire).await?;
-    let verifier = Arc::clone(wallet.trust.verifier());
-    Ok(offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
-    })
-    .await)
+/// CertInqReq, signed with the key that is to be certified.
+pub(super) async fn inquire(
+    pended: &Pended,
+    key: &ExactBytes,
+) -> Result<Step<AwaitingCertRes>, Problem> {
+    let key = default_provider()
+        .private_key_from_pkcs8(&key.0)
+        .map_err(|_| corrupt("cards.key"))?;
+    let pended = pended.clone();
+    let step = offload(move || with_context(|ctx| pended.inquire(ctx, &key))).await;
+    step.map_err(Problem::internal)
 }
 
-/// Sends the stored CertReq and takes CertRes.
+/// Sends the stored CertReq and takes CertRes, or asks what has become of it; says whether it still waits.
 pub(crate) async fn finish(
     wallet: &Arc<Wallet>,
     row: &CardRow,
     started: Instant,
-) -> Result<(), Problem> {
-    let Kept::Registering {
-        awaiting,
-        key,
-        holder,
-        pan,
-        expiry,
-        policy,
-    } = wallet.open_card(row)?
-    else {
-        return Ok(());
+) -> Result<bool, Problem> {
+    let Some(sent) = to_send(wallet.open_card(row)?, row.wire.clone()).await? else {
+        return Ok(false);
     };
-    let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
+    match settled(wallet, row, sent, started).await? {
+        Settled::Signed(settled) => {
+            keep(wallet, row, &settled).await?;
+            // From now on its certificate is looked after.
+            wallet.work.notify_one();
+            Ok(settled.state == PENDED)
+        }
+        Settled::Waits => Ok(true),
+        Settled::Error(error) => {
+            anew::after_error(wallet, row, &error).await?;
+            Ok(false)
+        }
+    }
+}
+
+/// What the CA answered.
+pub(super) enum Settled {
+    /// With its signature: what the row becomes.
+    Signed(Box<CardRow>),
+    /// With its signature, that nothing is decided yet.
+    Waits,
+    /// With SET's Error to CertReq, which nobody signs.
+    Error(Box<ErrorMessage>),
+}
+
+/// Stores what became of a card that was read as `row`.
+pub(super) async fn keep(wallet: &Wallet, row: &CardRow, settled: &CardRow) -> Result<(), Problem> {
+    let mut tx = wallet.db.begin().await?;
+    // If another task was first, its outcome is the one.
+    let _ = store::update_card(&mut tx, settled, row.revision).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Sends CertReq or CertInqReq and takes the answer.
+pub(super) async fn settled(
+    wallet: &Arc<Wallet>,
+    row: &CardRow,
+    sent: Sent,
+    started: Instant,
+) -> Result<Settled, Problem> {
+    let Sent {
+        awaiting,
+        wire,
+        card,
+        inquires,
+        message,
+    } = sent;
     let bytes = wire.len();
     let target = wallet.registration_target(row.registration_url.as_deref())?;
-    let outcome = certified(wallet, &target, (wire, *awaiting), &key).await?;
-    let card = Entered {
-        policy,
-        key,
-        holder,
-        pan,
-        expiry,
-    };
+    let answer = ask(wallet, &target, wire).await?;
+    let verifier = Arc::clone(wallet.trust.verifier());
+    let outcome = offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
+    })
+    .await;
     let settled = match outcome {
         Ok(Outcome::Registered(registered)) => {
             let steps = vec![report(started, bytes)];
@@ -112,22 +190,32 @@ pub(crate) async fn finish(
                 pan: card.pan,
                 expiry: card.expiry,
                 message: status.ee_message,
+                key: Some(card.key),
+                unanswered: None,
             };
             moved(wallet, row, FORM, &kept)?
         }
-        // The row stays as it is: the CA is asked again.
-        Ok(Outcome::Pended(..)) => return Ok(()),
+        Ok(Outcome::Pended(_, status)) if inquires && status.ee_message == message => {
+            return Ok(Settled::Waits);
+        }
+        Ok(Outcome::Pended(pended, status)) => {
+            let kept = Kept::Pended {
+                pended,
+                key: card.key,
+                holder: card.holder,
+                pan: card.pan,
+                expiry: card.expiry,
+                policy: card.policy,
+                message: status.ee_message,
+            };
+            moved(wallet, row, PENDED, &kept)?
+        }
         Ok(Outcome::Refused(status)) => refused(wallet, row, told(&status))?,
-        Err(Told::Error(error)) => refused(wallet, row, error.error_text)?,
+        // Nobody signs an Error: it ends no request that an operator has to decide about.
+        Err(Told::Error(error)) if !inquires => return Ok(Settled::Error(error)),
         Err(other) => return Err(other.problem("ca-not-verified")),
     };
-    let mut tx = wallet.db.begin().await?;
-    // If another task was first, its outcome is the one.
-    let _ = store::update_card(&mut tx, &settled, row.revision).await?;
-    tx.commit().await?;
-    // From now on its certificate is looked after.
-    wallet.work.notify_one();
-    Ok(())
+    Ok(Settled::Signed(Box::new(settled)))
 }
 
 fn refused(wallet: &Wallet, row: &CardRow, reason: String) -> Result<CardRow, Problem> {

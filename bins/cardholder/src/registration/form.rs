@@ -24,9 +24,9 @@ use utoipa::ToSchema;
 
 use super::certify::finish;
 use super::referral::serving_ca;
-use super::{FORM, Kept, REGISTERING, load, moved};
+use super::{FORM, Kept, REGISTERING, anew, load, moved};
 use crate::store::{self, CardRow};
-use crate::{Wallet, with_context};
+use crate::{Wallet, corrupt, with_context};
 
 /// What a person enters to register a card.
 pub(crate) struct NewCard {
@@ -91,6 +91,8 @@ pub(crate) async fn register(
         expiry: new.expiry,
         failed: Vec::new(),
         message: None,
+        key: None,
+        unanswered: None,
     };
     let (Some(answers), Some(key)) = (new.answers, key) else {
         row.sealed = wallet.seal_card(&row.card_id, &empty)?;
@@ -107,6 +109,8 @@ pub(crate) async fn register(
                 expiry: new.expiry,
                 failed,
                 message: None,
+                key: None,
+                unanswered: None,
             };
             row.sealed = wallet.seal_card(&row.card_id, &kept)?;
             insert(wallet, &row).await?;
@@ -144,13 +148,29 @@ pub(crate) async fn fill_in(
 ) -> Result<CardRow, Problem> {
     let started = Instant::now();
     let Kept::Form {
-        form, pan, expiry, ..
+        form,
+        pan,
+        expiry,
+        key,
+        unanswered,
+        ..
     } = wallet.open_card(&row)?
     else {
         return Ok(row);
     };
     let answers = check(form.form(), answers).map_err(|failed| to_mend(&row.card_id, &failed))?;
-    let (kept, wire) = submit(*form, (pan, expiry), answers, make_key().await?).await?;
+    if let (Some(key), Some(unanswered)) = (&key, unanswered)
+        && anew::answered_after_all(wallet, &row, *unanswered, key.clone()).await?
+    {
+        return load(wallet, &row.card_id).await;
+    }
+    let key = match key {
+        Some(key) => default_provider()
+            .private_key_from_pkcs8(&key.0)
+            .map_err(|_| corrupt("cards.key"))?,
+        None => make_key().await?,
+    };
+    let (kept, wire) = submit(*form, (pan, expiry), answers, key).await?;
     let registering = CardRow {
         wire: Some(wire),
         ..moved(wallet, &row, REGISTERING, &kept)?
@@ -214,6 +234,7 @@ async fn submit(
         holder,
         pan,
         expiry,
+        errors: 0,
         policy,
     };
     Ok((kept, wire))

@@ -8,18 +8,20 @@ use std::sync::Arc;
 use openset_jose::Thumbprint;
 use openset_pki::{Certificate, Chain, Role};
 use openset_protocol::card::CardExpiry;
-use openset_protocol::cardholder::registration::{self, CardToRegister, Outcome, Registered};
+use openset_protocol::cardholder::registration::{
+    self, CardToRegister, Outcome, Pended, Registered,
+};
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_service::clock;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
 
-use super::certify::{certified, told};
+use super::certify::{ask, inquire, told};
 use super::credentials::parsed;
 use super::form::make_key;
 use super::referral::{Served, serving_ca};
 use super::{Credential, Kept, REGISTERED, Renewal, card, load, moved};
-use crate::payment::Told;
+use crate::payment::{Told, protocol_answer};
 use crate::store::{self, CardRow};
 use crate::{Wallet, corrupt, with_context};
 
@@ -32,6 +34,8 @@ const RENEWAL_SHARE: i64 = 3;
 const GAIN_SHARE: i64 = 10;
 /// CertReq is sent again for so long while nothing that is signed answers it; then another renewal begins.
 const PATIENCE_SECONDS: i64 = DAY_SECONDS;
+/// And while the CA's operator has to decide.
+const PENDED_PATIENCE_SECONDS: i64 = 31 * DAY_SECONDS;
 
 /// When a certificate's time runs, and what another one could gain. Seconds since 1970.
 #[derive(Debug, Clone, Copy)]
@@ -175,6 +179,7 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
         wire: ExactBytes(step.wire),
         referred_to,
         begun_at_s: clock::now_seconds(),
+        pended: None,
     };
     renewals.push(begun.clone());
     let stored = moved(wallet, row, REGISTERED, &kept)?;
@@ -198,6 +203,8 @@ async fn store_if_first(wallet: &Wallet, read: &CardRow, row: &CardRow) -> Resul
 /// What became of a renewal.
 enum End {
     Renewed(Box<Registered>),
+    /// The CA's operator has to decide.
+    Pended(Box<Pended>),
     /// There will be no certificate for this key.
     Refused(String),
 }
@@ -211,7 +218,7 @@ async fn finish(
     let mut left = false;
     for renewal in renewals {
         match ask_for_certificate(wallet, row, &renewal).await? {
-            Some(end) => settle(wallet, &row.card_id, &renewal, end).await?,
+            Some(end) => left |= settle(wallet, &row.card_id, &renewal, end).await?,
             None => left = true,
         }
     }
@@ -229,17 +236,35 @@ async fn ask_for_certificate(
         .as_ref()
         .or(row.registration_url.as_ref());
     let target = wallet.registration_target(target.map(String::as_str))?;
-    let sent = (renewal.wire.0.clone(), renewal.awaiting.clone());
-    match certified(wallet, &target, sent, &renewal.key).await? {
+    let (awaiting, wire) = match &renewal.pended {
+        Some(pended) => {
+            let step = inquire(pended, &renewal.key).await?;
+            (step.state, step.wire)
+        }
+        None => (renewal.awaiting.clone(), renewal.wire.0.clone()),
+    };
+    let answer = ask(wallet, &target, wire).await?;
+    let verifier = Arc::clone(wallet.trust.verifier());
+    let outcome = offload(move || {
+        protocol_answer(&answer)?;
+        with_context(|ctx| awaiting.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
+    })
+    .await;
+    match outcome {
         Ok(Outcome::Registered(registered)) => Ok(Some(End::Renewed(registered))),
+        Ok(Outcome::Pended(pended, _)) => Ok(Some(End::Pended(pended))),
         Ok(Outcome::Mend(_, status) | Outcome::Refused(status)) => {
             Ok(Some(End::Refused(told(&status))))
         }
-        Ok(Outcome::Pended(..)) => Ok(None),
         // Nobody signs an Error: the CA may have certified the key all the same.
         Err(Told::Error(error)) => {
             let why = error.error_text;
-            if clock::now_seconds().saturating_sub(renewal.begun_at_s) >= PATIENCE_SECONDS {
+            let patience = if renewal.pended.is_some() {
+                PENDED_PATIENCE_SECONDS
+            } else {
+                PATIENCE_SECONDS
+            };
+            if clock::now_seconds().saturating_sub(renewal.begun_at_s) >= patience {
                 return Ok(Some(End::Refused(why)));
             }
             tracing::warn!(
@@ -253,21 +278,31 @@ async fn ask_for_certificate(
     }
 }
 
-/// Keeps the new certificate beside the old one, or drops the key that has none: in one step.
+/// Keeps the new certificate beside the old one, or drops the key that has none: in one step. Says whether the
+/// renewal still waits.
 async fn settle(
     wallet: &Wallet,
     card_id: &str,
     renewal: &Renewal,
     end: End,
-) -> Result<(), Problem> {
+) -> Result<bool, Problem> {
+    if renewal.pended.is_some() && matches!(end, End::Pended(_)) {
+        return Ok(true);
+    }
     let row = load(wallet, card_id).await?;
     let mut kept = wallet.open_card(&row)?;
     if !kept.end_renewal(&renewal.key) {
-        return Ok(());
+        return Ok(false);
     }
+    let mut waits = false;
     let refusal = match end {
         End::Renewed(registered) => {
             kept.renewed(*registered, renewal.key.clone());
+            None
+        }
+        End::Pended(pended) => {
+            kept.pend_renewal(renewal.clone(), pended);
+            waits = true;
             None
         }
         End::Refused(why) => Some(why),
@@ -276,6 +311,10 @@ async fn settle(
     // If another task was first the same bytes are sent again, and answered the same.
     if store_if_first(wallet, &row, &settled).await? {
         match refusal {
+            None if waits => tracing::info!(
+                outcome = "pending",
+                "the CA's operator has to decide about a renewal"
+            ),
             None => tracing::info!(outcome = "renewed", "a card's certificate was renewed"),
             Some(why) => tracing::warn!(
                 outcome = "refused",
@@ -284,10 +323,20 @@ async fn settle(
             ),
         }
     }
-    Ok(())
+    Ok(waits)
 }
 
 impl Kept {
+    /// Keeps a renewal that the CA's operator has to decide about.
+    fn pend_renewal(&mut self, renewal: Renewal, pended: Box<Pended>) {
+        if let Self::Registered { renewals, .. } = self {
+            renewals.push(Renewal {
+                pended: Some(pended),
+                ..renewal
+            });
+        }
+    }
+
     /// Drops a renewal by its key; says whether it was there.
     fn end_renewal(&mut self, key: &ExactBytes) -> bool {
         let Self::Registered { renewals, .. } = self else {

@@ -1,6 +1,7 @@
 //! A certificate authority in memory: shows what there is to trust, and registers cardholders.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use openset_jose::Thumbprint;
-use openset_protocol::ca::cert::{self, CardApproval, CardCredential, Inquiry, Issuer, Verdict};
+use openset_pki::authority::{RevocationReason, Serial, Subject, Validity};
+use openset_pki::ocsp::{Responder, Status};
+use openset_protocol::ca::cert::{
+    self, CardApproval, CardCredential, Inquiry, Issuer, Record, Verdict,
+};
 use openset_protocol::ca::reg_form::{self, CardTerms};
 use openset_protocol::ca::{AccountKey, Request, Session, card_c_init, form};
 use openset_protocol::messages::cert::CertStatusCode;
@@ -22,12 +27,14 @@ use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_REGISTRATION;
 use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
-use openset_testkit::pki::TestPki;
+use openset_testkit::pki::{TestCa, TestPki};
 use tokio::net::TcpListener;
 
 use crate::world::CODE;
 
 pub(crate) const POLICY: &str = "Use the card well.";
+/// How long OCSP responses are good.
+const OCSP_S: i64 = 600;
 pub(crate) const REFERRAL: &str = "http://127.0.0.1:9/elsewhere/set";
 
 /// A year and half a day: the days left do not depend on the second.
@@ -46,6 +53,13 @@ pub(crate) enum Mood {
     SlowTo(&'static str),
     /// SET's Error to everything.
     Errors,
+    /// Lets every request wait for an operator.
+    Pends,
+    /// SET's Error to the first message of this name, however often it comes; and the bank has taken the code for the
+    /// first key.
+    ErrorsToFirst(&'static str),
+    /// Takes the message of this name, acts, and somebody puts SET's Error in the answer's place.
+    ErrorsAfter(&'static str),
     /// The bank says no to renewals.
     RefusesRenewals,
     /// Serves other banks alone.
@@ -69,11 +83,18 @@ pub(crate) struct AuthorityState {
     certificate_seconds: Mutex<i64>,
     /// The certificates that were renewed: each is renewed once.
     renewed: Mutex<HashSet<Thumbprint>>,
+    /// Whether OCSP tells that all certificates are revoked.
+    revokes: AtomicBool,
+    responder: Responder,
+    /// What waits for an operator, and what waited.
+    records: Mutex<HashMap<String, Record>>,
     sessions: Mutex<HashMap<String, Session>>,
     /// Every message as it came, with its name.
     received: Mutex<Vec<(String, Vec<u8>)>>,
     /// The same request, the same answer.
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    /// The keys that were shown to be certified.
+    keys: Mutex<Vec<Thumbprint>>,
 }
 
 impl Authority {
@@ -86,9 +107,13 @@ impl Authority {
             referrals: Mutex::new(vec![REFERRAL.to_owned()]),
             certificate_seconds: Mutex::new(YEAR_S),
             renewed: Mutex::default(),
+            revokes: AtomicBool::new(false),
+            responder: responder(pki),
+            records: Mutex::default(),
             sessions: Mutex::default(),
             received: Mutex::default(),
             answers: Mutex::default(),
+            keys: Mutex::default(),
         });
         let root = pki.root.certificate().to_pem();
         let document = document(pki);
@@ -96,6 +121,7 @@ impl Authority {
             .route("/root.pem", get(move || async move { root }))
             .route("/trust", get(move || async move { Json(document) }))
             .route("/set", post(set))
+            .route("/ocsp/{ca}", post(ocsp))
             .with_state(Arc::clone(&state));
         Self {
             url: serve(router).await,
@@ -111,6 +137,30 @@ impl Authority {
     pub(crate) fn refer_to(&self, urls: &[String]) {
         self.be(Mood::Refers);
         *self.state.referrals.lock().unwrap() = urls.to_vec();
+    }
+
+    /// The operator decides about all that waits.
+    pub(crate) fn decide(&self, approve: bool) {
+        let cca = &self.state.pki.brand("Visa").cca;
+        let mut records = self.state.records.lock().unwrap();
+        for record in records
+            .values_mut()
+            .filter(|record| record.waits().is_some())
+        {
+            *record = if approve {
+                let issuer = self.state.issuer(cca);
+                with_context(|ctx| record.clone().issue(ctx, &issuer))
+                    .unwrap()
+                    .0
+            } else {
+                record.clone().reject("The operator says no.")
+            };
+        }
+    }
+
+    /// OCSP tells from now on that all certificates are revoked.
+    pub(crate) fn revoke_all(&self) {
+        self.state.revokes.store(true, Ordering::Relaxed);
     }
 
     /// Certifies for so long from now on.
@@ -186,6 +236,46 @@ fn document(pki: &TestPki) -> TrustDocument {
     document
 }
 
+/// The responder of the cardholders' CA.
+fn responder(pki: &TestPki) -> Responder {
+    let cca = &pki.brand("Visa").cca.authority;
+    let own = openset_testkit::keys::key("responder");
+    let subject = Subject {
+        common_name: "Test Responder".to_owned(),
+        brand: cca.certificate().brand().cloned(),
+        ..Subject::default()
+    };
+    let now = clock::now_seconds();
+    let validity = Validity {
+        not_before: now - 60,
+        not_after: now + 86_400,
+    };
+    let serial = Serial::from_bytes([0x42; 16]);
+    let certificate = cca.issue_ocsp_responder(own.public_key(), &subject, validity, serial);
+    Responder::new(cca.certificate().clone(), certificate.unwrap(), own).unwrap()
+}
+
+async fn ocsp(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
+    let message = ("OCSPRequest".to_owned(), body.to_vec());
+    ca.received.lock().unwrap().push(message);
+    if *ca.mood.lock().unwrap() == Mood::Down {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let request = openset_pki::ocsp::Request::from_der(&body).unwrap();
+    let now = clock::now_seconds();
+    let status = |_: &[u8]| {
+        if ca.revokes.load(Ordering::Relaxed) {
+            let reason = RevocationReason::KeyCompromise;
+            Status::Revoked { at: now, reason }
+        } else {
+            Status::Good
+        }
+    };
+    let der = ca.responder.respond(&request, status, now, now + OCSP_S);
+    let media_type = [(header::CONTENT_TYPE, "application/ocsp-response")];
+    (media_type, der.unwrap()).into_response()
+}
+
 async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
     let mood = *ca.mood.lock().unwrap();
     let wire = body.to_vec();
@@ -195,9 +285,13 @@ async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
         .lock()
         .unwrap()
         .push((name.to_owned(), wire.clone()));
+    ca.see_keys(&request);
     match mood {
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Errors => return error(&request, &Rejection::Unauthentic),
+        Mood::ErrorsToFirst(message) if message == name && ca.is_first(name, &wire) => {
+            return error(&request, &Rejection::Unauthentic);
+        }
         Mood::SlowTo(message) if message == name => {
             tokio::time::sleep(Duration::from_secs(60)).await
         }
@@ -215,6 +309,9 @@ async fn set(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
     if mood == Mood::Forges(name) {
         let forged = forged(&answer);
         return ([(header::CONTENT_TYPE, SET_REGISTRATION)], forged).into_response();
+    }
+    if mood == Mood::ErrorsAfter(name) {
+        return error(&request, &Rejection::Unauthentic);
     }
     if mood == Mood::LosesAnswersTo(name) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -276,6 +373,7 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
             Ok(reply.wire)
         }
         Message::CertReq(_) => certify(ca, request, mood),
+        Message::CertInqReq(_) => tell(ca, request),
         other => panic!("a wallet does not send {}", other.name()),
     }
 }
@@ -283,7 +381,8 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
 fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>, Rejection> {
     let cca = &ca.pki.brand("Visa").cca;
     let opened = cert::open(&cca.credentials, request)?;
-    let session = ca.session(opened.lid_ca().as_str())?.awaiting_cert_req()?;
+    let opened_as = opened.lid_ca().as_str().to_owned();
+    let session = ca.session(&opened_as)?.awaiting_cert_req()?;
     let inquiry = Inquiry {
         account_key: &ca.account_key,
         certified_before: false,
@@ -297,6 +396,15 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
         Verdict::Answer { wire, .. } => return Ok(wire),
         other => panic!("a card is put before its issuer: {other:?}"),
     };
+    let first = ca.keys.lock().unwrap().first().copied();
+    if matches!(mood, Mood::ErrorsToFirst(_)) && first != Some(application.request.key_thumbprint) {
+        let code = CertStatusCode::RejectedByIssuer;
+        return with_context(|ctx| {
+            application
+                .reply
+                .refuse(ctx, &cca.credentials, code, "codeUsed")
+        });
+    }
     let refusal = match &application.request.credential {
         CardCredential::Code {
             activation_code, ..
@@ -318,16 +426,58 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
     let approval = CardApproval {
         issuer_name: "Test Issuer".to_owned(),
     };
-    let issuer = Issuer {
-        credentials: &cca.credentials,
-        authority: &cca.authority,
-        certificate_seconds: *ca.certificate_seconds.lock().unwrap(),
-    };
+    if mood == Mood::Pends {
+        let pending = |ctx: &mut Context<'_>| {
+            let approved = application.approved(ctx, approval);
+            approved.pend(ctx, &cca.credentials, "An operator looks at it.")
+        };
+        let (wire, record) = with_context(pending)?;
+        let mut records = ca.records.lock().unwrap();
+        records.insert(opened_as, record);
+        return Ok(wire);
+    }
+    let issuer = ca.issuer(cca);
     let issued = with_context(|ctx| application.complete(ctx, &issuer, approval));
     Ok(issued.unwrap().wire)
 }
 
+/// What became of a CertReq.
+fn tell(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection> {
+    let credentials = &ca.pki.brand("Visa").cca.credentials;
+    let inquired = cert::read_inquiry(request)?;
+    let records = ca.records.lock().unwrap();
+    let record = records
+        .get(inquired.lid_ca().as_str())
+        .ok_or(Rejection::UnknownLid)?;
+    with_context(|ctx| {
+        let verifier = ca.pki.verifier();
+        let reply = inquired.verify(ctx, credentials, request, record, verifier)?;
+        record.answer(ctx, credentials, &reply)
+    })
+}
+
 impl AuthorityState {
+    fn issuer<'a>(&self, cca: &'a TestCa) -> Issuer<'a> {
+        Issuer {
+            credentials: &cca.credentials,
+            authority: &cca.authority,
+            certificate_seconds: *self.certificate_seconds.lock().unwrap(),
+        }
+    }
+
+    fn see_keys(&self, request: &Request) {
+        let cca = &self.pki.brand("Visa").cca;
+        if let Ok(opened) = cert::open(&cca.credentials, request) {
+            self.keys.lock().unwrap().extend(opened.keys().first());
+        }
+    }
+
+    fn is_first(&self, name: &str, wire: &[u8]) -> bool {
+        let received = self.received.lock().unwrap();
+        let first = received.iter().find(|(of, _)| of == name);
+        first.is_some_and(|(_, first)| first == wire)
+    }
+
     fn keep(&self, session: Session) {
         let id = session.lid_ca().as_str().to_owned();
         self.sessions.lock().unwrap().insert(id, session);

@@ -288,6 +288,14 @@ async fn one_key_is_one_purchase() {
     answer.refuses(422, "idempotency-key-reused");
     let another = wallet.buy(&world, &card_id, Some("another key")).await;
     assert_ne!(another.at("/purchase_id"), first);
+    // All wallets share the shop's keys: it must be neither the person's nor what anybody can make of that.
+    let keys = world.shop.order_keys();
+    assert_eq!(keys.len(), 2);
+    for known in ["key", "another key"] {
+        let hashed = hex::encode(openset_jose::sha256(known.as_bytes()));
+        assert!(!keys.contains(&known.to_owned()) && !keys.contains(&hashed));
+    }
+    assert!(keys.iter().all(|key| key.len() >= 16), "{keys:?}");
     wallet.close().await;
 }
 
@@ -373,15 +381,22 @@ async fn an_inquiry_tells_what_became_of_a_purchase_and_never_takes_the_receipt_
 #[tokio::test]
 async fn other_origins_are_called_only_when_the_configuration_says_so() {
     let mut world = World::new().await;
-    world.more = r#"allowed_origins = ["https://shop.example:7004"]"#.to_owned();
+    world.allowed.push("https://shop.example:7004".to_owned());
     let wallet = world.open("wallet").await;
     let card_id = wallet.register().await;
     let mut basket = world.shop.basket(&card_id);
-    basket["merchant_url"] = json!("https://shop.example:7005");
-    wallet
-        .post("/purchases", None, &basket)
-        .await
-        .refuses(422, "address-not-allowed");
+    // What else serves on the wallet's own machine is nobody's business, the wallet itself included.
+    for elsewhere in [
+        "https://shop.example:7005",
+        &world.authority.url,
+        &wallet.url,
+    ] {
+        basket["merchant_url"] = json!(elsewhere);
+        wallet
+            .post("/purchases", None, &basket)
+            .await
+            .refuses(422, "address-not-allowed");
+    }
     // Allowed, and nobody is there.
     basket["merchant_url"] = json!("https://shop.example:7004");
     wallet

@@ -250,9 +250,12 @@ async fn refusals_by_the_bank_end_the_registration_with_its_reason() {
 
 #[tokio::test]
 async fn referrals_are_followed_to_the_authority_that_serves_the_card() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let between = Authority::open(&world.pki).await;
     let serves = Authority::open(&world.pki).await;
+    world
+        .allowed
+        .extend([between.url.clone(), serves.url.clone()]);
     let at = |authority: &Authority| format!("{}/set", authority.url);
     // Neither what the wallet may not call nor what does not answer stops it.
     world.authority.refer_to(&[
@@ -287,8 +290,9 @@ async fn referrals_are_followed_to_the_authority_that_serves_the_card() {
 
 #[tokio::test]
 async fn a_referral_shows_where_to_go_and_the_wallet_goes_there_if_it_may() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let elsewhere = crate::authority::Authority::open(&world.pki).await;
+    world.allowed.push(elsewhere.url.clone());
     world.authority.be(Mood::Refers);
     let wallet = world.open("wallet").await;
     let answer = wallet.post("/cards", None, &card()).await;
@@ -307,6 +311,7 @@ async fn a_referral_shows_where_to_go_and_the_wallet_goes_there_if_it_may() {
         "http://10.0.0.1/set",
         "file:///etc/passwd",
         "http://ca.example/set",
+        "http://127.0.0.1:7001/set",
         "nonsense",
     ] {
         let answer = wallet.post("/cards", None, &at(url)).await;
@@ -332,8 +337,9 @@ async fn a_referral_shows_where_to_go_and_the_wallet_goes_there_if_it_may() {
 
 #[tokio::test]
 async fn what_goes_on_in_the_background_goes_on_with_the_authority_that_serves_the_card() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let elsewhere = crate::authority::Authority::open(&world.pki).await;
+    world.allowed.push(elsewhere.url.clone());
     let wallet = world.open("wallet").await;
     elsewhere.be(Mood::LosesAnswersTo("CertReq"));
     let mut request = card();
@@ -353,6 +359,65 @@ async fn what_goes_on_in_the_background_goes_on_with_the_authority_that_serves_t
         "the same bytes each time"
     );
     assert_eq!(world.authority.received("CertReq").1, 0);
+    wallet.close().await;
+}
+
+#[tokio::test]
+async fn an_error_that_nobody_signed_ends_nothing_and_the_key_stays_the_same() {
+    let world = World::new().await;
+    let wallet = world.open("wallet").await;
+    // The bank takes the code for the key; its answer is lost, and from now on CertReq gets Errors.
+    world.authority.be(Mood::ErrorsToFirst("CertReq"));
+    let answer = wallet.post("/cards", None, &card()).await;
+    assert_eq!(
+        (answer.status, answer.at("/state").as_str()),
+        (202, "registering"),
+        "{}",
+        answer.text
+    );
+    let card_id = answer.at("/card_id");
+    // After some of them the person is asked again.
+    let waiting = wallet.card_in(&card_id, "form").await;
+    let message = waiting["message"].as_str().unwrap();
+    assert!(message.contains("Fill in its form again"), "{message}");
+    assert_eq!(world.authority.received("CertReq"), (1, 3));
+    // The fake bank takes the code for one key alone.
+    let registered = fill_in(&wallet, &card_id, &filled()).await;
+    assert_eq!(
+        (registered.status, registered.at("/state").as_str()),
+        (201, "registered"),
+        "{}",
+        registered.text
+    );
+    assert_eq!(world.authority.received("CertReq").0, 2);
+    assert_eq!(
+        wallet.buy(&world, &card_id, None).await.at("/status"),
+        "paid"
+    );
+    wallet.close().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_withheld_behind_errors_is_still_taken() {
+    let world = World::new().await;
+    let wallet = world.open("wallet").await;
+    world.authority.be(Mood::ErrorsAfter("CertReq"));
+    let answer = wallet.post("/cards", None, &card()).await;
+    let card_id = answer.at("/card_id");
+    wallet.card_in(&card_id, "form").await;
+    world.authority.be(Mood::Certifies);
+    let registered = fill_in(&wallet, &card_id, &filled()).await;
+    assert_eq!(
+        (registered.status, registered.at("/state").as_str()),
+        (201, "registered"),
+        "{}",
+        registered.text
+    );
+    assert_eq!(
+        world.authority.received("CertReq").0,
+        1,
+        "the first CertReq was certified, and is asked about first"
+    );
     wallet.close().await;
 }
 

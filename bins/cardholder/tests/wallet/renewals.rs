@@ -192,9 +192,15 @@ async fn there_are_warnings_before_a_certificate_ends() {
     let card = wallet.card(&card_id).await;
     assert_eq!(card["certificate"]["status"], "expired");
     assert_eq!(card["certificate"]["days_left"], 0);
+    let warning = format!("card {card_id}: 0 days are left");
+    for _ in 0..1200 {
+        if world.log("wallet").contains(&warning) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
     wallet.kill();
     let log = world.log("wallet");
-    let warning = format!("card {card_id}: 0 days are left");
     assert!(log.contains(&warning), "{log}");
     assert!(!metrics.contains(&card_id));
 }

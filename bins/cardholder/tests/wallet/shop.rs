@@ -1,6 +1,7 @@
 //! A shop with its gateway in memory.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ struct ShopState {
     opened: Mutex<HashMap<String, OpenedPurchase>>,
     told: Mutex<HashMap<String, Told>>,
     received: Mutex<Vec<(String, Vec<u8>)>>,
+    /// How many PReq had an OCSP response that shows the cardholder's certificate to be good.
+    stapled: AtomicUsize,
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
@@ -102,6 +105,7 @@ impl Shop {
             opened: Mutex::default(),
             told: Mutex::default(),
             received: Mutex::default(),
+            stapled: AtomicUsize::new(0),
             answers: Mutex::default(),
         });
         let router = Router::new()
@@ -113,8 +117,18 @@ impl Shop {
         Self { url, state }
     }
 
+    /// How many PReq had an OCSP response that shows the cardholder's certificate to be good.
+    pub(crate) fn stapled(&self) -> usize {
+        self.state.stapled.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn be(&self, mood: Mood) {
         *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// The keys under which orders were placed.
+    pub(crate) fn order_keys(&self) -> Vec<String> {
+        self.state.orders.lock().unwrap().keys().cloned().collect()
     }
 
     /// What to buy here for 15 euros.
@@ -275,6 +289,15 @@ impl ShopState {
             purch_amt: amount(),
         };
         let verified = p_req.verify(wrapper, &opened, own, self.pki.verifier(), clock::now())?;
+        if let Some(ocsp) = &verified.ocsp {
+            let response = openset_pki::ocsp::Response::from_der(&ocsp.0).unwrap();
+            let now = clock::now_seconds();
+            self.pki
+                .verifier()
+                .check_ocsp(&response, &verified.cardholder, None, now)
+                .unwrap();
+            self.stapled.fetch_add(1, Ordering::Relaxed);
+        }
         let payload = match mood {
             Mood::Rejects => p::without_results(CompletionCode::OrderRejected),
             Mood::Waits => p::without_results(CompletionCode::OrderReceived),

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) authority: Authority,
     pub(crate) shop: Shop,
     data: TempDir,
+    /// Origins that the wallets may call: the shop's, and one where nobody is.
+    pub(crate) allowed: Vec<String>,
     /// Lines laid over every wallet's configuration.
     pub(crate) more: String,
 }
@@ -108,9 +110,11 @@ impl World {
         let pki = tokio::task::spawn_blocking(|| Arc::clone(&PKI))
             .await
             .unwrap();
+        let shop = Shop::open(&pki).await;
         Self {
             authority: Authority::open(&pki).await,
-            shop: Shop::open(&pki).await,
+            allowed: vec![shop.url.clone(), "http://127.0.0.1:9".to_owned()],
+            shop,
             data: TempDir::new().unwrap(),
             more: String::new(),
             pki,
@@ -128,6 +132,7 @@ impl World {
             root_sha256 = "{root}"
             ca_url = "{authority}"
             danger_backup_log_n = 4
+            allowed_origins = {allowed:?}
             {more}
             [[tokens]]
             token = "{OWNER}"
@@ -137,6 +142,7 @@ impl World {
             scope = "operator"
             "#,
             data = self.data.path().display(),
+            allowed = self.allowed,
             root = hex::encode(root),
             authority = self.authority.url,
             more = self.more,

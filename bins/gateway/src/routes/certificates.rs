@@ -6,10 +6,12 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use openset_pki::Chain;
+use openset_service::enrolment::OwnCertificates;
 use openset_service::problem::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Operator;
 use crate::Gateway;
 
 /// The current certificates of every brand.
@@ -65,4 +67,14 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<Certificat
     Json(CertificatesView {
         certificates: certificates.collect(),
     })
+}
+
+/// All that the gateway holds, with their status and the days that they have left.
+#[utoipa::path(
+    get, path = "/certificates/own", tag = "operator",
+    responses((status = 200, body = OwnCertificates))
+)]
+pub(super) async fn own(State(gateway): State<Arc<Gateway>>, _: Operator) -> Json<OwnCertificates> {
+    let verifier = gateway.verifier().ok();
+    Json(OwnCertificates::of(&gateway.keyring, verifier.as_deref()))
 }

@@ -10,11 +10,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use openset_protocol::Context;
 use openset_protocol::ca::cert::{self, GatewayApproval, Inquiry, Issuer, Verdict};
 use openset_protocol::ca::{AccountKey, AwaitingCertReq, Request, form, me_aq_c_init};
 use openset_protocol::messages::cert::CertStatusCode;
+use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::Message;
+use openset_protocol::{Context, Rejection};
 use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::pki::TestCa;
@@ -37,6 +38,18 @@ pub(crate) struct Ca {
     /// What it received, in order: the message's name.
     pub(crate) received: Arc<Mutex<Vec<&'static str>>>,
     answering: Arc<watch::Sender<bool>>,
+    /// What stands in the place of so many more answers to CertReq.
+    instead: Arc<Mutex<(Instead, usize)>>,
+}
+
+/// What somebody on the way makes of an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Instead {
+    /// SET's Error, which nobody signs.
+    #[default]
+    Error,
+    /// The answer with one character altered.
+    Garbled,
 }
 
 impl Ca {
@@ -49,6 +62,7 @@ impl Ca {
             answered: Arc::default(),
             received: Arc::default(),
             answering: Arc::new(watch::Sender::new(true)),
+            instead: Arc::default(),
         }
     }
 
@@ -77,6 +91,40 @@ impl Ca {
     /// While false, it does its work and does not tell.
     pub(crate) fn set_answering(&self, answering: bool) {
         self.answering.send_replace(answering);
+    }
+
+    /// The next answers to CertReq do not arrive, but this.
+    pub(crate) fn replace_answers(&self, instead: Instead, count: usize) {
+        *self.instead.lock().unwrap() = (instead, count);
+    }
+
+    /// What arrives of an answer.
+    fn on_the_way(&self, wire: &[u8], answer: Vec<u8>) -> (StatusCode, Vec<u8>) {
+        let request = Request::decode(wire).unwrap();
+        let mut instead = self.instead.lock().unwrap();
+        if instead.1 == 0 || !matches!(request.wrapper.message, Message::CertReq(_)) {
+            return (StatusCode::OK, answer);
+        }
+        instead.1 -= 1;
+        match instead.0 {
+            Instead::Error => {
+                let mut rng = random::system();
+                let mut ctx = Context {
+                    now: clock::now(),
+                    rng: &mut rng,
+                };
+                let wrapper = Some(&request.wrapper);
+                let error = ErrorMessage::answer(&mut ctx, &Rejection::UnknownLid, wrapper);
+                (StatusCode::BAD_REQUEST, error.encode())
+            }
+            Instead::Garbled => {
+                let mut garbled = answer;
+                let end = garbled.iter().rposition(|byte| *byte == b'"').unwrap();
+                let place = end - 10;
+                garbled[place] = if garbled[place] == b'A' { b'B' } else { b'A' };
+                (StatusCode::OK, garbled)
+            }
+        }
     }
 
     pub(crate) fn count(&self, message: &str) -> usize {
@@ -175,8 +223,9 @@ async fn set(State(ca): State<Ca>, wire: Bytes) -> Response {
     let answer = ca.answer(&wire);
     let mut answering = ca.answering.subscribe();
     answering.wait_for(|answering| *answering).await.unwrap();
+    let (status, answer) = ca.on_the_way(&wire, answer);
     let media_type = [(header::CONTENT_TYPE, "application/set-registration+json")];
-    (StatusCode::OK, media_type, answer).into_response()
+    (status, media_type, answer).into_response()
 }
 
 fn trust() -> TrustDocument {

@@ -1,6 +1,6 @@
 //! From nothing to certificates: the gateway serves at once and enrols meanwhile, also across crashes.
 
-use crate::authority::{BRAND_CODE, Ca};
+use crate::authority::{BRAND_CODE, Ca, Instead};
 use crate::bank::Bank;
 use crate::purchase::{SHOP, buy};
 use crate::service::{Premises, Service};
@@ -70,6 +70,19 @@ async fn enrolment_that_a_crash_cut_short_goes_on_with_the_same_request() {
         2,
         "the second Me-AqCInitReq was the first one's bytes"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_were_held_back_on_the_way_are_fetched_with_the_same_request() {
+    for instead in [Instead::Error, Instead::Garbled] {
+        let ca = Ca::closed().await;
+        ca.listen().await;
+        ca.replace_answers(instead, 1);
+        let service = applicant(&ca, BRAND_CODE).await;
+        service.until_ready().await;
+        assert_eq!((ca.count(INIT), ca.count(CERT)), (1, 2), "{instead:?}");
+        assert_eq!(ca.answered(), 2, "no key is certified twice: {instead:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use openset_service::{clock, random};
 
 use crate::bank::Bank;
 use crate::purchase::{GATEWAY, GATEWAY_RENEWED, SHOP, SHOP_RENEWED, buy, claim};
-use crate::service::{Premises, Service};
+use crate::service::{CA, OPERATOR, Premises, Service};
 
 async fn renewed() -> Service {
     let bank = Bank::open().await;
@@ -38,6 +38,42 @@ async fn certificates_shows_the_current_ones_alone() {
         .get("/certificates", "")
         .await;
     assert_eq!(body, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operator_sees_every_certificate_that_is_held_with_status_and_days_left() {
+    let service = renewed().await;
+    for (token, status) in [("", 401), ("wrong", 401), (CA, 403)] {
+        assert_eq!(service.get("/certificates/own", token).await.0, status);
+    }
+    let (_, body) = service.get("/certificates/own", OPERATOR).await;
+    assert_eq!(body["missing"], serde_json::json!([]));
+    let shown: Vec<_> = body["certificates"].as_array().unwrap().iter().collect();
+    assert_eq!(shown.len(), 4);
+    for (at, one) in shown.iter().enumerate() {
+        let (generation, status) = [(1, "retired"), (2, "good")][at / 2];
+        let purpose = ["signature", "key_exchange"][at % 2];
+        assert_eq!(
+            (&one["generation"], &one["status"], &one["purpose"]),
+            (&generation.into(), &status.into(), &purpose.into())
+        );
+        assert!(one["days_left"].as_i64().unwrap() > 1, "{one}");
+    }
+    let current = GATEWAY_RENEWED.signature.thumbprint().to_string();
+    assert_eq!(shown[2]["thumbprint"], current);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_how_long_the_certificates_in_use_have_left() {
+    let service = renewed().await;
+    let text = service.metrics().await;
+    for purpose in ["signature", "key_exchange"] {
+        let name =
+            format!("openset_certificate_seconds_left{{brand=\"Visa\",purpose=\"{purpose}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        let left_s: i64 = line.unwrap_or_else(|| panic!("{text}")).parse().unwrap();
+        assert!(left_s > 86_400, "{left_s}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

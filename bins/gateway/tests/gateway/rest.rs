@@ -197,6 +197,7 @@ async fn service_tells_its_health_and_its_interface() {
     let paths = [
         "/authorizations/{xid}",
         "/certificates",
+        "/certificates/own",
         "/ledger",
         "/registrations/approve",
     ];

@@ -343,6 +343,12 @@ impl Service {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
+    /// What `GET /metrics` answers.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.url);
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    }
+
     pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> (u16, Value) {
         let request = self
             .client

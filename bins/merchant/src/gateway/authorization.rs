@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use openset_protocol::Timestamp;
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::p::{Asked, Authorized, p_res, with_results, without_results};
@@ -14,7 +14,7 @@ use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, exchanges};
 
-use super::sending::{Took, final_error};
+use super::sending::{Took, final_error, is_error_doubted};
 use crate::store::payments::{self, AskedBy, Outcome, Payment, State};
 use crate::{Merchant, offload};
 
@@ -91,6 +91,8 @@ pub(crate) async fn settle(
     ));
     let begin = std::time::Instant::now();
     let outcome = match final_error(answer, awaiting.rrpid())? {
+        // The bank may hold the amount.
+        Some(reason) if is_error_doubted(outgoing) => bail!("{reason}; it is asked again"),
         Some(reason) => Outcome::Failed(reason),
         None => {
             let keyring = merchant.keyring.all();

@@ -7,15 +7,16 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use openset_pki::{Chain, Expect, PathVerifier, Purpose, Role};
+use openset_pki::{Chain, Expect, PathError, PathVerifier, Purpose, Role};
 use openset_protocol::BrandId;
 use openset_service::{CancellationToken, clock};
 use serde::Deserialize;
 
+use crate::failure::Failure;
 use crate::store::gateway_certificates;
 use crate::{Merchant, offload};
 
-/// Between two looks at the gateway: how soon a renewed certificate is used.
+/// Between two looks at the gateway, unless the CA is looked at more often: how soon a renewed certificate is used.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Between two tries while a brand has none.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -54,7 +55,31 @@ impl GatewayCertificates {
     }
 }
 
-fn verify(chain: &Chain, brand: &BrandId, verifier: &PathVerifier) -> anyhow::Result<()> {
+impl Merchant {
+    /// The chain of a brand's gateway that holds now, if need be after the CA was asked for news.
+    pub(crate) async fn gateway_of(&self, brand: &BrandId) -> Result<Chain, Failure> {
+        let verifier = self.verifier()?;
+        let held = self.gateways.all().get(brand).cloned();
+        let chain = held.ok_or(Failure::NotReady(
+            "the gateway's certificate is not here yet",
+        ))?;
+        let mut judged = verify(&chain, brand, &verifier);
+        if let (Err(refusal), Some(trust)) = (&judged, self.trust.get())
+            && trust.refresh_after(refusal).await
+        {
+            judged = verify(&chain, brand, &verifier);
+        }
+        match judged {
+            Ok(()) => Ok(chain),
+            Err(refusal) => {
+                tracing::warn!(kind = %brand, error = %refusal, "the gateway's certificate does not hold");
+                Err(Failure::NotReady("the gateway's certificate does not hold"))
+            }
+        }
+    }
+}
+
+fn verify(chain: &Chain, brand: &BrandId, verifier: &PathVerifier) -> Result<(), PathError> {
     let expect = Expect {
         role: Role::Gateway,
         purpose: Purpose::KeyExchange,
@@ -65,7 +90,12 @@ fn verify(chain: &Chain, brand: &BrandId, verifier: &PathVerifier) -> anyhow::Re
 }
 
 /// Fetches until `shutdown`; what does not hold is never used.
-pub(crate) async fn keep_fresh(merchant: Arc<Merchant>, shutdown: CancellationToken) {
+pub(crate) async fn keep_fresh(
+    merchant: Arc<Merchant>,
+    trust_refresh: Duration,
+    shutdown: CancellationToken,
+) {
+    let refresh = REFRESH_INTERVAL.min(trust_refresh);
     if let Err(error) = take_kept(&merchant).await {
         let error = format!("{error:#}");
         tracing::warn!(error, "the kept gateway certificates cannot be read");
@@ -82,7 +112,7 @@ pub(crate) async fn keep_fresh(merchant: Arc<Merchant>, shutdown: CancellationTo
         }
         last_error = error;
         let pause = match missing(&merchant) {
-            None => REFRESH_INTERVAL,
+            None => refresh,
             Some(_) => RETRY_INTERVAL,
         };
         let pause = tokio::time::sleep(pause);
@@ -129,7 +159,7 @@ async fn take(merchant: &Merchant, published: &Published, brand: &BrandId) -> an
     }
     let verifier = merchant.verifier()?;
     let (of, checked) = (brand.clone(), chain.clone());
-    offload(move |_| verify(&checked, &of, &verifier)).await?;
+    offload(move |_| Ok::<_, anyhow::Error>(verify(&checked, &of, &verifier)?)).await?;
     let mut tx = merchant.db.begin().await?;
     gateway_certificates::put(&mut tx, brand, &chain).await?;
     tx.commit().await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use openset_protocol::ids::Rrpid;
-use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
 use openset_service::client::SetAnswer;
 use openset_service::clock;
 use openset_service::outbox_worker::{LEASE, OutboxHandler, backoff};
@@ -24,6 +24,11 @@ pub(crate) const CAP_REQ: &str = "CapReq";
 /// may have taken this one before it was lost, and then answers it as long as it remembers.
 const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// For so long an Error is no answer to a request: nobody signs one, so that it may be anybody's, while the gateway,
+/// which takes the request for so long, may have acted on it.
+const ERROR_DOUBTED: Duration =
+    Duration::from_secs((AGE_SECONDS_MAX + SKEW_SECONDS_MAX).unsigned_abs());
+
 /// How an answer came.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Took {
@@ -38,13 +43,21 @@ impl Took {
     pub(crate) fn lasted(self, outgoing: &Outgoing) -> Duration {
         match self {
             Self::Inline(lasted) => lasted,
-            Self::Resent => {
-                let left_ms = outgoing.deadline_at_ms.saturating_sub(clock::now_ms());
-                let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
-                DEADLINE.saturating_sub(left)
-            }
+            Self::Resent => age(outgoing),
         }
     }
+}
+
+/// The time since a request was stored.
+fn age(outgoing: &Outgoing) -> Duration {
+    let left_ms = outgoing.deadline_at_ms.saturating_sub(clock::now_ms());
+    let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
+    DEADLINE.saturating_sub(left)
+}
+
+/// Whether an Error about this request says nothing yet.
+pub(crate) fn is_error_doubted(outgoing: &Outgoing) -> bool {
+    age(outgoing) < ERROR_DOUBTED
 }
 
 /// Puts a request into the outbox, held by this replica, which sends it right after the commit.

@@ -23,13 +23,7 @@ pub(super) async fn handle(
     wrapper: MessageWrapper,
 ) -> Result<Vec<u8>, Failure> {
     let verifier = merchant.verifier()?;
-    let inquiry = match verify(merchant, &verifier, &wrapper).await {
-        Err(Rejection::NotSealedForUs) => {
-            merchant.look_again().await?;
-            verify(merchant, &verifier, &wrapper).await?
-        }
-        verified => verified?,
-    };
+    let inquiry = verify(merchant, &verifier, &wrapper).await?;
 
     let mut connection = merchant.db.read().await?;
     let payment = payments::find(&mut connection, &inquiry.trans_ids.xid).await?;

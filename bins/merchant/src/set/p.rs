@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout_at};
 use tracing::Instrument as _;
 
 use super::{Found, KEEP_SECONDS, Received, Sender};
+use crate::cardholder_status::{self, Staple};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
 use crate::gateway::sending::{self, AUTH_REQ};
@@ -36,6 +37,7 @@ const P_REQ_VERIFIED: &[&str] = &[
     "dual signature over order and payment, for this merchant and this gateway",
     "xid, lid_c, lid_m, p_req_date, brand_id, bin",
     "chall_m",
+    "cardholder's revocation status, by OCSP",
     "HOD of our own order",
 ];
 
@@ -73,12 +75,11 @@ pub(super) async fn handle(
     let begin = Instant::now();
     let xid = xid(&wrapper)?;
     let ingredients = Arc::new(gather(merchant, &xid).await?);
-    let (with, bytes, copy) = (
-        Arc::clone(&ingredients),
-        received.bytes.clone(),
-        wrapper.clone(),
-    );
-    let decided = offload(move |ctx| decide(ctx, &with, &bytes, &copy)).await?;
+    let (with, copy) = (Arc::clone(&ingredients), wrapper.clone());
+    let (p_req, staple) = offload(move |ctx| verify(ctx, &with, &copy)).await?;
+    cardholder_status::check(merchant, &p_req.cardholder, staple).await?;
+    let (with, bytes) = (Arc::clone(&ingredients), received.bytes.clone());
+    let decided = offload(move |ctx| decide(ctx, &with, &bytes, p_req)).await?;
     let step = StepReport::since(
         begin,
         7,
@@ -194,28 +195,43 @@ async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> 
     drop(connection);
     let purchase = purchase.ok_or(Rejection::UnknownXid)?;
     let brand = &purchase.opened.brand_id;
-    let gateway = merchant.gateways.of_brand(brand, &verifier);
+    let gateway = merchant.gateway_of(brand).await?;
     let sign_with = merchant.opened_with(&purchase.opened.merchant).await?;
     let sign_with = sign_with.ok_or(PathError::Expired(Role::Merchant));
     let sign_with = sign_with.map_err(Rejection::from)?;
     Ok(Ingredients {
         ours: merchant.keyring.all(),
         sign_with,
-        gateway: gateway.ok_or(Failure::NotReady(
-            "the gateway's certificate is not here yet",
-        ))?,
+        gateway,
         merch_cat_code: merchant.settings.merch_cat_code.clone(),
         verifier,
         purchase,
     })
 }
 
-/// Opens, verifies, and makes the next message: AuthReq, or PRes for an order that is not taken.
+/// Opens and verifies, and judges the stapled OCSP response.
+fn verify(
+    ctx: &Context<'_>,
+    with: &Ingredients,
+    wrapper: &MessageWrapper,
+) -> Result<(VerifiedPReq, Staple), Rejection> {
+    let Purchase { opened, order, .. } = &with.purchase;
+    let ours: Vec<&Credentials> = with.ours.iter().collect();
+    let own = OwnOrder {
+        order_description: order.description.as_bytes(),
+        purch_amt: order.amount,
+    };
+    let p_req = p::open(wrapper, &ours)?.verify(wrapper, opened, own, &with.verifier, ctx.now)?;
+    let staple = cardholder_status::judge(&p_req, &with.verifier, ctx.now.seconds());
+    Ok((p_req, staple))
+}
+
+/// Makes the next message: AuthReq, or PRes for an order that is not taken.
 fn decide(
     ctx: &mut Context<'_>,
     with: &Ingredients,
     wire: &[u8],
-    wrapper: &MessageWrapper,
+    p_req: VerifiedPReq,
 ) -> Result<Decided, Rejection> {
     let Purchase {
         opened,
@@ -223,12 +239,6 @@ fn decide(
         held_in,
         used,
     } = &with.purchase;
-    let ours: Vec<&Credentials> = with.ours.iter().collect();
-    let own = OwnOrder {
-        order_description: order.description.as_bytes(),
-        purch_amt: order.amount,
-    };
-    let p_req = p::open(wrapper, &ours)?.verify(wrapper, opened, own, &with.verifier, ctx.now)?;
     let asked = AskedBy {
         trans_ids: p_req.trans_ids.clone(),
         rrpid: p_req.rrpid,

@@ -92,11 +92,6 @@ async fn chosen(merchant: &Merchant, request: &PInitReq) -> Result<(Credentials,
         return Err(Rejection::Disagreement("brand_id").into());
     }
     let ours = merchant.credentials(&request.brand_id)?;
-    let gateway = merchant
-        .gateways
-        .of_brand(&request.brand_id, &*merchant.verifier()?);
-    let gateway = gateway.ok_or(Failure::NotReady(
-        "the gateway's certificate is not here yet",
-    ))?;
+    let gateway = merchant.gateway_of(&request.brand_id).await?;
     Ok((ours, gateway))
 }

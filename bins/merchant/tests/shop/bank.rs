@@ -24,7 +24,6 @@ use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_PAYMENT;
-use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::keys::key;
 use openset_testkit::pki::{self, TestPki};
@@ -139,7 +138,7 @@ impl BankState {
     }
 }
 
-async fn serve(router: Router) -> String {
+pub(crate) async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -271,35 +270,4 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         .collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
-}
-
-/// A certificate authority that only shows what there is to trust; gives its URL.
-pub(crate) async fn open_authority(pki: &Arc<TestPki>) -> String {
-    let root = pki.root.certificate().clone();
-    let mut document: Option<TrustDocument> = None;
-    for (number, authority) in pki.authorities().into_iter().enumerate() {
-        let crl = pki.crl(authority, 1, &[]);
-        let id = format!("ca-{number}");
-        match &mut document {
-            None => document = Some(TrustDocument::new(root.der(), &id, crl.der())),
-            Some(document) => {
-                let chain = authority.chain().unwrap();
-                document
-                    .authorities
-                    .push(AuthorityEntry::new(&id, &chain, crl.der()));
-            }
-        }
-    }
-    for brand in pki.brands() {
-        let bci = pki.brand_crl_identifier(brand, 1, 1);
-        let document = document.as_mut().expect("the root came first");
-        document.brands.push(BrandEntry::new(&bci));
-    }
-    let router = Router::new()
-        .route("/root.pem", get(move || async move { root.to_pem() }))
-        .route(
-            "/trust",
-            get(move || async move { Json(document.unwrap()) }),
-        );
-    serve(router).await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use openset_protocol::cardholder::purchase::PaymentStatus;
 
+use crate::authority::Word;
 use crate::bank::Mood;
 use crate::shop::{Shop, World, wait_until_ready};
 use crate::wallet::{PAN, Wallet, post};
@@ -127,9 +128,10 @@ async fn restarted_shop_goes_on_without_its_gateway_and_its_authority() {
     let shop = world.open_shop().await;
     let order = shop.order().await;
     let wallet = Wallet::new(&world.pki, 1);
-    let step = wallet.begin(&shop, &order).await;
+    let staple = world.authority.staple(wallet.certificate(), Word::Good, 0);
+    let step = wallet.begin_stapled(&shop, &order, Some(staple)).await;
     shop.close().await;
-    world.authority_url = "http://127.0.0.1:9".to_owned();
+    world.authority.url = "http://127.0.0.1:9".to_owned();
     world.bank.be(Mood::Down);
     let shop = world.open_shop_waiting(200).await;
     let reply = post(&shop.url, &step.wire).await;

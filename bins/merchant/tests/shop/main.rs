@@ -2,8 +2,10 @@
 //! with a database of its own, against a gateway and a certificate authority in memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod authority;
 mod bank;
 mod captures;
+mod cardholder_status;
 mod crashes;
 mod orders;
 mod purchases;

@@ -4,7 +4,7 @@ use openset_protocol::cardholder::purchase::PaymentStatus;
 use openset_service::enrolment::Generation;
 
 use crate::bank::Mood;
-use crate::shop::World;
+use crate::shop::{OPERATOR, World};
 use crate::wallet::{Wallet, post};
 
 #[tokio::test]
@@ -111,4 +111,33 @@ async fn purchase_whose_keys_have_expired_must_be_begun_again() {
     let shop = world.open_shop().await;
     let (_, outcome) = wallet.buy(&shop, &order).await;
     assert_eq!(outcome.status, PaymentStatus::Paid);
+}
+
+#[tokio::test]
+async fn operator_sees_every_certificate_that_is_held_with_status_and_days_left() {
+    let world = World::enrolled_for(10 * 86_400 + 43_200).await;
+    world.renew().await;
+    let shop = world.open_shop().await;
+    assert_eq!(shop.get("/certificates/own", None).await.0, 401);
+    let (_, body) = shop.get("/certificates/own", Some(OPERATOR)).await;
+    let shown: Vec<_> = body["certificates"].as_array().unwrap().iter().collect();
+    assert_eq!(shown.len(), 4, "{body}");
+    for (one, status) in shown.iter().zip(["retired", "retired", "good", "good"]) {
+        assert_eq!(one["status"], status, "{one}");
+    }
+    assert_eq!(shown[0]["days_left"], 10);
+}
+
+#[tokio::test]
+async fn operator_sees_what_has_ended() {
+    let world = World::enrolled_for(1).await;
+    let shop = world.open_shop().await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let (_, body) = shop.get("/certificates/own", Some(OPERATOR)).await;
+    let one = &body["certificates"][0];
+    assert_eq!(
+        (&one["status"], &one["days_left"]),
+        (&"expired".into(), &(-1).into()),
+        "{body}"
+    );
 }

@@ -22,11 +22,12 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::bank::{self, Bank};
+use crate::authority::Authority;
+use crate::bank::Bank;
 
 const PASSPHRASE: &str = "only for tests";
 const DAY: i64 = 86_400;
-const OPERATOR: &str = "operator-token-of-the-tests";
+pub(crate) const OPERATOR: &str = "operator-token-of-the-tests";
 
 /// Made once for all tests: keys take their time.
 static PKI: LazyLock<Arc<TestPki>> = LazyLock::new(|| {
@@ -39,7 +40,8 @@ static PKI: LazyLock<Arc<TestPki>> = LazyLock::new(|| {
 pub(crate) struct World {
     pub(crate) pki: Arc<TestPki>,
     pub(crate) bank: Bank,
-    pub(crate) authority_url: String,
+    pub(crate) authority: Authority,
+    pub(crate) ocsp_policy: &'static str,
     data: TempDir,
     database_url: String,
 }
@@ -76,7 +78,8 @@ impl World {
             .unwrap();
         let world = Self {
             bank: Bank::open(&pki).await,
-            authority_url: bank::open_authority(&pki).await,
+            authority: Authority::open(&pki).await,
+            ocsp_policy: "closed",
             data,
             database_url,
             pki,
@@ -132,6 +135,7 @@ impl World {
             passphrase = "{PASSPHRASE}"
             root_sha256 = "{root}"
             ca_url = "{authority}"
+            ocsp_policy = "{policy}"
             gateway_url = "{gateway}"
             merchant_id = "shop-1"
             merchant_bin = "411111"
@@ -144,7 +148,8 @@ impl World {
             data = self.data.path().display(),
             database = self.database_url,
             root = hex::encode(root),
-            authority = self.authority_url,
+            authority = self.authority.url,
+            policy = self.ocsp_policy,
             gateway = self.bank.url,
         );
         let path = self.data.path().join(format!("{replica}.toml"));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use openset_pki::Certificate;
 use openset_protocol::Context;
 use openset_protocol::card::{CardExpiry, CardSecret, NonceCca, Pan};
 use openset_protocol::cardholder::Card;
@@ -74,10 +75,25 @@ impl Wallet {
         }
     }
 
+    /// The cardholder's certificate.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        self.card.signature.certificate()
+    }
+
     /// PInitReq and its answer; gives PReq, not yet sent.
     pub(crate) async fn begin(&self, shop: &Shop, order: &PaymentInitiation) -> Step<AwaitingPRes> {
-        self.begin_with(shop, order, order.order_description.as_bytes())
-            .await
+        self.begin_stapled(shop, order, None).await
+    }
+
+    /// [`Self::begin`], with an OCSP response about the own certificate.
+    pub(crate) async fn begin_stapled(
+        &self,
+        shop: &Shop,
+        order: &PaymentInitiation,
+        staple: Option<Vec<u8>>,
+    ) -> Step<AwaitingPRes> {
+        let description = order.order_description.as_bytes();
+        self.begin_as(shop, order, description, staple).await
     }
 
     /// [`Self::begin`] of a wallet that was shown another order description.
@@ -86,6 +102,16 @@ impl Wallet {
         shop: &Shop,
         order: &PaymentInitiation,
         description: &[u8],
+    ) -> Step<AwaitingPRes> {
+        self.begin_as(shop, order, description, None).await
+    }
+
+    async fn begin_as(
+        &self,
+        shop: &Shop,
+        order: &PaymentInitiation,
+        description: &[u8],
+        staple: Option<Vec<u8>>,
     ) -> Step<AwaitingPRes> {
         let mut rng = random::system();
         let mut ctx = Context {
@@ -111,7 +137,7 @@ impl Wallet {
         assert_eq!(again, reply, "the same PInitReq gets the same PInitRes");
         let verifier = self.pki.verifier();
         step.state
-            .handle(&mut ctx, &self.card, &reply.body, verifier, None)
+            .handle(&mut ctx, &self.card, &reply.body, verifier, staple)
             .unwrap()
     }
 

@@ -163,6 +163,14 @@ fn begin(
     }
 }
 
+impl AwaitingCertRes {
+    /// The card that is registered.
+    #[must_use]
+    pub fn card(&self) -> &CardToRegister {
+        &self.form.card
+    }
+}
+
 impl AwaitingCardCInitRes {
     /// Verifies CardCInitRes and makes RegFormReq, sealed for the CA that it shows.
     ///

@@ -179,6 +179,15 @@ impl Keyring {
         Err(all.join("; "))
     }
 
+    /// The brands without certificates, and why.
+    pub(super) fn missing(&self) -> BTreeMap<BrandId, String> {
+        let missing = &self.0.missing;
+        missing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Looks for credentials that another replica has stored meanwhile: for what was sealed for a certificate
     /// that is not known here. However often it is called, the vault is looked into twice a second at most.
     ///

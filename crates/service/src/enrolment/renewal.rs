@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use openset_pki::{Certificate, Chain};
+use openset_pki::{BrandId, Certificate, Chain};
 use openset_protocol::identity::Credentials;
 use tokio_util::sync::CancellationToken;
 
 use super::keyring::HeldPair;
+use super::overview::Warned;
 use super::steps::Registration;
 use super::{Application, Enroller, EnrolmentError, PAUSE_MAX};
 use crate::clock;
@@ -15,6 +16,9 @@ use crate::trust::Trust;
 
 /// A certificate is renewed when less than this part of its lifetime is left.
 const RENEWAL_SHARE: i64 = 3;
+/// And only when the new one ends later by this part of that lifetime at least: a CA that ends soon itself can
+/// give no more than it has.
+const GAIN_SHARE: i64 = 10;
 /// Between two looks at what is held, at the longest.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// And at the shortest.
@@ -34,45 +38,92 @@ impl Enroller {
         shutdown: &CancellationToken,
     ) {
         let mut attempts: u32 = 0;
+        let mut warned = Warned::default();
         loop {
             self.tidy().await;
             let pause = match self.current(application) {
                 None => CHECK_INTERVAL,
-                Some(current) if !is_due(&current.credentials, &self.trust) => {
-                    attempts = 0;
-                    self.keyring.note_renewal(&application.brand, None);
-                    let lifetime = lifetime_s(&current.credentials);
-                    share(lifetime, CHECK_SHARE).min(CHECK_INTERVAL)
+                Some(current) => {
+                    let pause = self.look_after(application, &current, &mut attempts);
+                    let pause = pause.await;
+                    self.warn(application, &mut warned);
+                    pause
                 }
-                Some(current) => match self.renew(application, &current).await {
-                    Ok(renewed) if is_due(&renewed, &self.trust) => {
-                        let why = "the CA's new certificates are due for renewal at once; is the CA itself to be renewed?";
-                        tracing::warn!(kind = %application.brand, error = why, "renewed in vain");
-                        share(lifetime_s(&renewed), REFUSED_SHARE).min(REFUSED_PAUSE)
-                    }
-                    Ok(_) => {
-                        attempts = 0;
-                        PAUSE_MIN
-                    }
-                    Err(error) => {
-                        attempts = attempts.saturating_add(1);
-                        let lifetime = lifetime_s(&current.credentials);
-                        let pause = if error.is_final() {
-                            share(lifetime, REFUSED_SHARE).min(REFUSED_PAUSE)
-                        } else {
-                            backoff(attempts).min(PAUSE_MAX)
-                        };
-                        let error = format!("{:#}", anyhow::Error::from(error));
-                        tracing::warn!(kind = %application.brand, error, "certificates not renewed yet");
-                        self.keyring.note_renewal(&application.brand, Some(error));
-                        pause
-                    }
-                },
             };
             let pause = tokio::time::sleep(pause);
             if shutdown.run_until_cancelled(pause).await.is_none() {
                 return;
             }
+        }
+    }
+
+    /// Renews a pair if it is time; gives the pause until the next look.
+    async fn look_after(
+        &self,
+        application: &Application,
+        current: &HeldPair,
+        attempts: &mut u32,
+    ) -> Duration {
+        let brand = &application.brand;
+        let lifetime = lifetime_s(&current.credentials);
+        match due(&current.credentials, &self.trust) {
+            Due::Not => {
+                *attempts = 0;
+                self.keyring.note_renewal(brand, None);
+                return share(lifetime, CHECK_SHARE).min(CHECK_INTERVAL);
+            }
+            Due::InVain => {
+                let why = "the CA that would renew them ends about when they do: its operator has to renew it";
+                self.obstructed(brand, why.to_owned());
+                return share(lifetime, CHECK_SHARE).min(CHECK_INTERVAL);
+            }
+            Due::Now => {}
+        }
+        match self.renew(application, current).await {
+            Ok(renewed) if due(&renewed, &self.trust) == Due::Now => {
+                let why = "the CA's new certificates are due for renewal at once; is the CA itself to be renewed?";
+                self.obstructed(brand, why.to_owned());
+                share(lifetime_s(&renewed), REFUSED_SHARE).min(REFUSED_PAUSE)
+            }
+            Ok(_) => {
+                *attempts = 0;
+                self.keyring.note_renewal(brand, None);
+                PAUSE_MIN
+            }
+            Err(error) => {
+                *attempts = attempts.saturating_add(1);
+                let pause = if error.is_final() {
+                    share(lifetime, REFUSED_SHARE).min(REFUSED_PAUSE)
+                } else {
+                    backoff(*attempts).min(PAUSE_MAX)
+                };
+                self.obstructed(brand, format!("{:#}", anyhow::Error::from(error)));
+                pause
+            }
+        }
+    }
+
+    /// Tells once what stands in the way of a renewal.
+    fn obstructed(&self, brand: &BrandId, why: String) {
+        if self.keyring.unrenewed(brand).as_ref() != Some(&why) {
+            tracing::warn!(kind = %brand, error = why, "certificates not renewed yet");
+        }
+        self.keyring.note_renewal(brand, Some(why));
+    }
+
+    /// Warns before what is held ends.
+    fn warn(&self, application: &Application, warned: &mut Warned) {
+        let Some(current) = self.current(application) else {
+            return;
+        };
+        let now = clock::now_seconds();
+        let ends = both(&current.credentials).map(|chain| chain.leaf().not_after());
+        let left_s = ends[0].min(ends[1]).saturating_sub(now);
+        if let Some(days) = warned.due(left_s, lifetime_s(&current.credentials)) {
+            let brand = &application.brand;
+            let why = self.keyring.unrenewed(brand).unwrap_or_default();
+            let error = format!("at most {days} days are left; not renewed yet: {why}");
+            tracing::warn!(kind = %brand, error, "certificates end soon");
         }
     }
 
@@ -118,17 +169,53 @@ impl Enroller {
     }
 }
 
+/// Whether it is time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Not,
+    /// It is, but the new certificates would end about when these do.
+    InVain,
+    Now,
+}
+
 /// Less than a third of the lifetime of one of them is left, or the CA that issued it was itself renewed.
-fn is_due(held: &Credentials, trust: &Trust) -> bool {
+fn due(held: &Credentials, trust: &Trust) -> Due {
     let now = clock::now_seconds();
-    both(held)
-        .into_iter()
-        .any(|chain| is_late(chain.leaf(), now) || trust.is_issuer_retired(chain))
+    let mut due = Due::Not;
+    for chain in both(held) {
+        if trust.is_issuer_retired(chain) {
+            return Due::Now;
+        }
+        if is_late(chain.leaf(), now) {
+            let ca_end = chain.authorities().first().map(Certificate::not_after);
+            if is_worthwhile(chain.leaf(), ca_end, now) {
+                return Due::Now;
+            }
+            due = Due::InVain;
+        }
+    }
+    due
 }
 
 fn is_late(certificate: &Certificate, now: i64) -> bool {
     let left = certificate.not_after().saturating_sub(now);
     left < lifetime_of(certificate) / RENEWAL_SHARE
+}
+
+fn is_worthwhile(certificate: &Certificate, ca_end: Option<i64>, now: i64) -> bool {
+    is_worth(
+        certificate.not_after(),
+        lifetime_of(certificate),
+        ca_end,
+        now,
+    )
+}
+
+/// Whether a new certificate of the same CA, which gives none that outlasts itself, would end late enough.
+fn is_worth(not_after: i64, lifetime: i64, ca_end: Option<i64>, now: i64) -> bool {
+    let attainable = now.saturating_add(lifetime);
+    let attainable = ca_end.map_or(attainable, |end| end.min(attainable));
+    attainable.saturating_sub(not_after) >= lifetime / GAIN_SHARE
 }
 
 fn has_ended(held: &Credentials) -> bool {
@@ -155,4 +242,30 @@ fn lifetime_of(certificate: &Certificate) -> i64 {
 
 fn share(lifetime_s: i64, part: i64) -> Duration {
     Duration::from_secs(u64::try_from(lifetime_s / part).unwrap_or(0)).max(PAUSE_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+    /// When certificates of a year end, in these tests.
+    const END: i64 = 365 * DAY;
+
+    #[test]
+    fn certificate_is_renewed_when_the_new_one_lasts_longer_by_a_tenth_of_its_lifetime() {
+        let now = END - 100 * DAY;
+        let gains = |ca_end| is_worth(END, 365 * DAY, ca_end, now);
+        assert!(gains(None));
+        assert!(gains(Some(END + 36 * DAY + DAY / 2)));
+        assert!(!gains(Some(END + 36 * DAY)));
+        assert!(!gains(Some(END)));
+    }
+
+    #[test]
+    fn certificate_cut_short_by_the_end_of_its_ca_is_not_renewed_again_and_again() {
+        let now = END - DAY;
+        assert!(!is_worth(END, 20 * DAY, Some(END), now));
+        assert!(is_worth(END, 20 * DAY, Some(END + 5 * DAY), now));
+    }
 }

@@ -10,11 +10,11 @@ use openset_protocol::identity::{Credentials, KeyExchangeIdentity, SigningIdenti
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::cert::CertStatus;
 use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, RegFormData};
-use openset_protocol::wrapper::{Message, MessageWrapper};
-use openset_protocol::{Context, Rejection};
+use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
+use openset_protocol::{Context, Rejection, Timestamp};
 use openset_store::keys;
 use secrecy::ExposeSecret;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::generations::{self, load_json, put_json};
@@ -55,6 +55,10 @@ struct Sent<S> {
     wire: ExactBytes,
 }
 
+/// For so long the same CertReq is sent again while no answer is the CA's: no key is certified twice, and what was
+/// certified comes with the same answer alone. Later the CA takes the message only if it has answered it.
+const SENT_AGAIN_SECONDS: i64 = AGE_SECONDS_MAX + SKEW_SECONDS_MAX;
+
 /// The names under which the steps are kept, in their order.
 const INIT: &str = "init";
 const CERT: &str = "cert";
@@ -72,7 +76,7 @@ impl Registration<'_> {
         if let Err(error) = &completed
             && begins_anew(error)
         {
-            if self.has_news(error).await {
+            if self.has_news(error).await || (is_unsigned(error) && self.is_taken_still().await?) {
                 return completed;
             }
             match self.renews {
@@ -94,6 +98,16 @@ impl Registration<'_> {
             }
             _ => false,
         }
+    }
+
+    /// Whether CertReq was made, and not longer ago than the CA takes it.
+    async fn is_taken_still(&self) -> Result<bool, EnrolmentError> {
+        let Some(sent) = self.load::<Sent<IgnoredAny>>(CERT).await? else {
+            return Ok(false);
+        };
+        let made = MessageWrapper::decode(&sent.wire.0).map(|wrapper| wrapper.message_header.date);
+        let age = |made: Timestamp| clock::now_seconds().saturating_sub(made.seconds());
+        Ok(made.is_ok_and(|made| age(made) <= SENT_AGAIN_SECONDS))
     }
 
     /// What is stored already.
@@ -380,12 +394,19 @@ fn inquire(
     })
 }
 
+/// What anybody on the way could have made of the CA's answer: it may have certified the keys all the same.
+fn is_unsigned(error: &EnrolmentError) -> bool {
+    matches!(error, EnrolmentError::Error(_) | EnrolmentError::Answer(_))
+}
+
 /// After these the exchange is over, and another attempt is a new registration. After a
 /// call without an answer it is not: the same bytes are sent again.
 fn begins_anew(error: &EnrolmentError) -> bool {
     match error {
         EnrolmentError::Answer(rejection) => *rejection != Rejection::Internal,
-        EnrolmentError::Refused(_)
+        // Another replica began anew with other keys between two of our steps.
+        EnrolmentError::Identity(_)
+        | EnrolmentError::Refused(_)
         | EnrolmentError::Error(_)
         | EnrolmentError::UnknownField(_)
         | EnrolmentError::NoActivationCode => true,

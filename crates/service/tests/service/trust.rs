@@ -242,7 +242,8 @@ async fn authority_with_a_forged_crl_is_left_out_and_the_root_s_stops_all() {
         document.authorities[index].crl = document.authorities[0].crl.clone();
         index
     };
-    let trust = Party::new().await.bootstrap(&ca, &pki).await.unwrap();
+    let party = Party::new().await;
+    let trust = party.bootstrap(&ca, &pki).await.unwrap();
     assert_eq!(trust.authorities().len(), 5);
     let merchant = shop(&pki);
     let refusal = verify_merchant(&trust, &merchant);

@@ -95,7 +95,7 @@ async fn crl_learned_from_a_message_is_kept_for_the_next_start_and_for_other_rep
     trust.refresh().await.unwrap();
 
     let replica = party.replica();
-    for party in [party, replica] {
+    for party in [&party, &replica] {
         let trust = party.bootstrap(&ca, &pki).await.unwrap();
         let refusal = verify_merchant(&trust, &merchant);
         assert!(matches!(refusal, Err(PathError::Revoked(_))), "{refusal:?}");
@@ -114,7 +114,8 @@ async fn refusal_that_news_may_mend_asks_the_ca_at_once_and_not_too_often() {
         .retain(|entry| entry.id != entry_id(Role::MerchantCa));
     before.brands.clear();
     let ca = Ca::open(before).await;
-    let trust = Party::new().await.bootstrap(&ca, &pki).await.unwrap();
+    let party = Party::new().await;
+    let trust = party.bootstrap(&ca, &pki).await.unwrap();
     let merchant = shop(&pki);
     let refusal = verify_merchant(&trust, &merchant).unwrap_err();
     assert!(matches!(refusal, PathError::CrlMissing(_)), "{refusal:?}");
@@ -179,7 +180,8 @@ async fn issuing_ca_is_the_one_of_the_region_that_is_not_retired() {
             entry.retired = retired;
         });
     };
-    let trust = Party::new().await.bootstrap(&ca, &pki).await.unwrap();
+    let party = Party::new().await;
+    let trust = party.bootstrap(&ca, &pki).await.unwrap();
     let issued = shop(&pki);
     assert!(trust.authority(Role::MerchantCa, &brand).is_some());
     assert!(!trust.is_issuer_retired(&issued));
