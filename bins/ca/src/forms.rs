@@ -1,5 +1,7 @@
 //! What applicants are asked: forms from the configuration, and those that are built in where none is configured.
 
+use std::borrow::Cow;
+
 use anyhow::ensure;
 use openset_pki::Role;
 use openset_protocol::BrandId;
@@ -94,10 +96,18 @@ struct Configured {
 impl Forms {
     /// The configured forms, and the built-in ones with the configured policy.
     pub(crate) fn new(options: &[FormOptions], policy_text: &str) -> anyhow::Result<Self> {
-        let configured = (1_usize..)
-            .zip(options)
-            .map(|(number, options)| Configured::new(number, options))
-            .collect::<anyhow::Result<_>>()?;
+        check_policy("policy_text", policy_text)?;
+        let mut configured: Vec<Configured> = Vec::new();
+        for (number, options) in (1_usize..).zip(options) {
+            let form = Configured::new(number, options)?;
+            if let Some(first) = configured.iter().position(|held| held.is_for_same(&form)) {
+                anyhow::bail!(
+                    "form {number}: form {} is for the same kind, brand, language and request; leave one",
+                    first.saturating_add(1)
+                );
+            }
+            configured.push(form);
+        }
         Ok(Self {
             configured,
             cardholder: form::cardholder(policy_text),
@@ -107,19 +117,36 @@ impl Forms {
     }
 
     /// The form for a request: the brand's own go before those for all brands; of these the one in the language,
-    /// then one in the same language of another region, then the first.
+    /// then one in the same language of another region, then the first. Where none is configured for renewals, they
+    /// have the policy of the form for first requests, and nothing is asked.
     pub(crate) fn choose(
         &self,
         brand: &BrandId,
         language: &Language,
         request_type: RequestType,
-    ) -> &RegFormData {
+    ) -> Cow<'_, RegFormData> {
         let role = request_type.role();
-        let request = if request_type.has_certificate() {
-            Request::Renewal
-        } else {
-            Request::Initial
-        };
+        let find = |request| self.find(role, request, brand, language);
+        if !request_type.has_certificate() {
+            return Cow::Borrowed(find(Request::Initial).unwrap_or_else(|| self.built_in(role)));
+        }
+        match (find(Request::Renewal), find(Request::Initial)) {
+            (Some(form), _) => Cow::Borrowed(form),
+            (None, Some(form)) => Cow::Owned(RegFormData {
+                fields: Vec::new(),
+                ..form.clone()
+            }),
+            (None, None) => Cow::Borrowed(self.built_in(role)),
+        }
+    }
+
+    fn find(
+        &self,
+        role: Role,
+        request: Request,
+        brand: &BrandId,
+        language: &Language,
+    ) -> Option<&RegFormData> {
         let fitting = |of: Option<&BrandId>| -> Vec<&Configured> {
             let fits = |held: &&Configured| {
                 held.kind.is(role) && held.request == request && held.brand.as_ref() == of
@@ -137,7 +164,7 @@ impl Forms {
             .find(exact)
             .or_else(|| forms.iter().find(related))
             .or_else(|| forms.first());
-        chosen.map_or_else(|| self.built_in(role), |held| &held.form)
+        chosen.map(|held| &held.form)
     }
 
     fn built_in(&self, role: Role) -> &RegFormData {
@@ -158,14 +185,24 @@ fn same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }
 
+fn check_policy(of: &str, text: &str) -> anyhow::Result<()> {
+    let policy_chars = text.chars().count();
+    ensure!(
+        (1..=POLICY_CHARS_MAX).contains(&policy_chars),
+        "{of}: a policy has 1 to {POLICY_CHARS_MAX} characters"
+    );
+    Ok(())
+}
+
 impl Configured {
+    fn is_for_same(&self, other: &Self) -> bool {
+        (self.kind, self.request, &self.brand) == (other.kind, other.request, &other.brand)
+            && same(self.language.as_str(), other.language.as_str())
+    }
+
     fn new(number: usize, options: &FormOptions) -> anyhow::Result<Self> {
         let named = |name: &str| options.fields.iter().find(|field| field.name == name);
-        let policy_chars = options.policy_text.chars().count();
-        ensure!(
-            (1..=POLICY_CHARS_MAX).contains(&policy_chars),
-            "form {number}: policy_text has 1 to {POLICY_CHARS_MAX} characters"
-        );
+        check_policy(&format!("form {number}"), &options.policy_text)?;
         ensure!(
             options.fields.len() <= FIELDS_MAX,
             "form {number}: a form has at most {FIELDS_MAX} fields"
@@ -274,9 +311,10 @@ mod tests {
         }
     }
 
-    fn chosen<'a>(forms: &'a Forms, brand: &str, language: &str, kind: RequestType) -> &'a str {
+    fn chosen(forms: &Forms, brand: &str, language: &str, kind: RequestType) -> String {
         let (brand, language) = (brand.parse().unwrap(), language.parse().unwrap());
-        &forms.choose(&brand, &language, kind).policy_text
+        let form = forms.choose(&brand, &language, kind);
+        form.policy_text.clone()
     }
 
     #[test]
@@ -308,7 +346,7 @@ mod tests {
 
     #[test]
     fn forms_that_nobody_could_answer_or_that_ask_nobody_who_he_is_are_refused() {
-        let refused = |options: FormOptions| Forms::new(&[options], "").is_err();
+        let refused = |options: FormOptions| Forms::new(&[options], "built in").is_err();
         let with = |fields: Vec<FieldOptions>| FormOptions {
             fields,
             ..options("en", "policy")
@@ -332,5 +370,62 @@ mod tests {
             ..field("more", false)
         };
         assert!(refused(with(vec![field(HOLDER, true), code(), endless])));
+    }
+
+    #[test]
+    fn renewals_without_a_form_of_their_own_ask_nothing_and_have_the_policy_of_first_requests() {
+        let forms = Forms::new(&[options("de", "Regeln")], "built in").unwrap();
+        let brand = "Visa".parse().unwrap();
+        let english = Language::english();
+        let form = forms.choose(&brand, &english, RequestType::CardRenewalSig);
+        assert_eq!(
+            (form.policy_text.as_str(), form.fields.len()),
+            ("Regeln", 0)
+        );
+        let form = forms.choose(&brand, &english, RequestType::MerRenewalBoth);
+        assert_eq!(form.policy_text, "built in");
+    }
+
+    #[test]
+    fn two_forms_for_the_same_requests_are_refused() {
+        let refused = |other: FormOptions| {
+            let both = [options("en", "one"), other];
+            Forms::new(&both, "built in").map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            refused(options("EN", "other")).unwrap_err(),
+            "form 2: form 1 is for the same kind, brand, language and request; leave one"
+        );
+        assert!(refused(options("en-GB", "other")).is_ok());
+        let visa = FormOptions {
+            brand: Some("Visa".parse().unwrap()),
+            ..options("en", "other")
+        };
+        assert!(refused(visa).is_ok());
+    }
+
+    #[test]
+    fn texts_that_are_too_long_are_refused() {
+        let refused = |options: FormOptions| Forms::new(&[options], "built in").is_err();
+        let long = "x".repeat(POLICY_CHARS_MAX);
+        assert!(!refused(options("en", &long)));
+        assert!(refused(options("en", &format!("{long}x"))));
+        assert!(Forms::new(&[], &format!("{long}x")).is_err());
+        let with = |more: FieldOptions| {
+            let mut options = options("en", "policy");
+            options.fields.push(more);
+            options
+        };
+        assert!(refused(with(field(&"x".repeat(41), false))));
+        assert!(refused(with(field("two words", false))));
+        let described = FieldOptions {
+            description: "x".repeat(201),
+            ..field("more", false)
+        };
+        assert!(refused(with(described)));
+        let mut many = options("en", "policy");
+        many.fields
+            .extend((0..19).map(|number| field(&number.to_string(), false)));
+        assert!(refused(many));
     }
 }

@@ -60,7 +60,6 @@ pub use store::MIGRATIONS;
 
 use crate::authorities::Authorities;
 use crate::config::Settings;
-use crate::forms::Forms;
 use crate::hierarchy::Hierarchy;
 use crate::journal::Journal;
 use crate::metrics::CaMetrics;
@@ -75,7 +74,6 @@ pub(crate) struct CertificateAuthority {
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
     pub(crate) responders: Unsealed,
-    pub(crate) forms: Forms,
     pub(crate) verifier: Arc<PathVerifier>,
 }
 
@@ -99,10 +97,7 @@ pub async fn run(
     let opened = Authorities::open(db.clone(), vault, journal, Arc::clone(&settings));
     let authorities = Box::pin(opened).await?;
     let root = authorities.current().pinned_root().certificate.clone();
-    let forms =
-        Forms::new(&settings.forms, &settings.policy_text).context("in the CA's configuration")?;
     let ca = Arc::new(CertificateAuthority {
-        forms,
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),

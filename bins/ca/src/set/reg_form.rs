@@ -35,9 +35,10 @@ pub(super) async fn handle(
     let (request, held) = (Arc::clone(&received.request), Arc::clone(ca));
     let reply = step(received.at, move |ctx| {
         let (language, request_type) = opened.wanted();
-        let forms = &held.forms;
+        let forms = &held.settings.forms;
+        let form = forms.choose(&session.brand_id, language, request_type);
         let terms = CardTerms {
-            form: forms.choose(&session.brand_id, language, request_type),
+            form: &form,
             served_bins: &held.settings.served_bins,
             referral_urls: &held.settings.referral_urls,
             account_key: &held.hierarchy().account_key,

@@ -366,7 +366,7 @@ impl FormReceived {
             request_date: ctx.now,
             reg_form_id: self.form.reg_form_id.clone(),
             reg_form: answers,
-            policy_accepted: policy_digest(&self.form),
+            policy_accepted: Some(policy_digest(&self.form)),
             ca_back_key_data: Some(back_key.clone()),
             public_key_s: Some(ExactBytes(key.public_key().spki_der().to_vec())),
             public_key_e: None,

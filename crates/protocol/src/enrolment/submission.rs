@@ -99,7 +99,7 @@ impl FormReceived {
             request_date: ctx.now,
             reg_form_id: self.form.reg_form_id.clone(),
             reg_form: answers,
-            policy_accepted: policy_digest(&self.form),
+            policy_accepted: Some(policy_digest(&self.form)),
             ca_back_key_data: None,
             public_key_s: keys.signature.map(|key| spki(key.public_key())),
             public_key_e: keys.key_exchange.map(spki),

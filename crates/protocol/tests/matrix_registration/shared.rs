@@ -194,7 +194,11 @@ pub fn form(fields: usize) -> Vec<Row<End>> {
     for place in 0..fields {
         let field = format!("{prefix}fields/{place}/");
         rows.extend([
-            crate::rows::malformed(format!("{field}name"), Text("mother"), "CertReq"),
+            row(
+                format!("{field}name"),
+                Text("mother"),
+                End::Answered(CertStatusCode::RegFormAnswerMalformed),
+            ),
             harmless(format!("{field}description"), Text("Anything"), WORDS),
             harmless(format!("{field}length_max"), Add(1), WORDS),
             harmless(format!("{field}required"), Not, WORDS),
@@ -260,11 +264,21 @@ pub fn cert_req() -> Vec<Row<End>> {
     ]
 }
 
+/// The policy's acceptance may be left out of CertReq; not so that anybody is certified.
+pub fn unaccepted() -> (&'static str, Option<End>) {
+    let mend = End::Answered(CertStatusCode::RegFormAnswerMalformed);
+    ("cert_req/data/policy_accepted", Some(mend))
+}
+
 /// The answer to one field of the form.
 pub fn form_answer(place: usize) -> Vec<Row<End>> {
     let prefix = format!("cert_req/data/reg_form/{place}/");
     vec![
-        crate::rows::malformed(format!("{prefix}name"), Text("mother"), "CertReq"),
+        row(
+            format!("{prefix}name"),
+            Text("mother"),
+            End::Answered(CertStatusCode::RegFormAnswerMalformed),
+        ),
         row(
             format!("{prefix}value"),
             Text("something else"),
