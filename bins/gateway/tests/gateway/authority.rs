@@ -19,7 +19,7 @@ use openset_protocol::{Context, Rejection};
 use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::pki::TestCa;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -33,6 +33,7 @@ pub(crate) const BRAND_CODE: &str = "BRAND-CODE";
 #[derive(Clone)]
 pub(crate) struct Ca {
     address: SocketAddr,
+    reserved: Arc<Mutex<Option<TcpSocket>>>,
     sessions: Arc<Mutex<BTreeMap<String, AwaitingCertReq>>>,
     /// Request and answer of everything that was asked.
     answered: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
@@ -56,9 +57,12 @@ pub(crate) enum Instead {
 impl Ca {
     /// One that has an address and does not listen there yet.
     pub(crate) async fn closed() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Bound, it refuses calls and keeps its port.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         Self {
-            address: listener.local_addr().unwrap(),
+            address: socket.local_addr().unwrap(),
+            reserved: Arc::new(Mutex::new(Some(socket))),
             sessions: Arc::default(),
             answered: Arc::default(),
             received: Arc::default(),
@@ -77,7 +81,11 @@ impl Ca {
     }
 
     pub(crate) async fn listen(&self) -> JoinHandle<()> {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let reserved = self.reserved.lock().unwrap().take();
+        let listener = match reserved {
+            Some(socket) => socket.listen(1024).unwrap(),
+            None => TcpListener::bind(self.address).await.unwrap(),
+        };
         let router = Router::new()
             .route(
                 "/root.pem",
@@ -139,7 +147,7 @@ impl Ca {
 
     /// Waits until it received this message so often.
     pub(crate) async fn until_received(&self, message: &str, count: usize) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if self.count(message) >= count {
                 return;
             }

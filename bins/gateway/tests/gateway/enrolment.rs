@@ -17,7 +17,7 @@ async fn applicant(ca: &Ca, activation_code: &str) -> Service {
 
 /// What `/readyz` lists as missing.
 async fn missing(service: &Service) -> String {
-    for _ in 0..200 {
+    for _ in 0..6000 {
         if service.healthy().await {
             let (status, problem) = service.get("/readyz", "").await;
             assert_eq!(status, 503, "{problem}");
