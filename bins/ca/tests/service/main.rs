@@ -11,6 +11,7 @@ mod bank;
 mod ca;
 mod commands;
 mod durability;
+mod forms;
 mod ocsp;
 mod operator;
 mod pended;

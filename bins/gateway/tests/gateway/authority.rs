@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use crate::purchase::PKI;
 
 /// The code that the brand gave the gateway.
+pub(crate) const POLICY: &str = "Route honestly.";
 pub(crate) const BRAND_CODE: &str = "BRAND-CODE";
 
 /// The authority.
@@ -186,7 +187,7 @@ impl Ca {
     }
 
     fn begin(&self, ctx: &mut Context<'_>, pca: &TestCa, request: &Request) -> Vec<u8> {
-        let form = form::gateway("Route honestly.");
+        let form = form::gateway(POLICY);
         let reply = me_aq_c_init::handle(ctx, &pca.credentials, request, &form).unwrap();
         let lid_ca = reply.session.lid_ca.to_string();
         self.sessions.lock().unwrap().insert(lid_ca, reply.session);
