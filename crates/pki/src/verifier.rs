@@ -103,6 +103,13 @@ impl PathVerifier {
         Chain::new(held.chain.clone()).ok()
     }
 
+    /// The chain with what is missing at its upper end, from the CAs that are known. That it is good is for
+    /// [`Self::verify`] to find out.
+    pub fn whole(&self, chain: &Chain) -> Chain {
+        let completed = self.state().held.completed(chain.certificates());
+        Chain::new(completed).unwrap_or_else(|_| chain.clone())
+    }
+
     /// The certificate of the known CA, or root, in whose name this one was issued. Whose key signed it is for
     /// [`Self::verify`] to find out.
     pub fn issuer_of(&self, certificate: &Certificate) -> Option<Certificate> {

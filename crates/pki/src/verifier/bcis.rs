@@ -95,6 +95,20 @@ impl Held {
         brands
     }
 
+    /// Drops those of revoked brand CAs; says whom it concerns. Not only paths below such a CA: it may have spoken for
+    /// those of another generation.
+    pub(super) fn drop_bcis(&mut self, is_revoked: impl Fn(&Certificate) -> bool) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        self.bcis.retain(|_, held| {
+            let stays = !is_revoked(&held.issuer);
+            if !stays {
+                hits.extend(held.brand().cloned().map(Hit::Brand));
+            }
+            stays
+        });
+        hits
+    }
+
     /// Whether the CRLs that it names of known CAs are held.
     fn has_all(&self, bci: &BrandCrlIdentifier) -> bool {
         self.authorities.values().all(|held| {

@@ -113,10 +113,12 @@ impl State {
         if !Arc::make_mut(&mut self.held.marks).insert(certificate) {
             return;
         }
-        self.held
-            .bcis
-            .retain(|_, held| held.issuer.thumbprint() != *certificate);
-        self.forget(&[Hit::Certificate(*certificate)]);
+        let mut hits = vec![Hit::Certificate(*certificate)];
+        hits.extend(
+            self.held
+                .drop_bcis(|issuer| issuer.thumbprint() == *certificate),
+        );
+        self.forget(&hits);
     }
 
     /// Forgets the leaves that news concern.
@@ -199,11 +201,11 @@ impl Held {
             return Err(PathError::TooManyAuthorities);
         }
         // What a revoked brand CA said of CRLs no longer counts, nor does its number stand in anybody's way.
-        self.bcis.retain(|_, bcis| {
-            bcis.issuer.issuer_der() != held.crl.issuer_der()
-                || !held.crl.revokes(bcis.issuer.serial())
+        let dropped = self.drop_bcis(|issuer| {
+            issuer.issuer_der() == held.crl.issuer_der() && held.crl.revokes(issuer.serial())
         });
         let mut hits = vec![Hit::Key(key.1)];
+        hits.extend(dropped);
         self.authorities.insert(key, held);
         hits.extend(self.bring_into_effect().into_iter().map(Hit::Brand));
         Ok(hits)

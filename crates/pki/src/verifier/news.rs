@@ -14,7 +14,7 @@ pub const NEWS_AUTHORITIES_MAX: usize = 32;
 impl PathVerifier {
     /// Takes in what came with a message, and says how much of it was news: all of it or, if anything is malformed
     /// or forged, nothing. What is of no use is passed over: CRLs of CAs that are not known or no longer good, and
-    /// what is older than what is held or out of date.
+    /// what is older than what is held, out of date, or numbered far ahead of our clock.
     pub fn learn(
         &self,
         crls: &[Vec<u8>],
@@ -114,5 +114,7 @@ fn is_of_no_use(error: &PathError) -> bool {
             | PathError::TooManyAuthorities
             | PathError::Revoked(_)
             | PathError::Expired(_)
+            // Whose clock is wrong, the sender's or ours, nobody knows; nothing of it is taken in.
+            | PathError::NumberAhead { .. }
     )
 }

@@ -240,6 +240,40 @@ fn a_later_brand_ca_speaks_for_the_paths_of_one_that_speaks_no_more() {
 }
 
 #[test]
+fn what_rested_on_the_word_of_another_brand_ca_is_forgotten_when_that_one_is_revoked() {
+    type Revoke = fn(&PathVerifier, &Authority, &Authority);
+    let by_mark: Revoke = |verifier, _, brand_ca| {
+        verifier.mark_revoked(&brand_ca.certificate().thumbprint());
+    };
+    let by_crl: Revoke = |verifier, root, brand_ca| {
+        install(verifier, root, 2, &[brand_ca.certificate()]);
+    };
+    let brand = &world().first;
+    let root = crate::roots::second();
+    let own_key = key(SECOND_GENERATION_KEYS);
+    let brand_ca = ca_named(&root, Role::BrandCa, &brand.id, "brand CA 2", own_key, 2);
+    let chain = brand_ca.chain().unwrap();
+    let crls = [brand.crls(1), vec![named(&root, 1), named(&brand_ca, 1)]].concat();
+    let of_both = brand_ca.issue_brand_crl_identifier(1, NOW - DAY, NOW + 6 * DAY, &crls);
+    let of_both = of_both.unwrap();
+    for revoke in [by_mark, by_crl] {
+        let verifier = world().verifier_without_bcis();
+        verifier.accept_root(root.certificate().der()).unwrap();
+        install(&verifier, &root, 1, &[]);
+        install(&verifier, &brand_ca, 1, &[]);
+        verifier
+            .install_brand_crl_identifier(of_both.clone(), &chain, NOW)
+            .unwrap();
+        assert_eq!(verify(&verifier, &brand.merchant, NOW), Ok(()));
+        revoke(&verifier, &root, &brand_ca);
+        assert_eq!(
+            verify(&verifier, &brand.merchant, NOW),
+            Err(PathError::BciMissing(brand.id.clone()))
+        );
+    }
+}
+
+#[test]
 fn one_that_has_run_out_stops_older_ones_all_the_same() {
     let verifier = world().verifier();
     let brand = &world().first;

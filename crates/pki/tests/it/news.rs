@@ -2,7 +2,7 @@
 
 use openset_pki::{
     BrandCrlIdentifier, Certificate, Chain, Crl, CrlIssuer, Installed, NEWS_AUTHORITIES_MAX,
-    NEWS_CRLS_MAX, PathError, PathVerifier, Role,
+    NEWS_CRLS_MAX, NUMBER_AHEAD_MAX, PathError, PathVerifier, Role,
 };
 
 use crate::world::{DAY, NOW, as_it_is, install, lines, world};
@@ -103,6 +103,24 @@ fn what_is_of_no_use_is_passed_over() {
     let older = brand.bci(0);
     assert_eq!(verifier.learn(&crls, Some(older.der()), NOW), Ok(0));
     verify(&verifier, &brand.merchant).unwrap();
+}
+
+#[test]
+fn what_is_numbered_far_ahead_is_passed_over_and_the_rest_is_taken_in() {
+    let brand = &world().second;
+    let ahead = u64::try_from(NOW + NUMBER_AHEAD_MAX + 1).unwrap();
+    let of_gateways = brand.gateway_ca.issue_crl(ahead, NOW, NOW + DAY, &[]);
+    let crls = [of_gateways.unwrap(), revoking()].map(|crl| crl.der().to_vec());
+    let verifier = world().verifier();
+    let bci = brand.bci(ahead);
+    assert_eq!(verifier.learn(&crls, Some(bci.der()), NOW), Ok(1));
+    let held = verifier.brand_crl_identifier_held(&brand.id);
+    assert_eq!(held, Some(brand.bci(1)));
+    verify(&verifier, &brand.gateway).unwrap();
+    assert_eq!(
+        verify(&verifier, &brand.merchant),
+        Err(PathError::Revoked(Role::Merchant))
+    );
 }
 
 #[test]
