@@ -148,6 +148,7 @@ pub async fn run(
                 .map_err(|error| error.to_string())
         }
     });
+    trust.register(&shell.metrics);
     tokio::spawn(trust.keep_fresh(shutdown.clone()));
     tokio::spawn(registration::go_on(Arc::clone(&wallet), shutdown.clone()));
     let look = own.staple_seconds.unwrap_or(staples::LOOK_SECONDS);

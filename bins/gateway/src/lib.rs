@@ -91,6 +91,7 @@ pub async fn run(
         common,
         client,
         gateway: Arc::clone(&gateway),
+        metrics: shell.metrics.clone(),
     };
     let background = tokio::spawn(background.run(shutdown.clone()));
     let served = serve(listener, shell, gateway, shutdown).await;

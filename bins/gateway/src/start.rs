@@ -11,6 +11,7 @@ use openset_service::client::HttpClient;
 use openset_service::config::Common;
 use openset_service::enrolment::{Application, Enroller};
 use openset_service::health::Health;
+use openset_service::telemetry::Metrics;
 use openset_service::trust::{Trust, TrustError};
 use openset_service::{CancellationToken, clock, random};
 use openset_store::{Db, Vault, keys};
@@ -47,6 +48,7 @@ pub(crate) struct Background {
     pub(crate) common: Common,
     pub(crate) client: HttpClient,
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Background {
@@ -56,6 +58,7 @@ impl Background {
             common,
             client,
             gateway,
+            metrics,
         } = self;
         let trust = match Trust::bootstrap(&common, &client, &gateway.db, &shutdown).await {
             Ok(trust) => trust,
@@ -65,6 +68,7 @@ impl Background {
                 return Err(error.into());
             }
         };
+        trust.register(&metrics);
         gateway.hold(Arc::clone(&trust));
         let applications = applications(&gateway);
         let fresh = tokio::spawn(Arc::clone(&trust).keep_fresh(shutdown.clone()));

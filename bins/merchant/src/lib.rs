@@ -194,6 +194,7 @@ pub async fn run(
         Arc::clone(&merchant),
         common,
         vault,
+        shell.metrics.clone(),
         shutdown.clone(),
     ));
     let (router, api) = routes::router(merchant);

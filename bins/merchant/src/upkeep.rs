@@ -8,6 +8,7 @@ use openset_service::config::Common;
 use openset_service::enrolment::Enroller;
 use openset_service::health::Health;
 use openset_service::outbox_worker::OutboxWorker;
+use openset_service::telemetry::Metrics;
 use openset_service::trust::{Trust, TrustError};
 use openset_service::{CancellationToken, clock};
 use openset_store::{StoreError, Vault, exchanges, idempotency};
@@ -30,10 +31,11 @@ pub(crate) async fn run(
     merchant: Arc<Merchant>,
     common: Common,
     vault: Vault,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let purging = tokio::spawn(keep_purging(Arc::clone(&merchant), shutdown.clone()));
-    let outcome = begin(merchant, &common, vault, &shutdown).await;
+    let outcome = begin(merchant, &common, vault, &metrics, &shutdown).await;
     let outcome = match outcome {
         Ok(mut tasks) => {
             while tasks.join_next().await.is_some() {}
@@ -51,6 +53,7 @@ async fn begin(
     merchant: Arc<Merchant>,
     common: &Common,
     vault: Vault,
+    metrics: &Metrics,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
@@ -66,6 +69,7 @@ async fn begin(
         Err(error) => return Err(error.into()),
     };
     let trust = merchant.trust.get_or_init(|| trust);
+    trust.register(metrics);
     tasks.spawn(Arc::clone(trust).keep_fresh(shutdown.clone()));
     let enroller = Enroller {
         db: merchant.db.clone(),

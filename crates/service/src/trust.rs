@@ -5,12 +5,15 @@
 
 mod document;
 mod install;
+mod lists;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use openset_pki::{BrandId, Chain, PathError, PathVerifier, Role, TrustAnchor};
+use openset_jose::Thumbprint;
+use openset_pki::{BrandCrlIdentifier, BrandId, Chain, PathError, PathVerifier, Role, TrustAnchor};
 use openset_store::{Db, StoreError};
 use reqwest::Url;
 use tokio::sync::Mutex;
@@ -117,6 +120,8 @@ pub struct Trust {
     refreshed: Mutex<Option<Instant>>,
     /// What lies in the data folder.
     kept: std::sync::Mutex<Option<TrustDocument>>,
+    /// Lists of which was said that they run out.
+    warned: std::sync::Mutex<HashSet<Thumbprint>>,
 }
 
 /// Where trust comes from and where it is kept.
@@ -197,6 +202,7 @@ impl Trust {
             origin,
             refreshed: Mutex::default(),
             kept: std::sync::Mutex::new(kept),
+            warned: std::sync::Mutex::default(),
         };
         trust.accept_roots(&roots);
         trust.install(document).await?;
@@ -338,6 +344,7 @@ impl Trust {
                     self.pause().min(RETRY_REFRESH_INTERVAL)
                 }
             };
+            self.warn_of_lists();
         }
     }
 
@@ -352,16 +359,15 @@ impl Trust {
         })
     }
 
-    /// When each CRL and BrandCRLIdentifier runs out that is held.
-    fn freshness(&self) -> Vec<i64> {
-        let mut endings = Vec::new();
-        for brand in self.brands() {
-            let crls = self.verifier.crls_held(&brand);
-            endings.extend(crls.iter().map(openset_pki::Crl::next_update));
-            let bci = self.verifier.brand_crl_identifier_held(&brand);
-            endings.extend(bci.map(|bci| bci.not_after()));
-        }
-        endings
+    /// The BrandCRLIdentifier of each of a brand's CAs that counts now; where one that waits for its CRLs is the only
+    /// one, that.
+    fn bcis_in_effect(&self, brand: &BrandId) -> Vec<BrandCrlIdentifier> {
+        let mut held = self.verifier.brand_crl_identifiers_held(brand);
+        // The one that waits is the newer one.
+        held.sort_by_key(BrandCrlIdentifier::sequence);
+        let mut seen = HashSet::new();
+        held.retain(|bci| seen.insert(bci.issuer_der().to_vec()));
+        held
     }
 
     /// The brands whose CAs are known.

@@ -1,4 +1,4 @@
-//! The newest BrandCRLIdentifier of each brand, kept across restarts as the CRLs are.
+//! The newest BrandCRLIdentifier of each brand CA, kept across restarts as the CRLs are.
 
 use sqlx::{AnyConnection, Row};
 
@@ -7,7 +7,7 @@ use crate::{StoreError, Tx};
 /// A BrandCRLIdentifier as stored. Its signature must be verified again by whoever loads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBrandCrlIdentifier {
-    /// The brand's name.
+    /// Whose it is: the name that its keeper gives to the brand CA.
     pub brand: String,
     /// Its sequence number.
     pub sequence: u64,

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use openset_jose::Thumbprint;
 use openset_pki::{
     BrandCrlIdentifier, Crl, CrlIssuer, Expect, Installed, PathError, Purpose, Role,
 };
@@ -225,27 +226,30 @@ impl Trust {
         Ok(tx.commit().await?)
     }
 
-    /// The same for the BrandCRLIdentifiers.
+    /// The same for the BrandCRLIdentifiers, of each brand CA its own: their numbers do not compare.
     async fn keep_bcis(&self, stored: &[StoredBrandCrlIdentifier]) -> Result<(), TrustError> {
         let mut newer = Vec::new();
-        for brand in self.brands() {
-            let kept = stored.iter().find(|kept| kept.brand == brand.as_str());
-            let held = self.verifier.brand_crl_identifier_held(&brand);
-            let is_newer =
-                |bci: &BrandCrlIdentifier| kept.is_none_or(|kept| kept.sequence < bci.sequence());
-            newer.extend(held.filter(is_newer));
+        for bci in self
+            .brands()
+            .iter()
+            .flat_map(|one| self.bcis_in_effect(one))
+        {
+            let key = kept_under(&bci);
+            let kept = stored.iter().find(|kept| kept.brand == key);
+            if kept.is_none_or(|kept| kept.sequence < bci.sequence()) {
+                newer.push(StoredBrandCrlIdentifier {
+                    brand: key,
+                    sequence: bci.sequence(),
+                    der: bci.der().to_vec(),
+                    not_after: bci.not_after(),
+                });
+            }
         }
         if newer.is_empty() {
             return Ok(());
         }
         let mut tx = self.db.begin().await?;
-        for bci in newer {
-            let fresh = StoredBrandCrlIdentifier {
-                brand: bci.brand().as_str().to_owned(),
-                sequence: bci.sequence(),
-                der: bci.der().to_vec(),
-                not_after: bci.not_after(),
-            };
+        for fresh in newer {
             bcis::put(&mut tx, &fresh).await?;
         }
         Ok(tx.commit().await?)
@@ -263,6 +267,11 @@ impl Trust {
             Err(error) => tracing::warn!(error = %error, "the trust document cannot be kept"),
         }
     }
+}
+
+/// The name under which a brand CA's BrandCRLIdentifier is kept: its brand's and a digest of its own.
+fn kept_under(bci: &BrandCrlIdentifier) -> String {
+    format!("{}/{}", bci.brand(), Thumbprint::of(bci.issuer_der()))
 }
 
 fn issuer(authority: &Authority) -> CrlIssuer<'_> {

@@ -16,4 +16,5 @@ mod rest;
 mod sockets;
 mod support;
 mod trust;
+mod trust_lists;
 mod trust_news;
