@@ -8,6 +8,8 @@ use openset_pki::{
     BrandCrlIdentifier, Chain, Crl, CrlIssuer, Installed, PathError, PathVerifier, Role,
     TrustAnchor,
 };
+use openset_protocol::BrandId;
+use openset_protocol::thumbs::RevocationState;
 use openset_service::clock;
 use openset_store::StoreError;
 use openset_store::crls::StoredCrl;
@@ -50,6 +52,12 @@ impl CertificateAuthority {
             self.install_named(&stored.der, &brand_cas, now)?;
         }
         Ok(Arc::clone(&self.verifier))
+    }
+
+    /// The newest revocations of a brand, for applicants that lack them.
+    pub(crate) async fn revocations(&self, brand: &BrandId) -> Result<RevocationState, CaError> {
+        let verifier = self.verifier().await?;
+        Ok(RevocationState::of(&verifier, brand))
     }
 
     fn install(

@@ -25,7 +25,8 @@ use crate::identity::Credentials;
 use crate::ids::{Challenge, LocalId, Rrpid};
 use crate::messages::me_aq_c_init::IdData;
 use crate::messages::reg_form::{RegFormData, RequestType};
-use crate::signed::{Frame, Who, request_digest, sign};
+use crate::signed::{Frame, Who, request_digest, sign_for};
+use crate::thumbs::Receiver;
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection};
 use openset_jose::{ContentKey, Random, Thumbprint, hmac_sha256, jwe};
@@ -242,14 +243,14 @@ struct Kind {
     wrap: fn(Jws) -> Message,
 }
 
-/// Signs a response to a request and wraps it.
+/// Signs a response to a request and wraps it; what the receiver named is repeated and left out.
 fn respond<T: Serialize>(
     ctx: &mut Context<'_>,
     ca: &Credentials,
     request: &Request,
     lid_ee: &LocalId,
     kind: &Kind,
-    data: &T,
+    (receiver, data): (&Receiver, &T),
 ) -> Result<Vec<u8>, Rejection> {
     let rrpid = request.rrpid()?;
     let frame = Frame {
@@ -258,6 +259,6 @@ fn respond<T: Serialize>(
         rrpid,
         answers: Some(request.digest),
     };
-    let jws = sign(ctx, &ca.signature, kind.content, frame, data)?;
+    let jws = sign_for(ctx, &ca.signature, kind.content, frame, receiver, data)?;
     Ok(MessageWrapper::new(ctx, MessageIds::of_lid_c(lid_ee), rrpid, (kind.wrap)(jws)).encode())
 }

@@ -12,6 +12,7 @@ use crate::content_type::ContentType;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid};
 use crate::messages::me_aq_c_init::{IdData, MeAqCInitReq, MeAqCInitResTbs};
 use crate::messages::reg_form::{ReferralData, RegFormData, RegFormOrReferral, RequestType};
+use crate::thumbs::Thumbs;
 use crate::wrapper::Message;
 use crate::{BrandId, Context, Rejection, possession};
 use exchange::{Awaited, Ca, CaTold, Exchange, Kind, Pending};
@@ -79,6 +80,9 @@ pub struct FormReceived {
     proof: Option<Nonce>,
     request_type: RequestType,
     party: Party,
+    /// What is held of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    thumbs: Option<Thumbs>,
 }
 
 /// After CertReq or CertInqReq was made.
@@ -112,14 +116,16 @@ pub enum FormOrReferral {
     Referral(ReferralData),
 }
 
-/// Begins a first registration of both keys with Me-AqCInitReq, which shows the key-exchange key.
+/// Begins a first registration of both keys with Me-AqCInitReq, which shows the key-exchange key and names what is
+/// held of the brand: it need not be sent again.
 pub fn start(
     ctx: &mut Context<'_>,
     party: Party,
     key_exchange: &PublicKey,
+    thumbs: Option<Thumbs>,
 ) -> Step<AwaitingMeAqCInitRes> {
     let request_type = party.choose(RequestType::MerInitialBoth, RequestType::PgwyInitialBoth);
-    begin(ctx, party, request_type, Some(key_exchange))
+    begin(ctx, party, request_type, Some(key_exchange), thumbs)
 }
 
 /// Begins the renewal of both certificates: the keys are new ones, and [`FormReceived::submit_renewal`]
@@ -128,9 +134,10 @@ pub fn renew(
     ctx: &mut Context<'_>,
     party: Party,
     key_exchange: &PublicKey,
+    thumbs: Option<Thumbs>,
 ) -> Step<AwaitingMeAqCInitRes> {
     let request_type = party.choose(RequestType::MerRenewalBoth, RequestType::PgwyRenewalBoth);
-    begin(ctx, party, request_type, Some(key_exchange))
+    begin(ctx, party, request_type, Some(key_exchange), thumbs)
 }
 
 /// Begins a registration of any type, with the key-exchange key if the type certifies one.
@@ -142,6 +149,7 @@ pub fn apply(
     party: Party,
     request_type: RequestType,
     key_exchange: Option<&PublicKey>,
+    thumbs: Option<Thumbs>,
 ) -> Result<Step<AwaitingMeAqCInitRes>, Rejection> {
     if request_type.role() != party.role() {
         return Err(Rejection::Disagreement("request_type"));
@@ -149,7 +157,7 @@ pub fn apply(
     if request_type.certifies_key_exchange() != key_exchange.is_some() {
         return Err(Rejection::Disagreement("public_key_e"));
     }
-    Ok(begin(ctx, party, request_type, key_exchange))
+    Ok(begin(ctx, party, request_type, key_exchange, thumbs))
 }
 
 fn begin(
@@ -157,6 +165,7 @@ fn begin(
     party: Party,
     request_type: RequestType,
     key_exchange: Option<&PublicKey>,
+    thumbs: Option<Thumbs>,
 ) -> Step<AwaitingMeAqCInitRes> {
     let exchange = Exchange {
         lid_ee: LocalId::generate(ctx.rng),
@@ -174,8 +183,9 @@ fn begin(
         brand_id: party.brand_id.clone(),
         language: party.language.clone(),
         public_key_e: key_exchange.map(|key| ExactBytes(key.spki_der().to_vec())),
+        thumbs: thumbs.clone(),
     };
-    let (pending, wire) = exchange.send(ctx, rrpid, Message::MeAqCInitReq(request));
+    let (pending, wire) = exchange.send(ctx, rrpid, Message::MeAqCInitReq(request), thumbs);
     Step {
         state: AwaitingMeAqCInitRes {
             exchange,
@@ -232,6 +242,7 @@ impl AwaitingMeAqCInitRes {
             ca_key_exchange: &data.ca_key_exchange,
         };
         let ca = exchange.meet(&answer.signer, &told, verifier, ctx.now)?;
+        let thumbs = Thumbs::of(verifier, &exchange.brand_id);
         let form = match data.reg_form_or_referral {
             RegFormOrReferral::Referral(referral) => return Ok(FormOrReferral::Referral(referral)),
             RegFormOrReferral::RegForm(form) => form,
@@ -255,6 +266,7 @@ impl AwaitingMeAqCInitRes {
             proof,
             request_type,
             party,
+            thumbs: Some(thumbs),
         })))
     }
 }

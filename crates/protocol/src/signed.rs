@@ -196,7 +196,7 @@ pub fn verify<T: DeserializeOwned>(
     }
     check_frame(&payload, expected)?;
     if let Some(news) = &payload.news {
-        news.learn(verifier, now)?;
+        news.learn(&[], verifier, now)?;
     }
     Ok(Verified {
         certificate: object.certificate,
@@ -329,7 +329,7 @@ fn signer_certificate(
     let chain = Chain::from_x5c(&header.x5c).map_err(openset_pki::PathError::from)?;
     match verifier.verify(&chain, &expect, now.seconds()) {
         // Its own news may be what is lacking; they prove themselves.
-        Err(error) if lacks_news(&error) && learn(object, verifier, now)? => {
+        Err(error) if lacks_news(&error) && learn(object, &chain, verifier, now)? => {
             Ok(verifier.verify(&chain, &expect, now.seconds())?)
         }
         judged => Ok(judged?),
@@ -356,9 +356,11 @@ struct Bringing {
     news: Option<News>,
 }
 
-/// Takes in the news that a payload brings; false if it brings none.
+/// Takes in the news that a payload brings, also of the CAs on the signer's chain, for one who knows the root alone;
+/// false if it brings none.
 fn learn(
     object: &jws::Unverified,
+    chain: &Chain,
     verifier: &PathVerifier,
     now: Timestamp,
 ) -> Result<bool, Rejection> {
@@ -367,7 +369,7 @@ fn learn(
     else {
         return Ok(false);
     };
-    news.learn(verifier, now)?;
+    news.learn(chain.authorities(), verifier, now)?;
     Ok(true)
 }
 
@@ -390,6 +392,22 @@ pub(crate) fn verify_chain(
     let x5c: Vec<Vec<u8>> = chain.iter().map(|c| c.0.clone()).collect();
     let chain = Chain::from_x5c(&x5c).map_err(openset_pki::PathError::from)?;
     Ok(verifier.verify(&chain, expect, now.seconds())?)
+}
+
+/// As [`verify_chain`], and gives the whole chain, with the CAs that were left out because we hold them.
+///
+/// # Errors
+/// The path's refusal.
+pub(crate) fn verify_whole_chain(
+    carried: &[crate::ids::ExactBytes],
+    expect: &Expect<'_>,
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<Chain, Rejection> {
+    verify_chain(carried, expect, verifier, now)?;
+    let x5c: Vec<Vec<u8>> = carried.iter().map(|der| der.0.clone()).collect();
+    let chain = Chain::from_x5c(&x5c).map_err(PathError::from)?;
+    Ok(verifier.whole(&chain))
 }
 
 /// A whole chain as it is stored, and as it travels to one of whom nothing is known.

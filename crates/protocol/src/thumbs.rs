@@ -124,16 +124,21 @@ impl News {
         })
     }
 
-    /// Takes in what is newer than what the verifier holds.
+    /// Takes in what is newer than what the verifier holds, also of CAs whose certificates came along.
     ///
     /// # Errors
     /// Forged or unreadable news.
-    pub(crate) fn learn(&self, verifier: &PathVerifier, now: Timestamp) -> Result<(), Rejection> {
+    pub(crate) fn learn(
+        &self,
+        authorities: &[Certificate],
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
         if self.crls.len() > NEWS_CRLS_MAX {
             return Err(Rejection::Malformed("too many CRLs".to_owned()));
         }
         let crls: Vec<Vec<u8>> = self.crls.iter().map(|crl| crl.0.clone()).collect();
-        verifier.learn(&crls, Some(&self.bci.0), now.seconds())?;
+        verifier.learn_with(authorities, &crls, Some(&self.bci.0), now.seconds())?;
         Ok(())
     }
 }
@@ -210,6 +215,16 @@ impl Receiver {
         let (leaf, authorities) = (certificates.clone().take(1), certificates.skip(1));
         // Whoever holds a CA holds those above it.
         leaf.chain(authorities.take_while(|ca| !self.holds.contains(&ca.thumbprint())))
+    }
+
+    /// As [`Self::lacks`], of a chain that is encoded already.
+    pub(crate) fn carried_of(&self, mut chain: Vec<ExactBytes>) -> Vec<ExactBytes> {
+        let is_held = |ca: &ExactBytes| self.holds.contains(&Thumbprint::of(&ca.0));
+        let authorities = chain.get(1..).unwrap_or_default();
+        if let Some(place) = authorities.iter().position(is_held) {
+            chain.truncate(place.saturating_add(1));
+        }
+        chain
     }
 
     /// As [`Self::lacks`], as it travels inside a payload.

@@ -12,6 +12,7 @@ use openset_protocol::ca::cert::{
 };
 use openset_protocol::ca::sealed_for;
 use openset_protocol::messages::cert::CertStatusCode;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::Jwe;
 use openset_protocol::{Context, Rejection};
 use openset_store::exchanges;
@@ -127,6 +128,7 @@ pub(super) async fn handle(
             certified_before,
             renewed_before,
             verifier: &paths,
+            state: &RevocationState::of(&paths, &session.brand_id),
         };
         opened.verify(ctx, credentials(&verifier)?, &request, &session, &inquiry)
     });

@@ -22,8 +22,9 @@ pub(super) async fn card(
     let issuing = serving(ca, Role::CardholderCa, brand)?;
     let request = Arc::clone(&received.request);
     request.wrapper.check_date(received.at)?;
+    let state = ca.revocations(brand).await?;
     let reply = step(received.at, move |ctx| {
-        let reply = card_c_init::handle(ctx, credentials(&issuing)?, &request)?;
+        let reply = card_c_init::handle(ctx, credentials(&issuing)?, &request, &state)?;
         Ok::<_, Rejection>(Reply {
             wire: reply.wire,
             session: Session::AwaitingRegFormReq(reply.session),
@@ -46,8 +47,10 @@ pub(super) async fn party(
         .into_owned();
     let request = Arc::clone(&received.request);
     request.wrapper.check_date(received.at)?;
+    let state = ca.revocations(&init.brand_id).await?;
     let reply = step(received.at, move |ctx| {
-        let reply = me_aq_c_init::handle(ctx, credentials(&issuing)?, &request, &form)?;
+        let own = credentials(&issuing)?;
+        let reply = me_aq_c_init::handle(ctx, own, &request, &form, &state)?;
         Ok::<_, Rejection>(Reply {
             wire: reply.wire,
             session: Session::AwaitingCertReq(Box::new(reply.session)),

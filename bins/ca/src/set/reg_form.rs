@@ -32,6 +32,7 @@ pub(super) async fn handle(
     let found = sessions::find(&mut *ca.db.read().await?, opened.lid_ca(), now_s).await?;
     let found = found.ok_or(Rejection::UnknownLid)?;
     let session = found.session.clone().awaiting_reg_form_req()?;
+    let state = ca.revocations(&session.brand_id).await?;
     let (request, held) = (Arc::clone(&received.request), Arc::clone(ca));
     let reply = step(received.at, move |ctx| {
         let (language, request_type) = opened.wanted();
@@ -42,6 +43,7 @@ pub(super) async fn handle(
             served_bins: &held.settings.served_bins,
             referral_urls: &held.settings.referral_urls,
             account_key: &held.hierarchy().account_key,
+            state: &state,
         };
         opened.handle(ctx, credentials(&issuing)?, &request, session, &terms)
     });

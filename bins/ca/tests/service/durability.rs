@@ -59,7 +59,7 @@ async fn repeated_messages_before_cert_req_get_the_same_bytes() {
     let place = Place::new().await;
     let ca = place.start().await;
     let trust = place.trust(&ca.url).await;
-    let step = with_context(|ctx| registration::start(ctx, card()));
+    let step = with_context(|ctx| registration::start(ctx, card(), None));
     let first = ask(&ca.url, &step.wire).await;
     assert_eq!(ask(&ca.url, &step.wire).await, first);
     let step = with_context(|ctx| step.state.handle(ctx, &first, trust.verifier())).unwrap();

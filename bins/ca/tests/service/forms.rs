@@ -13,7 +13,7 @@ use openset_testkit::keys;
 
 use crate::bank::CODE;
 use crate::ca::{PASSPHRASE, Place, ask, issued};
-use crate::wallet::{card, merchant, with_context};
+use crate::wallet::{card, merchant, thumbs, with_context};
 
 const FORMS: &str = r#"
 [[forms]]
@@ -69,9 +69,9 @@ async fn form(
         ..card()
     };
     let step = if renews {
-        with_context(|ctx| registration::renew(ctx, card))
+        with_context(|ctx| registration::renew(ctx, card, thumbs(verifier)))
     } else {
-        with_context(|ctx| registration::start(ctx, card))
+        with_context(|ctx| registration::start(ctx, card, thumbs(verifier)))
     };
     let wire = ask(ca_url, &step.wire).await;
     let step = with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap();
@@ -159,7 +159,7 @@ async fn each_brand_and_language_gets_its_own_form_and_policy() {
             language: language.parse().unwrap(),
             ..merchant()
         };
-        let step = with_context(|ctx| enrolment::start(ctx, shop, open.public_key()));
+        let step = with_context(|ctx| enrolment::start(ctx, shop, open.public_key(), None));
         let wire = ask(&ca.url, &step.wire).await;
         let received = with_context(|ctx| step.state.handle(ctx, &wire, verifier, &open)).unwrap();
         let enrolment::FormOrReferral::Form(form) = received else {

@@ -107,7 +107,7 @@ async fn malformed_stale_misplaced_and_unknown_messages_get_their_error_codes() 
     let ca = place.start().await;
     let trust = place.trust(&ca.url).await;
     assert_eq!(refused(&ca.url, b"{").await, "decodingFailure");
-    let step = with_context(|ctx| registration::start(ctx, card()));
+    let step = with_context(|ctx| registration::start(ctx, card(), None));
     let mut stale = MessageWrapper::decode(&step.wire).unwrap();
     stale.message_header.date = stale.message_header.date.plus(-3600);
     assert_eq!(refused(&ca.url, &stale.encode()).await, "messageTooOld");

@@ -12,6 +12,7 @@ use openset_protocol::identity::{Credentials, KeyExchangeIdentity, SigningIdenti
 use openset_protocol::ids::Language;
 use openset_protocol::messages::me_aq_c_init::IdData;
 use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, HOLDER};
+use openset_protocol::thumbs::Thumbs;
 use openset_service::{clock, random};
 use openset_testkit::keys;
 
@@ -27,11 +28,21 @@ pub(crate) fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
     })
 }
 
+/// What a party that trusts by this verifier names in its first request.
+pub(crate) fn thumbs(verifier: &PathVerifier) -> Option<Thumbs> {
+    Some(Thumbs::of(verifier, &card().brand_id))
+}
+
 fn answer(name: &str, value: &str) -> FormAnswer {
     FormAnswer {
         name: name.to_owned(),
         value: value.to_owned(),
     }
+}
+
+/// The answer that proves who applies.
+pub(crate) fn activation_code(code: &str) -> FormAnswer {
+    answer(ACTIVATION_CODE, code)
 }
 
 /// A wallet whose CertReq is ready to be sent.
@@ -56,7 +67,7 @@ pub(crate) async fn until_cert_req(
     code: &str,
     key: &PrivateKey,
 ) -> Ready {
-    let step = with_context(|ctx| registration::start(ctx, card()));
+    let step = with_context(|ctx| registration::start(ctx, card(), thumbs(verifier)));
     let wire = ask(ca_url, &step.wire).await;
     let step = with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap();
     let wire = ask(ca_url, &step.wire).await;
@@ -146,7 +157,7 @@ pub(crate) async fn until_renewal(
     old: &Card,
     key: &PrivateKey,
 ) -> Ready {
-    let step = with_context(|ctx| registration::renew(ctx, card()));
+    let step = with_context(|ctx| registration::renew(ctx, card(), thumbs(verifier)));
     let wire = ask(ca_url, &step.wire).await;
     let step = with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap();
     let wire = ask(ca_url, &step.wire).await;
@@ -174,7 +185,8 @@ pub(crate) async fn renew(
         keys::key(&format!("{name}/sign")),
         keys::key(&format!("{name}/open")),
     );
-    let step = with_context(|ctx| enrolment::renew(ctx, party, open.public_key()));
+    let step =
+        with_context(|ctx| enrolment::renew(ctx, party, open.public_key(), thumbs(verifier)));
     let wire = ask(ca_url, &step.wire).await;
     let received = with_context(|ctx| step.state.handle(ctx, &wire, verifier, &open)).unwrap();
     let enrolment::FormOrReferral::Form(form) = received else {
@@ -212,7 +224,8 @@ pub(crate) async fn enrol(
         keys::key(&format!("{name}/sign")),
         keys::key(&format!("{name}/open")),
     );
-    let step = with_context(|ctx| enrolment::start(ctx, party, open.public_key()));
+    let step =
+        with_context(|ctx| enrolment::start(ctx, party, open.public_key(), thumbs(verifier)));
     let wire = ask(ca_url, &step.wire).await;
     let received = with_context(|ctx| step.state.handle(ctx, &wire, verifier, &open)).unwrap();
     let enrolment::FormOrReferral::Form(form) = received else {
@@ -227,7 +240,7 @@ pub(crate) async fn enrol(
 /// The first message of an enrolment, answered or not.
 pub(crate) async fn begin(ca_url: &str, party: Party) -> Result<(), String> {
     let open = keys::key("begin/open");
-    let step = with_context(|ctx| enrolment::start(ctx, party, open.public_key()));
+    let step = with_context(|ctx| enrolment::start(ctx, party, open.public_key(), None));
     let answer = crate::ca::post_set(ca_url, &step.wire)
         .await
         .map_err(|error| error.to_string())?;

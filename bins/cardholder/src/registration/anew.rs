@@ -7,6 +7,7 @@ use std::time::Instant;
 use openset_protocol::cardholder::registration;
 use openset_protocol::ids::ExactBytes;
 use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::thumbs::Thumbs;
 use openset_service::problem::Problem;
 
 use super::certify::{Settled, keep, settled, to_send};
@@ -51,7 +52,10 @@ pub(super) async fn after_error(
         return Err(corrupt("cards.state"));
     };
     let card = awaiting.card().clone();
-    let begin = || with_context(|ctx| registration::start(ctx, card.clone()));
+    let begin = || {
+        let thumbs = Thumbs::of(wallet.trust.verifier(), &card.brand_id);
+        with_context(|ctx| registration::start(ctx, card.clone(), Some(thumbs)))
+    };
     let served = serving_ca(wallet, row.registration_url.as_deref(), begin).await?;
     let wire = row.wire.clone().ok_or_else(|| corrupt("cards.wire"))?;
     let unanswered = Unanswered {

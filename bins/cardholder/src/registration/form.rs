@@ -14,6 +14,7 @@ use openset_protocol::cardholder::registration::{
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::cert::CertStatus;
 use openset_protocol::messages::reg_form::{FormAnswer, HOLDER, RegFormData};
+use openset_protocol::thumbs::Thumbs;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
 use openset_service::{clock, random};
@@ -67,7 +68,10 @@ pub(crate) async fn register(
     };
     // The key is made while the CA is asked for its form.
     let key = new.answers.is_some().then(|| tokio::spawn(make_key()));
-    let begin = || with_context(|ctx| registration::start(ctx, asked.clone()));
+    let begin = || {
+        let thumbs = Thumbs::of(wallet.trust.verifier(), &asked.brand_id);
+        with_context(|ctx| registration::start(ctx, asked.clone(), Some(thumbs)))
+    };
     let served = serving_ca(wallet, new.registration_url.as_deref(), begin).await?;
     let form = served.form;
     let card_id = random::hex_id::<12>();

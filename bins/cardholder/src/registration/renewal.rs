@@ -12,6 +12,7 @@ use openset_protocol::cardholder::registration::{
     self, CardToRegister, Outcome, Pended, Registered,
 };
 use openset_protocol::ids::ExactBytes;
+use openset_protocol::thumbs::Thumbs;
 use openset_service::clock;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
@@ -152,7 +153,10 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
         brand_id: old.brand().map_err(|_| corrupt("cards.chain"))?.clone(),
         language: language.clone(),
     };
-    let begin = || with_context(|ctx| registration::renew(ctx, asked.clone()));
+    let begin = || {
+        let thumbs = Thumbs::of(wallet.trust.verifier(), &asked.brand_id);
+        with_context(|ctx| registration::renew(ctx, asked.clone(), Some(thumbs)))
+    };
     let served = serving_ca(wallet, row.registration_url.as_deref(), begin).await;
     let Served { form, referred_to } = served.map_err(|problem| match &*problem.code {
         "card-not-served" => not_renewed(&problem.detail),

@@ -22,6 +22,7 @@ use openset_protocol::ca::{AccountKey, Request, Session, card_c_init, form};
 use openset_protocol::messages::cert::CertStatusCode;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::messages::reg_form::RegFormData;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::Message;
 use openset_protocol::{Context, Rejection};
 use openset_service::set_endpoint::SET_REGISTRATION;
@@ -350,7 +351,7 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
     match &request.wrapper.message {
         Message::CardCInitReq(_) => {
             let reply =
-                with_context(|ctx| card_c_init::handle(ctx, &brand.cca.credentials, request))?;
+                with_context(|ctx| card_c_init::handle(ctx, &ours, request, &ca.revocations()))?;
             ca.keep(Session::AwaitingRegFormReq(reply.session));
             Ok(reply.wire)
         }
@@ -367,6 +368,7 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
                 served_bins: if mood == Mood::Refers { &bins } else { &[] },
                 referral_urls: &referral_urls,
                 account_key: &ca.account_key,
+                state: &ca.revocations(),
             };
             let reply = with_context(|ctx| opened.handle(ctx, &ours, request, session, &terms))?;
             if let Some(session) = reply.session {
@@ -390,6 +392,7 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
         certified_before: false,
         renewed_before: false,
         verifier: ca.pki.verifier(),
+        state: &ca.revocations(),
     };
     let verdict =
         with_context(|ctx| opened.verify(ctx, &cca.credentials, request, &session, &inquiry))?;
@@ -459,6 +462,10 @@ fn tell(ca: &AuthorityState, request: &Request) -> Result<Vec<u8>, Rejection> {
 }
 
 impl AuthorityState {
+    fn revocations(&self) -> RevocationState {
+        RevocationState::of(self.pki.verifier(), &self.pki.brand("Visa").id)
+    }
+
     fn issuer<'a>(&self, cca: &'a TestCa) -> Issuer<'a> {
         Issuer {
             credentials: &cca.credentials,

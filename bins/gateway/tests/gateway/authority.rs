@@ -14,6 +14,7 @@ use openset_protocol::ca::cert::{self, GatewayApproval, Inquiry, Issuer, Verdict
 use openset_protocol::ca::{AccountKey, AwaitingCertReq, Request, form, me_aq_c_init};
 use openset_protocol::messages::cert::CertStatusCode;
 use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::Message;
 use openset_protocol::{Context, Rejection};
 use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
@@ -28,6 +29,10 @@ use crate::purchase::PKI;
 /// The code that the brand gave the gateway.
 pub(crate) const POLICY: &str = "Route honestly.";
 pub(crate) const BRAND_CODE: &str = "BRAND-CODE";
+
+fn revocations() -> RevocationState {
+    RevocationState::of(PKI.verifier(), &PKI.brand("Visa").id)
+}
 
 /// The authority.
 #[derive(Clone)]
@@ -188,7 +193,8 @@ impl Ca {
 
     fn begin(&self, ctx: &mut Context<'_>, pca: &TestCa, request: &Request) -> Vec<u8> {
         let form = form::gateway(POLICY);
-        let reply = me_aq_c_init::handle(ctx, &pca.credentials, request, &form).unwrap();
+        let ours = &pca.credentials;
+        let reply = me_aq_c_init::handle(ctx, ours, request, &form, &revocations()).unwrap();
         let lid_ca = reply.session.lid_ca.to_string();
         self.sessions.lock().unwrap().insert(lid_ca, reply.session);
         reply.wire
@@ -204,6 +210,7 @@ impl Ca {
             certified_before: false,
             renewed_before: false,
             verifier: PKI.verifier(),
+            state: &revocations(),
         };
         let verdict = opened.verify(ctx, ca, request, &session, &inquiry).unwrap();
         let Verdict::AskBrand(application) = verdict else {

@@ -27,6 +27,7 @@ use crate::identity::Credentials;
 use crate::ids::{ExactBytes, LocalId};
 use crate::messages::cert::{CertReqData, CertReqTbe, CertStatusCode};
 use crate::possession::{SelfCertified, danger_peek};
+use crate::thumbs::{Receiver, RevocationState};
 use crate::wrapper::{Jws, Message};
 use crate::{Context, Rejection};
 use application::Keys;
@@ -63,6 +64,8 @@ pub struct Inquiry<'a> {
     pub renewed_before: bool,
     /// Judges the certificates that applicants show.
     pub verifier: &'a PathVerifier,
+    /// The brand's newest revocations, for applicants that lack them.
+    pub state: &'a RevocationState,
 }
 
 impl Inquiry<'_> {
@@ -165,7 +168,8 @@ impl Opened {
         }
         checks::check_session(unverified, ca, request, session)?;
         self.check_parts()?;
-        let reply = CertReply::new(request, unverified)?;
+        let receiver = Receiver::asking(unverified.thumbs.as_ref(), inquiry.state);
+        let reply = CertReply::new(request, unverified, receiver)?;
         match self.check(ctx, ca, request, session, inquiry, &reply)? {
             Ok(verdict) => Ok(verdict),
             Err(complaint) => {

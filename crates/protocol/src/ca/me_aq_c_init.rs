@@ -10,7 +10,7 @@ use crate::ids::{Challenge, LocalId, Nonce};
 use crate::messages::me_aq_c_init::{IdData, KeyExchangeChallenge, MeAqCInitReq, MeAqCInitResTbs};
 use crate::messages::reg_form::{RegFormData, RegFormOrReferral};
 use crate::possession::{seal_challenge, secret_digest};
-use crate::signed::carried;
+use crate::thumbs::{Receiver, RevocationState};
 use crate::wrapper::{Jwe, Message, MessageIds};
 use crate::{Context, Rejection};
 use openset_jose::PublicKey;
@@ -38,7 +38,8 @@ pub fn serving_role(init: &MeAqCInitReq) -> Result<Role, Rejection> {
     }
 }
 
-/// Answers Me-AqCInitReq with the credentials of the CA of its brand and [`serving_role`].
+/// Answers Me-AqCInitReq with the credentials of the CA of its brand and [`serving_role`] and, if the applicant lacks
+/// them, the brand's newest revocations (`state`).
 ///
 /// # Errors
 /// The [`Rejection`] of the first check that fails.
@@ -47,6 +48,7 @@ pub fn handle(
     ca: &Credentials,
     request: &Request,
     form: &RegFormData,
+    state: &RevocationState,
 ) -> Result<Reply<AwaitingCertReq>, Rejection> {
     let Message::MeAqCInitReq(init) = &request.wrapper.message else {
         return Err(request.wrapper.not_taken());
@@ -64,6 +66,7 @@ pub fn handle(
         .map(|key| challenge(ctx, &key, &lid_ca))
         .transpose()?
         .unzip();
+    let receiver = Receiver::asking(init.thumbs.as_ref(), state);
     let data = MeAqCInitResTbs {
         lid_ee: init.lid_ee.clone(),
         chall_ee: init.chall_ee,
@@ -72,10 +75,11 @@ pub fn handle(
         request_type: init.request_type,
         reg_form_or_referral: RegFormOrReferral::RegForm(form.clone()),
         cae_thumb: ca.key_exchange.thumbprint(),
-        ca_key_exchange: carried(ca.key_exchange.chain()),
+        ca_key_exchange: receiver.carried(ca.key_exchange.chain()),
         key_exchange_challenge: challenge,
     };
-    let wire = respond(ctx, ca, request, &init.lid_ee, &ME_AQ_C_INIT_RES, &data)?;
+    let signed = (&receiver, &data);
+    let wire = respond(ctx, ca, request, &init.lid_ee, &ME_AQ_C_INIT_RES, signed)?;
     let session = AwaitingCertReq {
         lid_ee: init.lid_ee.clone(),
         lid_ca,

@@ -12,6 +12,7 @@ use crate::messages::reg_form::{
     ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe, RegFormResTbs, RequestType,
 };
 use crate::sealed;
+use crate::thumbs::{Receiver, RevocationState};
 use crate::wrapper::{Message, MessageIds};
 use crate::{Context, Rejection};
 use openset_pki::Role;
@@ -37,6 +38,8 @@ pub struct CardTerms<'a> {
     pub referral_urls: &'a [String],
     /// For remembering the card without its number.
     pub account_key: &'a AccountKey,
+    /// The brand's newest revocations, for wallets that lack them.
+    pub state: &'a RevocationState,
 }
 
 /// Opens RegFormReq.
@@ -99,7 +102,9 @@ impl Opened {
             request_type: asked.request_type,
             reg_form_or_referral,
         };
-        let wire = respond(ctx, ca, request, &asked.lid_ee, &REG_FORM_RES, &data)?;
+        let receiver = Receiver::asking(asked.thumbs.as_ref(), terms.state);
+        let signed = (&receiver, &data);
+        let wire = respond(ctx, ca, request, &asked.lid_ee, &REG_FORM_RES, signed)?;
         let session = serves.then(|| AwaitingCertReq {
             lid_ee: session.lid_ee,
             brand_id: session.brand_id,

@@ -20,6 +20,7 @@ use crate::messages::reg_form::{
 };
 use crate::sealed::seal;
 use crate::signed::{Frame, Who};
+use crate::thumbs::Thumbs;
 use crate::wrapper::Message;
 use crate::{BrandId, Context, Rejection, possession};
 use openset_jose::{ContentKey, PrivateKey, Thumbprint};
@@ -86,6 +87,9 @@ pub struct FormReceived {
     form: RegFormData,
     request_type: RequestType,
     card: CardToRegister,
+    /// What is held of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    thumbs: Option<Thumbs>,
 }
 
 /// After CertReq or CertInqReq was made.
@@ -121,21 +125,30 @@ pub enum FormOrReferral {
     Referral(ReferralData),
 }
 
-/// Begins a registration with CardCInitReq.
-pub fn start(ctx: &mut Context<'_>, card: CardToRegister) -> Step<AwaitingCardCInitRes> {
-    begin(ctx, card, RequestType::CardInitialSig)
+/// Begins a registration with CardCInitReq, which names what is held of the brand: it need not be sent again.
+pub fn start(
+    ctx: &mut Context<'_>,
+    card: CardToRegister,
+    thumbs: Option<Thumbs>,
+) -> Step<AwaitingCardCInitRes> {
+    begin(ctx, card, RequestType::CardInitialSig, thumbs)
 }
 
 /// Begins the renewal of a card's certificate: the key is a new one, and [`FormReceived::submit_renewal`]
 /// takes the card as it is registered.
-pub fn renew(ctx: &mut Context<'_>, card: CardToRegister) -> Step<AwaitingCardCInitRes> {
-    begin(ctx, card, RequestType::CardRenewalSig)
+pub fn renew(
+    ctx: &mut Context<'_>,
+    card: CardToRegister,
+    thumbs: Option<Thumbs>,
+) -> Step<AwaitingCardCInitRes> {
+    begin(ctx, card, RequestType::CardRenewalSig, thumbs)
 }
 
 fn begin(
     ctx: &mut Context<'_>,
     card: CardToRegister,
     request_type: RequestType,
+    thumbs: Option<Thumbs>,
 ) -> Step<AwaitingCardCInitRes> {
     let exchange = Exchange {
         lid_ee: LocalId::generate(ctx.rng),
@@ -149,8 +162,9 @@ fn begin(
         lid_ee: exchange.lid_ee.clone(),
         chall_ee,
         brand_id: card.brand_id.clone(),
+        thumbs: thumbs.clone(),
     };
-    let (pending, wire) = exchange.send(ctx, rrpid, Message::CardCInitReq(request));
+    let (pending, wire) = exchange.send(ctx, rrpid, Message::CardCInitReq(request), thumbs);
     Step {
         state: AwaitingCardCInitRes {
             exchange,
@@ -211,7 +225,8 @@ impl AwaitingCardCInitRes {
             ca_key_exchange: &data.ca_key_exchange,
         };
         let ca = exchange.meet(&answer.signer, &told, verifier, ctx.now)?;
-        ask_for_form(ctx, exchange, ca, (request_type, card))
+        let thumbs = Thumbs::of(verifier, &exchange.brand_id);
+        ask_for_form(ctx, exchange, ca, (request_type, card), thumbs)
     }
 }
 
@@ -220,6 +235,7 @@ fn ask_for_form(
     exchange: Exchange,
     ca: Ca,
     (request_type, card): (RequestType, CardToRegister),
+    thumbs: Thumbs,
 ) -> Result<Step<AwaitingRegFormRes>, Rejection> {
     let rrpid = Rrpid::generate(ctx.rng);
     let chall_ee2 = Challenge::generate(ctx.rng);
@@ -231,6 +247,7 @@ fn ask_for_form(
         lid_ca: ca.lid_ca.clone(),
         request_type,
         language: card.language.clone(),
+        thumbs: Some(thumbs.clone()),
         pan_only: PanOnly {
             pan: card.pan.clone(),
             ex_nonce: Nonce::generate(ctx.rng),
@@ -242,7 +259,8 @@ fn ask_for_form(
         ContentType::RegFormReqTbe,
         &request,
     )?;
-    let (pending, wire) = exchange.send(ctx, rrpid, Message::RegFormReq(sealed));
+    let message = Message::RegFormReq(sealed);
+    let (pending, wire) = exchange.send(ctx, rrpid, message, Some(thumbs));
     Ok(Step {
         state: AwaitingRegFormRes {
             exchange,
@@ -295,6 +313,7 @@ impl AwaitingRegFormRes {
         if data.request_type != request_type {
             return Err(Rejection::Disagreement("request_type"));
         }
+        let thumbs = Thumbs::of(verifier, &exchange.brand_id);
         Ok(match data.reg_form_or_referral {
             RegFormOrReferral::Referral(referral) => FormOrReferral::Referral(referral),
             RegFormOrReferral::RegForm(form) => FormOrReferral::Form(Box::new(FormReceived {
@@ -304,6 +323,7 @@ impl AwaitingRegFormRes {
                 form,
                 request_type,
                 card,
+                thumbs: Some(thumbs),
             })),
         })
     }
@@ -373,6 +393,7 @@ impl FormReceived {
             key_exchange_proof: None,
             acct_info_digest: Some(digest(ContentType::AcctInfo, &acct_info.0)),
             ee_thumb: old.map(|old| old.signature.thumbprint()),
+            thumbs: self.thumbs.clone(),
         };
         let ca = self.ca.key_exchange()?;
         let rrpid = Rrpid::generate(ctx.rng);
@@ -395,7 +416,9 @@ impl FormReceived {
             acct_info: Some(acct_info),
         };
         let sealed = seal(ctx, &ca, ContentType::CertReqTbe, &tbe)?;
-        let (pending, wire) = self.exchange.send(ctx, rrpid, Message::CertReq(sealed));
+        let thumbs = self.thumbs.clone();
+        let message = Message::CertReq(sealed);
+        let (pending, wire) = self.exchange.send(ctx, rrpid, message, thumbs);
         let key = key.public_key().thumbprint();
         Ok(Step {
             state: AwaitingCertRes {

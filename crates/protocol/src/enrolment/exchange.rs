@@ -8,6 +8,7 @@ use crate::ids::{Challenge, ExactBytes, LocalId, Rrpid};
 use crate::messages::cert::{CertRes, RenewalData};
 use crate::messages::cert_inq::CertInqReqTbs;
 use crate::signed::{Expected, Frame, Signer, Who, request_digest, sign, verify, verify_chain};
+use crate::thumbs::Thumbs;
 use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
@@ -30,6 +31,9 @@ pub(crate) struct Exchange {
 pub(crate) struct Pending {
     rrpid: Rrpid,
     request: Digest,
+    /// The thumbs that the request named.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    thumbs: Option<Thumbs>,
 }
 
 /// The CA that this registration is with, as its first answer showed it.
@@ -100,12 +104,13 @@ pub(crate) struct Answer<T> {
 }
 
 impl Exchange {
-    /// Wraps a request and remembers what its answer must fit.
+    /// Wraps a request, which names these thumbs, and remembers what its answer must fit.
     pub(crate) fn send(
         &self,
         ctx: &Context<'_>,
         rrpid: Rrpid,
         message: Message,
+        thumbs: Option<Thumbs>,
     ) -> (Pending, Vec<u8>) {
         let wire =
             MessageWrapper::new(ctx, MessageIds::of_lid_c(&self.lid_ee), rrpid, message).encode();
@@ -113,6 +118,7 @@ impl Exchange {
             Pending {
                 rrpid,
                 request: request_digest(&wire),
+                thumbs,
             },
             wire,
         )
@@ -147,7 +153,7 @@ impl Exchange {
             message: kind.name,
             rrpid: pending.rrpid,
             answers: Some(pending.request),
-            thumbs: None,
+            thumbs: pending.thumbs.as_ref(),
         };
         let verified = verify(jws, &expected, verifier, now)?;
         wrapper.check_signed_date(verified.date)?;
@@ -205,7 +211,7 @@ impl Exchange {
             answers: None,
         };
         let jws = sign(ctx, frame, &data)?;
-        let (pending, wire) = self.send(ctx, rrpid, Message::CertInqReq(jws));
+        let (pending, wire) = self.send(ctx, rrpid, Message::CertInqReq(jws), None);
         Ok(Inquiry {
             pending,
             chall_ee3,

@@ -4,9 +4,9 @@ use super::{AwaitingCertRes, FormReceived, Pended};
 use crate::identity::names_party;
 use crate::ids::ExactBytes;
 use crate::messages::cert::{CertRes, CertResData, CertStatus, CertStatusCode};
-use crate::signed::verify_chain;
+use crate::signed::verify_whole_chain;
 use crate::{Context, Rejection};
-use openset_pki::{Chain, Expect, PathError, PathVerifier, Purpose};
+use openset_pki::{Chain, Expect, PathVerifier, Purpose};
 
 /// How a registration goes on after CertRes or CertInqRes.
 #[derive(Clone, Debug)]
@@ -125,14 +125,14 @@ impl AwaitingCertRes {
             purpose,
             brand: Some(&party.brand_id),
         };
-        let certificate = verify_chain(carried, &expect, verifier, ctx.now)?;
+        let chain = verify_whole_chain(carried, &expect, verifier, ctx.now)?;
+        let certificate = chain.leaf();
         if certificate.public_key().thumbprint() != ours {
             return Err(Rejection::Disagreement("the certified key"));
         }
-        if !names_party(&certificate, &party.id_data) {
+        if !names_party(certificate, &party.id_data) {
             return Err(Rejection::Disagreement("the certified name"));
         }
-        let x5c: Vec<Vec<u8>> = carried.iter().map(|der| der.0.clone()).collect();
-        Ok(Some(Chain::from_x5c(&x5c).map_err(PathError::from)?))
+        Ok(Some(chain))
     }
 }

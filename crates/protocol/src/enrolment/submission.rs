@@ -106,6 +106,7 @@ impl FormReceived {
             key_exchange_proof: self.proof,
             acct_info_digest: None,
             ee_thumb: renewed.filter(|_| asked.renews()),
+            thumbs: self.thumbs.clone(),
         };
         let ca = self.ca.key_exchange()?;
         let rrpid = Rrpid::generate(ctx.rng);
@@ -138,7 +139,9 @@ impl FormReceived {
             acct_info: None,
         };
         let sealed = seal(ctx, &ca, ContentType::CertReqTbe, &tbe)?;
-        let (pending, wire) = self.exchange.send(ctx, rrpid, Message::CertReq(sealed));
+        let thumbs = self.thumbs.clone();
+        let message = Message::CertReq(sealed);
+        let (pending, wire) = self.exchange.send(ctx, rrpid, message, thumbs);
         Ok(Step {
             state: AwaitingCertRes {
                 pending,

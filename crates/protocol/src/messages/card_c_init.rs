@@ -2,6 +2,7 @@
 
 use crate::BrandId;
 use crate::ids::{Challenge, ExactBytes, LocalId, Rrpid};
+use crate::thumbs::Thumbs;
 use openset_jose::Thumbprint;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub struct CardCInitReq {
     pub chall_ee: Challenge,
     /// The brand of the card.
     pub brand_id: BrandId,
+    /// What the cardholder holds of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub thumbs: Option<Thumbs>,
 }
 
 /// CardCInitRes, signed by the cardholders' CA.

@@ -5,6 +5,7 @@ use crate::card::{CardExpiry, CardSecret, NonceCca, Pan, PanSecret};
 use crate::digest::Digest;
 use crate::ids::{Challenge, ExactBytes, LocalId, Nonce};
 use crate::messages::reg_form::{FormAnswer, RequestType};
+use crate::thumbs::Thumbs;
 use crate::wrapper::{Jwe, Jws};
 use openset_jose::{ContentKey, Thumbprint};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub struct CertReqData {
     /// EEThumb: the certificate that is renewed; of two, the signature certificate.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ee_thumb: Option<Thumbprint>,
+    /// What the applicant holds of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub thumbs: Option<Thumbs>,
 }
 
 /// AcctInfo: PANData0, a cardholder's account.
@@ -118,7 +122,8 @@ pub struct CertResData {
     pub lid_ca: LocalId,
     /// What became of the request.
     pub cert_status: CertStatus,
-    /// The new signature certificate and its chain, leaf first; empty unless one was asked for and issued.
+    /// The new signature certificate and its chain, leaf first, without the CAs that the request's thumbs name;
+    /// empty unless one was asked for and issued.
     pub signature: Vec<ExactBytes>,
     /// The new key-exchange certificate and its chain; likewise.
     pub key_exchange: Vec<ExactBytes>,

@@ -4,6 +4,7 @@ use crate::BrandId;
 use crate::card::Bin;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid};
 use crate::messages::reg_form::{RegFormOrReferral, RequestType};
+use crate::thumbs::Thumbs;
 use crate::wrapper::Jwe;
 use openset_jose::Thumbprint;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub struct MeAqCInitReq {
     /// that the answer can seal a challenge for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub public_key_e: Option<ExactBytes>,
+    /// What the applicant holds of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub thumbs: Option<Thumbs>,
 }
 
 /// IDData: who applies.

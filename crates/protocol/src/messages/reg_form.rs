@@ -3,6 +3,7 @@
 use crate::Timestamp;
 use crate::card::Pan;
 use crate::ids::{Challenge, Language, LocalId, Nonce, Rrpid};
+use crate::thumbs::Thumbs;
 use openset_jose::Thumbprint;
 use openset_pki::Role;
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,9 @@ pub struct RegFormReqTbe {
     pub request_type: RequestType,
     /// The language of the form.
     pub language: Language,
+    /// What the cardholder holds of the brand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub thumbs: Option<Thumbs>,
     /// The card.
     pub pan_only: PanOnly,
 }

@@ -5,10 +5,10 @@ use crate::rows::Alteration::{Add, Bit, Text};
 use crate::rows::{Row, harmless, row};
 use crate::shared::{
     CODE, Case, End, HOLDER_NAME, Outcome, WORDS, answer_frame, answers_nothing, as_sent, at,
-    ca_certificate, cert_req, cert_res, chain, filled_in, form, form_answer, fresh, ring,
-    unaccepted, with,
+    ca_certificate, cert_req, cert_res, chain, filled_in, form, form_answer, fresh, news,
+    older_thumbs, ring, thumbs, unaccepted, with,
 };
-use crate::world::{BRAND, Ca, PAN, approve, cca};
+use crate::world::{self, BRAND, Ca, PAN, approve, cca};
 use openset_jose::{ContentKey, PrivateKey};
 use openset_pki::PathVerifier;
 use openset_protocol::BrandId;
@@ -66,7 +66,7 @@ fn genuine() -> &'static Genuine {
 impl Genuine {
     fn new() -> Self {
         let (ca, verifier) = (Ca::default(), fresh());
-        let init = with(|ctx| registration::start(ctx, card()));
+        let init = with(|ctx| registration::start(ctx, card(), Some(older_thumbs())));
         let ca_init = ca.card_c_init(&init.wire).unwrap();
         let form = with(|ctx| init.state.clone().handle(ctx, &ca_init.wire, &verifier)).unwrap();
         let elsewhere = Ca {
@@ -251,6 +251,8 @@ fn card_c_init_case() -> Case {
             End::Refused("RegFormReq", Rejection::UnknownLid),
         ),
     ]);
+    rows.extend(thumbs("CardCInitRes", "", &older_thumbs()));
+    rows.extend(news("CardCInitRes"));
     rows.extend(ca_certificate("CardCInitRes"));
     let mut case = case(
         "CardCInitRes",
@@ -264,7 +266,8 @@ fn card_c_init_case() -> Case {
 
 fn reg_form_req_case() -> Case {
     let refused = |rejection| End::Refused("RegFormReq", rejection);
-    let rows = vec![
+    let mut rows = thumbs("RegFormRes", "", &world::thumbs());
+    rows.extend([
         row("rrpid", Bit, refused(HeaderMismatch("rrpid"))),
         row(
             "date",
@@ -290,13 +293,14 @@ fn reg_form_req_case() -> Case {
             End::Refused("CertReq", Disagreement("pan")),
         ),
         harmless("pan_only/ex_nonce", Bit, "drawn freely"),
-    ];
+    ]);
     case("RegFormReq", &genuine().reg_form_req, reg_form_req, rows)
 }
 
 fn reg_form_frame() -> Vec<Row<End>> {
     let refused = |rejection| End::Refused("RegFormRes", rejection);
     let mut rows = answer_frame("RegFormRes", "");
+    rows.extend(thumbs("RegFormRes", "", &world::thumbs()));
     rows.extend([
         row(
             "data/chall_ee2",
@@ -414,7 +418,7 @@ fn cert_res_case() -> Case {
             refused("the account name"),
         ),
     ]);
-    rows.extend(chain("CertRes", "sealed/~/data/signature", 4));
+    rows.extend(chain("CertRes", "sealed/~/data/signature", 1));
     let comes: fn(&PathVerifier, &[u8]) -> Outcome =
         |verifier, wire| go_on_from_cert_res(verifier, genuine().wallet_cert.clone(), wire);
     let mut case = case("CertRes", &genuine().cert_res, comes, rows);

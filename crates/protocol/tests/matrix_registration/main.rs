@@ -68,6 +68,24 @@ fn account_data_that_were_not_signed_are_refused() {
     case.check_linked("acct_info/", &refused);
 }
 
+#[test]
+fn a_registration_whose_thumbs_are_missing_in_request_or_answer_is_refused() {
+    let mut tried = 0;
+    for case in all() {
+        let of_thumbs = |row: &&rows::Row<shared::End>| row.path.contains("thumbs/certs/0");
+        let Some(row) = case.rows.iter().find(of_thumbs) else {
+            continue;
+        };
+        let path = row.path.trim_end_matches("/certs/0");
+        let Err(end) = case.without(path) else {
+            panic!("{}: without {path}", case.name)
+        };
+        assert_eq!(Expected::End(end), row.expected, "{}", case.name);
+        tried += 1;
+    }
+    assert_eq!(tried, 15, "every request and answer but those of inquiries");
+}
+
 /// Most of what is harmless is a form and an answer in words, for a person to read.
 #[test]
 fn of_all_fields_few_are_harmless_and_each_has_its_reason() {

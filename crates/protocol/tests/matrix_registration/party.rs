@@ -5,7 +5,8 @@ use crate::rows::Alteration::{Bit, LastByte, Text};
 use crate::rows::{Row, row};
 use crate::shared::{
     CODE, Case, End, Outcome, answer_frame, answers_nothing, as_sent, at, ca_certificate, cert_req,
-    cert_res, chain, filled_in, form, form_answer, fresh, ring, unaccepted, with,
+    cert_res, chain, filled_in, form, form_answer, fresh, news, older_thumbs, ring, thumbs,
+    unaccepted, with,
 };
 use crate::world::{BRAND, Ca, approve, pki};
 use openset_jose::PrivateKey;
@@ -69,7 +70,9 @@ fn genuine() -> &'static Genuine {
 impl Genuine {
     fn new() -> Self {
         let (ca, verifier) = (Ca::default(), fresh());
-        let init = with(|ctx| enrolment::start(ctx, applicant(), opens().public_key()));
+        let init = with(|ctx| {
+            enrolment::start(ctx, applicant(), opens().public_key(), Some(older_thumbs()))
+        });
         let reply = ca
             .me_aq_c_init(mca(), &init.wire, &merchant("Sell honestly."))
             .unwrap();
@@ -185,6 +188,8 @@ fn me_aq_c_init_case() -> Case {
         row("data/key_exchange_challenge/secret", Bit, secret),
     ]);
     rows.extend(form(1));
+    rows.extend(thumbs("Me-AqCInitRes", "", &older_thumbs()));
+    rows.extend(news("Me-AqCInitRes"));
     rows.extend(ca_certificate("Me-AqCInitRes"));
     let mut case = case(
         "Me-AqCInitRes",
@@ -226,8 +231,8 @@ fn cert_res_case() -> Case {
     let code = End::Answered(CertStatusCode::RejectedByAcquirer);
     let status = "signed/data/cert_status/cert_status_code";
     rows.push(row(status, Text("rejectedByAcquirer"), code));
-    rows.extend(chain("CertRes", "signed/data/signature", 4));
-    rows.extend(chain("CertRes", "signed/data/key_exchange", 4));
+    rows.extend(chain("CertRes", "signed/data/signature", 1));
+    rows.extend(chain("CertRes", "signed/data/key_exchange", 1));
     let comes: fn(&PathVerifier, &[u8]) -> Outcome =
         |verifier, wire| go_on_from_cert_res(verifier, genuine().shop_cert.clone(), wire);
     let mut case = case("CertRes", &genuine().cert_res, comes, rows);

@@ -8,7 +8,7 @@ use crate::rows::{Row, harmless, row};
 use crate::shared::{
     Case, End, Outcome, as_sent, at, cert_req, chain, fresh, ring, unaccepted, with,
 };
-use crate::world::{BRAND, Ca, PAN, approve, cca, pki};
+use crate::world::{BRAND, Ca, PAN, approve, cca, pki, thumbs};
 use openset_jose::{ContentKey, PrivateKey};
 use openset_pki::PathVerifier;
 use openset_protocol::BrandId;
@@ -62,7 +62,7 @@ static CARD: LazyLock<Genuine<registration::AwaitingCertRes>> = LazyLock::new(||
         brand_id: brand(),
         language: Language::english(),
     };
-    let step = with(|ctx| registration::renew(ctx, card));
+    let step = with(|ctx| registration::renew(ctx, card, Some(thumbs())));
     let reply = ca.card_c_init(&step.wire).unwrap();
     let step = with(|ctx| step.state.handle(ctx, &reply.wire, &verifier)).unwrap();
     let reply = ca.reg_form(&step.wire, reply.session).unwrap();
@@ -91,7 +91,8 @@ pub fn shop(request_type: RequestType) -> Genuine<enrolment::AwaitingCertRes> {
         language: Language::english(),
     };
     let shown = Some(opens.public_key());
-    let step = with(|ctx| enrolment::apply(ctx, party, request_type, shown)).unwrap();
+    let step =
+        with(|ctx| enrolment::apply(ctx, party, request_type, shown, Some(thumbs()))).unwrap();
     let reply = ca
         .me_aq_c_init(mca(), &step.wire, &merchant("Sell honestly."))
         .unwrap();

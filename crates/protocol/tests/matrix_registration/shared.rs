@@ -2,9 +2,10 @@
 
 use crate::layers::{KeyRing, fresh_rng};
 use crate::rows::Alteration::{Add, Bit, LastByte, Later, Not, Text};
-use crate::rows::{Row, harmless, row};
+use crate::rows::{Row, harmless, row, thumbprints};
 use crate::trial::Ending;
-use crate::world::{BRAND, pki};
+use crate::world::{self, BRAND, pki};
+use openset_jose::Thumbprint;
 use openset_pki::{PathError, PathVerifier};
 use openset_protocol::Rejection::{
     self, ChallengeMismatch, DigestMismatch, Disagreement, HeaderMismatch,
@@ -12,6 +13,7 @@ use openset_protocol::Rejection::{
 use openset_protocol::messages::cert::CertStatusCode;
 use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, HOLDER, RegFormData};
 use openset_protocol::signed::request_digest;
+use openset_protocol::thumbs::{RevocationState, Thumbs};
 use openset_protocol::{Context, Timestamp};
 use openset_testkit::keys::key;
 use openset_testkit::pki::TestCa;
@@ -157,6 +159,37 @@ pub fn answer_frame(message: &'static str, prefix: &str) -> Vec<Row<End>> {
     ]
 }
 
+/// What an applicant names that holds all but the newest BrandCRLIdentifier and one CRL.
+pub fn older_thumbs() -> Thumbs {
+    let mut thumbs = world::thumbs();
+    thumbs.bcis = vec![Thumbprint::of(b"an older one")];
+    thumbs.crls.pop();
+    thumbs
+}
+
+/// Thumbs that a request names or a response repeats: they must be the same. `message` is the response.
+pub fn thumbs(message: &'static str, prefix: &str, thumbs: &Thumbs) -> Vec<Row<End>> {
+    let refused = || End::Refused(message, Rejection::ThumbsMismatch);
+    thumbprints(prefix, thumbs)
+        .into_iter()
+        .map(|path| row(path, Bit, refused()))
+        .collect()
+}
+
+/// What a response brings: it proves itself, and here it is what the receiver holds already.
+pub fn news(message: &'static str) -> Vec<Row<End>> {
+    let refused = |error| End::Refused(message, Rejection::Certificate(error));
+    let state = RevocationState::of(pki().verifier(), &pki().brand(BRAND).id);
+    let sequence = state.bci.unwrap().sequence();
+    let number = state.crls.last().unwrap().number();
+    let bci = PathError::BciSequenceReused { sequence };
+    let crl = PathError::CrlNumberReused { number };
+    vec![
+        row("news/bci", LastByte, refused(bci)),
+        row("news/crls/0", LastByte, refused(crl)),
+    ]
+}
+
 /// A chain of `length` certificates.
 pub fn chain(message: &'static str, prefix: &str, length: usize) -> Vec<Row<End>> {
     let refused = || End::Refused(message, Rejection::Certificate(PathError::BadSignature));
@@ -165,9 +198,9 @@ pub fn chain(message: &'static str, prefix: &str, length: usize) -> Vec<Row<End>
         .collect()
 }
 
-/// The CA's key-exchange certificate: issued by the regional CA.
+/// The CA's key-exchange certificate, whose issuer the applicant has named.
 pub fn ca_certificate(message: &'static str) -> Vec<Row<End>> {
-    let mut rows = chain(message, "data/ca_key_exchange", 3);
+    let mut rows = chain(message, "data/ca_key_exchange", 1);
     rows.push(row(
         "data/cae_thumb",
         Bit,
@@ -213,7 +246,8 @@ pub fn cert_req() -> Vec<Row<End>> {
     let refused = |rejection| End::Refused("CertReq", rejection);
     let data = |name: &str| format!("cert_req/data/{name}");
     let answered = End::Refused("CertRes", ChallengeMismatch("chall_ee3"));
-    vec![
+    let mut rows = thumbs("CertRes", "cert_req/data/", &world::thumbs());
+    rows.extend([
         row("cert_req/from/key", Bit, refused(Rejection::NotFromSigner)),
         row("cert_req/to/certificate", Bit, refused(Rejection::NotForUs)),
         row(
@@ -261,7 +295,8 @@ pub fn cert_req() -> Vec<Row<End>> {
             LastByte,
             End::Answered(CertStatusCode::RejectedByCa),
         ),
-    ]
+    ]);
+    rows
 }
 
 /// The policy's acceptance may be left out of CertReq; not so that anybody is certified.
@@ -287,10 +322,13 @@ pub fn form_answer(place: usize) -> Vec<Row<End>> {
     ]
 }
 
-/// CertRes or CertInqRes but for certificates.
+/// CertRes or CertInqRes but for certificates. An inquiry names no thumbs.
 pub fn cert_res(message: &'static str, prefix: &str) -> Vec<Row<End>> {
     let refused = |rejection| End::Refused(message, rejection);
     let mut rows = answer_frame(message, prefix);
+    if message == "CertRes" {
+        rows.extend(thumbs(message, prefix, &world::thumbs()));
+    }
     let data = |name: &str| format!("{prefix}data/{name}");
     rows.extend([
         row(

@@ -43,7 +43,7 @@ fn init() -> (
     Vec<u8>,
     openset_protocol::ca::AwaitingRegFormReq,
 ) {
-    let step = with_context(|ctx| registration::start(ctx, card()));
+    let step = with_context(|ctx| registration::start(ctx, card(), None));
     let reply = Ca::default().card_c_init(&step.wire).unwrap();
     (restored(&step.state), reply.wire, reply.session)
 }

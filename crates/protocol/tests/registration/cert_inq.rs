@@ -133,7 +133,8 @@ fn shop_that_waits() -> (Box<enrolment::Pended>, Record) {
     };
     let kind = RequestType::MerInitialEnc;
     let ca = Ca::default();
-    let step = with_context(|ctx| enrolment::apply(ctx, party, kind, Some(opens.public_key())));
+    let step =
+        with_context(|ctx| enrolment::apply(ctx, party, kind, Some(opens.public_key()), None));
     let step = step.unwrap();
     let form = form::merchant("Sell honestly.");
     let reply = ca.me_aq_c_init(mca(), &step.wire, &form).unwrap();

@@ -22,7 +22,7 @@ fn ca_opens() -> PrivateKey {
 
 /// RegFormReq and the session that it belongs to.
 fn reg_form_req() -> (Vec<u8>, AwaitingRegFormReq) {
-    let step = with_context(|ctx| registration::start(ctx, card()));
+    let step = with_context(|ctx| registration::start(ctx, card(), None));
     let reply = Ca::default().card_c_init(&step.wire).unwrap();
     let step = with_context(|ctx| step.state.handle(ctx, &reply.wire, pki().verifier())).unwrap();
     (step.wire, reply.session)
@@ -54,7 +54,7 @@ fn header_and_content(wire: &[u8], alter: impl FnOnce(&mut Value)) -> Vec<u8> {
 
 #[test]
 fn ca_refuses_a_card_c_init_req_that_contradicts_itself_or_is_for_another_brand() {
-    let step = with_context(|ctx| registration::start(ctx, card()));
+    let step = with_context(|ctx| registration::start(ctx, card(), None));
     let rows: [(Alter, Rejection); 3] = [
         (
             |w| w["message"]["CardCInitReq"]["rrpid"] = other_256(),

@@ -2,7 +2,7 @@
 
 use crate::cardholder::{frame_alterations, restored};
 use crate::tamper::{self, other_256};
-use crate::world::{BRAND, Ca, answer, approve, pki, with_context};
+use crate::world::{BRAND, Ca, answer, approve, pki, thumbs, with_context};
 use openset_jose::{PrivateKey, Thumbprint, base64url, jwe};
 use openset_pki::{PathError, Purpose, Role};
 use openset_protocol::ca::cert::Verdict;
@@ -87,7 +87,9 @@ fn opens() -> PrivateKey {
 }
 
 fn init(kind: Kind) -> (AwaitingMeAqCInitRes, Vec<u8>, AwaitingCertReq) {
-    let step = with_context(|ctx| enrolment::start(ctx, kind.party(), opens().public_key()));
+    let step = with_context(|ctx| {
+        enrolment::start(ctx, kind.party(), opens().public_key(), Some(thumbs()))
+    });
     let reply = Ca::default()
         .me_aq_c_init(kind.ca(), &step.wire, &kind.form())
         .unwrap();
@@ -192,8 +194,9 @@ fn bank_is_asked_for_exactly_the_keys_that_were_shown() {
 
 #[test]
 fn ca_refuses_a_me_aq_c_init_req_with_any_field_that_does_not_fit() {
-    let step =
-        with_context(|ctx| enrolment::start(ctx, Kind::Merchant.party(), opens().public_key()));
+    let step = with_context(|ctx| {
+        enrolment::start(ctx, Kind::Merchant.party(), opens().public_key(), None)
+    });
     let malformed = |text: &str| Rejection::Malformed(text.to_owned());
     let name = "Me-AqCInitReq";
     let rows: Vec<(&str, Value, Rejection)> = vec![

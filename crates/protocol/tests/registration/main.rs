@@ -16,4 +16,5 @@ mod enrolment;
 mod old;
 mod renewal;
 mod tamper;
+mod thumbs;
 mod world;

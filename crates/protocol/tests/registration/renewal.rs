@@ -3,7 +3,7 @@
 
 use crate::old;
 use crate::tamper::{self, other_256};
-use crate::world::{BRAND, Ca, PAN, approve, cca, pki, with_context};
+use crate::world::{BRAND, Ca, PAN, approve, cca, pki, thumbs, with_context};
 use openset_jose::PrivateKey;
 use openset_pki::{Purpose, Role};
 use openset_protocol::ca::cert::{CardCredential, PartyCredential, Verdict};
@@ -41,7 +41,7 @@ struct Renewal {
 fn card_renewal(old: &Card) -> Renewal {
     let card = crate::cardholder::card();
     let verifier = pki().verifier();
-    let step = with_context(|ctx| registration::renew(ctx, card));
+    let step = with_context(|ctx| registration::renew(ctx, card, Some(thumbs())));
     let reply = Ca::default().card_c_init(&step.wire).unwrap();
     let step = with_context(|ctx| step.state.handle(ctx, &reply.wire, verifier)).unwrap();
     let reply = Ca::default().reg_form(&step.wire, reply.session).unwrap();
@@ -207,7 +207,8 @@ fn certificate_that_is_revoked_renews_nothing() {
     );
     let mca = &pki.brand(BRAND).mca;
     let ca = Ca::default();
-    let step = with_context(|ctx| enrolment::renew(ctx, merchant(), opens().public_key()));
+    let step =
+        with_context(|ctx| enrolment::renew(ctx, merchant(), opens().public_key(), Some(thumbs())));
     let reply = ca
         .me_aq_c_init(mca, &step.wire, &form::merchant("Sell honestly."))
         .unwrap();
@@ -278,7 +279,9 @@ fn applied(
     let opens = opens();
     let certifies = request_type.certifies_key_exchange();
     let shown = certifies.then(|| opens.public_key());
-    let step = with_context(|ctx| enrolment::apply(ctx, party, request_type, shown)).unwrap();
+    let step =
+        with_context(|ctx| enrolment::apply(ctx, party, request_type, shown, Some(thumbs())))
+            .unwrap();
     let reply = Ca::default().me_aq_c_init(ca, &step.wire, &form).unwrap();
     let received = received(
         step.state,

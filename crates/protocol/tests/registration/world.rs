@@ -14,6 +14,7 @@ use openset_protocol::ca::{
 };
 use openset_protocol::card::Bin;
 use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, HOLDER, RegFormData};
+use openset_protocol::thumbs::{RevocationState, Thumbs};
 use openset_protocol::{Context, Rejection, Timestamp};
 use openset_testkit::keys;
 use openset_testkit::pki::{TestCa, TestPki};
@@ -64,6 +65,8 @@ pub(crate) struct Ca {
     pub served_bins: Vec<Bin>,
     pub certified_before: bool,
     pub renewed_before: bool,
+    /// What it knows of the brand's revocations.
+    pub state: RevocationState,
 }
 
 impl Default for Ca {
@@ -74,8 +77,14 @@ impl Default for Ca {
             served_bins: vec!["411111".parse().unwrap()],
             certified_before: false,
             renewed_before: false,
+            state: RevocationState::of(pki().verifier(), &pki().brand(BRAND).id),
         }
     }
+}
+
+/// All that an applicant can hold of the brand.
+pub(crate) fn thumbs() -> Thumbs {
+    Thumbs::of(pki().verifier(), &pki().brand(BRAND).id)
 }
 
 pub(crate) fn cca() -> &'static TestCa {
@@ -85,7 +94,7 @@ pub(crate) fn cca() -> &'static TestCa {
 impl Ca {
     pub(crate) fn card_c_init(&self, wire: &[u8]) -> Result<Reply<AwaitingRegFormReq>, Rejection> {
         let request = Request::decode(wire)?;
-        with_context(|ctx| card_c_init::handle(ctx, &cca().credentials, &request))
+        with_context(|ctx| card_c_init::handle(ctx, &cca().credentials, &request, &self.state))
     }
 
     pub(crate) fn reg_form(
@@ -99,6 +108,7 @@ impl Ca {
             served_bins: &self.served_bins,
             referral_urls: &["https://example.com/other-ca".to_owned()],
             account_key: &self.account_key,
+            state: &self.state,
         };
         let ca = &cca().credentials;
         let opened = reg_form::open(ca, &request)?;
@@ -112,7 +122,7 @@ impl Ca {
         form: &RegFormData,
     ) -> Result<Reply<AwaitingCertReq>, Rejection> {
         let request = Request::decode(wire)?;
-        with_context(|ctx| me_aq_c_init::handle(ctx, &ca.credentials, &request, form))
+        with_context(|ctx| me_aq_c_init::handle(ctx, &ca.credentials, &request, form, &self.state))
     }
 
     pub(crate) fn cert(
@@ -138,6 +148,7 @@ impl Ca {
             certified_before: self.certified_before,
             renewed_before: self.renewed_before,
             verifier,
+            state: &self.state,
         };
         with_context(|ctx| opened.verify(ctx, &ca.credentials, &request, session, &inquiry))
     }

@@ -143,7 +143,6 @@ impl<E: Ending> Case<E> {
     }
 
     /// The message without one of its parts, a whole object perhaps.
-    #[allow(dead_code, reason = "purchases alone need it")]
     pub fn without(&self, path: &str) -> Result<(), E> {
         self.bench().without(path)
     }

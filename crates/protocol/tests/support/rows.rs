@@ -3,6 +3,7 @@
 use crate::layers::Letter;
 use openset_jose::base64url;
 use openset_protocol::Timestamp;
+use openset_protocol::thumbs::Thumbs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -101,6 +102,19 @@ pub fn harmless<E>(
         alteration,
         expected: Expected::Harmless(reason),
     }
+}
+
+/// The places of Thumbs: of certificates, CRLs and BrandCRLIdentifiers.
+pub fn thumbprints(prefix: &str, thumbs: &Thumbs) -> Vec<String> {
+    let kinds = [
+        ("certs", thumbs.certs.len()),
+        ("crls", thumbs.crls.len()),
+        ("bcis", thumbs.bcis.len()),
+    ];
+    kinds
+        .into_iter()
+        .flat_map(|(kind, count)| (0..count).map(move |n| format!("{prefix}thumbs/{kind}/{n}")))
+        .collect()
 }
 
 /// Fails unless every field of the message has one row, and every row a field.

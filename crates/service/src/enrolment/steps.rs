@@ -12,6 +12,7 @@ use openset_protocol::messages::cert::CertStatus;
 use openset_protocol::messages::reg_form::{
     ACTIVATION_CODE, FormAnswer, RegFormData, policy_digest,
 };
+use openset_protocol::thumbs::Thumbs;
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
 use openset_protocol::{Context, Rejection, Timestamp};
 use openset_store::keys;
@@ -213,7 +214,9 @@ impl Registration<'_> {
             brand_id: self.application.brand.clone(),
             language: Language::english(),
         };
-        let begun = start(party, keys, self.renews.is_some());
+        let verifier = self.enroller.trust.verifier();
+        let thumbs = Thumbs::of(verifier, &party.brand_id);
+        let begun = start(party, keys, self.renews.is_some(), thumbs);
         self.keep(INIT, &begun).await?;
         Ok(self.load(INIT).await?.unwrap_or(begun))
     }
@@ -358,7 +361,7 @@ impl StoredKeys {
 }
 
 /// Makes Me-AqCInitReq.
-fn start(party: Party, keys: &Keys, renews: bool) -> Sent<AwaitingMeAqCInitRes> {
+fn start(party: Party, keys: &Keys, renews: bool, thumbs: Thumbs) -> Sent<AwaitingMeAqCInitRes> {
     let mut rng = random::system();
     let mut ctx = Context {
         now: clock::now(),
@@ -366,9 +369,9 @@ fn start(party: Party, keys: &Keys, renews: bool) -> Sent<AwaitingMeAqCInitRes> 
     };
     let key_exchange = keys.key_exchange.public_key();
     let step = if renews {
-        enrolment::renew(&mut ctx, party, key_exchange)
+        enrolment::renew(&mut ctx, party, key_exchange, Some(thumbs))
     } else {
-        enrolment::start(&mut ctx, party, key_exchange)
+        enrolment::start(&mut ctx, party, key_exchange, Some(thumbs))
     };
     Sent {
         state: step.state,

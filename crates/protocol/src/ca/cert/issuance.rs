@@ -10,7 +10,8 @@ use crate::identity::Credentials;
 use crate::ids::{Challenge, ExactBytes, LocalId, Rrpid};
 use crate::messages::cert::{CertReqData, CertRes, CertResData, CertStatus, CertStatusCode};
 use crate::messages::cert_inq::CertInqReqTbs;
-use crate::signed::{Frame, Who, carried, sign};
+use crate::signed::{Frame, Who, carried, sign_for};
+use crate::thumbs::Receiver;
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::{ContentKey, Thumbprint};
@@ -284,6 +285,9 @@ pub struct CertReply {
     pub(super) lid_ca: LocalId,
     chall_ee3: Challenge,
     pub(super) back_key: Option<ContentKey>,
+    /// Nobody asks twice with the same request, so it is not kept.
+    #[serde(skip)]
+    receiver: Receiver,
 }
 
 impl std::fmt::Debug for CertReply {
@@ -293,7 +297,11 @@ impl std::fmt::Debug for CertReply {
 }
 
 impl CertReply {
-    pub(super) fn new(request: &Request, data: &CertReqData) -> Result<Self, Rejection> {
+    pub(super) fn new(
+        request: &Request,
+        data: &CertReqData,
+        receiver: Receiver,
+    ) -> Result<Self, Rejection> {
         Ok(Self {
             pair: Pair::Cert,
             rrpid: request.rrpid()?,
@@ -302,10 +310,12 @@ impl CertReply {
             lid_ca: data.lid_ca.clone(),
             chall_ee3: data.chall_ee3,
             back_key: data.ca_back_key_data.clone(),
+            receiver,
         })
     }
 
-    /// The answer to an inquiry, sealed as that to its CertReq was.
+    /// The answer to an inquiry, sealed as that to its CertReq was. An inquiry names no thumbs, so chains travel
+    /// whole.
     pub(super) fn to_inquiry(
         request: &Request,
         data: &CertInqReqTbs,
@@ -319,6 +329,7 @@ impl CertReply {
             lid_ca: data.lid_ca.clone(),
             chall_ee3: data.chall_ee3,
             back_key,
+            receiver: Receiver::unknown(),
         })
     }
 
@@ -336,8 +347,8 @@ impl CertReply {
             chall_ee3: self.chall_ee3,
             lid_ca: self.lid_ca.clone(),
             cert_status,
-            signature,
-            key_exchange,
+            signature: self.receiver.carried_of(signature),
+            key_exchange: self.receiver.carried_of(key_exchange),
         };
         let frame = Frame {
             to: Who::Exchange(self.lid_ee.clone()),
@@ -345,7 +356,8 @@ impl CertReply {
             rrpid: self.rrpid,
             answers: Some(self.request),
         };
-        let jws = sign(ctx, &ca.signature, ContentType::CertResData, frame, &data)?;
+        let content = ContentType::CertResData;
+        let jws = sign_for(ctx, &ca.signature, content, frame, &self.receiver, &data)?;
         let provider = ca.key_exchange.key().public_key().provider();
         let message = match &self.back_key {
             None => CertRes::Signed(jws),

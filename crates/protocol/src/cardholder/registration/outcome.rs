@@ -4,11 +4,11 @@ use super::{AwaitingCertRes, CardSecret, FormReceived, NonceCca, PanSecret, Pend
 use crate::content_type::ContentType;
 use crate::messages::cert::{CertRes, CertResData, CertStatus, CertStatusCode};
 use crate::sealed::open_direct;
-use crate::signed::verify_chain;
+use crate::signed::verify_whole_chain;
 use crate::wrapper::Jws;
 use crate::{Context, Rejection};
 use openset_jose::default_provider;
-use openset_pki::{Certificate, Chain, Expect, PathError, PathVerifier, Purpose, Role};
+use openset_pki::{Certificate, Chain, Expect, PathVerifier, Purpose, Role};
 
 /// How a registration goes on after CertRes or CertInqRes.
 #[derive(Debug)]
@@ -116,11 +116,9 @@ impl AwaitingCertRes {
             purpose: Purpose::Signature,
             brand,
         };
-        let certificate = verify_chain(&data.signature, &expect, verifier, ctx.now)?;
+        let chain = verify_whole_chain(&data.signature, &expect, verifier, ctx.now)?;
         let pan_secret = self.card_secret.pan_secret(&nonce_cca);
-        self.check_certificate(&certificate, &pan_secret)?;
-        let x5c: Vec<Vec<u8>> = data.signature.iter().map(|der| der.0.clone()).collect();
-        let chain = Chain::from_x5c(&x5c).map_err(PathError::from)?;
+        self.check_certificate(chain.leaf(), &pan_secret)?;
         Ok(Outcome::Registered(Box::new(Registered {
             chain,
             card_secret: self.card_secret,

@@ -1,7 +1,7 @@
 //! Groups of fields that several messages share.
 
 use crate::rows::Alteration::{Add, Bit, LastByte, Later, Number, Text};
-use crate::rows::{Row, harmless, malformed, row};
+use crate::rows::{Row, harmless, malformed, row, thumbprints};
 use crate::run::End;
 use openset_pki::PathError;
 use openset_protocol::Rejection::{self, Disagreement, DualSignature, HeaderMismatch};
@@ -54,19 +54,6 @@ pub fn frame(message: &'static str, prefix: &str, to: &str, is_response: bool) -
         ));
     }
     rows
-}
-
-/// The places of Thumbs: of certificates, CRLs and BrandCRLIdentifiers.
-fn thumbprints(prefix: &str, thumbs: &Thumbs) -> Vec<String> {
-    let kinds = [
-        ("certs", thumbs.certs.len()),
-        ("crls", thumbs.crls.len()),
-        ("bcis", thumbs.bcis.len()),
-    ];
-    kinds
-        .into_iter()
-        .flat_map(|(kind, count)| (0..count).map(move |n| format!("{prefix}thumbs/{kind}/{n}")))
-        .collect()
 }
 
 /// Thumbs that a request names or a response repeats: they must be the same. `message` is the response.
