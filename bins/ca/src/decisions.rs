@@ -15,6 +15,7 @@ use crate::error::CaError;
 use crate::hierarchy::Ca;
 use crate::set::{credentials, step};
 use crate::store::certificates::{self, Origin};
+use crate::store::earlier;
 use crate::store::registrations::{self, REVOKED, Registration, State};
 
 /// What applicants are told when the card ran out while they waited.
@@ -75,6 +76,10 @@ impl CertificateAuthority {
         let origin = Origin {
             renews: approved.renews(),
             signed_by: approved.signer(),
+            nonce_cca: issued
+                .first()
+                .zip(approved.nonce_cca())
+                .map(|(certificate, nonce)| earlier::seal(vault, certificate, &nonce)),
         };
         let shown = (approved.shown(), &origin);
         if !certificates::issue(&mut tx, &issuer.id, &issued, shown, now.seconds()).await? {

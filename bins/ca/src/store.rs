@@ -3,6 +3,7 @@
 pub(crate) mod authorities;
 pub(crate) mod certificates;
 pub(crate) mod codes;
+pub(crate) mod earlier;
 pub(crate) mod regions;
 pub(crate) mod registrations;
 pub(crate) mod responders;
@@ -41,5 +42,10 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 170,
         name: "list counter",
         sql: include_str!("../migrations/0170_list_counter.sql"),
+    },
+    Migration {
+        version: 180,
+        name: "certificates given again",
+        sql: include_str!("../migrations/0180_earlier.sql"),
     },
 ];

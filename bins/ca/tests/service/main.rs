@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod again;
 mod backups;
 mod bank;
 mod ca;
