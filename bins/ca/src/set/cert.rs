@@ -156,9 +156,8 @@ pub(super) async fn handle(
 fn with_chains(ca: &CertificateAuthority, certified: Vec<Certified>) -> Vec<Earlier> {
     let hierarchy = ca.hierarchy();
     let earlier = |one: Certified| {
-        let issuer = hierarchy.by_id(&one.authority)?;
         Some(Earlier {
-            chain: issuer.authority.chain_of(&one.certificate),
+            chain: hierarchy.chain_of(&one.authority, &one.certificate)?,
             nonce_cca: one.nonce_cca,
             renews: one.renews,
         })

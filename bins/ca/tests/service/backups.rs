@@ -42,7 +42,7 @@ async fn crl(ca: &Running, id: &str) -> Crl {
 }
 
 /// Loses the database, with what SQLite keeps beside it.
-fn lose_database(place: &Place) {
+pub(crate) fn lose_database(place: &Place) {
     for name in ["ca.db", "ca.db-wal", "ca.db-shm"] {
         let _ = fs::remove_file(place.data().join(name));
     }
