@@ -76,6 +76,10 @@ impl Authorities {
             return Ok(Revocation::OfflineRoot);
         }
         let mut tx = self.begin().await?;
+        if issued.owner.is_some() && issued.certificate.is_authority() {
+            // It retires CAs, as a renewal does.
+            regions::changed(&mut tx).await?;
+        }
         lock(&mut tx, &issued.authority).await?;
         let now_s = clock::now_seconds();
         if !certificates::revoke(&mut tx, serial, reason, now_s).await? {
@@ -207,7 +211,8 @@ pub(crate) async fn lock(tx: &mut RecordedTx, id: &str) -> Result<(), CaError> {
     Ok(())
 }
 
-/// Retires a CA whose certificate was revoked, and all below it; says whether it was a CA's.
+/// Retires a CA whose certificate was revoked, and all below it; says whether it was a CA's. Whoever calls this has
+/// locked the hierarchy before any CA.
 pub(crate) async fn retire_revoked(
     tx: &mut RecordedTx,
     held: &Hierarchy,
@@ -224,7 +229,6 @@ pub(crate) async fn retire_revoked(
     for id in held.with_below(owner) {
         let _ = authorities::retire(tx, &id, now_s).await?;
     }
-    regions::changed(tx).await?;
     Ok(true)
 }
 

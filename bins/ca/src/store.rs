@@ -1,4 +1,10 @@
 //! The CA's tables. All SQL runs on SQLite and on PostgreSQL.
+//!
+//! PostgreSQL aborts transactions that wait for each other in a circle. So all lock in one order, and leave out what
+//! they do not change: the hierarchy (`regions::changed`, `regions::change_from`), CAs from the root down and older
+//! generations before newer ones (`crl::lock`, `authorities::retire`), certificates (`certificates::revoke`,
+//! `hold_unrevoked`), registrations, revocation lists, and last the brands' words on them
+//! (`brand_crl_identifiers::lock`).
 
 pub(crate) mod authorities;
 pub(crate) mod certificates;
