@@ -54,4 +54,9 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "certificates given again",
         sql: include_str!("../migrations/0180_earlier.sql"),
     },
+    Migration {
+        version: 190,
+        name: "unknown revocations",
+        sql: include_str!("../migrations/0190_unknown_revocations.sql"),
+    },
 ];

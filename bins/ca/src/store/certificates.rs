@@ -492,6 +492,25 @@ pub(crate) async fn mark_revoked(
     Ok(done.rows_affected() == 1)
 }
 
+/// Keeps that a CA's published list revokes a number that is not known here; says whether that was new.
+pub(crate) async fn mark_unknown_revoked(
+    tx: &mut Tx,
+    authority: &str,
+    line: &Revoked,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO unknown_revocations (authority, serial, revoked_at_s, revocation_reason) \
+         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+    )
+    .bind(authority)
+    .bind(hex::encode(&line.serial))
+    .bind(line.at)
+    .bind(text(&line.reason)?)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// The lines of a CA's CRL: what was revoked and has not run out.
 pub(crate) async fn revoked(
     conn: &mut AnyConnection,
@@ -500,7 +519,9 @@ pub(crate) async fn revoked(
 ) -> Result<Vec<Revoked>, StoreError> {
     let rows = sqlx::query(
         "SELECT serial, revoked_at_s, revocation_reason FROM certificates \
-         WHERE authority = $1 AND revoked_at_s IS NOT NULL AND not_after_s >= $2 ORDER BY serial",
+         WHERE authority = $1 AND revoked_at_s IS NOT NULL AND not_after_s >= $2 \
+         UNION ALL SELECT serial, revoked_at_s, revocation_reason FROM unknown_revocations \
+         WHERE authority = $1 ORDER BY serial",
     )
     .bind(authority)
     .bind(now_s)

@@ -20,7 +20,12 @@ use crate::commands::{config, fails, ok};
 use crate::process::{Program, free_port};
 use crate::wallet::{enrol, gateway, merchant, until_cert_req};
 
-async fn enrolled(ca: &Running, place: &Place, shop: bool, name: &str) -> Option<String> {
+pub(crate) async fn enrolled(
+    ca: &Running,
+    place: &Place,
+    shop: bool,
+    name: &str,
+) -> Option<String> {
     let trust = place.trust(&ca.url).await;
     let (party, code) = if shop {
         (merchant(), CODE)
@@ -36,7 +41,7 @@ async fn enrolled(ca: &Running, place: &Place, shop: bool, name: &str) -> Option
     }
 }
 
-async fn crl(ca: &Running, id: &str) -> Crl {
+pub(crate) async fn crl(ca: &Running, id: &str) -> Crl {
     let at = url(&format!("{}/crl/{id}", ca.url), "url").unwrap();
     Crl::from_der(&HttpClient::new(None).unwrap().get_bytes(&at).await.unwrap()).unwrap()
 }

@@ -16,6 +16,7 @@ mod ocsp;
 mod operator;
 mod pended;
 mod process;
+mod published;
 mod refusals;
 mod registrations;
 mod renewals;
