@@ -24,7 +24,11 @@ const NAME: &str = "OCSP Responder";
 
 /// Responders whose keys were unsealed, by their CAs.
 #[derive(Debug, Default)]
-pub(crate) struct Unsealed(RwLock<HashMap<String, Arc<Responder>>>);
+pub(crate) struct Unsealed {
+    held: RwLock<HashMap<String, Arc<Responder>>>,
+    /// Held by whoever makes the first responder of a CA because somebody asks: questions make one key at a time.
+    making: tokio::sync::Mutex<()>,
+}
 
 /// The CAs for which there are responders.
 pub(crate) fn answering(held: &Hierarchy, now_s: i64) -> impl Iterator<Item = &Arc<Ca>> {
@@ -104,8 +108,30 @@ impl Authorities {
         Ok(())
     }
 
+    /// The responder of a CA; where there is none yet, as for a CA that another process has just made, it is made now.
+    pub(crate) async fn responder_or_new(
+        &self,
+        unsealed: &Unsealed,
+        ca: &Arc<Ca>,
+    ) -> Result<Option<Arc<Responder>>, CaError> {
+        if let Some(found) = self.responder(unsealed, ca).await? {
+            return Ok(Some(found));
+        }
+        let _alone = unsealed.making.lock().await;
+        let before = responders::find(&mut *self.db.read().await?, &ca.id).await?;
+        let live = before
+            .as_ref()
+            .is_some_and(|it| it.not_after() > clock::now_seconds());
+        if !live {
+            let key = offload(draft::new_key).await?;
+            let before = before.map(|before| before.thumbprint());
+            self.put_responder(ca, before.as_ref(), key).await?;
+        }
+        self.responder(unsealed, ca).await
+    }
+
     /// The responder of a CA, if it has one now.
-    pub(crate) async fn responder(
+    async fn responder(
         &self,
         unsealed: &Unsealed,
         ca: &Ca,
@@ -123,7 +149,10 @@ impl Authorities {
         let Some(key) = key else { return Ok(None) };
         let issuer = ca.authority.certificate().clone();
         let responder = Arc::new(Responder::new(issuer, certificate, key)?);
-        let mut all = unsealed.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = unsealed
+            .held
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         all.insert(ca.id.clone(), Arc::clone(&responder));
         Ok(Some(responder))
     }
@@ -138,7 +167,7 @@ async fn current(db: &Db, ca: &Ca) -> Result<Option<openset_pki::Certificate>, C
 
 impl Unsealed {
     fn of(&self, ca: &str) -> Option<Arc<Responder>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.held.read().unwrap_or_else(PoisonError::into_inner);
         all.get(ca).cloned()
     }
 }

@@ -119,7 +119,11 @@ async fn answer(
     if serials.is_empty() {
         return Ok(Answer::refused(Refusal::Unauthorized));
     }
-    let Some(responder) = ca.authorities.responder(&ca.responders, &asked).await? else {
+    let Some(responder) = ca
+        .authorities
+        .responder_or_new(&ca.responders, &asked)
+        .await?
+    else {
         return Ok(Answer::refused(Refusal::TryLater));
     };
     let now = clock::now_seconds();

@@ -102,6 +102,11 @@ async fn a_revocation_is_told_at_once_also_by_a_ca_that_was_retired() {
     ]);
     until_served(&ca, "visa-mca-2").await;
     trust.refresh().await.unwrap();
+    // It answers also before a round of upkeep has made its responder.
+    let renewed = trust.authority(Role::MerchantCa, &"Visa".parse().unwrap());
+    let renewed = renewed.unwrap().chain.unwrap();
+    let request = ocsp::request(other.leaf(), renewed.leaf(), None).unwrap();
+    Response::from_der(&post(&ca, "visa-mca-2", request).await).unwrap();
     ask(&ca, "visa-mca", verifier, other.leaf()).await.unwrap();
     let young = shop(&ca, &place, "young").await;
     ask(&ca, "visa-mca-2", verifier, young.leaf())

@@ -340,8 +340,13 @@ fn hostile(file: &str) -> String {
     ArmoredReader::new(file.as_bytes())
         .read_to_end(&mut binary)
         .unwrap();
-    let at = binary.windows(2).position(|part| part == b" 4").unwrap();
-    binary.splice(at..at + 2, *b" 40");
+    // "-> scrypt SALT 4": a salt may begin with a 4, too.
+    let stanza = binary.windows(10).position(|part| part == b"-> scrypt ");
+    let stanza = stanza.unwrap();
+    let length = binary[stanza..].iter().position(|byte| *byte == b'\n');
+    let end = stanza + length.unwrap();
+    assert_eq!(binary[end - 2..end], *b" 4");
+    binary.insert(end, b'0');
     let mut armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor).unwrap();
     armor.write_all(&binary).unwrap();
     String::from_utf8(armor.finish().unwrap()).unwrap()
