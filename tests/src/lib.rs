@@ -12,9 +12,11 @@
 
 mod in_process;
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use openset::setup::{self, DemoFile, PARTIES, Plan, Seen};
@@ -392,15 +394,18 @@ pub fn fresh() -> String {
 }
 
 fn plan(folder: &Path) -> Plan {
-    // Held until all are chosen, so that no two are the same.
-    let held: Vec<TcpListener> = PARTIES
-        .iter()
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let ports: Vec<u16> = held
-        .iter()
-        .map(|l| l.local_addr().unwrap().port())
-        .collect();
+    // Each is given to one world: it is free until its service listens, and while that is killed.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let (mut held, mut ports) = (Vec::new(), Vec::new());
+    while ports.len() < PARTIES.len() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        held.push(listener);
+        if GIVEN.lock().unwrap().insert(port) {
+            ports.push(port);
+        }
+    }
+    drop(held);
     Plan {
         out: folder.to_owned(),
         config_dir: Seen::Below(folder.to_owned()),

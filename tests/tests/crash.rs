@@ -98,7 +98,7 @@ async fn gateway_finds_out_about_a_hold_that_the_issuer_could_not_tell() {
     let key = fresh();
     let buying = world.post("cardholder", "purchases", &key, &basket);
     let killing = async {
-        for _ in 0..600 {
+        for _ in 0..6000 {
             if holds(&world.account_view(&account).await, "held") == 1 {
                 return;
             }
@@ -179,7 +179,7 @@ async fn registration_that_the_bank_cannot_answer_yet_goes_on_by_itself() {
         answer.json
     );
     world.restart("issuer").await;
-    for _ in 0..300 {
+    for _ in 0..900 {
         let cards = world.get("cardholder", "cards").await.unwrap();
         if cards.text("/cards/0/state") == "registered" {
             let answer = world

@@ -11,6 +11,7 @@ use openset_service::config::{Secret, url};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
+use crate::forms::{FormOptions, Forms};
 use crate::store::regions::Region;
 
 /// How long a CRL is good unless told otherwise.
@@ -63,7 +64,7 @@ pub struct Options {
     /// Seconds that the certificates of cardholders, merchants and gateways last at most.
     #[arg(long)]
     pub certificate_lifetime_seconds: Option<u32>,
-    /// What applicants accept by going on.
+    /// What applicants accept by going on, where no form of [[forms]] says.
     #[arg(long)]
     pub policy_text: Option<String>,
     /// Brands served; a new one gets its CAs at the next start.
@@ -86,6 +87,10 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub referral_urls: Vec<String>,
+    /// What applicants are asked; where none is configured, a form that is built in.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub forms: Vec<FormOptions>,
     /// Gateways that the brands have admitted.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -175,7 +180,7 @@ pub(crate) struct Settings {
     pub(crate) served_bins: Vec<Bin>,
     pub(crate) pend: Vec<Kind>,
     pub(crate) referral_urls: Vec<String>,
-    pub(crate) policy_text: String,
+    pub(crate) forms: Forms,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) crl_lifetime: Duration,
     pub(crate) ocsp_lifetime_s: i64,
@@ -224,7 +229,11 @@ impl Options {
             served_bins: self.served_bins,
             pend: self.pend,
             referral_urls: self.referral_urls,
-            policy_text: self.policy_text.unwrap_or_else(|| POLICY_TEXT.to_owned()),
+            forms: Forms::new(
+                &self.forms,
+                self.policy_text.as_deref().unwrap_or(POLICY_TEXT),
+            )
+            .context("[[forms]]")?,
             gateways: self.gateways,
             certificate_seconds: i64::from(certificate_s),
             crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),

@@ -13,6 +13,7 @@
 //! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
 //! | `decisions` | what an operator decides about registrations that wait |
+//! | `forms` | what applicants are asked |
 //! | `verification` | the certificates that applicants show |
 //! | `crl`, `upkeep` | revocation lists, renewed in time |
 //! | `responders` | who signs the answers to `/ocsp` |
@@ -31,6 +32,7 @@ mod decisions;
 mod error;
 mod expiry;
 mod fingerprint;
+mod forms;
 mod hierarchy;
 mod import;
 mod journal;
@@ -46,8 +48,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use openset_pki::PathVerifier;
-use openset_protocol::ca::form;
-use openset_protocol::messages::reg_form::RegFormData;
 use openset_service::client::HttpClient;
 use openset_service::config::Config;
 use openset_service::shell::Shell;
@@ -74,16 +74,7 @@ pub(crate) struct CertificateAuthority {
     pub(crate) client: HttpClient,
     pub(crate) metrics: CaMetrics,
     pub(crate) responders: Unsealed,
-    pub(crate) forms: Forms,
     pub(crate) verifier: Arc<PathVerifier>,
-}
-
-/// What applicants are asked.
-#[derive(Debug)]
-pub(crate) struct Forms {
-    pub(crate) cardholder: RegFormData,
-    pub(crate) merchant: RegFormData,
-    pub(crate) gateway: RegFormData,
 }
 
 /// Serves the CA on `listener` until `shutdown`. The first start makes the hierarchy and prints the root's
@@ -106,13 +97,7 @@ pub async fn run(
     let opened = Authorities::open(db.clone(), vault, journal, Arc::clone(&settings));
     let authorities = Box::pin(opened).await?;
     let root = authorities.current().pinned_root().certificate.clone();
-    let text = &settings.policy_text;
     let ca = Arc::new(CertificateAuthority {
-        forms: Forms {
-            cardholder: form::cardholder(text),
-            merchant: form::merchant(text),
-            gateway: form::gateway(text),
-        },
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),

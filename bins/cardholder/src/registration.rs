@@ -17,7 +17,7 @@ use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, CardSecret, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived, Pended};
-use openset_protocol::ids::ExactBytes;
+use openset_protocol::ids::{ExactBytes, Language};
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
 use reqwest::Url;
@@ -116,6 +116,9 @@ pub(crate) enum Kept {
         /// SHA-256 of the policy that the person accepted.
         #[serde(default)]
         policy: Option<Thumbprint>,
+        /// The language of the form that the person read.
+        #[serde(default = "Language::english")]
+        language: Language,
         /// Keys and certificates before the last renewal, for purchases that were begun under them.
         #[serde(default)]
         earlier: Vec<Credential>,

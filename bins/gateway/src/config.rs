@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use openset_jose::Thumbprint;
 use openset_protocol::BrandId;
 use openset_protocol::card::Bin;
 use openset_service::auth::Tokens;
-use openset_service::config::{Secret, url};
+use openset_service::config::{Secret, sha256, url};
 use openset_store::SecretString;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct Options {
     /// The code that the brand gave, for enrolment.
     #[arg(long)]
     pub activation_code: Option<Secret>,
+    /// SHA-256 (hexadecimal) of the CA's policy that is accepted; whichever it shows if absent.
+    #[arg(long)]
+    pub policy_sha256: Option<String>,
     /// Where the issuer answers.
     #[arg(long)]
     pub issuer_url: Option<String>,
@@ -83,6 +87,7 @@ pub(crate) struct Settings {
     pub(crate) acquirer_bin: Bin,
     pub(crate) gateway_id: String,
     pub(crate) activation_code: Option<SecretString>,
+    pub(crate) policy_accepted: Option<Thumbprint>,
     pub(crate) issuer_url: Url,
     pub(crate) issuer_token: SecretString,
     pub(crate) message_of_day: Option<String>,
@@ -134,6 +139,7 @@ impl Options {
             acquirer_bin,
             gateway_id: self.gateway_id.unwrap_or_else(|| "gateway-1".to_owned()),
             activation_code: self.activation_code.map(SecretString::from),
+            policy_accepted: policy_accepted(self.policy_sha256.as_deref())?,
             issuer_url: url(&issuer_url, "issuer_url")?,
             issuer_token: issuer_token.into(),
             message_of_day: self.message_of_day,
@@ -143,6 +149,11 @@ impl Options {
             tokens: self.tokens,
         })
     }
+}
+
+fn policy_accepted(text: Option<&str>) -> anyhow::Result<Option<Thumbprint>> {
+    let digest = text.map(|text| sha256(text, "policy_sha256")).transpose()?;
+    Ok(digest.map(Thumbprint::from_bytes))
 }
 
 impl Merchant {

@@ -95,6 +95,7 @@ fn applications(gateway: &Gateway) -> Vec<Application> {
             gateway_id: settings.gateway_id.clone(),
         },
         activation_code: settings.activation_code.clone(),
+        policy_accepted: settings.policy_accepted,
     };
     settings.brands.iter().map(application).collect()
 }

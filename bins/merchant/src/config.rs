@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use openset_jose::Thumbprint;
 use openset_protocol::BrandId;
 use openset_protocol::card::Bin;
 use openset_protocol::messages::me_aq_c_init::IdData;
 use openset_service::auth::Tokens;
 use openset_service::client::join;
-use openset_service::config::{Common, Secret, url};
+use openset_service::config::{Common, Secret, sha256, url};
 use openset_service::enrolment::Application;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct Options {
     /// The code that the acquirer gave for the registration.
     #[arg(long)]
     pub activation_code: Option<Secret>,
+    /// SHA-256 (hexadecimal) of the CA's policy that is accepted; whichever it shows if absent.
+    #[arg(long)]
+    pub policy_sha256: Option<String>,
     /// Where the acquirer's payment gateway answers.
     #[arg(long)]
     pub gateway_url: Option<String>,
@@ -118,6 +122,10 @@ impl Options {
             merch_cat_code.len() == 4 && merch_cat_code.bytes().all(|b| b.is_ascii_digit()),
             "merch_cat_code = \"{merch_cat_code}\": four digits of ISO 18245, such as 5411"
         );
+        let policy = self.policy_sha256.as_deref();
+        let policy = policy
+            .map(|text| sha256(text, "policy_sha256"))
+            .transpose()?;
         let id_data = IdData::Merchant {
             merchant_bin,
             merchant_id,
@@ -132,7 +140,12 @@ impl Options {
             authorization_wait: Duration::from_millis(wait_ms),
             ocsp_policy: self.ocsp_policy.unwrap_or_default(),
             tokens: self.tokens,
-            applications: applications(&self.brands, &id_data, self.activation_code.as_ref()),
+            applications: applications(
+                &self.brands,
+                &id_data,
+                self.activation_code.as_ref(),
+                policy.map(Thumbprint::from_bytes),
+            ),
             brands: self.brands,
         })
     }
@@ -151,11 +164,17 @@ fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn applications(brands: &[BrandId], id_data: &IdData, code: Option<&Secret>) -> Vec<Application> {
+fn applications(
+    brands: &[BrandId],
+    id_data: &IdData,
+    code: Option<&Secret>,
+    policy_accepted: Option<Thumbprint>,
+) -> Vec<Application> {
     let application = |brand: &BrandId| Application {
         brand: brand.clone(),
         id_data: id_data.clone(),
         activation_code: code.cloned().map(Into::into),
+        policy_accepted,
     };
     brands.iter().map(application).collect()
 }

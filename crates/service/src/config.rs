@@ -40,7 +40,7 @@ use toml::Table;
 use layers::{args_from_env, first_line, keys, read_file, table_from_args, typed};
 use options::CommonOptions;
 
-pub use options::{Common, url};
+pub use options::{Common, sha256, url};
 
 /// The five services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

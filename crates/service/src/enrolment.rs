@@ -24,7 +24,7 @@ mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openset_jose::{KeyError, PrivateKey};
+use openset_jose::{KeyError, PrivateKey, Thumbprint};
 use openset_pki::{BrandId, Chain};
 use openset_protocol::Rejection;
 use openset_protocol::identity::IdentityError;
@@ -55,6 +55,12 @@ pub enum EnrolmentError {
     /// The CA's form asks for what is not in the configuration.
     #[error("the certificate authority's form asks for {0:?}, which is not known here")]
     UnknownField(String),
+    /// The CA's form has another policy than the one that the configuration accepts.
+    #[error(
+        "the certificate authority's policy is not the one that policy_sha256 accepts; read it, and if you accept \
+         it set policy_sha256 to {0}: {1:?}"
+    )]
+    AnotherPolicy(String, String),
     /// An operator of the CA has to decide; the CA is asked again and again.
     #[error("the certificate authority has not decided yet: {0}")]
     Pended(String),
@@ -109,6 +115,8 @@ pub struct Application {
     pub id_data: IdData,
     /// The code that the acquirer or brand gave; not needed any more once there are certificates.
     pub activation_code: Option<SecretString>,
+    /// SHA-256 of the one policy that its operator accepts; whichever the CA's form shows if absent.
+    pub policy_accepted: Option<Thumbprint>,
 }
 
 /// Enrols a party with the CA.
@@ -185,7 +193,10 @@ impl EnrolmentError {
     fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Refused(_) | Self::UnknownField(_) | Self::NoActivationCode
+            Self::Refused(_)
+                | Self::UnknownField(_)
+                | Self::NoActivationCode
+                | Self::AnotherPolicy(..)
         )
     }
 }

@@ -40,12 +40,10 @@ pub(super) async fn party(
 ) -> Result<Vec<u8>, CaError> {
     let role = me_aq_c_init::serving_role(init)?;
     let issuing = serving(ca, role, &init.brand_id)?;
-    let form = if role == Role::MerchantCa {
-        &ca.forms.merchant
-    } else {
-        &ca.forms.gateway
-    }
-    .clone();
+    let forms = &ca.settings.forms;
+    let form = forms
+        .choose(&init.brand_id, &init.language, init.request_type)
+        .into_owned();
     let request = Arc::clone(&received.request);
     request.wrapper.check_date(received.at)?;
     let reply = step(received.at, move |ctx| {

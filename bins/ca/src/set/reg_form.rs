@@ -34,8 +34,11 @@ pub(super) async fn handle(
     let session = found.session.clone().awaiting_reg_form_req()?;
     let (request, held) = (Arc::clone(&received.request), Arc::clone(ca));
     let reply = step(received.at, move |ctx| {
+        let (language, request_type) = opened.wanted();
+        let forms = &held.settings.forms;
+        let form = forms.choose(&session.brand_id, language, request_type);
         let terms = CardTerms {
-            form: &held.forms.cardholder,
+            form: &form,
             served_bins: &held.settings.served_bins,
             referral_urls: &held.settings.referral_urls,
             account_key: &held.hierarchy().account_key,

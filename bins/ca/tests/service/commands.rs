@@ -48,7 +48,7 @@ pub(crate) fn list(config: &Path, more: &[&str]) -> Vec<Value> {
 }
 
 pub(crate) async fn until_served(ca: &Running, id: &str) {
-    for _ in 0..100 {
+    for _ in 0..600 {
         let trust = crate::ca::get(&ca.url, "trust").await;
         if trust.to_string().contains(&format!("\"{id}\"")) {
             return;

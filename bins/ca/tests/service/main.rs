@@ -12,6 +12,7 @@ mod bank;
 mod ca;
 mod commands;
 mod durability;
+mod forms;
 mod ocsp;
 mod operator;
 mod pended;

@@ -99,8 +99,16 @@ async fn every_ca_has_a_list_from_the_start_and_the_document_describes_all_route
         assert!(!crl(&ca.url, id).await.revokes(&[1]), "{id}");
     }
     let document = get(&ca.url, "openapi.json").await;
-    let metrics = reqwest::get(format!("{}/metrics", ca.url)).await.unwrap();
-    let metrics = metrics.text().await.unwrap();
+    let mut metrics = String::new();
+    // The first round of upkeep tells them.
+    for _ in 0..600 {
+        let answer = reqwest::get(format!("{}/metrics", ca.url)).await.unwrap();
+        metrics = answer.text().await.unwrap();
+        if metrics.contains("what=\"responder\",ca=\"visa-mca\"") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     for (what, id) in [
         ("certificate", "root"),
         ("crl", "visa-mca"),

@@ -209,7 +209,7 @@ async fn two_replicas_certify_one_key_once() {
 
 /// Sends again what was overtaken.
 async fn send(ca_url: &str, wire: &[u8]) -> Vec<u8> {
-    for _ in 0..20 {
+    for _ in 0..600 {
         let answer = crate::ca::post_set(ca_url, wire).await;
         match answer {
             Ok(answer) if answer.status == 200 => return answer.body,

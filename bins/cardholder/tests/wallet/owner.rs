@@ -76,7 +76,6 @@ async fn the_log_and_the_database_show_no_card_and_no_order() {
     wrong["pan"] = json!("4111111111111112");
     assert_eq!(wallet.post("/cards", None, &wrong).await.status, 422);
     wallet.kill();
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let log = world.log("wallet");
     assert!(log.contains("answered"), "{log}");
     let stored = String::from_utf8_lossy(&world.database_bytes("wallet")).into_owned();

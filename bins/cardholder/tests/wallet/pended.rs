@@ -92,7 +92,7 @@ async fn a_renewal_that_waits_for_an_operator_leaves_the_old_key_in_use_until_it
     wallet.kill();
     world.authority.decide(true);
     let wallet = world.spawn("wallet").await;
-    for _ in 0..400 {
+    for _ in 0..2400 {
         if thumbprint(&wallet.card(&card_id).await) != old {
             break;
         }

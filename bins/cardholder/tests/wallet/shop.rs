@@ -157,7 +157,7 @@ impl Shop {
     }
 
     pub(crate) async fn wait_for(&self, message: &str) {
-        for _ in 0..400 {
+        for _ in 0..6000 {
             if self.received(message).1 > 0 {
                 return;
             }

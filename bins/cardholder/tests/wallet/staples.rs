@@ -15,7 +15,7 @@ async fn held(wallet: &Wallet) -> String {
 }
 
 async fn hold(wallet: &Wallet, count: &str) {
-    for _ in 0..400 {
+    for _ in 0..2400 {
         if held(wallet).await == count {
             return;
         }
@@ -55,9 +55,9 @@ async fn responses_are_fetched_without_any_purchase_and_kept_while_they_are_good
 async fn without_a_responder_the_wallet_buys_all_the_same_and_asks_again() {
     let mut world = World::new().await;
     world.more = "staple_seconds = 1".to_owned();
+    world.authority.be(Mood::WithoutOcsp);
     let wallet = world.open("wallet").await;
     let card_id = wallet.register().await;
-    world.authority.be(Mood::Down);
     world.authority.wait_for_more("OCSPRequest", 0).await;
     let bought = wallet.buy(&world, &card_id, None).await;
     assert_eq!(bought.at("/status"), "paid");
@@ -87,7 +87,7 @@ async fn a_revocation_that_ocsp_tells_is_shown_to_the_owner() {
     world.authority.revoke_all();
     let card_id = wallet.register().await;
     world.authority.wait_for_more("OCSPRequest", 0).await;
-    for _ in 0..200 {
+    for _ in 0..2400 {
         if wallet.card(&card_id).await["certificate"]["status"] == "revoked" {
             break;
         }

@@ -56,7 +56,8 @@ pub(crate) struct Wallet {
 
 enum Running {
     Here(CancellationToken, JoinHandle<anyhow::Result<()>>),
-    Process(Child),
+    /// With the thread that writes its log.
+    Process(Child, Option<std::thread::JoinHandle<()>>),
 }
 
 /// What the wallet answered.
@@ -187,7 +188,7 @@ impl World {
             Some(line[at + 8..].split_whitespace().next()?.to_owned())
         });
         let log = self.log_file(name);
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             use std::io::Write as _;
             let mut file = fs::OpenOptions::new()
                 .create(true)
@@ -202,7 +203,7 @@ impl World {
         wait_until_ready(&url).await;
         Wallet {
             url,
-            running: Running::Process(child),
+            running: Running::Process(child, Some(reading)),
         }
     }
 
@@ -235,7 +236,7 @@ impl World {
 }
 
 async fn wait_until_ready(url: &str) {
-    for _ in 0..200 {
+    for _ in 0..1200 {
         if let Ok(response) = reqwest::get(format!("{url}/readyz")).await
             && response.status().is_success()
         {
@@ -253,15 +254,19 @@ impl Wallet {
                 stop.cancel();
                 running.await.unwrap().unwrap();
             }
-            Running::Process(_) => self.kill(),
+            Running::Process(..) => self.kill(),
         }
     }
 
     /// Ends the program at once (SIGKILL).
     pub(crate) fn kill(mut self) {
-        if let Running::Process(child) = &mut self.running {
+        if let Running::Process(child, reading) = &mut self.running {
             child.kill().unwrap();
             child.wait().unwrap();
+            // Its log is whole then.
+            if let Some(reading) = reading.take() {
+                reading.join().unwrap();
+            }
         }
     }
 
@@ -337,7 +342,7 @@ impl Wallet {
 
     /// Waits until a card is in this state.
     pub(crate) async fn card_in(&self, card_id: &str, state: &str) -> Value {
-        for _ in 0..400 {
+        for _ in 0..2400 {
             let card = self.card(card_id).await;
             if card["state"] == state {
                 return card;
@@ -353,7 +358,7 @@ impl Wallet {
     /// Waits until a purchase has this status.
     pub(crate) async fn purchase_is(&self, purchase_id: &str, status: &str) -> Value {
         let path = format!("/purchases/{purchase_id}");
-        for _ in 0..400 {
+        for _ in 0..2400 {
             let purchase = self.get(&path).await.json();
             if purchase["status"] == status {
                 return purchase;
@@ -369,7 +374,7 @@ impl Wallet {
 
 impl Drop for Wallet {
     fn drop(&mut self) {
-        if let Running::Process(child) = &mut self.running {
+        if let Running::Process(child, _) = &mut self.running {
             let _ = child.kill();
             let _ = child.wait();
         }

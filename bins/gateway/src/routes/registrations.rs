@@ -1,5 +1,6 @@
 //! Registrations: the certificate authority asks whether a merchant's keys may be certified.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -8,7 +9,7 @@ use openset_protocol::BrandId;
 use openset_protocol::card::Bin;
 use openset_service::clock;
 use openset_service::problem::{Json, Problem};
-use openset_store::Tx;
+use openset_store::{SecretString, Tx};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
@@ -36,6 +37,10 @@ pub(super) struct ApprovalRequest {
     /// authority has verified it for this merchant; asked is whether the merchant is in good standing.
     #[schema(value_type = Option<String>)]
     renews: Option<Thumbprint>,
+    /// Answers to what the certificate authority's form asks beside that. This bank looks at none of them.
+    #[serde(default, rename = "answers")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    _answers: BTreeMap<String, SecretString>,
     /// SHA-256 of the signature key's SPKI, base64url: the approval is for these keys alone.
     #[schema(value_type = Option<String>)]
     key_thumbprint: Option<Thumbprint>,

@@ -19,19 +19,21 @@ use openset_protocol::{Context, Rejection};
 use openset_service::trust::{AuthorityEntry, BrandEntry, TrustDocument};
 use openset_service::{clock, random};
 use openset_testkit::pki::TestCa;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::purchase::PKI;
 
 /// The code that the brand gave the gateway.
+pub(crate) const POLICY: &str = "Route honestly.";
 pub(crate) const BRAND_CODE: &str = "BRAND-CODE";
 
 /// The authority.
 #[derive(Clone)]
 pub(crate) struct Ca {
     address: SocketAddr,
+    reserved: Arc<Mutex<Option<TcpSocket>>>,
     sessions: Arc<Mutex<BTreeMap<String, AwaitingCertReq>>>,
     /// Request and answer of everything that was asked.
     answered: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
@@ -55,9 +57,12 @@ pub(crate) enum Instead {
 impl Ca {
     /// One that has an address and does not listen there yet.
     pub(crate) async fn closed() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Bound, it refuses calls and keeps its port.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         Self {
-            address: listener.local_addr().unwrap(),
+            address: socket.local_addr().unwrap(),
+            reserved: Arc::new(Mutex::new(Some(socket))),
             sessions: Arc::default(),
             answered: Arc::default(),
             received: Arc::default(),
@@ -76,7 +81,11 @@ impl Ca {
     }
 
     pub(crate) async fn listen(&self) -> JoinHandle<()> {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let reserved = self.reserved.lock().unwrap().take();
+        let listener = match reserved {
+            Some(socket) => socket.listen(1024).unwrap(),
+            None => TcpListener::bind(self.address).await.unwrap(),
+        };
         let router = Router::new()
             .route(
                 "/root.pem",
@@ -138,7 +147,7 @@ impl Ca {
 
     /// Waits until it received this message so often.
     pub(crate) async fn until_received(&self, message: &str, count: usize) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if self.count(message) >= count {
                 return;
             }
@@ -178,7 +187,7 @@ impl Ca {
     }
 
     fn begin(&self, ctx: &mut Context<'_>, pca: &TestCa, request: &Request) -> Vec<u8> {
-        let form = form::gateway("Route honestly.");
+        let form = form::gateway(POLICY);
         let reply = me_aq_c_init::handle(ctx, &pca.credentials, request, &form).unwrap();
         let lid_ca = reply.session.lid_ca.to_string();
         self.sessions.lock().unwrap().insert(lid_ca, reply.session);

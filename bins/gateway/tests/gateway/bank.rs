@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
 pub(crate) const TOKEN: &str = "issuer-token-0123456789";
@@ -40,6 +40,7 @@ pub(crate) struct Books {
 #[derive(Clone)]
 pub(crate) struct Bank {
     pub(crate) address: SocketAddr,
+    reserved: Arc<Mutex<Option<TcpSocket>>>,
     pub(crate) books: Arc<Mutex<Books>>,
     mood: Arc<Mutex<Mood>>,
     /// While false, answers wait; what they tell is done already.
@@ -49,9 +50,12 @@ pub(crate) struct Bank {
 impl Bank {
     /// A bank that has an address and does not listen there yet.
     pub(crate) async fn closed() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Bound, it refuses calls and keeps its port.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         Self {
-            address: listener.local_addr().unwrap(),
+            address: socket.local_addr().unwrap(),
+            reserved: Arc::new(Mutex::new(Some(socket))),
             books: Arc::default(),
             mood: Arc::new(Mutex::new(Mood::Approve)),
             answering: Arc::new(watch::Sender::new(true)),
@@ -66,7 +70,8 @@ impl Bank {
     }
 
     pub(crate) async fn listen(&self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let reserved = self.reserved.lock().unwrap().take();
+        let listener = reserved.unwrap().listen(1024).unwrap();
         let router = Router::new()
             .route("/authorizations", post(authorize))
             .route("/authorizations/{id}/capture", post(capture))
@@ -98,7 +103,7 @@ impl Bank {
 
     /// Waits until it was asked so often.
     pub(crate) async fn asked(&self, calls: usize) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if self.calls() >= calls {
                 return;
             }

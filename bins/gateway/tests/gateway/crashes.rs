@@ -4,7 +4,7 @@ use openset_protocol::messages::cap::CapCode;
 
 use crate::bank::{Bank, Mood};
 use crate::purchase::{SHOP, buy, claim};
-use crate::service::Premises;
+use crate::service::{OPERATOR, Premises};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn issuer_that_is_away_means_busy_until_the_worker_has_found_out() {
@@ -50,15 +50,16 @@ async fn merchant_that_asks_again_after_a_crash_is_answered_at_once() {
     let pause = "danger_pause_before_issuer_ms = 20000";
     let service = Premises::with(&bank, pause).start().await;
     let asked = buy(&SHOP, 4200).ask();
-    let asking = async {
-        let _ = tokio::time::timeout(
-            std::time::Duration::from_millis(300),
-            service.set(&asked.wire),
-        )
-        .await;
+    let stored = async {
+        let path = format!("/authorizations/{}", asked.xid);
+        while service.get(&path, OPERATOR).await.1["state"] != "asked" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     };
-    asking.await;
-    assert_eq!(service.authorization(&asked.xid).await["state"], "asked");
+    tokio::select! {
+        _ = service.set(&asked.wire) => panic!("it was answered before the issuer was asked"),
+        () = stored => {}
+    }
     let service = service.kill().await.start().await;
     let answer = service.set_until_answered(&asked.wire).await;
     assert_eq!(asked.auth_code(&answer), "approved");

@@ -1,6 +1,6 @@
 //! From nothing to certificates: the gateway serves at once and enrols meanwhile, also across crashes.
 
-use crate::authority::{BRAND_CODE, Ca, Instead};
+use crate::authority::{BRAND_CODE, Ca, Instead, POLICY};
 use crate::bank::Bank;
 use crate::purchase::{SHOP, buy};
 use crate::service::{Premises, Service};
@@ -17,7 +17,7 @@ async fn applicant(ca: &Ca, activation_code: &str) -> Service {
 
 /// What `/readyz` lists as missing.
 async fn missing(service: &Service) -> String {
-    for _ in 0..200 {
+    for _ in 0..6000 {
         if service.healthy().await {
             let (status, problem) = service.get("/readyz", "").await;
             assert_eq!(status, 503, "{problem}");
@@ -95,4 +95,33 @@ async fn refused_enrolment_says_why_and_does_not_use_up_attempts() {
     let found = missing(&service).await;
     assert!(found.contains("unknown code"), "{found}");
     assert_eq!(ca.count(CERT), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configuration_may_accept_one_policy_alone() {
+    for accepted in ["Route as you like.", POLICY] {
+        let ca = Ca::closed().await;
+        ca.listen().await;
+        let sha256 = hex::encode(openset_jose::sha256(accepted.as_bytes()));
+        let options = format!("{}\npolicy_sha256 = {sha256:?}", ca.toml(BRAND_CODE));
+        let premises = Premises::with(&Bank::open().await, &options);
+        let service = premises.start_enrolling().await;
+        if accepted == POLICY {
+            service.until_ready().await;
+            assert_eq!(ca.count(CERT), 1);
+        } else {
+            ca.until_received(INIT, 1).await;
+            let shown = hex::encode(openset_jose::sha256(POLICY.as_bytes()));
+            let mut found = String::new();
+            for _ in 0..3000 {
+                found = missing(&service).await;
+                if found.contains(&shown) {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            assert!(found.contains(&shown) && found.contains(POLICY), "{found}");
+            assert_eq!(ca.count(CERT), 0);
+        }
+    }
 }

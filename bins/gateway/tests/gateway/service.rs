@@ -231,10 +231,16 @@ impl Premises {
 }
 
 fn all_bytes(folder: &Path) -> Vec<u8> {
-    let files = std::fs::read_dir(folder).unwrap();
-    files
-        .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
-        .collect()
+    // SQLite takes its log away when the last connection of a killed gateway closes.
+    for _ in 0..100 {
+        let files = std::fs::read_dir(folder).unwrap();
+        let read: std::io::Result<Vec<_>> = files.map(|file| std::fs::read(file?.path())).collect();
+        if let Ok(all) = read {
+            return all.concat();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the files do not come to rest");
 }
 
 /// An answer to a SET message.
@@ -285,7 +291,7 @@ impl SetAnswer {
 
 impl Service {
     pub(crate) async fn until_ready(&self) {
-        for _ in 0..500 {
+        for _ in 0..6000 {
             let ready = self.client.get(format!("{}/readyz", self.url)).send().await;
             if ready.is_ok_and(|answer| answer.status() == 200) {
                 return;
@@ -324,7 +330,7 @@ impl Service {
 
     /// Sends the same bytes until they are answered.
     pub(crate) async fn set_until_answered(&self, wire: &[u8]) -> Vec<u8> {
-        for _ in 0..200 {
+        for _ in 0..1200 {
             let answer = self.set(wire).await;
             if answer.status != 503 {
                 return answer.taken();
@@ -367,7 +373,7 @@ impl Service {
 
     /// Waits until a purchase is in this state.
     pub(crate) async fn until(&self, xid: &str, state: &str) -> Value {
-        for _ in 0..400 {
+        for _ in 0..2400 {
             let view = self.authorization(xid).await;
             if view["state"] == state {
                 return view;

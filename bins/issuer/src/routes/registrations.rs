@@ -1,5 +1,6 @@
 //! Registrations: the certificate authority asks whether a key may be certified for a card.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -7,7 +8,7 @@ use openset_jose::Thumbprint;
 use openset_protocol::BrandId;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_service::problem::{Json, Problem};
-use openset_store::Tx;
+use openset_store::{SecretString, Tx};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -37,6 +38,10 @@ pub(crate) struct ApprovalRequest {
     /// authority has verified it for this card; asked is whether the card is in good standing.
     #[schema(value_type = Option<String>)]
     renews: Option<Thumbprint>,
+    /// Answers to what the certificate authority's form asks beside that. This bank looks at none of them.
+    #[serde(default, rename = "answers")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    _answers: BTreeMap<String, SecretString>,
     /// SHA-256 of the key's SPKI, base64url: the approval is for this key alone.
     #[schema(value_type = String)]
     key_thumbprint: Thumbprint,

@@ -87,7 +87,7 @@ async fn hold_expires_once_at_two_replicas() {
         one.approved(&card, &format!("key-{number}"), 100).await;
     }
     one.vaulted.move_clock(8 * 86_400);
-    for _ in 0..100 {
+    for _ in 0..600 {
         if one.sums(&card).await == [1000, 0, 0] {
             return;
         }

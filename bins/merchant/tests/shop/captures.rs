@@ -69,6 +69,7 @@ async fn capture_goes_on_when_the_gateway_is_down() {
     let shop = world.open_shop_waiting(300).await;
     let order = shop.order().await;
     Wallet::new(&world.pki, 1).buy(&shop, &order).await;
+    shop.wait_for_state(&order, "authorized").await;
     world.bank.be(Mood::Down);
     let (status, answer) = shop.capture(&order, Some("key")).await;
     assert_eq!((status, answer["state"].as_str()), (202, Some("capturing")));

@@ -159,7 +159,9 @@ async fn answer_to_another_request_is_not_believed() {
     let world = World::new().await;
     let shop = world.open_shop_waiting(400).await;
     let wallet = Wallet::new(&world.pki, 1);
-    wallet.buy(&shop, &shop.order().await).await;
+    let first = shop.order().await;
+    wallet.buy(&shop, &first).await;
+    shop.wait_for_state(&first, "authorized").await;
     world.bank.be(Mood::Confuses);
     let order = shop.order().await;
     let (step, outcome) = wallet.buy(&shop, &order).await;

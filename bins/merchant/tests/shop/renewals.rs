@@ -1,6 +1,7 @@
 //! New keys and certificates, the merchant's own and its gateway's, in the midst of purchases.
 
 use openset_protocol::cardholder::purchase::PaymentStatus;
+use openset_service::clock;
 use openset_service::enrolment::Generation;
 
 use crate::bank::Mood;
@@ -58,6 +59,7 @@ async fn answers_to_what_was_asked_before_a_renewal_are_opened_after_it() {
     let (authorized, captured) = (shop.order().await, shop.order().await);
     let wallet = Wallet::new(&world.pki, 1);
     wallet.buy(&shop, &captured).await;
+    shop.wait_for_state(&captured, "authorized").await;
     let step = wallet.begin(&shop, &authorized).await;
     world.bank.be(Mood::Down);
     let reply = post(&shop.url, &step.wire).await;
@@ -98,13 +100,18 @@ async fn gateway_that_has_renewed_opens_what_was_sealed_for_its_old_keys() {
 
 #[tokio::test]
 async fn purchase_whose_keys_have_expired_must_be_begun_again() {
-    let world = World::enrolled_for(3).await;
+    // Longer than a slow start takes.
+    const LIFETIME_S: i64 = 20;
+    let world = World::enrolled_for(LIFETIME_S).await;
+    let ended_s = clock::now_seconds() + LIFETIME_S + 1;
     let shop = world.open_shop().await;
     let order = shop.order().await;
     let wallet = Wallet::new(&world.pki, 1);
     let step = wallet.begin(&shop, &order).await;
     world.store(Generation::FIRST.next(), 1000).await;
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    while clock::now_seconds() < ended_s {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
     let (code, _) = post(&shop.url, &step.wire).await.error();
     assert_eq!(code, "expiredCertificate");
     shop.close().await;

@@ -207,7 +207,7 @@ impl World {
 }
 
 pub(crate) async fn wait_until_ready(url: &str) {
-    for _ in 0..200 {
+    for _ in 0..1200 {
         if let Ok(response) = reqwest::get(format!("{url}/readyz")).await
             && response.status().is_success()
         {
@@ -295,7 +295,7 @@ impl Shop {
     }
 
     pub(crate) async fn wait_for_state(&self, order: &PaymentInitiation, state: &str) -> Value {
-        for _ in 0..200 {
+        for _ in 0..1200 {
             let view = self.show(order).await;
             if view["state"] == state {
                 return view;

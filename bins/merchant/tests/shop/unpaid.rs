@@ -39,7 +39,7 @@ async fn age(db: &Db, order_id: &str, seconds: i64) {
 
 /// Places orders, all of which must be taken, until an old one is gone.
 async fn order_until_forgotten(shop: &Shop, order_id: &str) {
-    for _ in 0..40 {
+    for _ in 0..400 {
         shop.order().await;
         if !shop.knows(order_id).await {
             return;

@@ -1,11 +1,10 @@
 //! Registration forms: what is asked, and whether the answers fit.
 
-use crate::Rejection;
 use crate::messages::cert::FailedItem;
 use crate::messages::reg_form::{
     ACTIVATION_CODE, FormAnswer, FormField, HOLDER, RegFormData, RequestType,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 const HOLDER_CHARS_MAX: u32 = 40;
@@ -85,45 +84,62 @@ impl Answers {
     pub(crate) fn take(&mut self, name: &str) -> Zeroizing<String> {
         self.0.remove(name).unwrap_or_default()
     }
+
+    /// What is left: answers to fields of the operator's own.
+    pub(crate) fn rest(self) -> BTreeMap<String, Zeroizing<String>> {
+        self.0
+    }
 }
 
-/// Compares answers with their form: the inner error lists the answers to be mended.
-///
-/// # Errors
-/// [`Rejection::Malformed`] for answers to fields that the form does not have, or two to one field: no
-/// software that has read the form sends them.
+/// The most items that an answer names; the rest comes when they are mended.
+const FAILED_ITEMS_MAX: usize = 32;
+
+/// Compares answers with their form, whose policy was `accepted` or not: the error lists what is to be mended.
 pub(crate) fn check(
     form: &RegFormData,
+    accepted: bool,
     answers: &[FormAnswer],
-) -> Result<Result<Answers, Vec<FailedItem>>, Rejection> {
+) -> Result<Answers, Vec<FailedItem>> {
     let mut given = Answers::default();
-    for answer in answers {
-        let asked = form.fields.iter().any(|field| field.name == answer.name);
+    let mut doubled = BTreeSet::new();
+    let mut unasked = Vec::new();
+    for (place, answer) in answers.iter().enumerate() {
         let value = Zeroizing::new(answer.value.trim().to_owned());
-        if !asked || given.0.insert(answer.name.clone(), value).is_some() {
-            return Err(Rejection::Malformed(
-                "reg_form has an answer that the form does not ask for".to_owned(),
-            ));
+        if !form.fields.iter().any(|field| field.name == answer.name) {
+            unasked.push(place);
+        } else if given.0.insert(answer.name.clone(), value).is_some() {
+            doubled.insert(answer.name.as_str());
         }
     }
-    let failed: Vec<FailedItem> = (0_u32..)
-        .zip(&form.fields)
-        .filter_map(|(item_number, field)| {
-            let item_reason = complaint(
-                field,
-                given.0.get(&field.name).map_or("", |value| value.as_str()),
-            )?;
-            Some(FailedItem {
-                item_number,
-                item_reason,
-            })
+    let of_fields = form.fields.iter().enumerate().filter_map(|(place, field)| {
+        if doubled.contains(field.name.as_str()) {
+            return Some((place, "one answer is enough".to_owned()));
+        }
+        let value = given.0.get(&field.name).map_or("", |value| value.as_str());
+        Some((place, complaint(field, value)?))
+    });
+    let after_fields = form.fields.len();
+    let of_policy =
+        (!accepted).then(|| (after_fields, "the form's policy is not accepted".to_owned()));
+    let beyond = (after_fields.saturating_add(1)..).zip(unasked);
+    let of_nothing = beyond.map(|(number, place)| {
+        let text = format!("the form does not ask for answer {place}");
+        (number, text)
+    });
+    let failed: Vec<FailedItem> = of_fields
+        .chain(of_policy)
+        .chain(of_nothing)
+        .take(FAILED_ITEMS_MAX)
+        .map(|(number, item_reason)| FailedItem {
+            item_number: u32::try_from(number).unwrap_or(u32::MAX),
+            item_reason,
         })
         .collect();
-    Ok(if failed.is_empty() {
+    if failed.is_empty() {
         Ok(given)
     } else {
         Err(failed)
-    })
+    }
 }
 
 fn complaint(field: &FormField, value: &str) -> Option<String> {
@@ -152,13 +168,12 @@ mod tests {
     }
 
     fn complaints(answers: &[FormAnswer]) -> Vec<u32> {
-        let result = check(&cardholder("policy"), answers).unwrap();
-        result
-            .err()
-            .unwrap_or_default()
-            .iter()
-            .map(|item| item.item_number)
-            .collect()
+        numbers(check(&cardholder("policy"), true, answers))
+    }
+
+    fn numbers(checked: Result<Answers, Vec<FailedItem>>) -> Vec<u32> {
+        let failed = checked.err().unwrap_or_default();
+        failed.iter().map(|item| item.item_number).collect()
     }
 
     #[test]
@@ -183,9 +198,42 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_the_form_does_not_ask_for_are_refused() {
+    fn answers_that_the_form_does_not_ask_for_or_that_come_twice_are_named() {
+        let full = || vec![answer(HOLDER, "Alice"), answer(ACTIVATION_CODE, "1234")];
+        let with = |more: &[FormAnswer]| complaints(&[full().as_slice(), more].concat());
+        assert_eq!(with(&[answer("mother", "Eve")]), [3]);
+        assert_eq!(with(&[answer("mother", ""), answer("pet", "cat")]), [3, 4]);
+        assert_eq!(with(&[answer(HOLDER, "Bob")]), [0]);
+        let many: Vec<FormAnswer> = (0..100).map(|_| answer("mother", "Eve")).collect();
+        assert_eq!(with(&many).len(), FAILED_ITEMS_MAX);
+    }
+
+    #[test]
+    fn policy_that_is_not_accepted_is_named_after_the_fields() {
         let form = cardholder("policy");
-        assert!(check(&form, &[answer("mother", "Eve")]).is_err());
-        assert!(check(&form, &[answer(HOLDER, "Alice"), answer(HOLDER, "Bob")]).is_err());
+        let full = [answer(HOLDER, "Alice"), answer(ACTIVATION_CODE, "1234")];
+        assert_eq!(numbers(check(&form, false, &full)), [2]);
+        assert_eq!(numbers(check(&form, false, &[])), [0, 1, 2]);
+    }
+
+    #[test]
+    fn answers_to_fields_of_the_operators_own_are_left_for_the_bank() {
+        let mut form = cardholder("policy");
+        form.fields.push(FormField {
+            name: "birthday".to_owned(),
+            required: false,
+            ..activation_code("Date of birth")
+        });
+        let full = [
+            answer(HOLDER, "Alice"),
+            answer(ACTIVATION_CODE, "1234"),
+            answer("birthday", " 1990-01-01 "),
+        ];
+        let mut answers = check(&form, true, &full).unwrap();
+        answers.take(HOLDER);
+        answers.take(ACTIVATION_CODE);
+        let rest = answers.rest();
+        assert_eq!(rest.len(), 1);
+        assert_eq!(**rest.get("birthday").unwrap(), "1990-01-01");
     }
 }

@@ -7,9 +7,9 @@ use super::{
 use crate::card::Bin;
 use crate::content_type::ContentType;
 use crate::identity::Credentials;
-use crate::ids::{Challenge, LocalId};
+use crate::ids::{Challenge, Language, LocalId};
 use crate::messages::reg_form::{
-    ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe, RegFormResTbs,
+    ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe, RegFormResTbs, RequestType,
 };
 use crate::sealed;
 use crate::wrapper::{Message, MessageIds};
@@ -55,6 +55,12 @@ impl Opened {
     #[must_use]
     pub fn lid_ca(&self) -> &LocalId {
         &self.0.lid_ca
+    }
+
+    /// In which language, and for what, the form is wanted.
+    #[must_use]
+    pub fn wanted(&self) -> (&Language, RequestType) {
+        (&self.0.language, self.0.request_type)
     }
 
     /// Answers with the form, or with a referral when another CA serves the card's issuer; then there is

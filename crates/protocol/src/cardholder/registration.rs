@@ -16,7 +16,7 @@ use crate::messages::card_c_init::{CardCInitReq, CardCInitResTbs};
 use crate::messages::cert::{AcctInfo, CertReqData, CertReqTbe};
 use crate::messages::reg_form::{
     FormAnswer, PanOnly, ReferralData, RegFormData, RegFormOrReferral, RegFormReqTbe,
-    RegFormResTbs, RequestType,
+    RegFormResTbs, RequestType, policy_digest,
 };
 use crate::sealed::seal;
 use crate::signed::{Frame, Who};
@@ -366,6 +366,7 @@ impl FormReceived {
             request_date: ctx.now,
             reg_form_id: self.form.reg_form_id.clone(),
             reg_form: answers,
+            policy_accepted: Some(policy_digest(&self.form)),
             ca_back_key_data: Some(back_key.clone()),
             public_key_s: Some(ExactBytes(key.public_key().spki_der().to_vec())),
             public_key_e: None,

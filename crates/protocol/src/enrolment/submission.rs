@@ -6,7 +6,7 @@ use crate::content_type::ContentType;
 use crate::identity::{Credentials, KeyExchangeIdentity, SigningIdentity};
 use crate::ids::{Challenge, ExactBytes, Rrpid};
 use crate::messages::cert::{CertReqData, CertReqTbe};
-use crate::messages::reg_form::FormAnswer;
+use crate::messages::reg_form::{FormAnswer, policy_digest};
 use crate::sealed::seal;
 use crate::signed::{Frame, Who, carried, sign};
 use crate::wrapper::Message;
@@ -99,6 +99,7 @@ impl FormReceived {
             request_date: ctx.now,
             reg_form_id: self.form.reg_form_id.clone(),
             reg_form: answers,
+            policy_accepted: Some(policy_digest(&self.form)),
             ca_back_key_data: None,
             public_key_s: keys.signature.map(|key| spki(key.public_key())),
             public_key_e: keys.key_exchange.map(spki),

@@ -55,6 +55,9 @@ pub struct CertReqData {
     pub reg_form_id: String,
     /// Its answers.
     pub reg_form: Vec<FormAnswer>,
+    /// SHA-256 of the policy that the applicant accepts: the form's text, in UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub policy_accepted: Option<Thumbprint>,
     /// CABackKeyData: the key that seals the answer to a cardholder.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ca_back_key_data: Option<ContentKey>,
@@ -142,7 +145,8 @@ pub struct CertStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FailedItem {
-    /// The place of the field in the form, from 0.
+    /// The place of the field in the form, from 0. The policy stands after the last field, and after it the answers
+    /// that the form does not ask for, in the order of the request.
     pub item_number: u32,
     /// What is wrong with the answer.
     pub item_reason: String,

@@ -3,6 +3,7 @@
 use crate::Timestamp;
 use crate::card::Pan;
 use crate::ids::{Challenge, Language, LocalId, Nonce, Rrpid};
+use openset_jose::Thumbprint;
 use openset_pki::Role;
 use serde::{Deserialize, Serialize};
 
@@ -236,3 +237,9 @@ impl std::fmt::Debug for FormAnswer {
 pub const ACTIVATION_CODE: &str = "activation_code";
 /// The field of a cardholder's form with the name on the card.
 pub const HOLDER: &str = "holder";
+
+/// What an applicant signs to accept a form's policy: SHA-256 of its text.
+#[must_use]
+pub fn policy_digest(form: &RegFormData) -> Thumbprint {
+    Thumbprint::of(form.policy_text.as_bytes())
+}

@@ -5,7 +5,8 @@ use crate::rows::Alteration::{Add, Bit, Text};
 use crate::rows::{Row, harmless, row};
 use crate::shared::{
     CODE, Case, End, HOLDER_NAME, Outcome, WORDS, answer_frame, answers_nothing, as_sent, at,
-    ca_certificate, cert_req, cert_res, chain, filled_in, form, form_answer, fresh, ring, with,
+    ca_certificate, cert_req, cert_res, chain, filled_in, form, form_answer, fresh, ring,
+    unaccepted, with,
 };
 use crate::world::{BRAND, Ca, PAN, approve, cca};
 use openset_jose::{ContentKey, PrivateKey};
@@ -379,6 +380,7 @@ fn cert_req_case() -> Case {
     let mut case = case("CertReq", &genuine().cert_req, cert_req_comes, rows);
     case.links = CERT_REQ_LINKS;
     case.optional = vec![
+        unaccepted(),
         (
             "cert_req/data/public_key_s",
             Some(refused(Disagreement("public_key_s"))),

@@ -18,6 +18,7 @@ mod old;
 mod party;
 mod renewal;
 #[path = "../support/rows.rs"]
+#[allow(dead_code, reason = "the matrix of the purchase uses all of it")]
 mod rows;
 mod shared;
 #[path = "../support/matrix.rs"]

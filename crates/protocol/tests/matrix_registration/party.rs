@@ -5,7 +5,7 @@ use crate::rows::Alteration::{Bit, LastByte, Text};
 use crate::rows::{Row, row};
 use crate::shared::{
     CODE, Case, End, Outcome, answer_frame, answers_nothing, as_sent, at, ca_certificate, cert_req,
-    cert_res, chain, filled_in, form, form_answer, fresh, ring, with,
+    cert_res, chain, filled_in, form, form_answer, fresh, ring, unaccepted, with,
 };
 use crate::world::{BRAND, Ca, approve, pki};
 use openset_jose::PrivateKey;
@@ -210,6 +210,7 @@ fn cert_req_case() -> Case {
     ]);
     let mut case = case("CertReq", &genuine().cert_req, cert_req_comes, rows);
     case.optional = vec![
+        unaccepted(),
         (
             "cert_req/data/public_key_s",
             Some(refused(Disagreement("public_key_s"))),

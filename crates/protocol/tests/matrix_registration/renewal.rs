@@ -5,7 +5,9 @@ use crate::layers::{KeyRing, Link};
 use crate::old;
 use crate::rows::Alteration::{Bit, LastByte, Later, Text};
 use crate::rows::{Row, harmless, row};
-use crate::shared::{Case, End, Outcome, as_sent, at, cert_req, chain, fresh, ring, with};
+use crate::shared::{
+    Case, End, Outcome, as_sent, at, cert_req, chain, fresh, ring, unaccepted, with,
+};
 use crate::world::{BRAND, Ca, PAN, approve, cca, pki};
 use openset_jose::{ContentKey, PrivateKey};
 use openset_pki::PathVerifier;
@@ -275,6 +277,7 @@ fn card_case() -> Case {
         links: CARD_LINKS,
         rows,
         optional: vec![
+            unaccepted(),
             ("cert_req/data/public_key_s", without("public_key_s")),
             (
                 "cert_req/data/ca_back_key_data",
@@ -305,6 +308,7 @@ fn key_exchange_dropped() -> Vec<(&'static str, Option<End>)> {
         (KEY_E, without("public_key_e")),
         (PROOF, Some(refused(Rejection::Possession("key-exchange")))),
         ("cert_req/data/ee_thumb", without("ee_thumb")),
+        unaccepted(),
     ]
 }
 

@@ -185,16 +185,20 @@ pub fn form(fields: usize) -> Vec<Row<End>> {
     let another = End::Refused("CertReq", Disagreement("reg_form_id"));
     let mut rows = vec![
         row(format!("{prefix}reg_form_id"), Text("another-1"), another),
-        harmless(
+        row(
             format!("{prefix}policy_text"),
             Text("Do as you like."),
-            WORDS,
+            End::Answered(CertStatusCode::RegFormAnswerMalformed),
         ),
     ];
     for place in 0..fields {
         let field = format!("{prefix}fields/{place}/");
         rows.extend([
-            crate::rows::malformed(format!("{field}name"), Text("mother"), "CertReq"),
+            row(
+                format!("{field}name"),
+                Text("mother"),
+                End::Answered(CertStatusCode::RegFormAnswerMalformed),
+            ),
             harmless(format!("{field}description"), Text("Anything"), WORDS),
             harmless(format!("{field}length_max"), Add(1), WORDS),
             harmless(format!("{field}required"), Not, WORDS),
@@ -246,6 +250,11 @@ pub fn cert_req() -> Vec<Row<End>> {
             Text("another-1"),
             refused(Disagreement("reg_form_id")),
         ),
+        row(
+            data("policy_accepted"),
+            Bit,
+            End::Answered(CertStatusCode::RegFormAnswerMalformed),
+        ),
         // An even exponent is no RSA key.
         row(
             data("public_key_s"),
@@ -255,11 +264,21 @@ pub fn cert_req() -> Vec<Row<End>> {
     ]
 }
 
+/// The policy's acceptance may be left out of CertReq; not so that anybody is certified.
+pub fn unaccepted() -> (&'static str, Option<End>) {
+    let mend = End::Answered(CertStatusCode::RegFormAnswerMalformed);
+    ("cert_req/data/policy_accepted", Some(mend))
+}
+
 /// The answer to one field of the form.
 pub fn form_answer(place: usize) -> Vec<Row<End>> {
     let prefix = format!("cert_req/data/reg_form/{place}/");
     vec![
-        crate::rows::malformed(format!("{prefix}name"), Text("mother"), "CertReq"),
+        row(
+            format!("{prefix}name"),
+            Text("mother"),
+            End::Answered(CertStatusCode::RegFormAnswerMalformed),
+        ),
         row(
             format!("{prefix}value"),
             Text("something else"),

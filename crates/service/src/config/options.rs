@@ -250,6 +250,17 @@ where
     }
 }
 
+/// A SHA-256 in hexadecimal, as `sha256sum` prints it; `key` is the configuration's.
+///
+/// # Errors
+/// When it is none.
+pub fn sha256(text: &str, key: &str) -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut bytes)
+        .with_context(|| format!("{key} = \"{text}\": give 64 hexadecimal digits"))?;
+    Ok(bytes)
+}
+
 fn fingerprint(text: &str) -> anyhow::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     let text = text.replace(':', "");

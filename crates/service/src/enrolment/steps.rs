@@ -9,7 +9,9 @@ use openset_protocol::enrolment::{
 use openset_protocol::identity::{Credentials, KeyExchangeIdentity, SigningIdentity};
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::cert::CertStatus;
-use openset_protocol::messages::reg_form::{ACTIVATION_CODE, FormAnswer, RegFormData};
+use openset_protocol::messages::reg_form::{
+    ACTIVATION_CODE, FormAnswer, RegFormData, policy_digest,
+};
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
 use openset_protocol::{Context, Rejection, Timestamp};
 use openset_store::keys;
@@ -239,6 +241,7 @@ impl Registration<'_> {
                     return Err(EnrolmentError::Refused(referral.reason));
                 }
             };
+            accept_policy(form.form(), &application)?;
             let answers = answers(form.form(), &application)?;
             let exchanged = keys.key_exchange.public_key();
             let step = match &renews {
@@ -410,8 +413,25 @@ fn begins_anew(error: &EnrolmentError) -> bool {
         | EnrolmentError::Refused(_)
         | EnrolmentError::Error(_)
         | EnrolmentError::UnknownField(_)
+        | EnrolmentError::AnotherPolicy(..)
         | EnrolmentError::NoActivationCode => true,
         _ => false,
+    }
+}
+
+/// Whoever runs the service has accepted the policy: this one by its SHA-256, or any.
+fn accept_policy(form: &RegFormData, application: &Application) -> Result<(), EnrolmentError> {
+    let shown = policy_digest(form);
+    let sha256 = hex::encode(shown.as_bytes());
+    match application.policy_accepted {
+        Some(accepted) if accepted != shown => {
+            let text = form.policy_text.clone();
+            Err(EnrolmentError::AnotherPolicy(sha256, text))
+        }
+        _ => {
+            tracing::info!(kind = %application.brand, policy_sha256 = sha256, "the CA's policy is accepted");
+            Ok(())
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Outgoing calls: limits, no redirects, and what a failure lets the caller conclude.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Redirect;
@@ -42,8 +44,14 @@ async fn json_call_carries_token_and_idempotency_key() {
 #[tokio::test]
 async fn failures_tell_whether_anything_was_done() {
     let refuse = || async { Problem::conflict("already-captured", "it was captured before") };
-    let hang_up = || async {
-        std::future::pending::<()>().await;
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&asked);
+    let hang_up = move || {
+        let told = Arc::clone(&told);
+        async move {
+            told.notify_one();
+            std::future::pending::<()>().await;
+        }
     };
     let router = Router::new()
         .route("/refuse", get(refuse))
@@ -77,7 +85,7 @@ async fn failures_tell_whether_anything_was_done() {
     let error = ask(served.url("/large")).await;
     assert!(matches!(error, CallError::TooLarge(_)), "{error:?}");
     let cut = tokio::spawn(async move {
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        asked.notified().await;
         served.ended.abort();
     });
     let address = served.address;

@@ -11,19 +11,24 @@ fn example() -> Command {
     let path = BUILT.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
         let profile = test.ancestors().nth(2).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args([
-            "build",
-            "--quiet",
-            "--example=minimal",
-            "--package=openset-service",
-        ]);
-        cargo.arg("--target-dir").arg(profile.parent().unwrap());
-        if profile.ends_with("release") {
-            cargo.arg("--release");
+        let built = profile.join("examples/minimal");
+        if !built.exists() {
+            // As `cargo test` builds it: with other features, all would be compiled anew beside the other tests.
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--all-features",
+                "--example=minimal",
+            ]);
+            cargo.arg("--target-dir").arg(profile.parent().unwrap());
+            if profile.ends_with("release") {
+                cargo.arg("--release");
+            }
+            assert!(cargo.status().unwrap().success());
         }
-        assert!(cargo.status().unwrap().success());
-        profile.join("examples/minimal")
+        built
     });
     let mut command = Command::new(path);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

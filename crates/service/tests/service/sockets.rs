@@ -49,9 +49,19 @@ async fn client_that_says_nothing_is_cut_even_after_a_request() {
 
 #[tokio::test]
 async fn drain_finishes_what_is_at_work_and_takes_nothing_new() {
-    let served = serve(slow(Duration::from_millis(300))).await;
+    let begun = std::sync::Arc::new(tokio::sync::Notify::new());
+    let told = std::sync::Arc::clone(&begun);
+    let work = move || {
+        let told = std::sync::Arc::clone(&told);
+        async move {
+            told.notify_one();
+            sleep(Duration::from_millis(300)).await;
+            "done"
+        }
+    };
+    let served = serve(axum::Router::new().route("/", axum::routing::get(work))).await;
     let call = tokio::spawn(reqwest::get(served.url("/")));
-    sleep(Duration::from_millis(100)).await;
+    begun.notified().await;
     served.shutdown.cancel();
     let answer = call.await.unwrap().unwrap();
     assert_eq!(answer.text().await.unwrap(), "done");

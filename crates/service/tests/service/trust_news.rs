@@ -145,7 +145,8 @@ async fn ca_is_asked_before_a_crl_runs_out_however_seldom_it_was_to_be() {
         STANDARD.encode(crl.der())
     };
     ca.change(|document| document.authorities[0].crl = short(3, 9));
-    let trust = Party::seldom().await.bootstrap(&ca, &pki).await.unwrap();
+    let party = Party::seldom().await;
+    let trust = party.bootstrap(&ca, &pki).await.unwrap();
     let asked = ca.asked.load(Ordering::SeqCst);
     ca.change(|document| document.authorities[0].crl = short(4, 1000));
     let stop = openset_service::CancellationToken::new();

@@ -138,14 +138,21 @@ pub(crate) async fn cancelled_begins_poison_nothing(place: Place) {
     }
     if db.backend() == Backend::Postgres {
         let another = place.open().await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let forgotten: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM pg_stat_activity \
-             WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
-        )
-        .fetch_one(&mut *another.read().await.unwrap())
-        .await
-        .unwrap();
+        let mut forgotten: i64 = -1;
+        // Less than the 30 s after which the server itself ends what was forgotten.
+        for _ in 0..300 {
+            forgotten = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+            )
+            .fetch_one(&mut *another.read().await.unwrap())
+            .await
+            .unwrap();
+            if forgotten == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         assert_eq!(forgotten, 0);
     }
     for number in 0..20 {

@@ -10,6 +10,7 @@ use openset_jose::{PublicKey, Thumbprint};
 use openset_pki::authority::IssueError;
 use openset_pki::{MerchantData, Role};
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 /// What the issuer is asked.
@@ -26,6 +27,9 @@ pub struct CardApprovalRequest {
     /// How the applicant shows who it is.
     #[serde(flatten)]
     pub credential: CardCredential,
+    /// Answers to fields of the operator's own, by the fields' names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "texts")]
+    pub answers: BTreeMap<String, Zeroizing<String>>,
 }
 
 /// How a cardholder shows who it is.
@@ -85,6 +89,9 @@ pub struct MerchantApprovalRequest {
     /// How the applicant shows who it is.
     #[serde(flatten)]
     pub credential: PartyCredential,
+    /// Answers to fields of the operator's own, by the fields' names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "texts")]
+    pub answers: BTreeMap<String, Zeroizing<String>>,
 }
 
 /// What the brand is asked.
@@ -129,6 +136,13 @@ impl PartyCredential {
             Self::Certificate { .. } => None,
         }
     }
+}
+
+fn texts<S: Serializer>(
+    texts: &BTreeMap<String, Zeroizing<String>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(texts.iter().map(|(name, text)| (name, text.as_str())))
 }
 
 fn text<S: Serializer>(text: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {

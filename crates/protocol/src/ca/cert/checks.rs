@@ -15,7 +15,7 @@ use crate::identity::Credentials;
 use crate::ids::ExactBytes;
 use crate::messages::cert::{AcctInfo, CertReqData, CertStatus, CertStatusCode, FailedItem};
 use crate::messages::me_aq_c_init::IdData;
-use crate::messages::reg_form::{ACTIVATION_CODE, HOLDER};
+use crate::messages::reg_form::{ACTIVATION_CODE, HOLDER, policy_digest};
 use crate::possession::{SelfCertified, repeats};
 use crate::signed::{Frame, Who, decode};
 use crate::wrapper::MessageIds;
@@ -137,7 +137,7 @@ pub(super) fn card(
     }
     let info = account.open(session, data)?;
     check_account_name(&info, held.as_ref())?;
-    let mut answers = match answers(session, data)? {
+    let mut answers = match answers(session, data) {
         Ok(answers) => answers,
         Err(complaint) => return Ok(Err(complaint)),
     };
@@ -157,6 +157,7 @@ pub(super) fn card(
         },
     };
     let request = CardApprovalRequest {
+        answers: answers.rest(),
         pan: info.pan,
         expiry: info.card_expiry,
         brand: session.brand_id.clone(),
@@ -230,7 +231,7 @@ pub(super) fn party(
         let text = "Signature and key exchange need a key each.";
         return Ok(Err(Complaint::new(CertStatusCode::RejectedByCa, text)));
     }
-    let mut answers = match answers(session, data)? {
+    let mut answers = match answers(session, data) {
         Ok(answers) => answers,
         Err(complaint) => return Ok(Err(complaint)),
     };
@@ -252,6 +253,7 @@ pub(super) fn party(
             merchant_id,
         } => {
             let request = MerchantApprovalRequest {
+                answers: answers.rest(),
                 merchant_id,
                 merchant_bin,
                 brand,
@@ -288,12 +290,11 @@ pub(super) fn party(
     }))
 }
 
-fn answers(session: &AwaitingCertReq, data: &CertReqData) -> Checked<Answers> {
-    Ok(
-        form::check(&session.form, &data.reg_form)?.map_err(|failed_items| Complaint {
-            code: CertStatusCode::RegFormAnswerMalformed,
-            text: "Please mend the answers that are marked.".to_owned(),
-            failed_items,
-        }),
-    )
+fn answers(session: &AwaitingCertReq, data: &CertReqData) -> Result<Answers, Complaint> {
+    let accepted = data.policy_accepted == Some(policy_digest(&session.form));
+    form::check(&session.form, accepted, &data.reg_form).map_err(|failed_items| Complaint {
+        code: CertStatusCode::RegFormAnswerMalformed,
+        text: "Please mend the answers that are marked.".to_owned(),
+        failed_items,
+    })
 }
