@@ -28,6 +28,9 @@ use crate::{crl, hierarchy};
 const BRAND_YEARS: i64 = 8;
 const BRAND_PATH_LEN: u8 = 2;
 
+/// What a PEM block with a request (PKCS#10) is called.
+pub(crate) const REQUEST: &str = "CERTIFICATE REQUEST";
+
 /// A part of a file.
 #[derive(Debug)]
 pub(crate) enum Part {
@@ -236,8 +239,8 @@ impl Authorities {
         Ok(planned.pop())
     }
 
-    /// The request of a brand CA, PEM. Its key is made once and waits sealed for the certificate.
-    pub(crate) async fn request(&self, planned: &Planned) -> anyhow::Result<String> {
+    /// The request of a brand CA, DER. Its key is made once and waits sealed for the certificate.
+    pub(crate) async fn request(&self, planned: &Planned) -> anyhow::Result<Vec<u8>> {
         let name = waiting_key(&planned.id);
         let held = authorities::load_key(&mut *self.db.read().await?, &self.vault, &name).await?;
         let key = match held {
@@ -254,11 +257,11 @@ impl Authorities {
             }
         };
         let subject = planned.subject.clone();
-        let der = offload(move || CertificationRequest::write(&key, &subject)).await?;
-        Ok(pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der)))
+        Ok(offload(move || CertificationRequest::write(&key, &subject)).await?)
     }
 
-    /// Signs a brand CA's request with the newest root, once for each key.
+    /// Signs a brand CA's request with the newest root, once for each key and each name: two CAs of one name could not be
+    /// told apart.
     pub(crate) async fn sign_brand(
         &self,
         request: &CertificationRequest,
@@ -284,6 +287,13 @@ impl Authorities {
         ensure!(
             certificates::insert(&mut tx, &root.id, &certificate, &none, now_s).await?,
             "this key was certified before, and nothing is certified twice: make a new request at the CA"
+        );
+        let of_name = certificates::authorities_named(&mut tx, certificate.subject_der()).await?;
+        ensure!(
+            of_name == 1,
+            "this root has signed a CA named {} before: make the request of its next generation at the CA (openset-ca \
+             authority renew ID --request FILE)",
+            certificate.common_name()
         );
         tx.commit().await?;
         Ok(certificate)

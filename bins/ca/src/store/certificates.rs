@@ -456,6 +456,23 @@ pub(crate) async fn find(
     row.as_ref().map(read).transpose()
 }
 
+/// How many CAs of this name have a certificate here, whatever became of it.
+pub(crate) async fn authorities_named(
+    conn: &mut AnyConnection,
+    subject_der: &[u8],
+) -> Result<usize, StoreError> {
+    let all: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT certificate FROM certificates WHERE purpose = 'certificate_signing'",
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut count = 0_usize;
+    for der in &all {
+        count = count.saturating_add(usize::from(parse(der)?.subject_der() == subject_der));
+    }
+    Ok(count)
+}
+
 /// Marks a certificate as revoked; says whether it was not so before.
 pub(crate) async fn revoke(
     tx: &mut RecordedTx,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::backups::{crl, enrolled, lose_database};
 use crate::ca::{Place, Running, issued};
-use crate::commands::{config, fails, list, ok, until_served};
+use crate::commands::{config, fails, list, ok, sha256_in, until_served};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -162,8 +162,9 @@ async fn a_restored_ca_serves_the_newest_list_of_its_offline_root() {
     root(&["create"]);
     import(&[&at("root.pem"), &at("root.crl")]);
     let (request, certificate) = (at("visa.csr"), at("visa.pem"));
-    ok(&[&["brand", "add", "Visa", "--request", &request], &here[..]].concat());
-    root(&["sign", &request, "--out", &certificate]);
+    let told = ok(&[&["brand", "add", "Visa", "--request", &request], &here[..]].concat());
+    let sha256 = sha256_in(&told);
+    root(&["sign", &request, "--sha256", sha256, "--out", &certificate]);
     import(&[&certificate]);
     let file = text(&place.data().with_file_name("ca.age")).to_owned();
     ok(&[&["backup", "--out", &file], &here[..]].concat());
