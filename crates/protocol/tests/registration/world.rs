@@ -64,6 +64,7 @@ pub(crate) struct Ca {
     pub card_form: RegFormData,
     pub served_bins: Vec<Bin>,
     pub certified_before: bool,
+    pub earlier: Vec<cert::Earlier>,
     pub renewed_before: bool,
     /// What it knows of the brand's revocations.
     pub state: RevocationState,
@@ -76,6 +77,7 @@ impl Default for Ca {
             card_form: form::cardholder("Use the card well."),
             served_bins: vec!["411111".parse().unwrap()],
             certified_before: false,
+            earlier: Vec::new(),
             renewed_before: false,
             state: RevocationState::of(pki().verifier(), &pki().brand(BRAND).id),
         }
@@ -146,6 +148,7 @@ impl Ca {
         let inquiry = Inquiry {
             account_key: &self.account_key,
             certified_before: self.certified_before,
+            earlier: &self.earlier,
             renewed_before: self.renewed_before,
             verifier,
             state: &self.state,
@@ -220,6 +223,6 @@ fn approved(ctx: &mut Context<'_>, verdict: Verdict) -> Approved {
             };
             application.approved(approval)
         }
-        Verdict::Answer { code, .. } => panic!("answered with {code:?} without asking the bank"),
+        other => panic!("{other:?} without asking the bank"),
     }
 }
