@@ -64,13 +64,13 @@ pub(super) struct Folder {
     #[arg(long, default_value_t = CRL_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
     crl_days: u32,
     /// File whose first line is the passphrase of the next root's key, for `create` and `rollover`: another one than the
-    /// folder's, kept elsewhere. Or the variable OPENSET_CA_NEXT_PASSPHRASE.
+    /// folder's, kept elsewhere. Or the variable OPENSET_NEXT_ROOT_PASSPHRASE.
     #[arg(long)]
     next_passphrase_file: Option<PathBuf>,
 }
 
 /// The variable with the passphrase of the next root's key.
-const NEXT_PASSPHRASE: &str = "OPENSET_CA_NEXT_PASSPHRASE";
+const NEXT_PASSPHRASE: &str = "OPENSET_NEXT_ROOT_PASSPHRASE";
 
 impl Folder {
     async fn unlock(&self, place: &Place) -> anyhow::Result<Opened> {

@@ -35,7 +35,7 @@ pub(crate) fn open(kept: &[u8], passphrase: Option<&SecretString>) -> anyhow::Re
     let plain = if kept.starts_with(AGE) {
         let passphrase = passphrase.context(
             "the next root's key is under a passphrase of its own: give --next-passphrase-file or \
-             OPENSET_CA_NEXT_PASSPHRASE",
+             OPENSET_NEXT_ROOT_PASSPHRASE",
         )?;
         let identity = scrypt::Identity::new(for_age(passphrase));
         let plain = age::decrypt(&identity, kept)

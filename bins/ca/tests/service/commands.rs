@@ -24,7 +24,7 @@ fn program(args: &[&str]) -> Output {
 fn program_with(args: &[&str], next_passphrase: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_openset-ca"))
         .args(args)
-        .env("OPENSET_CA_NEXT_PASSPHRASE", next_passphrase)
+        .env("OPENSET_NEXT_ROOT_PASSPHRASE", next_passphrase)
         .output()
         .unwrap()
 }
