@@ -51,7 +51,7 @@ use openset_pki::PathVerifier;
 use openset_service::client::HttpClient;
 use openset_service::config::Config;
 use openset_service::shell::Shell;
-use openset_service::{CancellationToken, clock, set_endpoint};
+use openset_service::{CancellationToken, clock};
 use openset_store::{Db, Vault};
 use tokio::net::TcpListener;
 

@@ -274,6 +274,8 @@ fn registered_card(
         message: registered.ee_message,
         policy: card.policy,
         language,
+        renewal_form: None,
+        renewal_answers: Vec::new(),
         earlier: Vec::new(),
         renewals: Vec::new(),
     }

@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use openset_jose::Thumbprint;
 use openset_pki::{Certificate, Chain, Role};
 use openset_protocol::card::CardExpiry;
 use openset_protocol::cardholder::registration::{
     self, CardToRegister, Outcome, Pended, Registered,
 };
 use openset_protocol::ids::ExactBytes;
+use openset_protocol::messages::reg_form::policy_digest;
 use openset_service::clock;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
 
 use super::certify::{ask, inquire, told};
+use super::consent::fitting;
 use super::credentials::parsed;
 use super::form::make_key;
 use super::referral::{Served, serving_ca};
@@ -140,6 +141,8 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
     let Kept::Registered {
         policy,
         language,
+        renewal_form,
+        renewal_answers,
         renewals,
         ..
     } = &mut kept
@@ -158,23 +161,23 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
         "card-not-served" => not_renewed(&problem.detail),
         _ => problem,
     })?;
-    // Nobody is there to read another policy, or to answer.
-    let shown = form.form();
-    if *policy != Some(Thumbprint::of(shown.policy_text.as_bytes())) {
-        return Err(not_renewed(
-            "the CA has another policy than the one that was accepted",
-        ));
-    }
-    if let Some(field) = shown.fields.iter().find(|field| field.required) {
-        return Err(not_renewed(&format!(
-            "the CA's form asks for {}",
-            field.name
-        )));
-    }
+    let shown = form.form().clone();
+    let accepted = *policy == Some(policy_digest(&shown));
+    let answers = accepted.then(|| fitting(&shown, renewal_answers)).flatten();
+    let Some(answers) = answers else {
+        if renewal_form.as_deref() != Some(&shown) {
+            renewal_answers.clear();
+            *renewal_form = Some(Box::new(shown));
+            let waiting = moved(wallet, row, REGISTERED, &kept)?;
+            let _ = store_if_first(wallet, row, &waiting).await?;
+        }
+        return Err(waits_for_owner(&row.card_id, accepted));
+    };
+    renewal_answers.clear();
+    *renewal_form = None;
     let key = make_key().await?;
     let pkcs8 = ExactBytes(key.to_pkcs8().to_vec());
-    let step =
-        offload(move || with_context(|ctx| form.submit_renewal(ctx, Vec::new(), &key, &old)));
+    let step = offload(move || with_context(|ctx| form.submit_renewal(ctx, answers, &key, &old)));
     let step = step.await.map_err(|e| not_renewed(&e.to_string()))?;
     let begun = Renewal {
         awaiting: step.state,
@@ -196,7 +199,26 @@ fn not_renewed(why: &str) -> Problem {
     )
 }
 
-async fn store_if_first(wallet: &Wallet, read: &CardRow, row: &CardRow) -> Result<bool, Problem> {
+/// Nobody is there to read another policy, or to answer.
+fn waits_for_owner(card_id: &str, accepted: bool) -> Problem {
+    let why = if accepted {
+        "the CA's form asks for more"
+    } else {
+        "the CA has another policy than the one that was accepted"
+    };
+    Problem::conflict(
+        "not-renewed",
+        format!(
+            "{why}: read renewal_form in GET /cards/{card_id}, and accept it with POST /cards/{card_id}/renewal"
+        ),
+    )
+}
+
+pub(super) async fn store_if_first(
+    wallet: &Wallet,
+    read: &CardRow,
+    row: &CardRow,
+) -> Result<bool, Problem> {
     let mut tx = wallet.db.begin().await?;
     let first = store::update_card(&mut tx, row, read.revision).await?;
     tx.commit().await?;
