@@ -69,12 +69,14 @@ pub(crate) struct FilledForm {
     accept_policy: bool,
 }
 
-/// What the person says to the form that a renewal waits for.
+/// What a renewal needs of the person: an expiry that has changed, or consent to the form that it waits for.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RenewalConsent {
+    /// YYYYMM: that of the card which the bank has sent in place of this one.
+    expiry: Option<String>,
     /// SHA-256 of the policy that the person has read, as `renewal_form` shows it.
-    policy_sha256: String,
+    policy_sha256: Option<String>,
     /// The person accepts this policy.
     #[serde(default)]
     accept_policy: bool,
@@ -300,7 +302,8 @@ pub(crate) async fn fill_in(
     answer(&wallet, &row)
 }
 
-/// Accepts what a renewal waits for: a policy that has changed, or a form that asks for something. The renewal begins.
+/// Begins a renewal: for a card that the bank has replaced by one of another expiry, or with consent to what it waits
+/// for, a policy that has changed or a form that asks for something.
 #[utoipa::path(post, path = "/cards/{card_id}/renewal", request_body = RenewalConsent, params(("card_id" = String, Path)),
     responses((status = 202, description = "The card as it is; the renewal goes on", body = CardView),
         (status = 404, description = "No such card"),
@@ -315,13 +318,33 @@ pub(crate) async fn renew(
     wallet.require_owner(&headers)?;
     let row = registration::load(&wallet, &card_id).await?;
     let said: RenewalConsent = problem::from_json(&taken(body)?)?;
+    let invalid = |pointer: &str, detail: String| {
+        Problem::unprocessable("invalid-field", detail.clone()).with_field(pointer, detail)
+    };
+    let expiry = said.expiry.map(|text| text.parse::<CardExpiry>());
+    let expiry = expiry
+        .transpose()
+        .map_err(|e| invalid("/expiry", e.to_string()))?;
+    let Some(sha256) = said.policy_sha256 else {
+        let expiry = expiry.ok_or_else(|| {
+            let detail =
+                "give the new expiry of the card, or policy_sha256 of the form that is accepted";
+            invalid("/expiry", detail.to_owned())
+        })?;
+        let row = registration::replace(&wallet, row, expiry).await?;
+        return Ok((StatusCode::ACCEPTED, Json(view(&wallet, &row)?)).into_response());
+    };
+    if expiry.is_some() {
+        let detail = "the new expiry first, then consent to what the CA shows".to_owned();
+        return Err(invalid("/expiry", detail));
+    }
     if !said.accept_policy {
         return Err(policy_not_accepted());
     }
     let mut policy = [0; 32];
-    hex::decode_to_slice(&said.policy_sha256, &mut policy).map_err(|_| {
+    hex::decode_to_slice(&sha256, &mut policy).map_err(|_| {
         let detail = "64 hexadecimal digits, as renewal_form in GET /cards shows them";
-        Problem::unprocessable("invalid-field", detail).with_field("/policy_sha256", detail)
+        invalid("/policy_sha256", detail.to_owned())
     })?;
     let consent = Consent {
         policy: Thumbprint::from_bytes(policy),

@@ -40,7 +40,7 @@ pub(crate) mod renewal;
 
 pub(crate) use background::go_on;
 pub(crate) use certify::finish;
-pub(crate) use consent::{Consent, agree};
+pub(crate) use consent::{Consent, agree, replace};
 pub(crate) use credentials::{Credential, parsed};
 pub(crate) use form::{Answers, FailedAnswer, NewCard, fill_in, register, to_mend};
 
@@ -122,6 +122,9 @@ pub(crate) enum Kept {
         /// The language of the form that the person read.
         #[serde(default = "Language::english")]
         language: Language,
+        /// The expiry of the card that the bank has sent in its place: the certificate is renewed for it.
+        #[serde(default)]
+        new_expiry: Option<CardExpiry>,
         /// What the CA shows for a renewal and the person has not accepted.
         #[serde(default)]
         renewal_form: Option<Box<RegFormData>>,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use openset_jose::Thumbprint;
+use openset_protocol::card::CardExpiry;
 use openset_protocol::messages::reg_form::{FormAnswer, RegFormData, policy_digest};
 use openset_service::problem::Problem;
 use openset_store::SecretString;
@@ -51,12 +52,39 @@ pub(crate) async fn agree(
     *renewal_answers = check(form, &consent.answers).map_err(|failed| mend_at(&path, &failed))?;
     *policy = Some(consent.policy);
     *renewal_form = None;
-    let agreed = moved(wallet, &row, REGISTERED, &kept)?;
-    if !store_if_first(wallet, &row, &agreed).await? {
-        let detail = "the card was changed meanwhile; read it and accept its renewal_form again";
+    go_on(wallet, &row, &kept).await
+}
+
+/// Takes the expiry of the card that the bank has sent in place of this one, and begins the renewal of the
+/// certificate; gives the card's row. Said again it changes nothing.
+pub(crate) async fn replace(
+    wallet: &Arc<Wallet>,
+    row: CardRow,
+    new: CardExpiry,
+) -> Result<CardRow, Problem> {
+    let mut kept = wallet.open_card(&row)?;
+    let Kept::Registered {
+        expiry, new_expiry, ..
+    } = &mut kept
+    else {
+        let detail = "only a registered card's certificate can be renewed; see GET /cards";
+        return Err(Problem::conflict("not-registered", detail));
+    };
+    if *expiry == new || *new_expiry == Some(new) {
+        return Ok(row);
+    }
+    *new_expiry = Some(new);
+    go_on(wallet, &row, &kept).await
+}
+
+/// Stores what the person has said, and begins the renewal.
+async fn go_on(wallet: &Arc<Wallet>, row: &CardRow, kept: &Kept) -> Result<CardRow, Problem> {
+    let said = moved(wallet, row, REGISTERED, kept)?;
+    if !store_if_first(wallet, row, &said).await? {
+        let detail = "the card was changed meanwhile; read it and say it again";
         return Err(Problem::conflict("in-flight", detail));
     }
-    if let Err(problem) = look_after(wallet, &agreed, true).await {
+    if let Err(problem) = look_after(wallet, &said, true).await {
         tracing::warn!(outcome = "pending", error = %problem.detail, "the renewal goes on in the background");
     }
     wallet.work.notify_one();

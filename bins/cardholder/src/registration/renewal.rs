@@ -112,6 +112,7 @@ pub(super) async fn look_after(
     let Kept::Registered {
         chain,
         expiry,
+        new_expiry,
         renewals,
         ..
     } = wallet.open_card(row)?
@@ -122,7 +123,9 @@ pub(super) async fn look_after(
         return finish(wallet, row, renewals).await;
     }
     let chain = parsed(&chain)?;
-    if !(begin_too && is_due(wallet, &chain, expiry)) {
+    // A card that the bank has replaced is no good under the old expiry.
+    let due = new_expiry.is_some() || is_due(wallet, &chain, expiry);
+    if !(begin_too && due) {
         return Ok(false);
     }
     let days = days_left(chain.leaf());
@@ -141,6 +144,7 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
     let Kept::Registered {
         policy,
         language,
+        new_expiry,
         renewal_form,
         renewal_answers,
         renewals,
@@ -151,7 +155,7 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
     };
     let asked = CardToRegister {
         pan: old.pan.clone(),
-        card_expiry: old.card_expiry,
+        card_expiry: new_expiry.unwrap_or(old.card_expiry),
         brand_id: old.brand().map_err(|_| corrupt("cards.chain"))?.clone(),
         language: language.clone(),
     };
@@ -322,7 +326,8 @@ async fn settle(
     let mut waits = false;
     let refusal = match end {
         End::Renewed(registered) => {
-            kept.renewed(*registered, renewal.key.clone());
+            let expiry = renewal.awaiting.card().card_expiry;
+            kept.renewed(*registered, renewal.key.clone(), expiry);
             None
         }
         End::Pended(pended) => {
@@ -330,7 +335,10 @@ async fn settle(
             waits = true;
             None
         }
-        End::Refused(why) => Some(why),
+        End::Refused(why) => {
+            kept.not_replaced(renewal.awaiting.card().card_expiry, &why);
+            Some(why)
+        }
     };
     let settled = moved(wallet, &row, REGISTERED, &kept)?;
     // If another task was first the same bytes are sent again, and answered the same.
@@ -362,6 +370,20 @@ impl Kept {
         }
     }
 
+    /// No certificate is to be had for this expiry: the person is told, and may enter another one.
+    fn not_replaced(&mut self, refused: CardExpiry, why: &str) {
+        if let Self::Registered {
+            new_expiry,
+            message,
+            ..
+        } = self
+            && *new_expiry == Some(refused)
+        {
+            *new_expiry = None;
+            *message = Some(why.to_owned());
+        }
+    }
+
     /// Drops a renewal by its key; says whether it was there.
     fn end_renewal(&mut self, key: &ExactBytes) -> bool {
         let Self::Registered { renewals, .. } = self else {
@@ -373,13 +395,14 @@ impl Kept {
     }
 
     /// The new credential becomes the current one; the old one stays until it has ended long ago.
-    fn renewed(&mut self, registered: Registered, key: ExactBytes) {
+    fn renewed(&mut self, registered: Registered, key: ExactBytes, expiry: CardExpiry) {
         let x5c = registered.chain.to_x5c().into_iter().map(ExactBytes);
         let _ = self.take(Credential {
             chain: x5c.collect(),
             key,
             card_secret: registered.card_secret,
             pan_secret: registered.pan_secret,
+            expiry: Some(expiry),
         });
         if let Self::Registered {
             message, earlier, ..

@@ -234,6 +234,53 @@ async fn a_renewal_waits_until_the_owner_has_accepted_the_changed_policy_and_ans
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_that_the_bank_has_replaced_gets_a_certificate_for_its_new_expiry() {
+    let world = World::new().await;
+    let wallet = world.spawn("wallet").await;
+    let card_id = wallet.register().await;
+    let before = wallet.card(&card_id).await;
+    let old = certificate(&before).to_owned();
+    world.shop.be(shop::Mood::Waits);
+    let waiting = wallet.buy(&world, &card_id, None).await.at("/purchase_id");
+    let path = format!("/cards/{card_id}/renewal");
+    let wrong = wallet.post(&path, None, &json!({"expiry": "2099"})).await;
+    assert_eq!(wrong.refuses(422, "invalid-field").pointers(), ["/expiry"]);
+    let neither = wallet.post(&path, None, &json!({})).await;
+    neither.refuses(422, "invalid-field");
+
+    // The bank knows no card of this expiry: the old certificate stays.
+    world.authority.be(Mood::RefusesRenewals);
+    let answer = wallet.post(&path, None, &json!({"expiry": "209801"})).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    assert_eq!(answer.json()["expiry"], "209912");
+    assert_eq!(
+        answer.at("/message"),
+        "rejectedByIssuer: The account is closed."
+    );
+    assert_eq!(certificate(&wallet.card(&card_id).await), old);
+
+    world.authority.be(Mood::Certifies);
+    let answer = wallet.post(&path, None, &json!({"expiry": "209803"})).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let card = renewed(&wallet, &card_id, &old).await;
+    assert_eq!(card["expiry"], "209803");
+    assert_ne!(
+        card["certificate"]["account_name"],
+        before["certificate"]["account_name"]
+    );
+    assert_eq!(world.authority.renewed(), 1);
+    world.shop.be(shop::Mood::Sells);
+    assert_eq!(
+        inquire(&wallet, &waiting).await,
+        "paid",
+        "under the old key and expiry"
+    );
+    let bought = wallet.buy(&world, &card_id, None).await;
+    assert_eq!(bought.at("/status"), "paid");
+    wallet.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_are_warnings_before_a_certificate_ends() {
     let mut world = World::new().await;
     world.authority.certify_for(12);
