@@ -17,6 +17,7 @@ mod operator;
 mod pended;
 mod process;
 mod refusals;
+mod regions;
 mod registrations;
 mod renewals;
 mod rollover;

@@ -370,12 +370,10 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
             let wanted = opened.wanted().0.as_str().to_owned();
             ca.languages.lock().unwrap().push(wanted);
             let form = ca.form.lock().unwrap().clone();
-            let bins = ["555555".parse().unwrap()];
             let referral_urls = ca.referrals.lock().unwrap().clone();
             let terms = CardTerms {
                 form: &form,
-                served_bins: if mood == Mood::Refers { &bins } else { &[] },
-                referral_urls: &referral_urls,
+                refers_to: (mood == Mood::Refers).then_some(referral_urls.as_slice()),
                 account_key: &ca.account_key,
             };
             let reply = with_context(|ctx| opened.handle(ctx, &ours, request, session, &terms))?;
