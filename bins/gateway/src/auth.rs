@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use openset_protocol::balance::{AskedAuthorization, Instrument, No};
 use openset_protocol::gateway::auth::{self, Answering, Asker, Decision, VerifiedPayment};
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::thumbs::RevocationState;
@@ -15,6 +16,7 @@ use crate::error::GatewayError;
 use crate::issuer::{Attempt, Word};
 use crate::set::{Received, Record, answer_of_first, record, stored_answer};
 use crate::store::authorizations::{self, Decided, New};
+use crate::store::payments;
 use crate::store::pending::{self, Pending};
 use crate::work::{Authorize, WorkRef, id_of};
 use crate::{Gateway, worker};
@@ -119,9 +121,7 @@ async fn authorize(
         Begun::Asked => {}
         Begun::Answered(response) => return Ok(response),
         Begun::AtWork => return Err(GatewayError::Working),
-        Begun::PiUsed => {
-            return refuse(gateway, received, &asked.asker, AuthCode::PiPreviouslyUsed).await;
-        }
+        Begun::No(code) => return refuse(gateway, received, &asked.asker, code).await,
     }
     if let Some(pause) = gateway.settings.danger_pause_before_issuer {
         tracing::warn!("DANGER: pausing before the issuer is asked");
@@ -138,7 +138,7 @@ enum Begun {
     Asked,
     Answered(Vec<u8>),
     AtWork,
-    PiUsed,
+    No(AuthCode),
 }
 
 /// First transaction: the request is recorded, its payment instruction locked.
@@ -160,18 +160,30 @@ async fn begin(
         Record::Answered(response) => return Ok(Begun::Answered(response)),
         Record::AtWork => return Ok(Begun::AtWork),
     }
+    let payment_id = payments::open(&mut tx, id, asker, payment).await?;
+    let balance = payments::load(&mut tx, &payment_id).await?;
+    let instrument = AskedAuthorization {
+        instrument: Instrument::Pi,
+        amount: asker.amount,
+        plan: None,
+    };
+    match balance.may_authorize(&instrument, received.at.seconds()) {
+        Ok(()) => {}
+        Err(No::Busy) => return Ok(Begun::AtWork),
+        Err(No::Code(code)) => {
+            tx.rollback().await?;
+            return Ok(Begun::No(code));
+        }
+    }
     let new = New {
         id,
         asker,
-        payment: Some(payment),
+        payment: Some((payment, &payment_id)),
         refused: None,
         received_at_s: received.at.seconds(),
         steps,
     };
-    if !authorizations::insert(&mut tx, &gateway.vault, &new).await? {
-        tx.rollback().await?;
-        return Ok(Begun::PiUsed);
-    }
+    authorizations::insert(&mut tx, &gateway.vault, &new).await?;
     let next_attempt_at_ms = clock::now_ms().saturating_add(worker::LEASE_MS);
     let work = WorkRef::Authorize(asked);
     let pending = Pending {
@@ -201,30 +213,9 @@ pub(crate) async fn settle(
     let answering = Instant::now();
     let response = answer(gateway, asked, &word).await?;
     steps.push(answered_step(answering, &response));
-    let (code, reason, approval_code, issuer_authorization) = match &word {
-        Word::Approved {
-            issuer_authorization,
-            approval_code,
-        } => (
-            AuthCode::Approved,
-            None,
-            Some(approval_code.as_str()),
-            Some(issuer_authorization),
-        ),
-        Word::Declined {
-            issuer_authorization,
-            code,
-            reason,
-        } => (*code, *reason, None, issuer_authorization.as_ref()),
-    };
-    let decided = Decided {
-        code,
-        reason,
-        approval_code,
-        issuer_authorization: issuer_authorization.map(String::as_str),
-        at_s: clock::now_seconds(),
-        steps: &steps,
-    };
+    let at_s = clock::now_seconds();
+    let decided = decided(&word, at_s, &steps);
+    let code = decided.code;
     let mut tx = gateway.db.begin().await?;
     if !pending::finish(&mut tx, id).await? {
         drop(tx);
@@ -237,6 +228,37 @@ pub(crate) async fn settle(
     gateway.metrics.count_authorization(code);
     tracing::info!(xid = %asker.auth_tags.trans_ids.xid, outcome = ?code, "authorization");
     Ok(response)
+}
+
+fn decided<'a>(word: &'a Word, at_s: i64, steps: &'a [StepReport]) -> Decided<'a> {
+    match word {
+        Word::Approved {
+            issuer_authorization,
+            approval_code,
+            expires_at,
+        } => Decided {
+            code: AuthCode::Approved,
+            reason: None,
+            approval_code: Some(approval_code),
+            issuer_authorization: Some(issuer_authorization),
+            expires_at_s: Some(expires_at.seconds()),
+            at_s,
+            steps,
+        },
+        Word::Declined {
+            issuer_authorization,
+            code,
+            reason,
+        } => Decided {
+            code: *code,
+            reason: *reason,
+            approval_code: None,
+            issuer_authorization: issuer_authorization.as_deref(),
+            expires_at_s: None,
+            at_s,
+            steps,
+        },
+    }
 }
 
 /// Signs and seals AuthRes.

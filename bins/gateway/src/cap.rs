@@ -9,7 +9,7 @@ use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
-use openset_store::{Tx, exchanges};
+use openset_store::exchanges;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -17,7 +17,7 @@ use crate::error::GatewayError;
 use crate::set::{Received, Record, answer_of_first, record, stored_answer};
 use crate::store::captures;
 use crate::store::pending::{self, Pending};
-use crate::work::{Capture, CaptureOrder, WorkRef, id_of, id_of_item};
+use crate::work::{Capture, CaptureOrder, WorkRef, id_of};
 use crate::{Gateway, worker};
 
 /// What holds once an item of a CapReq was captured.
@@ -101,16 +101,17 @@ async fn begin(
         Record::Answered(response) => return Ok(Begun::Answered(response)),
         Record::AtWork => return Ok(Begun::AtWork),
     }
-    let mut plan = Vec::with_capacity(request.items.len());
-    for (place, (item, refused)) in request.items.iter().enumerate() {
-        plan.push(match refused {
-            Some(code) => Err(*code),
-            None => {
-                let merchant_id = asker.cap_rr_tags.merchant_id.as_str();
-                captures::begin(&mut tx, merchant_id, item, &id_of_item(id, place)).await?
-            }
-        });
-    }
+    let plan = captures::begin(
+        &mut tx,
+        &captures::Request {
+            id,
+            merchant_id: &asker.cap_rr_tags.merchant_id,
+            brand: &asker.brand_id,
+            items: &request.items,
+            now_s: received.at.seconds(),
+        },
+    )
+    .await?;
     let capture = Box::new(Capture {
         request,
         bytes: received.wire.len(),
@@ -129,26 +130,19 @@ async fn begin(
     Ok(Begun::Asked(capture))
 }
 
-/// Asks the issuer for every item and commits what it said with the answer, in one transaction.
+/// Asks the issuer for every item, commits each by itself, and at last the answer.
 pub(crate) async fn settle(
     gateway: &Gateway,
     id: &str,
     capture: &Capture,
     wire_digest: &[u8; 32],
 ) -> Result<Vec<u8>, GatewayError> {
-    let started = Instant::now();
     let outcomes = ask(gateway, capture).await?;
     let response = answer(gateway, capture, &outcomes).await?;
-    let step = step(started, capture);
     let mut tx = gateway.db.begin().await?;
     if !pending::finish(&mut tx, id).await? {
         drop(tx);
         return stored_answer(gateway, wire_digest).await;
-    }
-    for (planned, outcome) in capture.plan.iter().zip(&outcomes) {
-        if let Ok(order) = planned {
-            end(&mut tx, capture, order, *outcome, &step).await?;
-        }
     }
     let asker = &capture.request.asker;
     let (sender, rrpid) = (asker.merchant().to_string(), asker.rrpid().to_string());
@@ -161,49 +155,63 @@ pub(crate) async fn settle(
     Ok(response)
 }
 
-/// All items side by side; one that stays unanswered keeps the whole request open.
+/// All items side by side, each committed as soon as the issuer has spoken: one that stays unanswered keeps the
+/// answer back, not the others' money.
 async fn ask(gateway: &Gateway, capture: &Capture) -> Result<Vec<CapCode>, GatewayError> {
-    let mut outcomes: Vec<CapCode> = Vec::with_capacity(capture.plan.len());
+    let started = Instant::now();
+    let mut outcomes: Vec<Option<CapCode>> = Vec::with_capacity(capture.plan.len());
     let mut asking = JoinSet::new();
     for (place, planned) in capture.plan.iter().enumerate() {
-        outcomes.push(
-            planned
-                .as_ref()
-                .err()
-                .copied()
-                .unwrap_or(CapCode::UnspecifiedFailure),
-        );
-        if let Ok(order) = planned {
+        outcomes.push(match planned {
+            Err(code) => Some(*code),
+            // An attempt that was cut short may have ended it.
+            Ok(order) => captures::outcome(&mut *gateway.db.read().await?, order).await?,
+        });
+        if let (Ok(order), Some(None)) = (planned, outcomes.last()) {
             let (issuer, order) = (gateway.issuer.clone(), order.clone());
-            let call = async move { (place, issuer.capture(&order).await) };
+            let call = async move {
+                let outcome = issuer.capture(&order).await;
+                (place, order, outcome)
+            };
             asking.spawn(call.in_current_span());
         }
     }
+    let mut unknown = None;
     while let Some(asked) = asking.join_next().await {
-        let Ok((place, outcome)) = asked else {
+        let Ok((place, order, outcome)) = asked else {
             return Err(GatewayError::Working);
         };
-        if let Some(slot) = outcomes.get_mut(place) {
-            *slot = outcome?;
+        match outcome {
+            Ok(outcome) => {
+                end(gateway, capture, &order, outcome, started).await?;
+                if let Some(slot) = outcomes.get_mut(place) {
+                    *slot = Some(outcome);
+                }
+            }
+            Err(error) => unknown = Some(error),
         }
     }
-    Ok(outcomes)
+    match unknown {
+        Some(error) => Err(error),
+        None => Ok(outcomes.into_iter().flatten().collect()),
+    }
 }
 
+/// Commits what the issuer said of one item, unless somebody else has.
 async fn end(
-    tx: &mut Tx,
+    gateway: &Gateway,
     capture: &Capture,
     order: &CaptureOrder,
     outcome: CapCode,
-    step: &StepReport,
+    started: Instant,
 ) -> Result<(), GatewayError> {
     let merchant_id = capture.request.asker.cap_rr_tags.merchant_id.as_str();
-    match outcome {
-        CapCode::Success => {
-            captures::succeed(tx, merchant_id, order, step, clock::now_seconds()).await
-        }
-        refused => captures::fail(tx, order, refused).await,
+    let (step, at_s) = (step(started, capture), clock::now_seconds());
+    let mut tx = gateway.db.begin().await?;
+    if captures::end(&mut tx, merchant_id, order, outcome, &step, at_s).await? {
+        tx.commit().await?;
     }
+    Ok(())
 }
 
 /// Signs and seals CapRes.

@@ -1,10 +1,10 @@
 //! What the gateway asks the issuer over REST. Every request has an idempotency key: asked again, it is one effect.
 
-use openset_protocol::BrandId;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::initiation::Money;
+use openset_protocol::{BrandId, Timestamp};
 use openset_service::client::{self, CallError, HttpClient};
 use openset_store::SecretString;
 use reqwest::Url;
@@ -44,8 +44,13 @@ struct AuthorizationAnswer {
 #[derive(Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 enum Outcome {
-    Approved { approval_code: String },
-    Declined { reason: RespReason },
+    Approved {
+        approval_code: String,
+        expires_at: Timestamp,
+    },
+    Declined {
+        reason: RespReason,
+    },
 }
 
 #[derive(Serialize)]
@@ -67,6 +72,8 @@ pub(crate) enum Word {
         issuer_authorization: String,
         /// Its approval code.
         approval_code: String,
+        /// When the hold runs out.
+        expires_at: Timestamp,
     },
     /// It does not.
     Declined {
@@ -170,9 +177,13 @@ impl Issuer {
 
 fn word(issuer_authorization: String, outcome: Outcome) -> Word {
     match outcome {
-        Outcome::Approved { approval_code } => Word::Approved {
+        Outcome::Approved {
+            approval_code,
+            expires_at,
+        } => Word::Approved {
             issuer_authorization,
             approval_code,
+            expires_at,
         },
         Outcome::Declined { reason } => Word::Declined {
             issuer_authorization: Some(issuer_authorization),

@@ -1,7 +1,10 @@
 //! The gateway's tables. Every change of state is a guarded UPDATE with one row counted.
 
 pub(crate) mod authorizations;
+pub(crate) mod books;
 pub(crate) mod captures;
+pub(crate) mod movements;
+pub(crate) mod payments;
 pub(crate) mod pending;
 pub(crate) mod registrations;
 
@@ -18,6 +21,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 140,
         name: "fresh activation codes",
         sql: include_str!("../migrations/140_fresh_codes.sql"),
+    },
+    Migration {
+        version: 150,
+        name: "movements",
+        sql: include_str!("../migrations/150_movements.sql"),
     },
 ];
 

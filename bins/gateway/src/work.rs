@@ -68,6 +68,9 @@ pub(crate) struct CaptureOrder {
     pub(crate) capture_id: String,
     /// How much.
     pub(crate) amount: CurrencyAmount,
+    /// What the capture does not take of the hold, and so gives back; absent in what was stored before it was counted.
+    #[serde(default)]
+    pub(crate) released_minor: u64,
 }
 
 /// The id of a request from this sender, and the idempotency key of its effect at the issuer: the same for the

@@ -11,8 +11,10 @@
 //! | [`signed`], [`sealed`] | how a payload is signed and sealed, and the checks common to all |
 //! | [`dual_signature`] | the signature that ties order and payment together |
 //! | [`cardholder`], [`merchant`], [`gateway`], [`ca`] | what each party checks and answers |
+//! | [`balance`] | what may be done with a payment, by what was done so far: the state rules |
 //! | [`enrolment`] | how a merchant or gateway gets its certificates |
 
+pub mod balance;
 pub mod ca;
 pub mod card;
 pub mod cardholder;

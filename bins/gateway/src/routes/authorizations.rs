@@ -4,20 +4,48 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use openset_protocol::Timestamp;
+use openset_protocol::balance::{Kind, Progress, Standing};
 use openset_protocol::ids::Xid;
 use openset_protocol::messages::initiation::Money;
+use openset_service::clock;
 use openset_service::problem::{Json, Problem};
 use openset_service::step_report::StepReport;
+use openset_store::StoreError;
 use serde::Serialize;
+use sqlx::AnyConnection;
 use utoipa::ToSchema;
 
 use super::Operator;
 use crate::Gateway;
-use crate::store::authorizations::{self, Authorization, State as Stage};
-use crate::store::captures;
+use crate::error::GatewayError;
+use crate::store::authorizations::{self, Authorization, State as Answered};
+use crate::store::movements::{self, Movement};
+use crate::store::{books, payments};
 
 /// The most requests shown of one purchase.
 const ATTEMPTS_MAX: u32 = 20;
+
+/// How far an authorization has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Stage {
+    /// The issuer was asked; what it did is not known yet.
+    Asked,
+    /// The issuer holds the amount.
+    Authorized,
+    /// The issuer said no.
+    Declined,
+    /// The gateway said no: the issuer was never asked.
+    Refused,
+    /// The issuer was asked to pay; whether it did is not known yet.
+    Capturing,
+    /// The issuer owes the amount.
+    Captured,
+    /// Given back, all of it.
+    Reversed,
+    /// The hold ran out before it was captured.
+    Expired,
+}
 
 /// A purchase as the gateway knows it. There is no order description: the gateway never has it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,10 +135,42 @@ pub(super) async fn show(
     let mut connection = gateway.db.read().await?;
     let all = authorizations::of_purchase(&mut connection, &parsed, ATTEMPTS_MAX).await?;
     let first = all.first().cloned().ok_or_else(no_such_purchase)?;
-    let lines = captures::lines(&mut connection, &first.id).await?;
+    let lines = books::lines(&mut connection, &first.id).await?;
+    let movements = movements::of_authorization(&mut connection, &first.id).await?;
+    let mut stages = Vec::with_capacity(all.len());
+    for one in &all {
+        stages.push(stage(&mut connection, one).await?);
+    }
     drop(connection);
     let card = authorizations::open_card(&gateway.vault, &first)?;
-    Ok(Json(AuthorizationView::of(xid, first, card, lines, &all)))
+    let attempts = all.iter().zip(&stages).map(AttemptView::of).collect();
+    let stage = stages.first().copied().ok_or_else(no_such_purchase)?;
+    let view = AuthorizationView::of(xid, first, stage, card, &movements, lines, attempts);
+    Ok(Json(view))
+}
+
+/// By the state rules, at this moment.
+async fn stage(conn: &mut AnyConnection, one: &Authorization) -> Result<Stage, GatewayError> {
+    match one.state {
+        Answered::Asked => return Ok(Stage::Asked),
+        Answered::Declined => return Ok(Stage::Declined),
+        Answered::Refused => return Ok(Stage::Refused),
+        Answered::Authorized => {}
+    }
+    let corrupt = || StoreError::Corrupt("authorizations.payment_id");
+    let payment = one.payment_id.as_deref().ok_or_else(corrupt)?;
+    let payment = payments::load(conn, payment).await?;
+    let rrpid = one.auth_rrpid.parse().map_err(|_| corrupt())?;
+    let standing = payment.find(&rrpid).ok_or_else(corrupt)?;
+    Ok(match standing.standing(clock::now_seconds()) {
+        // Of what is asked for, only captures there are as yet.
+        Standing::AtWork => Stage::Capturing,
+        Standing::Refused => Stage::Declined,
+        Standing::Authorized { .. } => Stage::Authorized,
+        Standing::Reversed => Stage::Reversed,
+        Standing::Expired => Stage::Expired,
+        Standing::Captured { .. } => Stage::Captured,
+    })
 }
 
 fn no_such_purchase() -> Problem {
@@ -124,14 +184,24 @@ impl AuthorizationView {
     fn of(
         xid: String,
         row: Authorization,
+        state: Stage,
         card: Option<(String, String)>,
+        movements: &[Movement],
         lines: Vec<(String, String, i64)>,
-        all: &[Authorization],
+        attempts: Vec<AttemptView>,
     ) -> Self {
-        let capture = (row.state == Stage::Captured).then(|| CaptureView {
-            amount: row.captured(),
-            captured_at: row.captured_at_s.map(Timestamp::from_seconds),
-        });
+        let captured = movements
+            .iter()
+            .filter(|movement| {
+                movement.kind == Kind::Capture && movement.progress == Progress::Done
+            })
+            .map(|movement| CaptureView {
+                amount: Money {
+                    currency: row.currency,
+                    amount_minor: movement.amount_minor,
+                },
+                captured_at: movement.ended_at_s.map(Timestamp::from_seconds),
+            });
         let line = |(account, currency, amount_minor)| LineView {
             account,
             currency,
@@ -141,14 +211,14 @@ impl AuthorizationView {
         Self {
             xid,
             amount: row.amount(),
-            state: row.state,
+            state,
             card,
             card_expiry,
             received_at: Timestamp::from_seconds(row.received_at_s),
             decided_at: row.decided_at_s.map(Timestamp::from_seconds),
-            captures: capture.into_iter().collect(),
+            captures: captured.collect(),
             ledger: lines.into_iter().map(line).collect(),
-            attempts: all.iter().map(AttemptView::of).collect(),
+            attempts,
             auth_rrpid: row.auth_rrpid,
             auth_code: row.auth_code,
             resp_reason: row.resp_reason,
@@ -162,10 +232,10 @@ impl AuthorizationView {
 }
 
 impl AttemptView {
-    fn of(row: &Authorization) -> Self {
+    fn of((row, state): (&Authorization, &Stage)) -> Self {
         Self {
             auth_rrpid: row.auth_rrpid.clone(),
-            state: row.state,
+            state: *state,
             auth_code: row.auth_code.clone(),
             received_at: Timestamp::from_seconds(row.received_at_s),
         }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::Operator;
 use crate::Gateway;
 use crate::error::GatewayError;
-use crate::store::captures;
+use crate::store::books;
 
 /// The most accounts shown.
 const ACCOUNTS_MAX: u32 = 1000;
@@ -54,11 +54,11 @@ pub(super) async fn show(
     _: Operator,
 ) -> Result<Json<LedgerView>, Problem> {
     let mut connection = gateway.db.read().await?;
-    let accounts = captures::accounts(&mut connection, ACCOUNTS_MAX).await?;
+    let accounts = books::accounts(&mut connection, ACCOUNTS_MAX).await?;
     let audit = ledger::check(&mut connection)
         .await
         .map_err(GatewayError::from)?;
-    let account = |account: captures::Account| AccountView {
+    let account = |account: books::Account| AccountView {
         id: account.id,
         kind: account.kind,
         currency: account.currency,

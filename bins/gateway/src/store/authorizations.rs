@@ -1,5 +1,6 @@
 //! Authorizations: asked, then decided, once.
 
+use openset_protocol::BrandId;
 use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
 use openset_protocol::ids::Xid;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
@@ -10,15 +11,13 @@ use openset_store::{StoreError, Tx, Vault};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
-use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::one_row;
 use crate::error::GatewayError;
 
-/// How far an authorization has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+/// What was answered to a request for authorization. What was done with it since, its movements tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// The issuer was asked; what it did is not known yet.
     Asked,
@@ -28,12 +27,6 @@ pub(crate) enum State {
     Declined,
     /// The gateway said no: the issuer was never asked.
     Refused,
-    /// The issuer was asked to pay; whether it did is not known yet.
-    Capturing,
-    /// The issuer owes the amount.
-    Captured,
-    /// The hold ran out before it was captured.
-    Expired,
 }
 
 /// An AuthReq that was verified.
@@ -41,8 +34,8 @@ pub(crate) enum State {
 pub(crate) struct New<'a> {
     pub(crate) id: &'a str,
     pub(crate) asker: &'a Asker,
-    /// The payment, if the issuer is asked for it.
-    pub(crate) payment: Option<&'a VerifiedPayment>,
+    /// The payment and its id, if the issuer is asked for it.
+    pub(crate) payment: Option<(&'a VerifiedPayment, &'a str)>,
     /// Why the issuer is not asked, otherwise.
     pub(crate) refused: Option<AuthCode>,
     pub(crate) received_at_s: i64,
@@ -56,6 +49,8 @@ pub(crate) struct Decided<'a> {
     pub(crate) reason: Option<RespReason>,
     pub(crate) approval_code: Option<&'a str>,
     pub(crate) issuer_authorization: Option<&'a str>,
+    /// When the issuer's hold runs out.
+    pub(crate) expires_at_s: Option<i64>,
     pub(crate) at_s: i64,
     pub(crate) steps: &'a [StepReport],
 }
@@ -67,6 +62,8 @@ pub(crate) struct Authorization {
     pub(crate) auth_rrpid: String,
     pub(crate) merchant_id: String,
     pub(crate) brand: String,
+    /// None where the issuer was never asked.
+    pub(crate) payment_id: Option<String>,
     pub(crate) state: State,
     pub(crate) card_sealed: Option<Vec<u8>>,
     pub(crate) currency: Currency,
@@ -77,24 +74,18 @@ pub(crate) struct Authorization {
     pub(crate) issuer_authorization: Option<String>,
     pub(crate) received_at_s: i64,
     pub(crate) decided_at_s: Option<i64>,
-    pub(crate) captured_minor: i64,
-    pub(crate) captured_at_s: Option<i64>,
     pub(crate) steps: Vec<StepReport>,
 }
 
 const COLUMNS: &str = "id, auth_rrpid, merchant_id, brand, state, card_sealed, currency, \
      amount_minor, auth_code, resp_reason, approval_code, issuer_authorization, received_at_s, \
-     decided_at_s, captured_minor, captured_at_s, steps";
+     decided_at_s, payment_id, steps";
 
-/// Stores an AuthReq. `false`: the payment instruction is locked by another one.
-pub(crate) async fn insert(
-    tx: &mut Tx,
-    vault: &Vault,
-    new: &New<'_>,
-) -> Result<bool, GatewayError> {
+/// Stores an AuthReq.
+pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &New<'_>) -> Result<(), GatewayError> {
     let asker = new.asker;
-    let card = new
-        .payment
+    let payment = new.payment.map(|(payment, _)| payment);
+    let card = payment
         .map(|payment| seal_card(vault, new.id, payment))
         .transpose()?;
     let state = if new.payment.is_some() {
@@ -102,12 +93,11 @@ pub(crate) async fn insert(
     } else {
         State::Refused
     };
-    let done = sqlx::query(
+    sqlx::query(
         "INSERT INTO authorizations (id, xid, auth_rrpid, merchant_id, brand, state, hpi, \
          card_sealed, currency, amount_minor, auth_code, received_at_s, decided_at_s, \
-         captured_minor, steps) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14) \
-         ON CONFLICT DO NOTHING",
+         captured_minor, payment_id, steps) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $15)",
     )
     .bind(new.id)
     .bind(asker.auth_tags.trans_ids.xid.to_string())
@@ -115,17 +105,18 @@ pub(crate) async fn insert(
     .bind(asker.merchant_id())
     .bind(asker.brand_id.as_str())
     .bind(state.name())
-    .bind(new.payment.map(|payment| payment.hpi.as_bytes().to_vec()))
+    .bind(payment.map(|payment| payment.hpi.as_bytes().to_vec()))
     .bind(card)
     .bind(asker.amount.currency().alpha())
     .bind(asker.amount.minor_i64())
     .bind(new.refused.map(name_of).transpose()?)
     .bind(new.received_at_s)
     .bind(new.refused.map(|_| new.received_at_s))
+    .bind(new.payment.map(|(_, id)| id))
     .bind(serde_json::to_string(new.steps)?)
     .execute(&mut **tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
 /// Stores what the issuer said, once.
@@ -140,14 +131,15 @@ pub(crate) async fn decide(
     };
     let rows = sqlx::query(
         "UPDATE authorizations SET state = $1, auth_code = $2, resp_reason = $3, \
-         approval_code = $4, issuer_authorization = $5, decided_at_s = $6, steps = $7 \
-         WHERE id = $8 AND state = 'asked'",
+         approval_code = $4, issuer_authorization = $5, expires_at_s = $6, decided_at_s = $7, \
+         steps = $8 WHERE id = $9 AND state = 'asked'",
     )
     .bind(state.name())
     .bind(name_of(decided.code)?)
     .bind(decided.reason.map(name_of).transpose()?)
     .bind(decided.approval_code)
     .bind(decided.issuer_authorization)
+    .bind(decided.expires_at_s)
     .bind(decided.at_s)
     .bind(serde_json::to_string(decided.steps)?)
     .bind(id)
@@ -175,24 +167,49 @@ pub(crate) async fn of_purchase(
     rows.iter().map(authorization).collect()
 }
 
-/// The one authorization of this merchant, purchase and RRPID that the issuer approved.
+/// The one authorization of this merchant, brand, purchase and RRPID that the issuer approved.
 pub(crate) async fn find_approved(
     conn: &mut AnyConnection,
-    merchant_id: &str,
+    (merchant_id, brand): (&str, &BrandId),
     xid: &Xid,
     auth_rrpid: &str,
 ) -> Result<Option<Authorization>, GatewayError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM authorizations WHERE xid = $1 AND merchant_id = $2 AND auth_rrpid = $3 \
-         AND state IN ('authorized', 'capturing', 'captured', 'expired')"
+         AND brand = $4 AND state = 'authorized'"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(xid.to_string())
         .bind(merchant_id)
         .bind(auth_rrpid)
+        .bind(brand.as_str())
         .fetch_optional(conn)
         .await?;
     row.as_ref().map(authorization).transpose()
+}
+
+/// The issuer says that the hold has run out, whatever it had said before.
+pub(crate) async fn expire(tx: &mut Tx, id: &str, now_s: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE authorizations SET expires_at_s = $1 WHERE id = $2 AND expires_at_s > $1")
+        .bind(now_s)
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Adds to what was done, in order.
+pub(crate) async fn add_step(tx: &mut Tx, id: &str, step: &StepReport) -> Result<(), GatewayError> {
+    let row = sqlx::query("SELECT steps FROM authorizations WHERE id = $1").bind(id);
+    let steps: String = row.fetch_one(&mut **tx).await?.try_get(0)?;
+    let mut steps: Vec<StepReport> = serde_json::from_str(&steps)?;
+    steps.push(step.clone());
+    sqlx::query("UPDATE authorizations SET steps = $1 WHERE id = $2")
+        .bind(serde_json::to_string(&steps)?)
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// The last four digits and the expiry, from the sealed card.
@@ -236,7 +253,7 @@ pub(crate) fn name_of(code: impl Serialize) -> Result<String, serde_json::Error>
 fn authorization(row: &AnyRow) -> Result<Authorization, GatewayError> {
     let state: String = row.try_get(4)?;
     let currency: String = row.try_get(6)?;
-    let steps: String = row.try_get(16)?;
+    let steps: String = row.try_get(15)?;
     Ok(Authorization {
         id: row.try_get(0)?,
         auth_rrpid: row.try_get(1)?,
@@ -253,8 +270,7 @@ fn authorization(row: &AnyRow) -> Result<Authorization, GatewayError> {
         issuer_authorization: row.try_get(11)?,
         received_at_s: row.try_get(12)?,
         decided_at_s: row.try_get(13)?,
-        captured_minor: row.try_get(14)?,
-        captured_at_s: row.try_get(15)?,
+        payment_id: row.try_get(14)?,
         steps: serde_json::from_str(&steps)?,
     })
 }
@@ -262,48 +278,28 @@ fn authorization(row: &AnyRow) -> Result<Authorization, GatewayError> {
 impl Authorization {
     /// What was asked for.
     pub(crate) fn amount(&self) -> Money {
-        self.money(self.amount_minor)
-    }
-
-    /// What was captured.
-    pub(crate) fn captured(&self) -> Money {
-        self.money(self.captured_minor)
-    }
-
-    fn money(&self, minor: i64) -> Money {
-        // Both columns hold what came out of a CurrencyAmount.
         Money {
             currency: self.currency,
-            amount_minor: u64::try_from(minor).unwrap_or(0),
+            // It came out of a CurrencyAmount.
+            amount_minor: u64::try_from(self.amount_minor).unwrap_or(0),
         }
     }
 }
 
 impl State {
-    const ALL: [Self; 7] = [
-        Self::Asked,
-        Self::Authorized,
-        Self::Declined,
-        Self::Refused,
-        Self::Capturing,
-        Self::Captured,
-        Self::Expired,
-    ];
+    const ALL: [Self; 4] = [Self::Asked, Self::Authorized, Self::Declined, Self::Refused];
 
-    /// As answers and the database spell it.
+    /// As the database spells it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Asked => "asked",
             Self::Authorized => "authorized",
             Self::Declined => "declined",
             Self::Refused => "refused",
-            Self::Capturing => "capturing",
-            Self::Captured => "captured",
-            Self::Expired => "expired",
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 }

@@ -14,3 +14,4 @@ mod renewals;
 mod replicas;
 mod rest;
 mod service;
+mod upgrade;

@@ -1,0 +1,180 @@
+//! Movements: what was done with an authorization after it was given, asked for and then done or refused, once.
+
+use openset_protocol::balance::{self, Kind, Progress};
+use openset_store::{StoreError, Tx};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::one_row;
+use super::payments::minor;
+
+/// A movement, as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Movement {
+    pub(crate) id: String,
+    pub(crate) kind: Kind,
+    pub(crate) amount_minor: u64,
+    pub(crate) progress: Progress,
+    /// Why it was refused, as the wire spells it.
+    pub(crate) code: Option<String>,
+    pub(crate) purged: bool,
+    pub(crate) ended_at_s: Option<i64>,
+}
+
+/// A movement that begins, or (with an end) one that is done already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) authorization_id: &'a str,
+    pub(crate) kind: &'a Kind,
+    pub(crate) amount_minor: i64,
+    pub(crate) at_s: i64,
+    pub(crate) progress: Progress,
+}
+
+const COLUMNS: &str = "id, kind, undoes, amount_minor, state, code, purged, ended_at_s";
+
+pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError> {
+    let ended_at_s = (new.progress == Progress::Done).then_some(new.at_s);
+    sqlx::query(
+        "INSERT INTO movements (id, authorization_id, kind, undoes, amount_minor, state, asked_at_s, \
+         ended_at_s) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(new.id)
+    .bind(new.authorization_id)
+    .bind(name_of(new.kind))
+    .bind(undone_by(new.kind))
+    .bind(new.amount_minor)
+    .bind(progress_name(new.progress))
+    .bind(new.at_s)
+    .bind(ended_at_s)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What was done with an authorization, in the order in which it was asked for.
+pub(crate) async fn of_authorization(
+    conn: &mut AnyConnection,
+    authorization_id: &str,
+) -> Result<Vec<Movement>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM movements WHERE authorization_id = $1 ORDER BY asked_at_s, id"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(authorization_id)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(movement).collect()
+}
+
+pub(crate) async fn find(
+    conn: &mut AnyConnection,
+    id: &str,
+) -> Result<Option<Movement>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM movements WHERE id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(movement).transpose()
+}
+
+/// Ends a movement. `false`: it has ended already, so the caller's transaction must be dropped.
+pub(crate) async fn end(
+    tx: &mut Tx,
+    id: &str,
+    code: Option<&str>,
+    amount_minor: i64,
+    at_s: i64,
+) -> Result<bool, StoreError> {
+    let progress = if code.is_some() {
+        Progress::Refused
+    } else {
+        Progress::Done
+    };
+    let rows = sqlx::query(
+        "UPDATE movements SET state = $1, code = $2, amount_minor = $3, ended_at_s = $4 \
+         WHERE id = $5 AND state = 'asked'",
+    )
+    .bind(progress_name(progress))
+    .bind(code)
+    .bind(amount_minor)
+    .bind(at_s)
+    .bind(id)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    match rows {
+        0 => Ok(false),
+        rows => one_row(rows, "one movement has one name").map(|()| true),
+    }
+}
+
+fn movement(row: &AnyRow) -> Result<Movement, StoreError> {
+    let (kind, undoes): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    let progress: String = row.try_get(4)?;
+    Ok(Movement {
+        id: row.try_get(0)?,
+        kind: kind_of(&kind, undoes).ok_or(StoreError::Corrupt("movements.kind"))?,
+        amount_minor: minor(row.try_get(3)?, "movements.amount_minor")?,
+        progress: match progress.as_str() {
+            "asked" => Progress::Asked,
+            "done" => Progress::Done,
+            "refused" => Progress::Refused,
+            _ => return Err(StoreError::Corrupt("movements.state")),
+        },
+        code: row.try_get(5)?,
+        purged: row.try_get::<i64, _>(6)? != 0,
+        ended_at_s: row.try_get(7)?,
+    })
+}
+
+/// As the database and the books spell it.
+pub(crate) fn name_of(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Reversal => "reversal",
+        Kind::Capture => "capture",
+        Kind::CaptureReversal(_) => "capture_reversal",
+        Kind::Credit => "credit",
+        Kind::CreditReversal(_) => "credit_reversal",
+    }
+}
+
+fn undone_by(kind: &Kind) -> Option<&str> {
+    match kind {
+        Kind::CaptureReversal(id) | Kind::CreditReversal(id) => Some(id),
+        Kind::Reversal | Kind::Capture | Kind::Credit => None,
+    }
+}
+
+fn kind_of(name: &str, undoes: Option<String>) -> Option<Kind> {
+    match (name, undoes) {
+        ("reversal", None) => Some(Kind::Reversal),
+        ("capture", None) => Some(Kind::Capture),
+        ("credit", None) => Some(Kind::Credit),
+        ("capture_reversal", Some(id)) => Some(Kind::CaptureReversal(id)),
+        ("credit_reversal", Some(id)) => Some(Kind::CreditReversal(id)),
+        _ => None,
+    }
+}
+
+fn progress_name(progress: Progress) -> &'static str {
+    match progress {
+        Progress::Asked => "asked",
+        Progress::Done => "done",
+        Progress::Refused => "refused",
+    }
+}
+
+impl From<Movement> for balance::Movement {
+    fn from(stored: Movement) -> Self {
+        Self {
+            id: stored.id,
+            kind: stored.kind,
+            amount_minor: stored.amount_minor,
+            progress: stored.progress,
+            purged: stored.purged,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Payments: what one payment instruction began. Whoever decides something holds its row.
+
+use openset_protocol::balance::{AuthAnswer, Authorization, Payment};
+use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
+use openset_protocol::money::Currency;
+use openset_store::{StoreError, Tx};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::authorizations::State;
+use super::movements;
+
+/// The payment of this instruction, made if there is none yet, which nobody else can decide about until the
+/// transaction ends. `id` names a new one.
+pub(crate) async fn open(
+    tx: &mut Tx,
+    id: &str,
+    asker: &Asker,
+    payment: &VerifiedPayment,
+) -> Result<String, StoreError> {
+    sqlx::query(
+        "INSERT INTO payments (id, hpi, merchant_id, brand, xid, currency, limit_minor, opened_at_s) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(payment.hpi.as_bytes().to_vec())
+    .bind(asker.merchant_id())
+    .bind(asker.brand_id.as_str())
+    .bind(asker.auth_tags.trans_ids.xid.to_string())
+    .bind(payment.purch_amt.currency().alpha())
+    .bind(payment.purch_amt.minor_i64())
+    .bind(asker.auth_tags.trans_ids.p_req_date.seconds())
+    .execute(&mut **tx)
+    .await?;
+    // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
+    let id = sqlx::query_scalar("UPDATE payments SET xid = xid WHERE hpi = $1 RETURNING id")
+        .bind(payment.hpi.as_bytes().to_vec())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(id)
+}
+
+/// Locks payments until the transaction ends: in one order everywhere, so that two replicas cannot deadlock.
+pub(crate) async fn lock(tx: &mut Tx, mut ids: Vec<String>) -> Result<(), StoreError> {
+    ids.sort_unstable();
+    ids.dedup();
+    for id in ids {
+        sqlx::query("UPDATE payments SET xid = xid WHERE id = $1")
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// All that was done with a payment, as the state rules read it.
+pub(crate) async fn load(conn: &mut AnyConnection, id: &str) -> Result<Payment, StoreError> {
+    let row = sqlx::query("SELECT currency, limit_minor, opened_at_s FROM payments WHERE id = $1")
+        .bind(id)
+        .fetch_one(&mut *conn)
+        .await?;
+    let rows = sqlx::query(
+        "SELECT id, auth_rrpid, amount_minor, state, decided_at_s, expires_at_s FROM authorizations \
+         WHERE payment_id = $1 ORDER BY received_at_s, id",
+    )
+    .bind(id)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut authorizations = Vec::with_capacity(rows.len());
+    for row in rows {
+        let movements = movements::of_authorization(&mut *conn, row.try_get(0)?).await?;
+        authorizations.push(Authorization {
+            auth_rrpid: row
+                .try_get::<String, _>(1)?
+                .parse()
+                .map_err(|_| StoreError::Corrupt("authorizations.auth_rrpid"))?,
+            amount_minor: minor(row.try_get(2)?, "authorizations.amount_minor")?,
+            answer: answer(&row)?,
+            movements: movements.into_iter().map(Into::into).collect(),
+        });
+    }
+    let currency: String = row.try_get(0)?;
+    Ok(Payment {
+        currency: Currency::from_alpha(&currency)
+            .map_err(|_| StoreError::Corrupt("payments.currency"))?,
+        limit_minor: minor(row.try_get(1)?, "payments.limit_minor")?,
+        plan: None,
+        opened_at_s: row.try_get(2)?,
+        authorizations,
+    })
+}
+
+fn answer(row: &AnyRow) -> Result<AuthAnswer, StoreError> {
+    let state: String = row.try_get(3)?;
+    match State::from_name(&state) {
+        Some(State::Asked) => Ok(AuthAnswer::Asked),
+        Some(State::Declined | State::Refused) => Ok(AuthAnswer::Refused),
+        Some(State::Authorized) => {
+            let decided: (Option<i64>, Option<i64>) = (row.try_get(4)?, row.try_get(5)?);
+            let (Some(at_s), Some(expires_at_s)) = decided else {
+                return Err(StoreError::Corrupt("authorizations.expires_at_s"));
+            };
+            Ok(AuthAnswer::Approved { at_s, expires_at_s })
+        }
+        None => Err(StoreError::Corrupt("authorizations.state")),
+    }
+}
+
+/// An amount as stored.
+pub(super) fn minor(minor: i64, column: &'static str) -> Result<u64, StoreError> {
+    u64::try_from(minor).map_err(|_| StoreError::Corrupt(column))
+}

@@ -1,0 +1,40 @@
+//! InstallRecurData: a purchase that is paid in parts, or again and again (reference 3.0). Order and payment
+//! instruction both hold it, so that neither merchant nor gateway can make a subscription of a single sale.
+
+use crate::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The shortest interval of recurring payments, in days.
+pub const FREQUENCY_DAYS_MIN: u16 = 1;
+/// The longest interval of recurring payments, in days.
+pub const FREQUENCY_DAYS_MAX: u16 = 366;
+/// The fewest and the most instalments.
+pub const INSTALL_TOTAL: std::ops::RangeInclusive<u8> = 2..=99;
+
+/// InstallRecurData.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InstallRecurData {
+    /// The purchase amount in at most so many instalments.
+    InstallTotalTrans(u8),
+    /// The purchase amount again and again.
+    Recurring {
+        /// Days between two payments at least; 28 is SET's "monthly".
+        frequency_days: u16,
+        /// The last moment of a payment.
+        expiry: Timestamp,
+    },
+}
+
+impl InstallRecurData {
+    /// Whether its numbers are within their limits.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Self::InstallTotalTrans(total) => INSTALL_TOTAL.contains(total),
+            Self::Recurring { frequency_days, .. } => {
+                (FREQUENCY_DAYS_MIN..=FREQUENCY_DAYS_MAX).contains(frequency_days)
+            }
+        }
+    }
+}
