@@ -10,6 +10,7 @@
     reason = "test support"
 )]
 
+mod gate;
 mod in_process;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 use openset::setup::{self, DemoFile, PARTIES, Plan, Seen};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub use gate::Gate;
 
 /// How long a service may take to be ready in a debug build on a busy machine.
 const READY_PATIENCE: Duration = Duration::from_secs(90);
@@ -97,26 +100,28 @@ impl World {
 
     /// As [`Self::start`], after `change` was applied to each party's configuration.
     pub async fn start_with(change: impl Fn(&str, &mut toml::Table)) -> Self {
-        Self::begin(false, change).await
+        Self::begin(false, &[], change).await
+    }
+
+    /// As [`Self::start_with`], without waiting until the `unready` parties are ready.
+    pub async fn start_unready(unready: &[&str], change: impl Fn(&str, &mut toml::Table)) -> Self {
+        Self::begin(false, unready, change).await
     }
 
     /// As [`Self::start_with`], inside the test program: they read the clock that the test moves with
     /// `openset_service::clock::danger_advance`. One such world to a test program.
     pub async fn start_inside(change: impl Fn(&str, &mut toml::Table)) -> Self {
-        Self::begin(true, change).await
+        Self::begin(true, &[], change).await
     }
 
-    async fn begin(inside: bool, change: impl Fn(&str, &mut toml::Table)) -> Self {
+    async fn begin(
+        inside: bool,
+        unready: &[&str],
+        change: impl Fn(&str, &mut toml::Table),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(folder.path());
         setup::write(&plan).unwrap();
-        for party in PARTIES {
-            let path = folder.path().join(party).join(format!("{party}.toml"));
-            let mut table: toml::Table =
-                toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-            change(party, &mut table);
-            std::fs::write(&path, toml::to_string(&table).unwrap()).unwrap();
-        }
         let file: DemoFile =
             toml::from_str(&std::fs::read_to_string(plan.demo_file()).unwrap()).unwrap();
         let mut world = Self {
@@ -126,6 +131,9 @@ impl World {
             file,
             client: reqwest::Client::new(),
         };
+        for party in PARTIES {
+            world.configure(party, |table| change(party, table));
+        }
         world.spawn("ca");
         world.spawn("issuer");
         world.ready("ca").await;
@@ -133,9 +141,20 @@ impl World {
             world.spawn(party);
         }
         for party in PARTIES {
-            world.ready(party).await;
+            if !unready.contains(&party) {
+                world.ready(party).await;
+            }
         }
         world
+    }
+
+    /// Changes a party's configuration; it takes effect when the party starts next.
+    pub fn configure(&self, party: &str, change: impl FnOnce(&mut toml::Table)) {
+        let path = self.folder_of(party).join(format!("{party}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut table: toml::Table = toml::from_str(&text).unwrap();
+        change(&mut table);
+        std::fs::write(&path, toml::to_string(&table).unwrap()).unwrap();
     }
 
     /// Starts a party's process.
@@ -207,6 +226,15 @@ impl World {
     #[must_use]
     pub fn log(&self, party: &str) -> String {
         std::fs::read_to_string(self.folder_of(party).join("log")).unwrap_or_default()
+    }
+
+    /// A number that a party shows at `/metrics`; 0 while it does not show it.
+    pub async fn metric(&self, party: &str, name: &str) -> u64 {
+        let shown = self.get(party, "metrics").await.unwrap();
+        let text = String::from_utf8(shown.bytes).unwrap();
+        let numbers = text.lines().filter_map(|line| line.strip_prefix(name));
+        let mut numbers = numbers.filter_map(|rest| rest.strip_prefix(' '));
+        numbers.next().map_or(0, |number| number.parse().unwrap())
     }
 
     /// Where a party answers.

@@ -225,26 +225,39 @@ async fn send(
     let call = wallet.client.post_set(&url, MediaType::Payment, step.wire);
     let answer = match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return hand_over(wallet, row, &error.to_string()).await,
-        Err(_) => return hand_over(wallet, row, "the merchant takes too long").await,
+        Ok(Err(error)) => return hand_over(wallet, row, record, &error.to_string()).await,
+        Err(_) => return hand_over(wallet, row, record, "the merchant takes too long").await,
     };
-    match settle(wallet, row, record, step.state, answer, started).await {
+    match settle(wallet, row, record.clone(), step.state, answer, started).await {
         Ok(()) => Ok(()),
         Err(told) => {
             tracing::warn!(outcome = "refused", error = %told, "the merchant's answer was refused");
-            hand_over(wallet, row, &told.to_string()).await
+            hand_over(wallet, row, record, &told.to_string()).await
         }
     }
 }
 
-/// Leaves PReq to the outbox worker.
-async fn hand_over(wallet: &Wallet, row: &PurchaseRow, reason: &str) -> Result<(), Problem> {
+/// Leaves PReq to the outbox worker; the owner reads why.
+async fn hand_over(
+    wallet: &Wallet,
+    row: &PurchaseRow,
+    mut record: Record,
+    reason: &str,
+) -> Result<(), Problem> {
     tracing::info!(
         error = reason,
         xid = row.xid,
         "PReq goes on in the background"
     );
+    record.problem = Some(format!("not answered yet, and sent again: {reason}"));
+    let waits = PurchaseRow {
+        record: wallet.seal_record(&row.purchase_id, &record)?,
+        revision: row.revision.saturating_add(1),
+        ..row.clone()
+    };
     let mut tx = wallet.db.begin().await?;
+    // If another task was first, its outcome is the one.
+    let _ = store::update_purchase(&mut tx, &waits, row.revision).await?;
     outbox::retry_at(
         &mut tx,
         &row.purchase_id,
@@ -284,6 +297,7 @@ async fn settle(
             ));
             let status = status_text(outcome.status);
             record.outcome = Some(outcome);
+            record.problem = None;
             status
         }
         Err(Told::Error(error)) => {
@@ -374,6 +388,9 @@ pub(crate) async fn inquire(
     }
     let state = status_text(outcome.status);
     record.outcome = Some(outcome);
+    if !unknown {
+        record.problem = None;
+    }
     let record = wallet.seal_record(&row.purchase_id, &record)?;
     store::move_purchase(&mut tx, &row.purchase_id, state, &record).await?;
     tx.commit().await?;

@@ -104,6 +104,7 @@ pub(crate) struct PurchaseView {
     receipt_jws: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// Why it failed, or why it is not known yet what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     steps: Vec<StepReport>,

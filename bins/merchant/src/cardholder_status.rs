@@ -113,9 +113,7 @@ async fn ask(merchant: &Arc<Merchant>, cardholder: &Certificate) -> Result<(), F
             tracing::warn!(step = 7, error, outcome = ?policy, "the cardholder's revocation status is not known");
             match policy {
                 OcspPolicy::Open => Ok(()),
-                OcspPolicy::Closed => Err(Failure::NotReady(
-                    "nobody can say whether the cardholder's certificate is revoked; send the same message again later",
-                )),
+                OcspPolicy::Closed => Err(Failure::RevocationUnknown),
             }
         }
     }

@@ -14,6 +14,12 @@ pub(crate) enum Failure {
     /// This service lacks something that it will have; the same bytes may be sent again.
     #[error("not ready: {0}")]
     NotReady(&'static str),
+    /// Nobody says whether the cardholder's certificate is revoked, and the merchant's policy is to wait; the same
+    /// bytes may be sent again.
+    #[error(
+        "nobody can say whether the cardholder's certificate is revoked; send the same message again later"
+    )]
+    RevocationUnknown,
     /// Somebody else was faster; the same bytes may be sent again.
     #[error("overtaken: {0}")]
     Overtaken(&'static str),
@@ -46,6 +52,9 @@ impl From<Failure> for Problem {
                 rejection.to_string(),
             ),
             Failure::NotReady(what) => Self::unavailable("not-ready", what),
+            Failure::RevocationUnknown => {
+                Self::unavailable("revocation-unknown", failure.to_string())
+            }
             Failure::Overtaken(what) => Self::unavailable("overtaken", what),
             Failure::Internal(error) => match error.downcast::<StoreError>() {
                 Ok(store) => store.into(),

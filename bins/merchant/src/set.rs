@@ -118,6 +118,8 @@ fn refuse(failure: Failure, wrapper: Option<&MessageWrapper>) -> SetReply {
             );
             SetReply::Busy
         }
+        // Its log line stands where the question was put.
+        Failure::RevocationUnknown => SetReply::PutOff(Box::new(failure.into())),
         Failure::Internal(cause) => {
             let cause = format!("{cause:#}");
             tracing::error!(

@@ -56,6 +56,8 @@ pub enum SetReply {
     Error(Vec<u8>),
     /// Still at work or out of order; the same bytes may be sent again: 503 with `Retry-After`.
     Busy,
+    /// Not now, for a reason that the sender may know; the same bytes may be sent again.
+    PutOff(Box<Problem>),
 }
 
 /// One party's side of `POST /set`.
@@ -125,6 +127,7 @@ impl SetReply {
         let (status, body) = match self {
             Self::Answer(body) => (StatusCode::OK, body),
             Self::Error(body) => (StatusCode::BAD_REQUEST, body),
+            Self::PutOff(problem) => return problem.into_response(),
             Self::Busy => {
                 return Problem::unavailable("busy", "send the same bytes again later")
                     .into_response();

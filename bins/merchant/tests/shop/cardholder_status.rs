@@ -105,7 +105,12 @@ async fn responder_that_does_not_answer_puts_the_purchase_off_unless_the_shop_sa
     let order = shop.order().await;
     world.authority.says(Word::Down);
     let step = wallet.begin(&shop, &order).await;
-    assert_eq!(post(&shop.url, &step.wire).await.status, 503);
+    let put_off = post(&shop.url, &step.wire).await;
+    assert_eq!(put_off.status, 503);
+    assert!(
+        String::from_utf8_lossy(&put_off.body).contains("revocation-unknown"),
+        "{put_off:?}"
+    );
     assert_eq!(shop.show(&order).await["state"], "open");
     assert_eq!(world.bank.received("AuthReq"), (0, 0));
     world.authority.says(Word::Good);
