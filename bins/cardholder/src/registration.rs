@@ -61,6 +61,10 @@ pub(crate) const REFUSED: &str = "refused";
 /// What is kept of a card, sealed.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is held at a time, for as long as a step takes"
+)]
 pub(crate) enum Kept {
     /// The form is to be filled in.
     Form {
