@@ -1,6 +1,5 @@
 //! Renewals: by the certificate that is there, with the bank's word, and for new keys alone.
 
-use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::registration::{CardToRegister, Outcome};
 use openset_protocol::enrolment;
 use openset_protocol::messages::cert::{CertStatus, CertStatusCode};
@@ -83,13 +82,11 @@ async fn a_card_that_was_replaced_renews_for_its_new_expiry_and_the_bank_is_aske
     let ca = place.start().await;
     let trust = place.trust(&ca.url).await;
     let (url, verifier) = (ca.url.as_str(), trust.verifier());
-    let old = registered(url, verifier, CODE, &keys::key("wallet")).await;
+    let mut old = registered(url, verifier, CODE, &keys::key("wallet")).await;
     // It is refused with an expiry that the certificate was not issued for.
-    let other = Card {
-        card_expiry: "203011".parse().unwrap(),
-        ..old.clone()
-    };
-    let renewal = until_renewal(url, verifier, &other, &keys::key("wallet/3")).await;
+    let issued_for = std::mem::replace(&mut old.card_expiry, "203011".parse().unwrap());
+    let renewal = until_renewal(url, verifier, &old, &keys::key("wallet/3")).await;
+    old.card_expiry = issued_for;
     assert_eq!(refused(url, &renewal.wire).await, "invalidCertificate");
     assert_eq!(place.bank().asked().len(), 1);
 
