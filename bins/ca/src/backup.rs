@@ -2,6 +2,7 @@
 //! passphrase. Restoring it replays the journal, so that nothing that was certified, used or revoked since is
 //! forgotten.
 
+mod published;
 mod replay;
 mod tables;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::journal;
+pub(crate) use published::Published;
 use tables::Table;
 
 /// The form of what stands inside.
@@ -34,12 +36,25 @@ struct Contents {
 }
 
 /// Where what has happened since a back-up stands.
-#[derive(Debug)]
-pub(crate) enum Since {
-    /// In these journals.
-    Journals(Vec<PathBuf>),
-    /// Nowhere: the operator takes it that nothing has.
-    DangerNothing,
+#[derive(Debug, Default)]
+pub(crate) struct Since {
+    /// The journal of every data folder that wrote one.
+    pub(crate) journals: Vec<PathBuf>,
+    /// What the CAs have published.
+    pub(crate) lists: Vec<Published>,
+    /// With neither: the operator takes it that nothing has happened.
+    pub(crate) danger_nothing: bool,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Restored {
+    /// Lines of journals that the back-up did not know.
+    pub(crate) newer: usize,
+    /// Revocations that neither the back-up nor the journals knew.
+    pub(crate) marked: usize,
+    /// Whether all CAs were retired, for there are certificates that are not known.
+    pub(crate) retired: bool,
 }
 
 /// The whole database, encrypted.
@@ -61,17 +76,17 @@ pub(crate) async fn backup(db: &Db, passphrase: &SecretString) -> anyhow::Result
         .context("the back-up cannot be encrypted")
 }
 
-/// Puts a back-up into an empty database and replays what has happened since; says how much that was.
+/// Puts a back-up into an empty database, replays what has happened since and marks what published lists revoke.
 ///
 /// # Errors
 /// When the passphrase is not the file's, the file is damaged, the database is not empty or a journal is
-/// missing. Nothing is changed then.
+/// missing, or a list is none of ours. Nothing is changed then.
 pub(crate) async fn restore(
     db: &Db,
     sealed: Vec<u8>,
     passphrase: &SecretString,
     since: &Since,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Restored> {
     let contents = open(sealed, passphrase).await?;
     let mut tx = db.begin().await?;
     let held: i64 = openset_store::sqlx::query_scalar("SELECT COUNT(*) FROM authorities")
@@ -92,19 +107,29 @@ pub(crate) async fn restore(
         "the back-up is of a newer version of this program: restore it with that one"
     );
     tables::write_all(&mut tx, db.backend(), &contents.tables).await?;
-    let replayed = match since {
-        Since::DangerNothing => 0,
-        Since::Journals(paths) => {
-            let journals = paths
-                .iter()
-                .map(|path| journal::read(path))
-                .collect::<Result<Vec<_>, _>>()?;
-            replay::replay(&mut tx, &journals).await?
-        }
+    let journals = since
+        .journals
+        .iter()
+        .map(|path| journal::read(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut restored = Restored {
+        newer: 0,
+        marked: 0,
+        retired: false,
     };
+    if !journals.is_empty() {
+        restored.newer = replay::replay(&mut tx, &journals).await?;
+    }
+    if !since.danger_nothing {
+        restored.marked = published::mark(&mut tx, &since.lists, journals.is_empty()).await?;
+        restored.retired = journals.is_empty() || restored.marked > 0;
+    }
+    if restored.retired {
+        published::retire_all(&mut tx).await?;
+    }
     replay::make_stale(&mut tx).await?;
     tx.commit().await?;
-    Ok(replayed)
+    Ok(restored)
 }
 
 async fn open(sealed: Vec<u8>, passphrase: &SecretString) -> anyhow::Result<Contents> {

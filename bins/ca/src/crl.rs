@@ -76,6 +76,10 @@ impl Authorities {
             return Ok(Revocation::OfflineRoot);
         }
         let mut tx = self.begin().await?;
+        if issued.owner.is_some() && issued.certificate.is_authority() {
+            // It retires CAs, as a renewal does.
+            regions::changed(&mut tx).await?;
+        }
         lock(&mut tx, &issued.authority).await?;
         let now_s = clock::now_seconds();
         if !certificates::revoke(&mut tx, serial, reason, now_s).await? {
@@ -207,7 +211,8 @@ pub(crate) async fn lock(tx: &mut RecordedTx, id: &str) -> Result<(), CaError> {
     Ok(())
 }
 
-/// Retires a CA whose certificate was revoked, and all below it; says whether it was a CA's.
+/// Retires a CA whose certificate was revoked, and all below it; says whether it was a CA's. Whoever calls this has
+/// locked the hierarchy before any CA.
 pub(crate) async fn retire_revoked(
     tx: &mut RecordedTx,
     held: &Hierarchy,
@@ -224,7 +229,6 @@ pub(crate) async fn retire_revoked(
     for id in held.with_below(owner) {
         let _ = authorities::retire(tx, &id, now_s).await?;
     }
-    regions::changed(tx).await?;
     Ok(true)
 }
 
@@ -241,4 +245,93 @@ fn issuers(held: &Hierarchy) -> Vec<(String, Authority)> {
         .filter(|ca| ca.answers(now))
         .map(|ca| (ca.id.clone(), ca.authority.clone()));
     roots.chain(below).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use openset_store::{Db, SecretString, Vault, sqlx};
+    use openset_testkit::postgres::PostgresServer;
+
+    use super::*;
+    use crate::config::Options;
+    use crate::journal::Journal;
+    use crate::store::MIGRATIONS;
+
+    async fn authorities(url: &str, folder: &std::path::Path, name: &str) -> Arc<Authorities> {
+        let data = folder.join(name);
+        std::fs::create_dir_all(&data).unwrap();
+        let db = Db::open(url, MIGRATIONS).await.unwrap();
+        let passphrase = SecretString::from("of the locks");
+        let vault = Vault::unlock(&db, &passphrase).await.unwrap();
+        let journal = Journal::open(&data, name, &db).await.unwrap();
+        let settings = Arc::new(Options::default().check().unwrap());
+        let opened = Authorities::open(db, vault, journal, settings).await;
+        Arc::new(opened.unwrap())
+    }
+
+    /// Waits until so many transactions wait for locks of others.
+    async fn until_waiting(db: &Db, count: i64) {
+        for _ in 0..1200 {
+            let waiting: i64 =
+                sqlx::query_scalar("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")
+                    .fetch_one(&mut *db.read().await.unwrap())
+                    .await
+                    .unwrap();
+            if waiting >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{count} transactions do not come to wait");
+    }
+
+    /// Both want the CA's row, which is held until they stand before it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_ca_is_revoked_and_renewed_at_once_without_a_deadlock_on_postgresql() {
+        let Some(server) = tokio::task::spawn_blocking(PostgresServer::start)
+            .await
+            .unwrap()
+            .unwrap()
+        else {
+            println!("SKIPPED: PostgreSQL is not installed");
+            return;
+        };
+        let (url, folder) = (
+            server.create_database().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
+        let one = authorities(&url, folder.path(), "one").await;
+        let other = authorities(&url, folder.path(), "other").await;
+        let watcher = Db::open(&url, MIGRATIONS).await.unwrap();
+        let mut id = "visa-pca".to_owned();
+        for _ in 0..3 {
+            other.refresh().await.unwrap();
+            let held = other.current();
+            let serial = hex::encode(held.by_id(&id).unwrap().authority.certificate().serial());
+            let mut row = watcher.begin().await.unwrap();
+            sqlx::query("UPDATE authorities SET place = place WHERE id = $1")
+                .bind(&id)
+                .execute(&mut *row)
+                .await
+                .unwrap();
+            let revoking = tokio::spawn({
+                let (ca, serial) = (Arc::clone(&other), serial.clone());
+                async move { ca.revoke(&serial, RevocationReason::CaCompromise).await }
+            });
+            until_waiting(&watcher, 1).await;
+            let renewing = tokio::spawn({
+                let (ca, id) = (Arc::clone(&one), id.clone());
+                async move { ca.renew(&id, false).await }
+            });
+            until_waiting(&watcher, 2).await;
+            row.rollback().await.unwrap();
+            assert_eq!(revoking.await.unwrap().unwrap(), Revocation::Revoked);
+            let made = renewing.await.unwrap().unwrap();
+            id = made.into_iter().next().unwrap();
+        }
+    }
 }

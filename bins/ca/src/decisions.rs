@@ -16,11 +16,17 @@ use crate::hierarchy::Ca;
 use crate::set::{credentials, step};
 use crate::store::certificates::{self, Origin};
 use crate::store::registrations::{self, REVOKED, Registration, State};
+use crate::store::{authorities, earlier};
 
 /// What applicants are told when the card ran out while they waited.
 const OVER: &str = "The card is past its expiry.";
 /// What they are told when somebody else came by what they have shown.
 const USED: &str = "The key or the certificate that was shown was used meanwhile.";
+
+/// What they are told whose certificates were revoked before they asked.
+const REVOKED_SINCE: &str = "The certificates were issued, and are revoked.";
+/// How often an approval is made that others get ahead of.
+const TRIES_MAX: u8 = 3;
 
 /// What became of a decision.
 #[derive(Debug)]
@@ -39,7 +45,24 @@ pub(crate) enum Decision {
 
 impl CertificateAuthority {
     /// Issues the certificates of a registration that waits.
+    ///
+    /// # Errors
+    /// [`CaError::Overtaken`] when the registration waits still: it can be approved again.
     pub(crate) async fn approve(self: &Arc<Self>, lid_ca: &LocalId) -> Result<Decision, CaError> {
+        for _ in 1..TRIES_MAX {
+            match self.try_to_approve(lid_ca).await {
+                // The issuing CA was renewed, or another operator was faster: it is seen what holds now.
+                Err(CaError::Overtaken) => {}
+                decided => return decided,
+            }
+            if let Err(error) = self.authorities.refresh().await {
+                return Err(CaError::Hierarchy(format!("{error:#}")));
+            }
+        }
+        self.try_to_approve(lid_ca).await
+    }
+
+    async fn try_to_approve(self: &Arc<Self>, lid_ca: &LocalId) -> Result<Decision, CaError> {
         let found = match self.waiting(lid_ca, State::Issued).await? {
             Ok(found) => found,
             Err(decision) => return Ok(decision),
@@ -75,10 +98,19 @@ impl CertificateAuthority {
         let origin = Origin {
             renews: approved.renews(),
             signed_by: approved.signer(),
+            nonce_cca: issued
+                .first()
+                .zip(approved.nonce_cca())
+                .map(|(certificate, nonce)| earlier::seal(vault, certificate, &nonce)),
         };
         let shown = (approved.shown(), &origin);
         if !certificates::issue(&mut tx, &issuer.id, &issued, shown, now.seconds()).await? {
+            let issues = authorities::issues(&mut tx, &issuer.id).await?;
             tx.rollback().await?;
+            if !issues {
+                // It was retired since we looked: its next generation certifies.
+                return Err(CaError::Overtaken);
+            }
             return self.refuse(&found, record, USED).await;
         }
         tx.commit().await?;
@@ -100,6 +132,33 @@ impl CertificateAuthority {
         let record = found.record(&self.authorities.vault)?;
         self.end(&found, &record.reject(reason)).await?;
         Ok(Decision::Made(Vec::new()))
+    }
+
+    /// Ends registrations that wait in a restored back-up and were approved since: the journal has brought their
+    /// certificates, and their keys wait for nothing any more.
+    pub(crate) async fn settle_restored(&self) -> Result<(), CaError> {
+        let vault = &self.authorities.vault;
+        let waiting = registrations::without_keys(&mut *self.db.read().await?).await?;
+        for found in waiting {
+            let record = found.record(vault)?;
+            let keys = record.waits().ok_or(Rejection::Internal)?.keys();
+            let certified = earlier::of_keys(&mut *self.db.read().await?, vault, &keys).await?;
+            let hierarchy = self.hierarchy();
+            let chain =
+                |one: &earlier::Certified| hierarchy.chain_of(&one.authority, &one.certificate);
+            let chains: Vec<_> = certified.iter().filter_map(chain).collect();
+            let (state, ended) = if chains.is_empty() {
+                (State::Rejected, record.reject(REVOKED_SINCE))
+            } else {
+                (State::Issued, record.found(&chains))
+            };
+            let (mut tx, now_s) = (self.db.begin().await?, clock::now_seconds());
+            let decided = (state, &ended);
+            let _ = registrations::decide(&mut tx, vault, &found.lid_ca, decided, now_s).await?;
+            tx.commit().await?;
+            tracing::info!(kind = %found.authority, outcome = ?state, "a restored registration was decided before");
+        }
+        Ok(())
     }
 
     /// The registration, if it waits.

@@ -44,8 +44,8 @@ pub(crate) enum CaError {
     /// The journal could not be written, so nothing was changed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Another message of the same registration, or another replica, was faster.
-    #[error("another message of the same registration is being handled")]
+    /// Another message of the same registration, another operator or another replica was faster.
+    #[error("another change was faster; try again")]
     Overtaken,
 }
 
@@ -75,6 +75,9 @@ impl From<CaError> for Problem {
     fn from(error: CaError) -> Self {
         match error {
             CaError::Store(store) => store.into(),
+            CaError::Overtaken => {
+                Self::conflict("overtaken", "another change was faster; try again")
+            }
             other => Self::internal(other),
         }
     }

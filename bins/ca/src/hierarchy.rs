@@ -206,6 +206,11 @@ impl Hierarchy {
             .or_else(|| self.root_by_id(id)?.authority.as_ref())
     }
 
+    /// A certificate that a CA below the roots issued, with the CAs above it.
+    pub(crate) fn chain_of(&self, authority: &str, certificate: &Certificate) -> Option<Chain> {
+        Some(self.by_id(authority)?.authority.chain_of(certificate))
+    }
+
     /// The names of a CA and of all below it, parents first.
     pub(crate) fn with_below(&self, id: &str) -> Vec<String> {
         let mut names = vec![id.to_owned()];

@@ -4,19 +4,21 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use openset_jose::{PrivateKey, default_provider};
 use openset_pki::authority::{CertificationRequest, IssueAuthority};
 use openset_pki::{BrandId, Certificate, Chain, Crl, CrlIssuer, PathVerifier, Role, TrustAnchor};
 use openset_service::clock;
 use openset_service::offload::offload;
-use openset_store::{Db, Vault, crls, keys};
+use openset_store::{Db, StoreError, Vault, crls, keys};
 
 use crate::authorities::{Authorities, brands_of, record_own, renewable};
 use crate::config::{Settings, slug};
 use crate::hierarchy::draft::{self, Given};
 use crate::hierarchy::plan::{self, Planned};
 use crate::hierarchy::{ACCOUNT_KEY, Hierarchy, ROOT};
-use crate::journal::Journal;
+use crate::journal::{Event, Journal, RecordedTx};
 use crate::store::authorities::{self, Held, Keys};
 use crate::store::certificates::{self, Origin};
 use crate::store::regions;
@@ -25,6 +27,9 @@ use crate::{crl, hierarchy};
 /// The years that a brand CA's certificate is good, and how many CAs may stand below it.
 const BRAND_YEARS: i64 = 8;
 const BRAND_PATH_LEN: u8 = 2;
+
+/// What a PEM block with a request (PKCS#10) is called.
+pub(crate) const REQUEST: &str = "CERTIFICATE REQUEST";
 
 /// A part of a file.
 #[derive(Debug)]
@@ -160,6 +165,18 @@ const NO_KEYS: Keys = Keys {
     message: None,
 };
 
+/// Keeps a root's list, unless one as new is held; says whether it was kept.
+async fn put_crl(tx: &mut RecordedTx, id: &str, list: &Crl) -> Result<bool, StoreError> {
+    let newer = crls::put(tx, id, list.number(), list.der(), list.next_update()).await?;
+    if newer {
+        tx.record(Event::Crl {
+            id: id.to_owned(),
+            crl: STANDARD.encode(list.der()),
+        });
+    }
+    Ok(newer)
+}
+
 /// A CA that has no root yet.
 struct FirstRoot<'a> {
     db: &'a Db,
@@ -173,7 +190,7 @@ impl FirstRoot<'_> {
         let held = held_root(root, ROOT.to_owned(), 1);
         let stored = authorities::insert(&mut tx, self.vault, &held, &NO_KEYS).await?
             && record_own(&mut tx, &held, clock::now_seconds()).await?
-            && crls::put(&mut tx, ROOT, crl.number(), crl.der(), crl.next_update()).await?;
+            && put_crl(&mut tx, ROOT, &crl).await?;
         ensure!(
             stored,
             "another process has made a root meanwhile; openset-ca list shows it"
@@ -222,8 +239,8 @@ impl Authorities {
         Ok(planned.pop())
     }
 
-    /// The request of a brand CA, PEM. Its key is made once and waits sealed for the certificate.
-    pub(crate) async fn request(&self, planned: &Planned) -> anyhow::Result<String> {
+    /// The request of a brand CA, DER. Its key is made once and waits sealed for the certificate.
+    pub(crate) async fn request(&self, planned: &Planned) -> anyhow::Result<Vec<u8>> {
         let name = waiting_key(&planned.id);
         let held = authorities::load_key(&mut *self.db.read().await?, &self.vault, &name).await?;
         let key = match held {
@@ -240,11 +257,11 @@ impl Authorities {
             }
         };
         let subject = planned.subject.clone();
-        let der = offload(move || CertificationRequest::write(&key, &subject)).await?;
-        Ok(pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der)))
+        Ok(offload(move || CertificationRequest::write(&key, &subject)).await?)
     }
 
-    /// Signs a brand CA's request with the newest root, once for each key.
+    /// Signs a brand CA's request with the newest root, once for each key and each name: two CAs of one name could not be
+    /// told apart.
     pub(crate) async fn sign_brand(
         &self,
         request: &CertificationRequest,
@@ -271,6 +288,13 @@ impl Authorities {
             certificates::insert(&mut tx, &root.id, &certificate, &none, now_s).await?,
             "this key was certified before, and nothing is certified twice: make a new request at the CA"
         );
+        let of_name = certificates::authorities_named(&mut tx, certificate.subject_der()).await?;
+        ensure!(
+            of_name == 1,
+            "this root has signed a CA named {} before: make the request of its next generation at the CA (openset-ca \
+             authority renew ID --request FILE)",
+            certificate.common_name()
+        );
         tx.commit().await?;
         Ok(certificate)
     }
@@ -296,7 +320,7 @@ impl Authorities {
         let stored = regions::change_from(&mut tx, held.version).await?
             && authorities::insert(&mut tx, &self.vault, &row, &NO_KEYS).await?
             && record_own(&mut tx, &row, now_s).await?
-            && crls::put(&mut tx, &row.id, crl.number(), crl.der(), crl.next_update()).await?;
+            && put_crl(&mut tx, &row.id, &crl).await?;
         ensure!(
             stored,
             "another process changes the hierarchy, too; try again"
@@ -331,15 +355,9 @@ impl Authorities {
             "the root's key is here: this service issues its CRLs itself"
         );
         let mut tx = self.begin().await?;
-        if !crls::put(
-            &mut tx,
-            &root.id,
-            list.number(),
-            list.der(),
-            list.next_update(),
-        )
-        .await?
-        {
+        // It may retire CAs: the hierarchy is locked before any of them (see `store`).
+        regions::changed(&mut tx).await?;
+        if !put_crl(&mut tx, &root.id, &list).await? {
             return Ok(format!(
                 "The CRL of {} is known, or older than the one held.",
                 root.id

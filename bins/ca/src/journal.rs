@@ -52,6 +52,8 @@ pub(crate) enum Event {
         reason: RevocationReason,
         at_s: i64,
     },
+    /// The CRL of a root that is kept offline was taken over.
+    Crl { id: String, crl: String },
     /// A region was added or changed.
     Region {
         slug: String,

@@ -110,6 +110,7 @@ pub async fn run(
     });
     ca.authorities.renew_crls().await?;
     ca.authorities.renew_responders().await?;
+    ca.settle_restored().await?;
     // Whoever finds the fingerprint can begin: from here on every request is taken.
     fingerprint::publish(&common, &root)?;
     add_checks(&mut shell, &ca);

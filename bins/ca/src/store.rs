@@ -1,8 +1,15 @@
 //! The CA's tables. All SQL runs on SQLite and on PostgreSQL.
+//!
+//! PostgreSQL aborts transactions that wait for each other in a circle. So all lock in one order, and leave out what
+//! they do not change: the hierarchy (`regions::changed`, `regions::change_from`), CAs from the root down and older
+//! generations before newer ones (`crl::lock`, `authorities::retire`), certificates (`certificates::revoke`,
+//! `hold_unrevoked`), registrations, revocation lists, and last the brands' words on them
+//! (`brand_crl_identifiers::lock`).
 
 pub(crate) mod authorities;
 pub(crate) mod certificates;
 pub(crate) mod codes;
+pub(crate) mod earlier;
 pub(crate) mod regions;
 pub(crate) mod registrations;
 pub(crate) mod responders;
@@ -41,5 +48,15 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 170,
         name: "list counter",
         sql: include_str!("../migrations/0170_list_counter.sql"),
+    },
+    Migration {
+        version: 180,
+        name: "certificates given again",
+        sql: include_str!("../migrations/0180_earlier.sql"),
+    },
+    Migration {
+        version: 190,
+        name: "unknown revocations",
+        sql: include_str!("../migrations/0190_unknown_revocations.sql"),
     },
 ];

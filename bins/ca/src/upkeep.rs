@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::CertificateAuthority;
 use crate::error::CaError;
 use crate::expiry::{self, Warned};
-use crate::store::{registrations, sessions};
+use crate::store::{earlier, registrations, sessions};
 
 /// Between two rounds, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -63,6 +63,7 @@ async fn round(ca: &CertificateAuthority, warned: &mut Warned) -> Result<(), CaE
     let mut tx = ca.db.begin().await?;
     sessions::purge(&mut tx, now).await?;
     registrations::purge(&mut tx, now).await?;
+    earlier::purge(&mut tx, now).await?;
     exchanges::purge(&mut tx, now).await?;
     Ok(tx.commit().await?)
 }

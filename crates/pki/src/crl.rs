@@ -8,10 +8,13 @@ use openset_jose::Thumbprint;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer as _;
-use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
 
+use crate::Certificate;
+use crate::authority::{RevocationReason, Revoked};
 use crate::oid;
 use crate::reading::is_sha256_with_rsa;
+use crate::signature::SignatureCheck;
 
 /// The most bytes that a CRL has: about 25,000 revoked certificates.
 pub const CRL_BYTES_MAX: usize = 1024 * 1024;
@@ -158,6 +161,25 @@ impl Crl {
         &self.0.serials
     }
 
+    /// Its lines, in their order; a reason that the profile does not have counts as unspecified.
+    pub fn revoked(&self) -> Vec<Revoked> {
+        let Ok((_, parsed)) = CertificateRevocationList::from_der(self.der()) else {
+            return Vec::new();
+        };
+        let line = |line: &RevokedCertificate<'_>| Revoked {
+            serial: line.raw_serial().to_vec(),
+            at: line.revocation_date.timestamp(),
+            reason: reason(line.reason_code().map_or(0, |(_, code)| code.0)),
+        };
+        parsed.iter_revoked_certificates().map(line).collect()
+    }
+
+    /// Whether it has this CA's name and its key's signature, whatever its dates and the CA's: for lists that were
+    /// kept. Lists that are to count are judged by [`crate::PathVerifier::install_crl`].
+    pub fn is_signed_by(&self, issuer: &Certificate) -> bool {
+        self.issuer_der() == issuer.subject_der() && SignatureCheck::default().crl(self, issuer)
+    }
+
     pub(crate) fn as_webpki(&self) -> &CertRevocationList<'static> {
         &self.0.list
     }
@@ -170,6 +192,19 @@ impl fmt::Debug for Crl {
             .field("next_update", &self.0.next_update)
             .field("revoked", &self.0.serials.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// The reason of this number (RFC 5280, 5.3.1).
+fn reason(code: u8) -> RevocationReason {
+    match code {
+        1 => RevocationReason::KeyCompromise,
+        2 => RevocationReason::CaCompromise,
+        3 => RevocationReason::AffiliationChanged,
+        4 => RevocationReason::Superseded,
+        5 => RevocationReason::CessationOfOperation,
+        9 => RevocationReason::PrivilegeWithdrawn,
+        _ => RevocationReason::Unspecified,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Card numbers and the secrets that keep them out of certificates.
 
 use crate::ids::{Nonce, random_256};
-use openset_jose::{ContentKey, Random, base64url, hkdf_sha256, hmac_sha256};
+use openset_jose::{ContentKey, PrivateKey, Random, base64url, hkdf_sha256, hmac_sha256};
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -275,6 +275,14 @@ secret_256! {
 }
 
 impl CardSecret {
+    /// The one of a signature key that was made for one card: HKDF-SHA-256 of its PKCS#8. Whoever registers the same
+    /// key again shows the same secret, and so gets the certificate whose name was made with it.
+    #[must_use]
+    pub fn of_key(key: &PrivateKey) -> Self {
+        let derived = hkdf_sha256::<32>(&[], &key.to_pkcs8(), b"openset/2/CardSecret");
+        Self::from_bytes(*derived)
+    }
+
     /// PANSecret = HKDF-SHA-256(salt NonceCCA, key CardSecret). SET 1.0 has XOR, with which whoever
     /// chooses last fixes the result.
     #[must_use]

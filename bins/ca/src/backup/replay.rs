@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use openset_pki::Certificate;
-use openset_store::{StoreError, Tx, sqlx};
+use openset_pki::{Certificate, Crl};
+use openset_store::{StoreError, Tx, crls, sqlx};
 
 use crate::journal::{Entry, Event, Head, all_seen, put_seen};
 use crate::store::regions::{self, Region};
@@ -112,6 +112,10 @@ impl Replay {
                 at_s,
             } => {
                 certificates::mark_revoked(tx, serial, *reason, *at_s).await?;
+            }
+            Event::Crl { id, crl } => {
+                let crl = Crl::from_der(&STANDARD.decode(crl)?)?;
+                crls::put(tx, id, crl.number(), crl.der(), crl.next_update()).await?;
             }
             Event::Region { slug, name, bins } => {
                 let bins = bins

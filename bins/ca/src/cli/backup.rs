@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use openset_pki::Crl;
 use openset_service::config::Config;
 use openset_store::{Db, SecretString, Vault};
 
 use super::place::Place;
-use crate::backup::{self, Since};
+use crate::backup::{self, Published, Since};
+use crate::import;
 use crate::journal::FILE;
 use crate::store::MIGRATIONS;
 
@@ -29,9 +31,14 @@ pub(super) struct RestoreArgs {
     /// this data folder.
     #[arg(long = "journal")]
     journals: Vec<PathBuf>,
-    /// Restore without a journal. Certificates that were revoked since the back-up are then good again, and
+    /// A published CRL, DER or PEM, as `openset-ca publish` wrote it or `GET /crl/{ca}` gave it; may be repeated.
+    /// What it revokes is revoked afterwards, and the CA's next list has a higher number. Without a journal the newest
+    /// one of every CA is needed, and all CAs are retired: keys that they certified since are not known.
+    #[arg(long = "crl")]
+    crls: Vec<PathBuf>,
+    /// Restore without journal and CRLs. Certificates that were revoked since the back-up are then good again, and
     /// keys that were certified since can be certified again.
-    #[arg(long, conflicts_with = "journals")]
+    #[arg(long, conflicts_with_all = ["journals", "crls"])]
     danger_without_newer_revocations: bool,
     #[command(flatten)]
     passphrase: Passphrase,
@@ -48,6 +55,22 @@ impl Passphrase {
         ensure!(!line.is_empty(), "{} is empty", path.display());
         Ok(line.to_owned().into())
     }
+}
+
+/// The lists in these files.
+fn published(files: &[PathBuf]) -> anyhow::Result<Vec<Published>> {
+    let read = |file: &PathBuf| {
+        let bytes =
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let crl = import::der("X509 CRL", &bytes)
+            .and_then(|der| Ok(Crl::from_der(&der)?))
+            .with_context(|| format!("{} is not a CRL", file.display()))?;
+        Ok(Published {
+            file: file.clone(),
+            crl,
+        })
+    };
+    files.iter().map(read).collect()
 }
 
 pub(super) async fn backup(
@@ -88,39 +111,52 @@ pub(super) async fn restore(place: &Place, args: &RestoreArgs) -> anyhow::Result
     let sealed = std::fs::read(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
     let journal = common.data_dir.join(FILE);
-    let since = if args.danger_without_newer_revocations {
-        Since::DangerNothing
-    } else if !args.journals.is_empty() {
-        Since::Journals(args.journals.clone())
-    } else {
+    let mut since = Since {
+        journals: args.journals.clone(),
+        lists: published(&args.crls)?,
+        danger_nothing: args.danger_without_newer_revocations,
+    };
+    if since.journals.is_empty() && !since.danger_nothing {
         ensure!(
-            journal.exists(),
+            journal.exists() || !since.lists.is_empty(),
             "there is no journal in {}: give the CA's journal.log with --journal, so that what was revoked since \
-             the back-up stays so (or take --danger-without-newer-revocations)",
+             the back-up stays so; or the newest published CRL of every CA with --crl (or take \
+             --danger-without-newer-revocations)",
             common.data_dir.display()
         );
-        Since::Journals(vec![journal.clone()])
-    };
+        since
+            .journals
+            .extend(journal.exists().then(|| journal.clone()));
+    }
     let db = Db::open(&common.database_url, MIGRATIONS).await?;
-    let newer = backup::restore(&db, sealed, &args.passphrase.or(own)?, &since).await?;
+    let restored = backup::restore(&db, sealed, &args.passphrase.or(own)?, &since).await?;
     let opens = Vault::unlock(&db, own).await;
     opens.context(
         "restored, but the CA's passphrase is another one than when the back-up was made",
     )?;
-    let keep = match &since {
-        Since::Journals(paths) if !journal.exists() => {
-            format!(
-                " Move {} to {} before the service starts: the journal goes on there.",
-                paths
-                    .first()
-                    .map(|path| path.display().to_string())
-                    .unwrap_or_default(),
-                journal.display()
-            )
-        }
-        _ => String::new(),
-    };
-    Ok(format!(
-        "Restored, and {newer} later changes from the journal. Start the service: it issues all CRLs anew.{keep}\n"
-    ))
+    let mut text = format!(
+        "Restored, and {} later changes from the journal. Start the service: it issues all CRLs anew.",
+        restored.newer
+    );
+    if let Some(path) = since.journals.first().filter(|_| !journal.exists()) {
+        text.push_str(&format!(
+            " Move {} to {} before the service starts: the journal goes on there.",
+            path.display(),
+            journal.display()
+        ));
+    }
+    text.push('\n');
+    if !since.lists.is_empty() {
+        text.push_str(&format!(
+            "The published CRLs revoke {} certificates of which nothing else told.\n",
+            restored.marked
+        ));
+    }
+    if restored.retired {
+        text.push_str(
+            "Certificates were issued since that are not known here. So that no key is certified twice, all CAs are \
+             retired: make new ones (openset-ca authority renew ID --below, for each brand CA), and a new back-up.\n",
+        );
+    }
+    Ok(text)
 }

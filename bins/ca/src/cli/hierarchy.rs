@@ -13,6 +13,7 @@ use crate::crl::Revocation;
 use crate::hierarchy::Hierarchy;
 
 use super::publish::write;
+use crate::import::REQUEST;
 
 /// Why a certificate is revoked, as the command line writes it.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -109,12 +110,14 @@ async fn ask_offline_root(
              import the certificate here (openset-ca import)"
         ),
         (true, Some(path)) => {
-            let pem = ca.request(&planned).await?;
+            let der = ca.request(&planned).await?;
+            let pem = pem::encode(&pem::Pem::new(REQUEST, der.clone()));
             write(path, pem.as_bytes())?;
-            let path = path.display();
+            let (path, sha256) = (path.display(), hex::encode(openset_jose::sha256(&der)));
             Ok(Some(format!(
-                "The request of {id} is in {path}. Next: on the root's machine\n  openset-ca root sign {path} --out \
-                 {id}.pem --folder DIR\nand then here\n  openset-ca import {id}.pem\n",
+                "The request of {id} is in {path}, SHA-256 {sha256}. Take that number to the root's machine by another \
+                 way than the file. Next: there\n  openset-ca root sign {path} --sha256 {sha256} --out {id}.pem \
+                 --folder DIR\nand then here\n  openset-ca import {id}.pem\n",
                 id = planned.id
             )))
         }

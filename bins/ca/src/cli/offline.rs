@@ -27,6 +27,10 @@ pub(super) enum RootCommand {
     Sign {
         /// The request, PEM or DER, as `openset-ca brand add --request` wrote it.
         request: PathBuf,
+        /// The request's SHA-256, hexadecimal, as that command printed it and as it came here by another way than the
+        /// file: whoever alters the file on its way changes it.
+        #[arg(long)]
+        sha256: String,
         /// Where the certificate goes (PEM).
         #[arg(long)]
         out: PathBuf,
@@ -114,9 +118,10 @@ pub(super) async fn run(command: RootCommand, place: &Place) -> anyhow::Result<S
         RootCommand::Create(folder) => create(&folder, place).await,
         RootCommand::Sign {
             request,
+            sha256,
             out,
             folder,
-        } => sign(&folder.open(place).await?, &request, &out).await,
+        } => sign(&folder.open(place).await?, &request, &sha256, &out).await,
         RootCommand::Crl {
             revoke,
             reason,
@@ -147,10 +152,23 @@ async fn create(folder: &Folder, place: &Place) -> anyhow::Result<String> {
     folder.write(&ca).await
 }
 
-async fn sign(ca: &Authorities, request: &Path, out: &Path) -> anyhow::Result<String> {
+async fn sign(
+    ca: &Authorities,
+    request: &Path,
+    sha256: &str,
+    out: &Path,
+) -> anyhow::Result<String> {
     let bytes =
         std::fs::read(request).with_context(|| format!("cannot read {}", request.display()))?;
-    let der = import::der("CERTIFICATE REQUEST", &bytes)?;
+    let der = import::der(import::REQUEST, &bytes)?;
+    let given = sha256.to_ascii_lowercase().replace(':', "");
+    let own = hex::encode(openset_jose::sha256(&der));
+    ensure!(
+        given == own,
+        "{} has the SHA-256 {own}, and not {given}: it is not the request that the CA made, or the number is another \
+         request's",
+        request.display()
+    );
     let request = CertificationRequest::from_der(&der)?;
     let certificate = ca.sign_brand(&request).await?;
     write(out, certificate.to_pem().as_bytes())?;

@@ -63,6 +63,23 @@ pub(super) struct Tail {
     offset: u64,
 }
 
+/// What the last line of a journal may be beside whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastLine {
+    /// Without its end.
+    MayBeCutOff,
+    /// With its end, and something else in it than was written.
+    MayBeBroken,
+}
+
+/// What follows the last good line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    CutOff,
+    Broken,
+}
+
 /// A journal, read whole: its lines, and after each how far it had come.
 ///
 /// # Errors
@@ -74,7 +91,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(Entry, Head)>, JournalError> {
         .map_err(|source| unusable(path, source))?;
     let mut tail = Tail::default();
     let mut entries = Vec::new();
-    tail.read(path, &bytes, |entry, head| entries.push((entry, head)))?;
+    let each = |entry, head| entries.push((entry, head));
+    tail.read(path, &bytes, LastLine::MayBeCutOff, each)?;
     Ok(entries)
 }
 
@@ -93,10 +111,13 @@ impl Tail {
         file.read_to_end(&mut bytes)
             .map_err(|source| unusable(path, source))?;
         let (mut foreign, mut found) = (false, false);
-        self.read(path, &bytes, |entry, head| {
+        let each = |entry: Entry, head| {
             foreign |= entry.journal != id;
             found |= seen == Some(&head);
-        })?;
+        };
+        // A crash may leave a last line of the right length with zeros in it. Whether all that was committed is there,
+        // the database knows.
+        let rest = self.read(path, &bytes, LastLine::MayBeBroken, each)?;
         if foreign {
             return Err(JournalError::Foreign {
                 path: path.display().to_string(),
@@ -104,20 +125,29 @@ impl Tail {
         }
         match seen {
             // A journal that is not there at all was moved away on purpose.
-            Some(seen) if !found && !bytes.is_empty() => Err(JournalError::Short {
-                path: path.display().to_string(),
-                number: seen.number,
-            }),
+            Some(seen) if !found && !bytes.is_empty() => {
+                return Err(JournalError::Short {
+                    path: path.display().to_string(),
+                    number: seen.number,
+                });
+            }
             Some(seen) if bytes.is_empty() => {
                 tracing::warn!(
                     "the journal is gone; a back-up from before now cannot be restored without the old one: make a new back-up"
                 );
                 // Numbers go on, so that the database takes the new journal's.
                 self.head = Some(*seen);
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
+        if rest == Rest::Broken {
+            // Whoever writes next shall not meet it.
+            tracing::warn!("the journal's last line was not written whole, and is taken away");
+            file.set_len(self.offset)
+                .and_then(|()| file.sync_data())
+                .map_err(|source| unusable(path, source))?;
+        }
+        Ok(())
     }
 
     /// Appends a line and waits until it is on the disk.
@@ -177,7 +207,8 @@ impl Tail {
         file.seek(SeekFrom::Start(self.offset))
             .and_then(|_| file.read_to_end(&mut bytes))
             .map_err(failed)?;
-        self.read(path, &bytes, |_, _| {})
+        self.read(path, &bytes, LastLine::MayBeCutOff, |_, _| {})?;
+        Ok(())
     }
 
     /// Takes whole lines; what follows the last good one was cut off, unless more lines come after it.
@@ -185,8 +216,9 @@ impl Tail {
         &mut self,
         path: &Path,
         bytes: &[u8],
+        last: LastLine,
         mut each: impl FnMut(Entry, Head),
-    ) -> Result<(), JournalError> {
+    ) -> Result<Rest, JournalError> {
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').peekable();
         while let Some(line) = lines.next() {
             match self.parse(line) {
@@ -195,7 +227,12 @@ impl Tail {
                     self.offset = self.offset.saturating_add(line.len() as u64);
                     each(entry, head);
                 }
-                None if lines.peek().is_none() && line.last() != Some(&b'\n') => {}
+                None if lines.peek().is_none() && line.last() != Some(&b'\n') => {
+                    return Ok(Rest::CutOff);
+                }
+                None if lines.peek().is_none() && last == LastLine::MayBeBroken => {
+                    return Ok(Rest::Broken);
+                }
                 None => {
                     return Err(JournalError::Damaged {
                         path: path.display().to_string(),
@@ -204,7 +241,7 @@ impl Tail {
                 }
             }
         }
-        Ok(())
+        Ok(Rest::Nothing)
     }
 
     fn parse(&self, line: &[u8]) -> Option<(Entry, Head)> {
@@ -296,6 +333,41 @@ mod tests {
             Tail::default().append(&path, "a", event("2")).unwrap();
             assert_eq!(of(&read(&path).unwrap()), [1, 2]);
         }
+    }
+
+    #[test]
+    fn a_last_line_with_zeros_is_taken_away_where_the_database_knows_how_far_it_went() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.log");
+        let mut tail = Tail::default();
+        let [first, second] = ["1", "2"].map(|id| tail.append(&path, "a", event(id)).unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        let mut zeros = whole.clone();
+        let (middle, end) = (whole.len() - 30, whole.len() - 1);
+        zeros[middle..end].fill(0);
+        std::fs::write(&path, &zeros).unwrap();
+        // What a back-up is restored with has to be whole.
+        assert!(matches!(read(&path), Err(JournalError::Damaged { .. })));
+        // That line was committed: the file is not what it was.
+        let short = Tail::default().catch_up(&path, "a", Some(&second));
+        assert!(matches!(short, Err(JournalError::Short { number: 2, .. })));
+        // It was not: it goes on from the one before.
+        std::fs::write(&path, &zeros).unwrap();
+        let mut tail = Tail::default();
+        tail.catch_up(&path, "a", Some(&first)).unwrap();
+        tail.append(&path, "a", event("3")).unwrap();
+        let entries = read(&path).unwrap();
+        assert_eq!(of(&entries), [1, 2]);
+        assert_eq!(entries[1].0.events, event("3"));
+        // In the middle it is damage.
+        let mut middle = whole;
+        middle[5..20].fill(0);
+        std::fs::write(&path, &middle).unwrap();
+        let damaged = Tail::default().catch_up(&path, "a", None);
+        assert!(matches!(
+            damaged,
+            Err(JournalError::Damaged { line: 1, .. })
+        ));
     }
 
     #[test]

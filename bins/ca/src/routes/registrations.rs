@@ -120,7 +120,7 @@ pub(crate) async fn list(
     responses(
         (status = 200, body = Decided),
         (status = 404, description = "No such registration"),
-        (status = 409, description = "It was rejected, or its certificates cannot be issued any more"),
+        (status = 409, description = "It was rejected, or its certificates cannot be issued any more; with the code overtaken it waits still: try again"),
     )
 )]
 pub(crate) async fn approve(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use openset_jose::Thumbprint;
 use openset_protocol::ca::cert::{
-    self, Approved, CertReply, Inquiry, Issued, Issuer, Record, Verdict,
+    self, Approved, CertReply, Earlier, Inquiry, Issued, Issuer, Record, Verdict,
 };
 use openset_protocol::ca::sealed_for;
 use openset_protocol::messages::cert::CertStatusCode;
@@ -22,6 +22,7 @@ use crate::error::CaError;
 use crate::hierarchy::Ca;
 use crate::journal::RecordedTx;
 use crate::store::certificates::{self, Origin};
+use crate::store::earlier::{self, Certified};
 use crate::store::registrations;
 use crate::store::sessions::{self, Answered, Stored};
 use crate::{CertificateAuthority, bank};
@@ -57,6 +58,8 @@ enum End {
     Issued(Issued),
     /// An operator decides: CertRes, and what is kept until then.
     Pended(Vec<u8>, Box<Record>),
+    /// With certificates that there are already.
+    Again(Vec<u8>),
     /// The bank has said no.
     Refused(Vec<u8>),
 }
@@ -65,7 +68,7 @@ impl End {
     fn wire(&self) -> &[u8] {
         match self {
             Self::Issued(issued) => &issued.wire,
-            Self::Pended(wire, _) | Self::Refused(wire) => wire,
+            Self::Pended(wire, _) | Self::Again(wire) | Self::Refused(wire) => wire,
         }
     }
 
@@ -79,6 +82,9 @@ impl End {
             }
             Self::Pended(..) => {
                 tracing::info!(kind = %work.issuer.id, outcome = "pended", "an operator has to approve");
+            }
+            Self::Again(_) => {
+                tracing::info!(kind = %work.issuer.id, outcome = "repeated", "certificates given again");
             }
             Self::Refused(_) => {}
         }
@@ -106,18 +112,20 @@ pub(super) async fn handle(
     })
     .await?;
     let (keys, renews) = (opened.keys(), opened.renews());
-    let (found, certified_before, renewed_before) = {
+    let (found, certified_before, earlier, renewed_before) = {
         let mut conn = ca.db.read().await?;
         let found = sessions::find(&mut conn, opened.lid_ca(), received.at.seconds()).await?;
         (
             found.ok_or(Rejection::UnknownLid)?,
             certificates::any_certified(&mut conn, &keys).await?,
+            earlier::of_keys(&mut conn, &ca.authorities.vault, &keys).await?,
             match &renews {
                 Some(renews) => certificates::renewed(&mut conn, renews).await?,
                 None => false,
             },
         )
     };
+    let earlier = with_chains(ca, earlier);
     let paths = ca.verifier().await?;
     let session = found.session.clone().awaiting_cert_req()?;
     let key = *keys.first().ok_or(Rejection::Internal)?;
@@ -130,6 +138,7 @@ pub(super) async fn handle(
         let inquiry = Inquiry {
             account_key: &held.hierarchy().account_key,
             certified_before,
+            earlier: &earlier,
             renewed_before,
             verifier: &paths,
         };
@@ -148,6 +157,19 @@ pub(super) async fn handle(
     Box::pin(work.decide(verdict)).await
 }
 
+/// Certificates with the CAs above them.
+fn with_chains(ca: &CertificateAuthority, certified: Vec<Certified>) -> Vec<Earlier> {
+    let hierarchy = ca.hierarchy();
+    let earlier = |one: Certified| {
+        Some(Earlier {
+            chain: hierarchy.chain_of(&one.authority, &one.certificate)?,
+            nonce_cca: one.nonce_cca,
+            renews: one.renews,
+        })
+    };
+    certified.into_iter().filter_map(earlier).collect()
+}
+
 impl Work {
     async fn decide(self, verdict: Verdict) -> Result<Vec<u8>, CaError> {
         let (client, settings) = (&self.ca.client, &self.ca.settings);
@@ -157,6 +179,13 @@ impl Work {
                 if elsewhere(&self.ca, &self.issuing, &application.request.pan.bin()).is_some() =>
             {
                 self.not_served(application.reply).await?
+            }
+            Verdict::Again(again) => {
+                let issuing = Arc::clone(&self.issuing);
+                let answered = step(self.received.at, move |ctx| {
+                    again.answer(ctx, credentials(&issuing)?)
+                });
+                End::Again(answered.await?)
             }
             Verdict::AskIssuer(application) => {
                 match bank::issuer(client, settings, &application.request).await? {
@@ -325,6 +354,11 @@ impl Work {
                 let origin = Origin {
                     renews: issued.renews,
                     signed_by: issued.signer,
+                    nonce_cca: issued.certificates.first().zip(issued.nonce_cca).map(
+                        |(certificate, nonce)| {
+                            earlier::seal(&self.ca.authorities.vault, certificate, &nonce)
+                        },
+                    ),
                 };
                 certificates::issue(
                     tx,
@@ -347,7 +381,7 @@ impl Work {
                     )
                     .await?
             }
-            End::Refused(_) => true,
+            End::Again(_) | End::Refused(_) => true,
         };
         if !stored {
             return Err(CaError::Overtaken);

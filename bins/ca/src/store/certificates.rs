@@ -7,6 +7,7 @@ use openset_pki::authority::{RevocationReason, Revoked};
 use openset_pki::{Certificate, Role};
 use openset_protocol::BrandId;
 use openset_protocol::ca::cert::Shown;
+use openset_protocol::ids::ExactBytes;
 use openset_store::{StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -35,7 +36,7 @@ pub(crate) fn serial(certificate: &Certificate) -> String {
     hex::encode(certificate.serial())
 }
 
-/// What an applicant showed to come by a certificate: thumbprints.
+/// How an applicant came by a certificate: thumbprints of what it showed, and what the answer needs if it is lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Origin {
@@ -43,6 +44,9 @@ pub(crate) struct Origin {
     pub(crate) renews: Option<Thumbprint>,
     /// The certificate that signed.
     pub(crate) signed_by: Option<Thumbprint>,
+    /// For a cardholder's certificate: NonceCCA, as [`super::earlier`] sealed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nonce_cca: Option<ExactBytes>,
 }
 
 /// Whether one of these keys was certified, or is to be.
@@ -255,8 +259,8 @@ pub(crate) async fn store(
     }
     let done = sqlx::query(
         "INSERT INTO certificates (serial, authority, owner, role, purpose, brand, key_thumbprint, certificate, \
-         not_after_s, issued_at_s, renews, signed_by) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+         not_after_s, issued_at_s, renews, signed_by, nonce_cca) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
     )
     .bind(serial(certificate))
     .bind(authority)
@@ -270,6 +274,7 @@ pub(crate) async fn store(
     .bind(now_s)
     .bind(origin.renews.map(|thumbprint| thumbprint.to_string()))
     .bind(origin.signed_by.map(|thumbprint| thumbprint.to_string()))
+    .bind(origin.nonce_cca.as_ref().map(|sealed| sealed.0.clone()))
     .execute(&mut **tx)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -451,6 +456,23 @@ pub(crate) async fn find(
     row.as_ref().map(read).transpose()
 }
 
+/// How many CAs of this name have a certificate here, whatever became of it.
+pub(crate) async fn authorities_named(
+    conn: &mut AnyConnection,
+    subject_der: &[u8],
+) -> Result<usize, StoreError> {
+    let all: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT certificate FROM certificates WHERE purpose = 'certificate_signing'",
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut count = 0_usize;
+    for der in &all {
+        count = count.saturating_add(usize::from(parse(der)?.subject_der() == subject_der));
+    }
+    Ok(count)
+}
+
 /// Marks a certificate as revoked; says whether it was not so before.
 pub(crate) async fn revoke(
     tx: &mut RecordedTx,
@@ -487,6 +509,25 @@ pub(crate) async fn mark_revoked(
     Ok(done.rows_affected() == 1)
 }
 
+/// Keeps that a CA's published list revokes a number that is not known here; says whether that was new.
+pub(crate) async fn mark_unknown_revoked(
+    tx: &mut Tx,
+    authority: &str,
+    line: &Revoked,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO unknown_revocations (authority, serial, revoked_at_s, revocation_reason) \
+         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+    )
+    .bind(authority)
+    .bind(hex::encode(&line.serial))
+    .bind(line.at)
+    .bind(text(&line.reason)?)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// The lines of a CA's CRL: what was revoked and has not run out.
 pub(crate) async fn revoked(
     conn: &mut AnyConnection,
@@ -495,7 +536,9 @@ pub(crate) async fn revoked(
 ) -> Result<Vec<Revoked>, StoreError> {
     let rows = sqlx::query(
         "SELECT serial, revoked_at_s, revocation_reason FROM certificates \
-         WHERE authority = $1 AND revoked_at_s IS NOT NULL AND not_after_s >= $2 ORDER BY serial",
+         WHERE authority = $1 AND revoked_at_s IS NOT NULL AND not_after_s >= $2 \
+         UNION ALL SELECT serial, revoked_at_s, revocation_reason FROM unknown_revocations \
+         WHERE authority = $1 ORDER BY serial",
     )
     .bind(authority)
     .bind(now_s)
@@ -528,7 +571,7 @@ fn read(row: &AnyRow) -> Result<Issued, StoreError> {
     })
 }
 
-fn parse(der: &[u8]) -> Result<Certificate, StoreError> {
+pub(super) fn parse(der: &[u8]) -> Result<Certificate, StoreError> {
     Certificate::from_der(der).map_err(|_| StoreError::Corrupt("certificates.certificate"))
 }
 

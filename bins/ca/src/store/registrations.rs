@@ -154,6 +154,20 @@ pub(crate) async fn list(
     rows.iter().map(read).collect()
 }
 
+/// Registrations that wait and have no key reserved: the journal has brought certificates for theirs.
+pub(crate) async fn without_keys(
+    conn: &mut AnyConnection,
+) -> Result<Vec<Registration>, StoreError> {
+    let sql = format!(
+        "{COLUMNS} WHERE state = 'pended' AND NOT EXISTS \
+         (SELECT 1 FROM certified_keys WHERE reserved_for = registrations.lid_ca) ORDER BY lid_ca"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(read).collect()
+}
+
 /// Ends a registration that waits; says whether it still did. Its keys are free then.
 pub(crate) async fn decide(
     tx: &mut Tx,

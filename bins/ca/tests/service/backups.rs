@@ -20,7 +20,12 @@ use crate::commands::{config, fails, ok};
 use crate::process::{Program, free_port};
 use crate::wallet::{enrol, gateway, merchant, until_cert_req};
 
-async fn enrolled(ca: &Running, place: &Place, shop: bool, name: &str) -> Option<String> {
+pub(crate) async fn enrolled(
+    ca: &Running,
+    place: &Place,
+    shop: bool,
+    name: &str,
+) -> Option<String> {
     let trust = place.trust(&ca.url).await;
     let (party, code) = if shop {
         (merchant(), CODE)
@@ -36,13 +41,13 @@ async fn enrolled(ca: &Running, place: &Place, shop: bool, name: &str) -> Option
     }
 }
 
-async fn crl(ca: &Running, id: &str) -> Crl {
+pub(crate) async fn crl(ca: &Running, id: &str) -> Crl {
     let at = url(&format!("{}/crl/{id}", ca.url), "url").unwrap();
     Crl::from_der(&HttpClient::new(None).unwrap().get_bytes(&at).await.unwrap()).unwrap()
 }
 
 /// Loses the database, with what SQLite keeps beside it.
-fn lose_database(place: &Place) {
+pub(crate) fn lose_database(place: &Place) {
     for name in ["ca.db", "ca.db-wal", "ca.db-shm"] {
         let _ = fs::remove_file(place.data().join(name));
     }

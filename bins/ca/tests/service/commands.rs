@@ -1,10 +1,13 @@
 //! The operator's commands, beside the running service and without it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use openset_pki::authority::CertificationRequest;
 use openset_pki::{Crl, Role};
 use openset_protocol::enrolment;
+use openset_testkit::keys;
 use serde_json::Value;
 
 use crate::bank::CODE;
@@ -35,6 +38,20 @@ pub(crate) fn fails(args: &[&str]) -> String {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// The SHA-256 of the request that a command has told.
+pub(crate) fn sha256_in(told: &str) -> &str {
+    let (_, after) = told.split_once("SHA-256 ").unwrap();
+    after.split_once('.').unwrap().0
+}
+
+/// A request of the same name for another key.
+fn request_as(request: &str, key: &str) -> String {
+    let block = pem::parse(fs::read(request).unwrap()).unwrap();
+    let read = CertificationRequest::from_der(block.contents()).unwrap();
+    let der = CertificationRequest::write(&keys::key(key), read.subject()).unwrap();
+    pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der))
 }
 
 /// The service's configuration file for commands.
@@ -247,23 +264,42 @@ async fn an_offline_root_signs_a_brand_and_its_key_never_comes_here() {
     let error = fails(&[&["brand", "add", "Visa"], &here[..]].concat());
     assert!(error.contains("--request"), "{error}");
     let (request, certificate) = (at("visa.csr"), at("visa.pem"));
-    ok(&[&["brand", "add", "Visa", "--request", &request], &here[..]].concat());
-    root(&["sign", &request, "--out", &certificate]);
-    import(&[&certificate]);
-    let again = [
-        &[
+    let told = ok(&[&["brand", "add", "Visa", "--request", &request], &here[..]].concat());
+    let sha256 = sha256_in(&told);
+    let not_signed = |request: &str, sha256: &str| {
+        let args = [
             "root",
             "sign",
-            &request,
+            request,
+            "--sha256",
+            sha256,
             "--out",
             &certificate,
+        ];
+        let common = [
             "--folder",
             text(&folder),
-        ][..],
-        &["--passphrase", "of the root alone"],
-    ]
-    .concat();
-    assert!(fails(&again).contains("certified before"));
+            "--passphrase",
+            "of the root alone",
+        ];
+        fails(&[&args[..], &common].concat())
+    };
+    // Another's request of the same name, put in the file's place on its way.
+    let swapped = at("swapped.csr");
+    fs::write(&swapped, request_as(&request, "attacker")).unwrap();
+    let error = not_signed(&swapped, sha256);
+    assert!(
+        error.contains("not the request that the CA made"),
+        "{error}"
+    );
+    root(&["sign", &request, "--sha256", sha256, "--out", &certificate]);
+    import(&[&certificate]);
+    let error = not_signed(&request, sha256);
+    assert!(error.contains("certified before"), "{error}");
+    let der = pem::parse(fs::read(&swapped).unwrap()).unwrap();
+    let own = hex::encode(openset_jose::sha256(der.contents()));
+    let error = not_signed(&swapped, &own);
+    assert!(error.contains("authority renew"), "{error}");
 
     let ca = place.start().await;
     let trust = place.trust(&ca.url).await;
@@ -277,12 +313,13 @@ async fn an_offline_root_signs_a_brand_and_its_key_never_comes_here() {
     root(&["rollover"]);
     import(&[&at("root-2.pem"), &at("root-2.crl")]);
     let (request, certificate) = (at("visa-2.csr"), at("visa-2.pem"));
-    ok(&[
+    let told = ok(&[
         &["authority", "renew", "visa-bca", "--request", &request],
         &here[..],
     ]
     .concat());
-    root(&["sign", &request, "--out", &certificate]);
+    let sha256 = sha256_in(&told);
+    root(&["sign", &request, "--sha256", sha256, "--out", &certificate]);
     import(&[&certificate]);
     until_served(&ca, "visa-cca-2").await;
 

@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod again;
 mod backups;
 mod bank;
 mod ca;
@@ -16,6 +17,7 @@ mod ocsp;
 mod operator;
 mod pended;
 mod process;
+mod published;
 mod refusals;
 mod regions;
 mod registrations;

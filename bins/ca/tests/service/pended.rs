@@ -5,12 +5,15 @@ use openset_protocol::enrolment;
 use openset_protocol::messages::cert::{CertStatus, CertStatusCode};
 use openset_service::client::{CallError, HttpClient};
 use openset_service::config::{Secret, url};
+use openset_store::{Db, sqlx};
 use openset_testkit::keys;
 use openset_testkit::postgres::PostgresServer;
 use serde_json::{Value, json};
 
+use crate::backups::lose_database;
 use crate::bank::CODE;
 use crate::ca::{OPERATOR, Place, ask, get, issued, refused};
+use crate::commands::{config, ok};
 use crate::durability::pan_needles;
 use crate::process::{Program, free_port};
 use crate::wallet::{
@@ -202,6 +205,72 @@ async fn an_inquiry_about_what_nobody_knows_is_refused() {
     let other = elsewhere.start().await;
     assert_eq!(refused(&other.url, &step.wire).await, "unknownLID");
     other.stop().await;
+    ca.stop().await;
+}
+
+/// Retires a CA, or takes that back, behind the service's back: as if it had been renewed this very moment.
+async fn set_retired(place: &Place, id: &str, retired: bool) {
+    let url = openset_store::sqlite_url(&place.data().join("ca.db"));
+    let db = Db::open(&url, openset_ca::MIGRATIONS).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    sqlx::query("UPDATE authorities SET retired_at_s = $1 WHERE id = $2")
+        .bind(retired.then_some(1_i64))
+        .bind(id)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_meets_a_ca_just_retired_can_be_made_again() {
+    let place = place().await;
+    let ca = place.start().await;
+    let trust = place.trust(&ca.url).await;
+    let (url, verifier, key) = (ca.url.as_str(), trust.verifier(), keys::key("wallet"));
+    let ready = until_cert_req(url, verifier, CODE, &key).await;
+    let waits = pended(send(ready, url, verifier).await);
+    let path = route(url, "approve").await;
+    set_retired(&place, "visa-cca", true).await;
+    let overtaken = post(url, &path, &json!({})).await;
+    assert!(overtaken.is_err());
+    assert_eq!((waiting(url).await.len(), issued(url).await), (1, 0));
+    set_retired(&place, "visa-cca", false).await;
+    approve(url).await;
+    let outcome = inquire(url, verifier, &waits, &key).await;
+    assert!(matches!(outcome, Outcome::Registered(_)), "{outcome:?}");
+    ca.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_approved_since_a_back_up_is_found_after_its_restoration() {
+    let place = place().await;
+    let config = config(&place);
+    let at = config.to_str().unwrap();
+    let file = place.data().with_file_name("ca.age");
+    let file = file.to_str().unwrap();
+    let ca = place.start().await;
+    let trust = place.trust(&ca.url).await;
+    let (verifier, key) = (trust.verifier(), keys::key("wallet"));
+    let ready = until_cert_req(&ca.url, verifier, CODE, &key).await;
+    let waits = pended(send(ready, &ca.url, verifier).await);
+    ok(&["backup", "--out", file, "--config", at]);
+    let decided = approve(&ca.url).await;
+    ca.stop().await;
+    lose_database(&place);
+    ok(&["restore", file, "--config", at]);
+    let ca = place.start().await;
+    assert_eq!(waiting(&ca.url).await.len(), 0);
+    // The lists were issued anew.
+    let trust = place.trust(&ca.url).await;
+    let outcome = inquire(&ca.url, trust.verifier(), &waits, &key).await;
+    let Outcome::Registered(card) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let serial = hex::encode(card.chain.leaf().serial());
+    assert_eq!(decided["serials"], json!([serial]));
+    assert_eq!(issued(&ca.url).await, 1);
     ca.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! What is refused, and how.
+//! What is refused, and how. That a key is certified once stands in `again`.
 
 use openset_protocol::cardholder::registration::{self, Outcome};
 use openset_protocol::enrolment;
@@ -38,24 +38,6 @@ async fn a_wrong_code_is_refused_by_the_issuer_and_ends_the_registration() {
     assert_eq!(status.cert_status_code, CertStatusCode::RejectedByIssuer);
     assert_eq!(status.ee_message.as_deref(), Some(UNTOLD_BY_ISSUER));
     assert_eq!((issued(&ca.url).await, place.bank().asked().len()), (0, 1));
-    ca.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_certified_once() {
-    let place = Place::new().await;
-    let ca = place.start().await;
-    let trust = place.trust(&ca.url).await;
-    let key = keys::key("wallet");
-    let first = until_cert_req(&ca.url, trust.verifier(), CODE, &key).await;
-    ask(&ca.url, &first.wire).await;
-    let second = until_cert_req(&ca.url, trust.verifier(), CODE, &key).await;
-    let wire = ask(&ca.url, &second.wire).await;
-    let Outcome::Refused(status) = second.outcome(&wire, trust.verifier()) else {
-        panic!("not refused")
-    };
-    assert_eq!(status.cert_status_code, CertStatusCode::RejectedByCa);
-    assert_eq!((issued(&ca.url).await, place.bank().asked().len()), (1, 1));
     ca.stop().await;
 }
 

@@ -56,7 +56,18 @@ pub(crate) async fn until_cert_req(
     code: &str,
     key: &PrivateKey,
 ) -> Ready {
-    let step = with_context(|ctx| registration::start(ctx, card()));
+    until_cert_req_of(card(), ca_url, verifier, code, key).await
+}
+
+/// As [`until_cert_req`], for another card.
+pub(crate) async fn until_cert_req_of(
+    card: CardToRegister,
+    ca_url: &str,
+    verifier: &PathVerifier,
+    code: &str,
+    key: &PrivateKey,
+) -> Ready {
+    let step = with_context(|ctx| registration::start(ctx, card));
     let wire = ask(ca_url, &step.wire).await;
     let step = with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap();
     let wire = ask(ca_url, &step.wire).await;

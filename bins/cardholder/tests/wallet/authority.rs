@@ -396,6 +396,7 @@ fn certify(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>
     let inquiry = Inquiry {
         account_key: &ca.account_key,
         certified_before: false,
+        earlier: &[],
         renewed_before: false,
         verifier: ca.pki.verifier(),
     };

@@ -202,6 +202,7 @@ impl Ca {
         let inquiry = Inquiry {
             account_key: &account_key,
             certified_before: false,
+            earlier: &[],
             renewed_before: false,
             verifier: PKI.verifier(),
         };

@@ -4,13 +4,16 @@
 //! phases: [`open`] and [`Opened::verify`] end with a [`Verdict`], which is an answer already or an
 //! application to put before the bank; the application then ends with its `complete`, or with
 //! [`CertReply::refuse`]. If an operator has to approve too, its `approved` is kept as a [`Record`] meanwhile.
+//! Who has lost the answer gets the same certificates [`Again`], in a registration of any later day.
 
+mod again;
 mod application;
 mod checks;
 mod issuance;
 mod record;
 mod renewal;
 
+pub use again::{Again, Earlier};
 pub use application::{
     CardApplication, CardApproval, CardApprovalRequest, CardCredential, CompleteError,
     GatewayApplication, GatewayApproval, GatewayApprovalRequest, MerchantApplication,
@@ -30,7 +33,7 @@ use crate::possession::{SelfCertified, danger_peek};
 use crate::wrapper::{Jws, Message};
 use crate::{Context, Rejection};
 use application::Keys;
-use checks::{Account, Checked, Complaint};
+use checks::{Account, Checked, Complaint, KEY_USED};
 use openset_jose::{PublicKey, Thumbprint};
 use openset_pki::PathVerifier;
 
@@ -59,6 +62,9 @@ pub struct Inquiry<'a> {
     pub account_key: &'a AccountKey,
     /// Whether one of [`Opened::keys`] was certified before, or is to be by a request that waits.
     pub certified_before: bool,
+    /// The certificates of [`Opened::keys`], if all of them were certified and are in force: whoever applies for
+    /// them again, and lost the answer, gets them. Empty otherwise.
+    pub earlier: &'a [Earlier],
     /// Whether [`Opened::renews`] was renewed before, or is to be by a request that waits.
     pub renewed_before: bool,
     /// Judges the certificates that applicants show.
@@ -68,8 +74,11 @@ pub struct Inquiry<'a> {
 impl Inquiry<'_> {
     /// What was used that can be used once alone.
     fn used_before(&self, data: &CertReqData) -> Option<&'static str> {
+        if !self.earlier.is_empty() {
+            return None;
+        }
         if self.certified_before {
-            return Some("This key was certified before; make a new one.");
+            return Some(KEY_USED);
         }
         (self.renewed_before && data.ee_thumb.is_some())
             .then_some("This certificate was renewed before.")
@@ -85,6 +94,8 @@ pub enum Verdict {
     AskAcquirer(Box<MerchantApplication>),
     /// The brand decides.
     AskBrand(Box<GatewayApplication>),
+    /// The certificates are there already: CertRes with them ends the session.
+    Again(Box<Again>),
     /// CertRes says what is wrong; the session stays as it is.
     Answer {
         /// CertRes.
@@ -254,16 +265,18 @@ impl Opened {
         if let Some(text) = inquiry.used_before(&data) {
             return Ok(Err(Complaint::new(CertStatusCode::RejectedByCa, text)));
         }
-        match (&session.applicant, key) {
+        let asked = match (&session.applicant, key) {
             (Applicant::Card { account }, Some(key)) => {
                 let account = Account {
                     kept: account,
                     key: inquiry.account_key,
                     info: acct_info,
                 };
-                checks::card(ctx, session, &data, key, (account, held), reply)
+                checks::card(ctx, session, &data, key, (account, held), reply)?
             }
-            (Applicant::Card { .. }, None) => Err(Rejection::Disagreement("request_type")),
+            (Applicant::Card { .. }, None) => {
+                return Err(Rejection::Disagreement("request_type"));
+            }
             (
                 Applicant::Party {
                     id_data,
@@ -279,8 +292,14 @@ impl Opened {
                     signature,
                     key_exchange,
                 };
-                checks::party(session, id_data, &data, (keys, held), reply)
+                checks::party(session, id_data, &data, (keys, held), reply)?
             }
+        };
+        match asked {
+            Ok(verdict) if !inquiry.earlier.is_empty() => {
+                again::again(inquiry.earlier, ctx.now, session, &data, verdict)
+            }
+            asked => Ok(asked),
         }
     }
 }

@@ -353,7 +353,7 @@ impl FormReceived {
         if self.request_type.renews() != old.is_some() {
             return Err(Rejection::MissingCertificate("the one to be renewed"));
         }
-        let card_secret = CardSecret::generate(ctx.rng);
+        let card_secret = CardSecret::of_key(key);
         let back_key = ContentKey::generate(ctx.rng);
         let chall_ee3 = Challenge::generate(ctx.rng);
         let acct_info = self.acct_info(ctx, &card_secret, old)?;

@@ -63,6 +63,7 @@ pub(crate) struct Ca {
     pub card_form: RegFormData,
     pub served_bins: Vec<Bin>,
     pub certified_before: bool,
+    pub earlier: Vec<cert::Earlier>,
     pub renewed_before: bool,
 }
 
@@ -73,6 +74,7 @@ impl Default for Ca {
             card_form: form::cardholder("Use the card well."),
             served_bins: vec!["411111".parse().unwrap()],
             certified_before: false,
+            earlier: Vec::new(),
             renewed_before: false,
         }
     }
@@ -137,6 +139,7 @@ impl Ca {
         let inquiry = Inquiry {
             account_key: &self.account_key,
             certified_before: self.certified_before,
+            earlier: &self.earlier,
             renewed_before: self.renewed_before,
             verifier,
         };
@@ -210,6 +213,6 @@ fn approved(ctx: &mut Context<'_>, verdict: Verdict) -> Approved {
             };
             application.approved(approval)
         }
-        Verdict::Answer { code, .. } => panic!("answered with {code:?} without asking the bank"),
+        other => panic!("{other:?} without asking the bank"),
     }
 }

@@ -57,8 +57,8 @@ struct Sent<S> {
     wire: ExactBytes,
 }
 
-/// For so long the same CertReq is sent again while no answer is the CA's: no key is certified twice, and what was
-/// certified comes with the same answer alone. Later the CA takes the message only if it has answered it.
+/// For so long the same CertReq is sent again while no answer is the CA's. Later the CA takes the message only if it
+/// has answered it, and the same keys are shown in a new registration.
 const SENT_AGAIN_SECONDS: i64 = AGE_SECONDS_MAX + SKEW_SECONDS_MAX;
 
 /// The names under which the steps are kept, in their order.
@@ -81,11 +81,12 @@ impl Registration<'_> {
             if self.has_news(error).await || (is_unsigned(error) && self.is_taken_still().await?) {
                 return completed;
             }
-            match self.renews {
-                // An activation code is used up for its keys, so an enrolment stays with them.
-                None => self.forget(&[INIT, CERT]).await?,
-                // They may have been certified before the answer was lost, and no key is certified twice.
-                Some(_) => self.forget(&[INIT, CERT, KEYS]).await?,
+            // An activation code is used up for its keys, so an enrolment stays with them. What nobody signed says
+            // nothing about keys: if they were certified, whoever shows them again gets those certificates.
+            if self.renews.is_none() || is_unsigned(error) {
+                self.forget(&[INIT, CERT]).await?;
+            } else {
+                self.forget(&[INIT, CERT, KEYS]).await?;
             }
         }
         completed

@@ -23,6 +23,10 @@ use crate::{Context, Rejection};
 use openset_jose::{PublicKey, Thumbprint};
 use openset_pki::Role;
 
+/// What is told to whoever applies for a certificate of a key that has one, or is to have one, and is not the
+/// same applicant.
+pub(super) const KEY_USED: &str = "This key was certified before; make a new one.";
+
 /// A check that ends in CertRes rather than in an Error.
 pub(super) struct Complaint {
     pub(super) code: CertStatusCode,

@@ -77,6 +77,8 @@ pub struct Issued {
     pub signer: Option<Thumbprint>,
     /// The one of them that is renewed.
     pub renews: Option<Thumbprint>,
+    /// For a cardholder: what [`Earlier`](super::Earlier) needs if CertRes is lost. Keep it sealed.
+    pub nonce_cca: Option<NonceCca>,
 }
 
 pub(super) fn complete_status() -> CertStatus {
@@ -144,6 +146,12 @@ impl Approved {
         self.signer
     }
 
+    /// For a cardholder, the CA's half of PANSecret.
+    #[must_use]
+    pub fn nonce_cca(&self) -> Option<NonceCca> {
+        self.nonce_cca
+    }
+
     /// Whether what is to be certified ends before it would begin.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
@@ -173,6 +181,7 @@ impl Approved {
             shown: self.shown.clone(),
             signer: self.signer,
             renews: self.renews,
+            nonce_cca: self.nonce_cca,
         })
     }
 

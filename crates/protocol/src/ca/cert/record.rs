@@ -9,11 +9,11 @@ use crate::identity::Credentials;
 use crate::ids::{ExactBytes, LocalId};
 use crate::messages::cert::{CertStatus, CertStatusCode};
 use crate::messages::cert_inq::CertInqReqTbs;
-use crate::signed::{Expected, Frame, Signer, Who, verify};
+use crate::signed::{Expected, Frame, Signer, Who, carried, verify};
 use crate::wrapper::{Jws, Message, MessageIds};
 use crate::{BrandId, Context, Rejection, possession};
 use openset_jose::{ContentKey, Thumbprint, jws};
-use openset_pki::{Certificate, PathVerifier, Role};
+use openset_pki::{Certificate, Chain, PathVerifier, Purpose, Role};
 use serde::{Deserialize, Serialize};
 
 /// What a CertInqReq is verified with.
@@ -241,6 +241,27 @@ impl Record {
             ..self
         };
         Ok((ended, certificates))
+    }
+
+    /// The certificates were issued, though the record does not say so: it is older than they are.
+    #[must_use]
+    pub fn found(self, certificates: &[Chain]) -> Self {
+        let of = |purpose| {
+            let found = certificates
+                .iter()
+                .find(|chain| chain.leaf().purpose() == purpose);
+            found.map(carried).unwrap_or_default()
+        };
+        let status = CertStatus {
+            nonce_cca: self.waits.as_ref().and_then(|approved| approved.nonce_cca),
+            ..complete_status()
+        };
+        Self {
+            status,
+            chains: Some([of(Purpose::Signature), of(Purpose::KeyExchange)]),
+            waits: None,
+            ..self
+        }
     }
 
     /// There will be no certificates.
