@@ -144,12 +144,7 @@ async fn who_is_approved_gets_its_certificates_though_all_were_killed_since() {
 
     let registered = card_in(&world, &card_id, "registered").await;
     assert_eq!(registered["certificate"]["status"], "valid", "{registered}");
-    let bought = world.purchase(&card_id, &fresh()).await.unwrap();
-    let bought = match bought.text("/status") {
-        "pending" => world.settled(bought.text("/purchase_id")).await,
-        _ => bought,
-    };
-    assert_eq!(bought.text("/status"), "paid", "{:?}", bought.json);
+    buys(&world, &card_id).await;
     // Each was certified once: the merchant for its two keys, the card for its one.
     for (role, certificates) in [("cardholder", 1), ("merchant", 2)] {
         let listed = world.get("ca", &format!("certificates?role={role}")).await;
@@ -178,4 +173,13 @@ async fn who_is_rejected_is_told_why_and_has_no_certificate() {
         let listed = world.get("ca", &format!("certificates?role={role}")).await;
         assert_eq!(listed.unwrap().json["certificates"], json!([]), "{role}");
     }
+}
+
+async fn buys(world: &World, card_id: &str) {
+    let bought = world.purchase(card_id, &fresh()).await.unwrap();
+    let bought = match bought.text("/status") {
+        "pending" => world.settled(bought.text("/purchase_id")).await,
+        _ => bought,
+    };
+    assert_eq!(bought.text("/status"), "paid", "{:?}", bought.json);
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use anyhow::{Context as _, bail, ensure};
 use openset_pki::Role;
 use openset_protocol::BrandId;
+use openset_service::offload::offload;
 use openset_service::{clock, random};
 use openset_store::brand_crl_identifiers::{self as bcis, StoredBrandCrlIdentifier};
 use openset_store::crls::{self, StoredCrl};
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::config::{Settings, slug};
 use crate::error::CaError;
 use crate::hierarchy::draft::{self, Draft, Given};
+use crate::hierarchy::next_key;
 use crate::hierarchy::plan::{self, Planned};
 use crate::hierarchy::{self, ACCOUNT_KEY, Ca, Hierarchy};
 use crate::journal::{Event, Journal, RecordedTx};
@@ -460,6 +462,7 @@ impl Maker<'_> {
     async fn given(&self, held: Option<&Hierarchy>, planned: &[Planned]) -> anyhow::Result<Given> {
         let mut given = Given {
             crl_lifetime_s: self.settings.crl_lifetime_s(),
+            next_passphrase: self.settings.next_passphrase.clone(),
             ..Given::default()
         };
         let Some(held) = held else { return Ok(given) };
@@ -472,9 +475,11 @@ impl Maker<'_> {
             if let (None, Some(before)) = (&planned.parent, &planned.replaces) {
                 let name = authorities::next_key(before);
                 let mut conn = self.db.read().await?;
-                let key = authorities::load_key(&mut conn, self.vault, &name).await?;
-                let key =
-                    key.with_context(|| format!("the key that {before} promised is missing"))?;
+                let kept = keys::load(&mut conn, self.vault, &name).await?;
+                let kept =
+                    kept.with_context(|| format!("the key that {before} promised is missing"))?;
+                let passphrase = self.settings.next_passphrase.clone();
+                let key = offload(move || next_key::open(&kept, passphrase.as_ref())).await?;
                 given.keys.insert(planned.id.clone(), key);
             }
         }

@@ -8,6 +8,7 @@ use openset_protocol::BrandId;
 use openset_protocol::card::Bin;
 use openset_service::auth::Tokens;
 use openset_service::config::{Secret, url};
+use openset_store::SecretString;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -186,6 +187,8 @@ pub(crate) struct Settings {
     pub(crate) ocsp_lifetime_s: i64,
     pub(crate) certificate_seconds: i64,
     pub(crate) tokens: Tokens,
+    /// Under which an offline root's next key is kept, beside its folder's passphrase.
+    pub(crate) next_passphrase: Option<SecretString>,
 }
 
 impl Options {
@@ -239,6 +242,7 @@ impl Options {
             crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),
             ocsp_lifetime_s: i64::from(ocsp_lifetime_s),
             tokens: self.tokens,
+            next_passphrase: None,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! What is served was read back from the database; [`crate::authorities`] changes it.
 
 pub(crate) mod draft;
+pub(crate) mod next_key;
 pub(crate) mod plan;
 
 use std::sync::Arc;

@@ -295,6 +295,7 @@ async fn settle(
                 bytes,
                 checks(&outcome),
             ));
+            let outcome = newest(record.outcome.take(), outcome);
             let status = status_text(outcome.status);
             record.outcome = Some(outcome);
             record.problem = None;
@@ -321,9 +322,18 @@ fn checks(outcome: &PurchaseOutcome) -> &'static [&'static str] {
     }
 }
 
+/// What is known after another answer: an older receipt takes no newer one's place.
+fn newest(known: Option<PurchaseOutcome>, told: PurchaseOutcome) -> PurchaseOutcome {
+    match known {
+        Some(known) if !told.is_newer_than(&known) => known,
+        _ => told,
+    }
+}
+
 fn status_text(status: PaymentStatus) -> &'static str {
     match status {
         PaymentStatus::Paid => "paid",
+        PaymentStatus::Reversed => "reversed",
         PaymentStatus::Declined => "declined",
         PaymentStatus::Rejected => "rejected",
         PaymentStatus::Unknown => "unknown",
@@ -386,6 +396,7 @@ pub(crate) async fn inquire(
         // The merchant does not know the order because PReq is still on its way.
         return Ok(());
     }
+    let outcome = newest(record.outcome.take(), outcome);
     let state = status_text(outcome.status);
     record.outcome = Some(outcome);
     if !unknown {

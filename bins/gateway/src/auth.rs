@@ -18,6 +18,7 @@ use crate::set::{Received, Record, answer_of_first, record, stored_answer};
 use crate::store::authorizations::{self, Decided, New};
 use crate::store::payments;
 use crate::store::pending::{self, Pending};
+use crate::store::reversals;
 use crate::work::{Authorize, WorkRef, id_of};
 use crate::{Gateway, worker};
 
@@ -160,7 +161,14 @@ async fn begin(
         Record::Answered(response) => return Ok(Begun::Answered(response)),
         Record::AtWork => return Ok(Begun::AtWork),
     }
-    let payment_id = payments::open(&mut tx, id, asker, payment).await?;
+    let whose = (asker.merchant_id(), &asker.brand_id);
+    let names = (&asker.auth_tags.trans_ids.xid, &asker.rrpid());
+    let known = authorizations::find(&mut tx, whose, names).await?;
+    if reversals::is_taken_back(known.as_ref()) {
+        tx.rollback().await?;
+        return Ok(Begun::No(AuthCode::InvalidTransaction));
+    }
+    let payment_id = payments::open(&mut tx, &gateway.vault, id, asker, payment).await?;
     let balance = payments::load(&mut tx, &payment_id).await?;
     let instrument = AskedAuthorization {
         instrument: Instrument::Pi,

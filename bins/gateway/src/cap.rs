@@ -105,7 +105,7 @@ async fn begin(
         &mut tx,
         &captures::Request {
             id,
-            merchant_id: &asker.cap_rr_tags.merchant_id,
+            merchant_id: asker.merchant_id(),
             brand: &asker.brand_id,
             items: &request.items,
             now_s: received.at.seconds(),
@@ -205,7 +205,7 @@ async fn end(
     outcome: CapCode,
     started: Instant,
 ) -> Result<(), GatewayError> {
-    let merchant_id = capture.request.asker.cap_rr_tags.merchant_id.as_str();
+    let merchant_id = capture.request.asker.merchant_id();
     let (step, at_s) = (step(started, capture), clock::now_seconds());
     let mut tx = gateway.db.begin().await?;
     if captures::end(&mut tx, merchant_id, order, outcome, &step, at_s).await? {

@@ -2,6 +2,7 @@
 
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::{BrandId, Timestamp};
@@ -11,7 +12,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
-use crate::work::{Authorize, CaptureOrder};
+use crate::work::{Authorize, CaptureOrder, ReverseOrder};
 
 /// The issuer's REST interface.
 #[derive(Debug, Clone)]
@@ -142,6 +143,35 @@ impl Issuer {
                 })
             }
             Err(error) => Err(GatewayError::Unknown(error)),
+        }
+    }
+
+    /// Asks it to hold less.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unknown`] unless the issuer said what it did.
+    pub(crate) async fn reverse(&self, order: &ReverseOrder) -> Result<AuthRevCode, GatewayError> {
+        let path = format!("authorizations/{}/reverse", order.issuer_authorization);
+        let url = client::join(&self.url, &path);
+        let request = CaptureRequest {
+            amount: order.new_amount.into(),
+        };
+        let key = Some(order.movement_id.as_str());
+        let answer: Result<serde::de::IgnoredAny, _> = self
+            .client
+            .post_json(&url, Some(&self.token), key, &request)
+            .await;
+        match answer {
+            Ok(_) => Ok(AuthRevCode::Approved),
+            Err(error) => match problem_code(&error) {
+                Some("not-held" | "already-captured" | "no-such-authorization") => {
+                    Ok(AuthRevCode::InvalidTransaction)
+                }
+                Some("above-hold") => Ok(AuthRevCode::InvalidAmount),
+                Some("wrong-currency") => Ok(AuthRevCode::AmountError),
+                Some("invalid-field") => Ok(AuthRevCode::SystemError),
+                _ => Err(GatewayError::Unknown(error)),
+            },
         }
     }
 

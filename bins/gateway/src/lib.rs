@@ -5,13 +5,14 @@
 //! |---|---|
 //! | [`config`] | its options |
 //! | `set` | `POST /set`: what is common to all messages, exactly once |
-//! | `auth`, `cap` | AuthReq and CapReq: decode, verify, decide, commit, answer |
+//! | `auth`, `auth_rev`, `cap` | AuthReq, AuthRevReq and CapReq: decode, verify, decide, commit, answer |
 //! | `issuer`, `work`, `worker`, `flights` | what the issuer is asked, and asked again until it has spoken |
 //! | `routes` | one file for each group of REST routes |
 //! | `store` | its tables and its books |
 //! | `start` | trust and certificates, fetched while it serves |
 
 mod auth;
+mod auth_rev;
 mod cap;
 pub mod config;
 mod error;
@@ -209,6 +210,7 @@ impl Gateway {
                 auth::settle(self, id, asked, Attempt::Again, &wire_digest).await
             }
             Work::Capture(capture) => cap::settle(self, id, capture, &wire_digest).await,
+            Work::Reverse(reverse) => auth_rev::settle(self, id, reverse, &wire_digest).await,
         };
         if settled.is_err() {
             worker::postpone(self, id).await;

@@ -1,6 +1,7 @@
 //! What the gateway counts.
 
 use openset_protocol::messages::auth::AuthCode;
+use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::cap::CapCode;
 use openset_service::telemetry::Metrics;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +16,7 @@ type Counted = Family<Vec<(&'static str, String)>, Counter>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GatewayMetrics {
     authorizations: Counted,
+    reversals: Counted,
     captures: Counted,
 }
 
@@ -24,6 +26,8 @@ impl GatewayMetrics {
         metrics.register(|registry| {
             let text = "AuthReq answered, by AuthCode";
             registry.register("gateway_authorizations", text, own.authorizations.clone());
+            let text = "AuthRevReq answered, by AuthRevCode";
+            registry.register("gateway_reversals", text, own.reversals.clone());
             let text = "Items of CapReq answered, by CapCode";
             registry.register("gateway_captures", text, own.captures.clone());
         });
@@ -33,6 +37,11 @@ impl GatewayMetrics {
     pub(crate) fn count_authorization(&self, code: AuthCode) {
         let label = ("auth_code", name_of(code).unwrap_or_default());
         self.authorizations.get_or_create(&vec![label]).inc();
+    }
+
+    pub(crate) fn count_reversal(&self, code: AuthRevCode) {
+        let label = ("auth_rev_code", name_of(code).unwrap_or_default());
+        self.reversals.get_or_create(&vec![label]).inc();
     }
 
     pub(crate) fn count_capture(&self, code: CapCode) {

@@ -1,4 +1,4 @@
-//! `POST /set`: AuthReq and CapReq, exactly once each.
+//! `POST /set`: AuthReq, AuthRevReq and CapReq, exactly once each.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use openset_store::{Tx, exchanges};
 
 use crate::error::GatewayError;
 use crate::store::pending;
-use crate::{Gateway, auth, cap};
+use crate::{Gateway, auth, auth_rev, cap};
 
 /// How long a repeated request waits for the answer to its first copy.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
@@ -90,6 +90,7 @@ impl SetEndpoint {
     async fn answer(&self, received: Received) -> Result<Vec<u8>, GatewayError> {
         match &received.wrapper.message {
             Message::AuthReq(_) => Box::pin(auth::handle(&self.0, received)).await,
+            Message::AuthRevReq(_) => Box::pin(auth_rev::handle(&self.0, received)).await,
             Message::CapReq(_) => Box::pin(cap::handle(&self.0, received)).await,
             _ => Err(received.wrapper.not_taken().into()),
         }

@@ -7,6 +7,7 @@ pub(crate) mod movements;
 pub(crate) mod payments;
 pub(crate) mod pending;
 pub(crate) mod registrations;
+pub(crate) mod reversals;
 
 use openset_store::{Migration, StoreError};
 
@@ -26,6 +27,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 150,
         name: "movements",
         sql: include_str!("../migrations/150_movements.sql"),
+    },
+    Migration {
+        version: 151,
+        name: "receipts",
+        sql: include_str!("../migrations/151_receipts.sql"),
     },
 ];
 

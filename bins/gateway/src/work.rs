@@ -2,6 +2,7 @@
 
 use openset_jose::{Thumbprint, sha256};
 use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
+use openset_protocol::gateway::auth_rev::{ReceiptFacts, VerifiedAuthRevReq};
 use openset_protocol::gateway::cap::VerifiedCapReq;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::cap::CapCode;
@@ -17,6 +18,8 @@ pub(crate) enum Work {
     Authorize(Box<Authorize>),
     /// To pay amounts that it holds.
     Capture(Box<Capture>),
+    /// To hold less.
+    Reverse(Box<Reverse>),
 }
 
 /// [`Work`] to be written.
@@ -27,6 +30,8 @@ pub(crate) enum WorkRef<'a> {
     Authorize(&'a Authorize),
     /// See [`Work::Capture`].
     Capture(&'a Capture),
+    /// See [`Work::Reverse`].
+    Reverse(&'a Reverse),
 }
 
 /// An authorization that was asked for.
@@ -71,6 +76,32 @@ pub(crate) struct CaptureOrder {
     /// What the capture does not take of the hold, and so gives back; absent in what was stored before it was counted.
     #[serde(default)]
     pub(crate) released_minor: u64,
+}
+
+/// A reversal that was asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reverse {
+    /// Who asked for what, and how to answer.
+    pub(crate) request: VerifiedAuthRevReq,
+    /// What to ask the issuer.
+    pub(crate) order: ReverseOrder,
+}
+
+/// A reversal that was begun.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReverseOrder {
+    /// Our id of the authorization.
+    pub(crate) authorization: String,
+    /// The issuer's id of it.
+    pub(crate) issuer_authorization: String,
+    /// The movement, and the idempotency key.
+    pub(crate) movement_id: String,
+    /// How much is to stay held.
+    pub(crate) new_amount: CurrencyAmount,
+    /// The cardholder's new receipt; none for payments of which too little was kept.
+    pub(crate) receipt: Option<ReceiptFacts>,
 }
 
 /// The id of a request from this sender, and the idempotency key of its effect at the issuer: the same for the

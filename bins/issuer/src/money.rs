@@ -30,6 +30,28 @@ pub(crate) struct RequestedAmount {
     pub(crate) amount_minor: PositiveMinor,
 }
 
+/// An amount that is to stand: 0 for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StandingAmount {
+    /// ISO 4217 letters.
+    #[serde(deserialize_with = "currency")]
+    #[schema(value_type = String, examples("EUR"))]
+    pub(crate) currency: Currency,
+    /// Minor units, from 0.
+    #[serde(deserialize_with = "minor_or_zero")]
+    #[schema(minimum = 0, examples(0))]
+    pub(crate) amount_minor: i64,
+}
+
+fn minor_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let minor = u64::deserialize(deserializer)
+        .ok()
+        .filter(|minor| *minor <= AMOUNT_MINOR_MAX);
+    let minor = minor.and_then(|minor| i64::try_from(minor).ok());
+    minor.ok_or_else(|| de::Error::custom(format_args!("give {PERMITTED}, or 0")))
+}
+
 /// Minor units from 1 to [`AMOUNT_MINOR_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PositiveMinor(i64);

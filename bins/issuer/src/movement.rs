@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use openset_service::problem::Problem;
 
-use crate::money::{Money, RequestedAmount};
+use crate::money::{Money, RequestedAmount, StandingAmount};
 use crate::store::authorizations::{Authorization, State};
 
 /// Something that a gateway does with an authorization.
@@ -11,8 +11,8 @@ use crate::store::authorizations::{Authorization, State};
 pub(crate) enum Movement {
     /// Takes all of the hold or a part of it; the rest is free again.
     Capture(RequestedAmount),
-    /// Gives the hold back.
-    Release,
+    /// Lowers the hold to this amount, before it is captured; to 0, and nothing is held.
+    Reverse(StandingAmount),
     /// Gives back all or a part of what was captured.
     Credit(RequestedAmount),
 }
@@ -22,6 +22,8 @@ pub(crate) enum Movement {
 pub(crate) enum Effect {
     /// Ends the hold; so much of it is owed from now on.
     EndHold { state: State, captured_minor: i64 },
+    /// So much less is held from now on.
+    LowerHold { by_minor: i64 },
     /// So much less is owed from now on.
     Credit { amount_minor: i64 },
     /// There is nothing to give back.
@@ -34,13 +36,13 @@ pub(crate) enum Effect {
 pub(crate) enum Refusal {
     #[error("nothing is held: the authorization is {}; authorize anew", .0.name())]
     NotHeld(State),
-    #[error("nothing is captured: the authorization is {}; release a hold, credit a capture", .0.name())]
+    #[error("nothing is captured: the authorization is {}; reverse a hold, credit a capture", .0.name())]
     NotCaptured(State),
     #[error("the amount was captured; give it back with a credit")]
     AlreadyCaptured,
     #[error("use the authorization's currency, {0}")]
     WrongCurrency(&'static str),
-    #[error("capture at most {0} minor units: no more is held")]
+    #[error("name at most {0} minor units: no more is held")]
     AboveHold(i64),
     #[error("credit at most {0} minor units: no more was captured and not yet credited")]
     AboveCapture(i64),
@@ -56,15 +58,27 @@ pub(crate) fn decide(
     match movement {
         Movement::Capture(amount) => capture(held, state, amount),
         Movement::Credit(amount) => credit(held, state, amount),
-        Movement::Release => match state {
-            State::Held => Ok(Effect::EndHold {
-                state: State::Released,
-                captured_minor: 0,
-            }),
-            State::Captured => Err(Refusal::AlreadyCaptured),
-            // Whoever wants nothing to be held has what it wants.
-            State::Released | State::Expired | State::Declined => Ok(Effect::None),
-        },
+        Movement::Reverse(amount) => reverse(held, state, amount),
+    }
+}
+
+fn reverse(held: &Authorization, state: State, amount: StandingAmount) -> Result<Effect, Refusal> {
+    if held.currency != amount.currency {
+        return Err(Refusal::WrongCurrency(held.currency.alpha()));
+    }
+    let by_minor = held.held_minor() - amount.amount_minor;
+    match (state, amount.amount_minor) {
+        (State::Captured, _) => Err(Refusal::AlreadyCaptured),
+        (State::Held, 0) => Ok(Effect::EndHold {
+            state: State::Released,
+            captured_minor: 0,
+        }),
+        (State::Held, _) if by_minor < 0 => Err(Refusal::AboveHold(held.held_minor())),
+        (State::Held, _) if by_minor == 0 => Ok(Effect::None),
+        (State::Held, _) => Ok(Effect::LowerHold { by_minor }),
+        // Whoever wants nothing to be held has what it wants.
+        (State::Released | State::Expired | State::Declined, 0) => Ok(Effect::None),
+        (State::Released | State::Expired | State::Declined, _) => Err(Refusal::NotHeld(state)),
     }
 }
 
@@ -74,8 +88,8 @@ fn capture(held: &Authorization, state: State, amount: RequestedAmount) -> Resul
     }
     same_currency(held, amount)?;
     let captured_minor = amount.amount_minor.get();
-    if captured_minor > held.amount_minor {
-        return Err(Refusal::AboveHold(held.amount_minor));
+    if captured_minor > held.held_minor() {
+        return Err(Refusal::AboveHold(held.held_minor()));
     }
     Ok(Effect::EndHold {
         state: State::Captured,
@@ -109,7 +123,7 @@ impl Movement {
     pub(crate) fn operation(self) -> &'static str {
         match self {
             Self::Capture(_) => "capture",
-            Self::Release => "release",
+            Self::Reverse(_) => "reverse",
             Self::Credit(_) => "credit",
         }
     }
@@ -147,6 +161,11 @@ impl From<Refusal> for Problem {
 }
 
 impl Authorization {
+    /// What is held while it is held: what was asked for, less what was given back.
+    pub(crate) fn held_minor(&self) -> i64 {
+        self.amount_minor - self.reversed_minor
+    }
+
     /// An amount in the authorization's currency.
     pub(crate) fn money(&self, amount_minor: i64) -> Money {
         Money {
@@ -172,6 +191,7 @@ mod tests {
             currency: openset_protocol::money::Currency::from_alpha("EUR").unwrap(),
             amount_minor: 1000,
             captured_minor: 0,
+            reversed_minor: 0,
             credited_minor: 0,
             credits: 0,
             merchant_id: "m".to_owned(),
@@ -185,6 +205,35 @@ mod tests {
     fn amount(currency: &str, minor: i64) -> RequestedAmount {
         let json = format!(r#"{{"currency":"{currency}","amount_minor":{minor}}}"#);
         serde_json::from_str(&json).unwrap()
+    }
+
+    fn to(currency: &str, minor: i64) -> Movement {
+        let json = format!(r#"{{"currency":"{currency}","amount_minor":{minor}}}"#);
+        Movement::Reverse(serde_json::from_str(&json).unwrap())
+    }
+
+    #[test]
+    fn reversal_lowers_the_hold_and_bounds_what_may_be_captured() {
+        let lowered = |minor| decide(&held(), to("EUR", minor), 99);
+        assert_eq!(lowered(1), Ok(Effect::LowerHold { by_minor: 999 }));
+        assert_eq!(lowered(1000), Ok(Effect::None));
+        assert_eq!(lowered(1001), Err(Refusal::AboveHold(1000)));
+        let ended = Effect::EndHold {
+            state: State::Released,
+            captured_minor: 0,
+        };
+        assert_eq!(lowered(0), Ok(ended));
+        let dollars = decide(&held(), to("USD", 0), 99);
+        assert_eq!(dollars, Err(Refusal::WrongCurrency("EUR")));
+        let part = Authorization {
+            reversed_minor: 400,
+            ..held()
+        };
+        let capture = |minor| decide(&part, Movement::Capture(amount("EUR", minor)), 99);
+        assert!(capture(600).is_ok());
+        assert_eq!(capture(601), Err(Refusal::AboveHold(600)));
+        let again = decide(&part, to("EUR", 601), 99);
+        assert_eq!(again, Err(Refusal::AboveHold(600)));
     }
 
     #[test]
@@ -207,7 +256,9 @@ mod tests {
     fn hold_cannot_be_captured_once_its_time_is_over() {
         let late = decide(&held(), Movement::Capture(amount("EUR", 1)), 100);
         assert_eq!(late, Err(Refusal::NotHeld(State::Expired)));
-        assert_eq!(decide(&held(), Movement::Release, 100), Ok(Effect::None));
+        assert_eq!(decide(&held(), to("EUR", 0), 100), Ok(Effect::None));
+        let expired = Err(Refusal::NotHeld(State::Expired));
+        assert_eq!(decide(&held(), to("EUR", 1), 100), expired);
     }
 
     #[test]
@@ -222,7 +273,7 @@ mod tests {
         assert_eq!(credit(500), Ok(Effect::Credit { amount_minor: 500 }));
         assert_eq!(credit(501), Err(Refusal::AboveCapture(500)));
         assert_eq!(
-            decide(&captured, Movement::Release, 0),
+            decide(&captured, to("EUR", 0), 0),
             Err(Refusal::AlreadyCaptured)
         );
         assert_eq!(

@@ -40,7 +40,7 @@ pub(crate) fn router(issuer: Arc<Issuer>) -> (Router, utoipa::openapi::OpenApi) 
         .routes(routes!(authorizations::authorize))
         .routes(routes!(authorizations::show))
         .routes(routes!(movements::capture))
-        .routes(routes!(movements::release))
+        .routes(routes!(movements::reverse))
         .routes(routes!(movements::credit))
         .routes(routes!(registrations::approve))
         .split_for_parts();

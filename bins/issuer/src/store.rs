@@ -18,6 +18,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "locks of activation codes end",
         sql: include_str!("../migrations/140_lock_ends.sql"),
     },
+    Migration {
+        version: 150,
+        name: "reversals",
+        sql: include_str!("../migrations/150_reversals.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.

@@ -55,7 +55,7 @@ async fn expire(issuer: &Issuer, id: &str, now_s: i64) -> Result<bool, IssuerErr
         return Ok(false);
     };
     authorizations::end_hold(&mut tx, id, State::Expired, 0).await?;
-    accounts::settle_hold(&mut tx, account_id, held.amount_minor, 0).await?;
+    accounts::settle_hold(&mut tx, account_id, held.held_minor(), 0).await?;
     tx.commit().await?;
     Ok(true)
 }

@@ -3,4 +3,5 @@
 pub(crate) mod authorization;
 pub(crate) mod capture;
 pub(crate) mod certificates;
+pub(crate) mod reversal;
 pub(crate) mod sending;

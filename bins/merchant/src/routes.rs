@@ -6,6 +6,7 @@ mod order_view;
 mod orders;
 mod products;
 mod replay;
+mod reverse;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenA
         .routes(routes!(products::list))
         .routes(routes!(orders::place))
         .routes(routes!(orders::show))
+        .routes(routes!(reverse::reverse))
         .routes(routes!(capture::capture))
         .routes(routes!(certificates::own))
         .split_for_parts();

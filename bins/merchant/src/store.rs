@@ -5,6 +5,7 @@ pub(crate) mod learned_revocations;
 pub(crate) mod orders;
 pub(crate) mod payments;
 pub(crate) mod purchases;
+pub(crate) mod reversals;
 
 use std::str::FromStr;
 
@@ -29,6 +30,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 150,
         name: "revocations",
         sql: include_str!("../migrations/150_revocations.sql"),
+    },
+    Migration {
+        version: 160,
+        name: "reversals",
+        sql: include_str!("../migrations/160_reversals.sql"),
     },
 ];
 

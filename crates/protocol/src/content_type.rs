@@ -60,6 +60,16 @@ content_types! {
     CapTokenSeq = "CapTokenSeq",
     /// The gateway's message for the cardholder alone.
     AcqCardCodeMsg = "AcqCardCodeMsgTBE",
+    /// Signed reversal of an authorization.
+    AuthRevReqTbs = "AuthRevReqTBS",
+    /// Reversal and capture token sealed for the gateway.
+    AuthRevReqTbe = "AuthRevReqTBE",
+    /// Signed answer to a reversal.
+    AuthRevResData = "AuthRevResData",
+    /// Answer to a reversal and baggage sealed for the merchant.
+    AuthRevResTbe = "AuthRevResTBE",
+    /// What rides with the answer to a reversal.
+    AuthRevResBaggage = "AuthRevResBaggage",
     /// Signed capture request.
     CapReqTbs = "CapReqTBS",
     /// Capture request sealed for the gateway.

@@ -15,6 +15,8 @@
 //! }
 //! ```
 
+pub mod asking;
 pub mod auth;
+pub mod auth_rev;
 pub mod cap;
 mod pi;

@@ -17,6 +17,7 @@
 //! ```
 
 pub mod auth;
+pub mod auth_rev;
 pub mod cap;
 pub mod inq;
 pub mod p;

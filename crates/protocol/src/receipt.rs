@@ -4,7 +4,7 @@ use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::same_party;
 use crate::ids::{Rrpid, TransIds};
-use crate::messages::p::Receipt;
+use crate::messages::p::{RECEIPT_SEQUENCE_FIRST, Receipt};
 use crate::money::CurrencyAmount;
 use crate::signed::{Payload, Signer, VerifiedBytes, Who, decode};
 use crate::wrapper::Jws;
@@ -21,6 +21,32 @@ pub(crate) struct ExpectedReceipt<'a> {
     pub(crate) merchant_id: &'a str,
     /// The authorization, where it is known.
     pub(crate) rrpid: Option<Rrpid>,
+    /// Which of the authorization's receipts.
+    pub(crate) which: Which,
+}
+
+/// Which receipts of an authorization are good here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The one that came with it, for this amount.
+    First,
+    /// One that came with a reversal, for this amount.
+    Later,
+    /// The first for this amount, or a later one for less.
+    Any,
+}
+
+impl Which {
+    fn takes(self, receipt: &Receipt, amount: CurrencyAmount) -> bool {
+        let exactly = receipt.auth_amt == amount;
+        let less = receipt.auth_amt.currency() == amount.currency()
+            && receipt.auth_amt.minor() < amount.minor();
+        match (self, receipt.sequence > RECEIPT_SEQUENCE_FIRST) {
+            (Self::First, false) | (Self::Later, true) | (Self::Any, false) => exactly,
+            (Self::Any, true) => less,
+            (Self::First, true) | (Self::Later, false) => false,
+        }
+    }
 }
 
 impl ExpectedReceipt<'_> {
@@ -68,7 +94,7 @@ impl ExpectedReceipt<'_> {
         let agrees = [
             (receipt.xid == self.trans_ids.xid, "receipt xid"),
             (receipt.hod == self.hod, "receipt hod"),
-            (receipt.auth_amt == self.amount, "receipt amount"),
+            (self.which.takes(&receipt, self.amount), "receipt amount"),
             (
                 receipt.merchant_id == self.merchant_id,
                 "receipt merchant_id",

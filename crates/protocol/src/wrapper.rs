@@ -200,6 +200,10 @@ messages! {
     AuthReq(Jwe) = "AuthReq" in Payment,
     /// Gateway to merchant: the bank's answer, sealed.
     AuthRes(Jwe) = "AuthRes" in Payment,
+    /// Merchant to gateway: less is to be authorized, or nothing. Sealed.
+    AuthRevReq(Jwe) = "AuthRevReq" in Payment,
+    /// Gateway to merchant: so much is authorized now, sealed.
+    AuthRevRes(Jwe) = "AuthRevRes" in Payment,
     /// Merchant to gateway: pay me, sealed.
     CapReq(Jwe) = "CapReq" in Payment,
     /// Gateway to merchant: paid or not, sealed.

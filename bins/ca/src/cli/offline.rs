@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use openset_pki::authority::CertificationRequest;
+use openset_store::SecretString;
 
 use crate::authorities::Authorities;
 use crate::crl::Revocation;
@@ -62,7 +63,14 @@ pub(super) struct Folder {
     /// Days that the CRLs made by this command are good.
     #[arg(long, default_value_t = CRL_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
     crl_days: u32,
+    /// File whose first line is the passphrase of the next root's key, for `create` and `rollover`: another one than the
+    /// folder's, kept elsewhere. Or the variable OPENSET_NEXT_ROOT_PASSPHRASE.
+    #[arg(long)]
+    next_passphrase_file: Option<PathBuf>,
 }
+
+/// The variable with the passphrase of the next root's key.
+const NEXT_PASSPHRASE: &str = "OPENSET_NEXT_ROOT_PASSPHRASE";
 
 impl Folder {
     async fn unlock(&self, place: &Place) -> anyhow::Result<Opened> {
@@ -71,7 +79,31 @@ impl Folder {
         settings.crl_lifetime = std::time::Duration::from_secs(u64::from(self.crl_days) * 86_400);
         settings.brands.clear();
         settings.regions.clear();
+        settings.next_passphrase = self.next_passphrase()?;
         Ok(opened)
+    }
+
+    fn require_next_passphrase(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.next_passphrase()?.is_some(),
+            "give the next root's key a passphrase of its own, kept elsewhere than the folder's: \
+             --next-passphrase-file or {NEXT_PASSPHRASE}"
+        );
+        Ok(())
+    }
+
+    fn next_passphrase(&self) -> anyhow::Result<Option<SecretString>> {
+        let text = match &self.next_passphrase_file {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?,
+            None => match std::env::var(NEXT_PASSPHRASE) {
+                Ok(text) => text,
+                Err(_) => return Ok(None),
+            },
+        };
+        let line = text.lines().next().unwrap_or_default().trim();
+        ensure!(!line.is_empty(), "the next root's passphrase is empty");
+        Ok(Some(line.to_owned().into()))
     }
 
     async fn open(&self, place: &Place) -> anyhow::Result<Authorities> {
@@ -128,6 +160,7 @@ pub(super) async fn run(command: RootCommand, place: &Place) -> anyhow::Result<S
             folder,
         } => crl(&folder, place, revoke.zip(reason)).await,
         RootCommand::Rollover(folder) => {
+            folder.require_next_passphrase()?;
             let ca = folder.open(place).await?;
             ca.roll_over().await?;
             folder.write(&ca).await
@@ -142,6 +175,7 @@ async fn create(folder: &Folder, place: &Place) -> anyhow::Result<String> {
         "there is a root in {} already; openset-ca root show --folder shows it",
         folder.folder.display()
     );
+    folder.require_next_passphrase()?;
     let Opened {
         db,
         vault,

@@ -8,8 +8,10 @@ use openset_pki::authority::{Authority, IssueAuthority, IssueRequest, Serial, Va
 use openset_pki::{Certificate, Crl, Purpose};
 use openset_service::offload::offload;
 use openset_service::{clock, random};
+use openset_store::SecretString;
 use tokio::task::JoinSet;
 
+use super::next_key;
 use super::plan::Planned;
 use crate::store::authorities::{Held, Keys, Pair};
 
@@ -38,6 +40,8 @@ pub(crate) struct Given {
     /// Certificates that were issued elsewhere, by the id of the CA that they are for.
     pub(crate) chains: HashMap<String, Certificate>,
     pub(crate) crl_lifetime_s: i64,
+    /// Under which a root's next key is kept, beside the vault's.
+    pub(crate) next_passphrase: Option<SecretString>,
 }
 
 /// Makes CAs, parents before children. Their keys are made side by side.
@@ -107,7 +111,10 @@ impl Given {
         let (authority, next, pair) = match &planned.parent {
             None => {
                 let next = keys.take(&planned.id, "next")?;
-                (root(&planned, issue.clone(), &next)?, Some(next), None)
+                {
+                    let kept = next_key::seal(&next, self.next_passphrase.as_ref())?;
+                    (root(&planned, issue.clone(), &next)?, Some(kept), None)
+                }
             }
             Some(parent) => {
                 let (authority, pair) = self.below(&planned, parent, &issue, keys)?;

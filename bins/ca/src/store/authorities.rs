@@ -6,6 +6,7 @@ use openset_jose::{PrivateKey, default_provider};
 use openset_pki::Certificate;
 use openset_store::{StoreError, Tx, Vault, VaultError, keys};
 use sqlx::{AnyConnection, Row};
+use zeroize::Zeroizing;
 
 use crate::journal::{AuthorityMade, Event, RecordedTx};
 
@@ -44,8 +45,8 @@ pub(crate) struct Pair<T> {
 pub(crate) struct Keys {
     /// None for a root that is kept offline.
     pub(crate) issue: Option<PrivateKey>,
-    /// For a root: the key of the root after it.
-    pub(crate) next: Option<PrivateKey>,
+    /// For a root: the key of the root after it, as [`crate::hierarchy::next_key`] keeps it.
+    pub(crate) next: Option<Zeroizing<Vec<u8>>>,
     pub(crate) message: Option<Pair<PrivateKey>>,
 }
 
@@ -58,15 +59,22 @@ pub(crate) async fn insert(
 ) -> Result<bool, VaultError> {
     let mut secrets = Vec::new();
     let pair = keys.message.as_ref();
+    let pkcs8 = |key: &PrivateKey| key.to_pkcs8();
     let named = [
-        (name(&held.id, "issue"), keys.issue.as_ref()),
-        (next_key(&held.id), keys.next.as_ref()),
-        (name(&held.id, "sign"), pair.map(|pair| &pair.signature)),
-        (name(&held.id, "open"), pair.map(|pair| &pair.key_exchange)),
+        (name(&held.id, "issue"), keys.issue.as_ref().map(pkcs8)),
+        (next_key(&held.id), keys.next.clone()),
+        (
+            name(&held.id, "sign"),
+            pair.map(|pair| pkcs8(&pair.signature)),
+        ),
+        (
+            name(&held.id, "open"),
+            pair.map(|pair| pkcs8(&pair.key_exchange)),
+        ),
     ];
     for (name, key) in named {
         let Some(key) = key else { continue };
-        if !put_key(tx, vault, &name, key).await? {
+        if keys::put(tx, vault, &name, &key).await? != keys::Put::Stored {
             return Ok(false);
         }
         secrets.push((name.clone(), sealed(tx, &name).await?));

@@ -14,9 +14,17 @@ use crate::bank::CODE;
 use crate::ca::{PASSPHRASE, Place, Running, issued};
 use crate::wallet::{enrol, gateway, merchant};
 
+/// The passphrase of an offline root's next key.
+const NEXT_PASSPHRASE: &str = "of the root after it";
+
 fn program(args: &[&str]) -> Output {
+    program_with(args, NEXT_PASSPHRASE)
+}
+
+fn program_with(args: &[&str], next_passphrase: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_openset-ca"))
         .args(args)
+        .env("OPENSET_NEXT_ROOT_PASSPHRASE", next_passphrase)
         .output()
         .unwrap()
 }
@@ -310,6 +318,20 @@ async fn an_offline_root_signs_a_brand_and_its_key_never_comes_here() {
     );
 
     // The next root: promised, made offline, taken over, and the brand renewed under it.
+    let rollover = [
+        "root",
+        "rollover",
+        "--folder",
+        text(&folder),
+        "--passphrase",
+        "of the root alone",
+    ];
+    let refused = program_with(&rollover, "of the root alone");
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && error.contains("does not open"),
+        "{error}"
+    );
     root(&["rollover"]);
     import(&[&at("root-2.pem"), &at("root-2.crl")]);
     let (request, certificate) = (at("visa-2.csr"), at("visa-2.pem"));

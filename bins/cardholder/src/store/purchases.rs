@@ -85,6 +85,7 @@ pub(crate) fn state_rank(state: &str) -> u8 {
         "sent" => 0,
         "pending" | "unknown" | "failed" => 1,
         "paid" => 3,
+        "reversed" => 4,
         _ => 2,
     }
 }
@@ -98,7 +99,8 @@ pub(crate) async fn move_purchase(
 ) -> Result<bool, StoreError> {
     let rows = sqlx::query(
         "UPDATE purchases SET state = $1, record = $2, revision = revision + 1 WHERE purchase_id = $3 \
-         AND (state IN ('sent', 'pending', 'unknown', 'failed') OR (state <> 'paid' AND $4 = 'paid'))",
+         AND (state IN ('sent', 'pending', 'unknown', 'failed') OR (state <> 'reversed' AND $4 = 'paid') \
+         OR $4 = 'reversed')",
     )
     .bind(state)
     .bind(record)
@@ -242,6 +244,11 @@ mod tests {
             ("rejected", "paid", true),
             ("paid", "declined", false),
             ("paid", "failed", false),
+            ("paid", "paid", true),
+            ("paid", "reversed", true),
+            ("declined", "reversed", true),
+            ("reversed", "paid", false),
+            ("reversed", "declined", false),
         ];
         for (place, (from, to, moved)) in rows.into_iter().enumerate() {
             let id = place.to_string();

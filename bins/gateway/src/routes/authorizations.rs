@@ -37,6 +37,8 @@ enum Stage {
     Declined,
     /// The gateway said no: the issuer was never asked.
     Refused,
+    /// The issuer was asked to hold less; whether it does is not known yet.
+    Reversing,
     /// The issuer was asked to pay; whether it did is not known yet.
     Capturing,
     /// The issuer owes the amount.
@@ -163,8 +165,16 @@ async fn stage(conn: &mut AnyConnection, one: &Authorization) -> Result<Stage, G
     let rrpid = one.auth_rrpid.parse().map_err(|_| corrupt())?;
     let standing = payment.find(&rrpid).ok_or_else(corrupt)?;
     Ok(match standing.standing(clock::now_seconds()) {
-        // Of what is asked for, only captures there are as yet.
-        Standing::AtWork => Stage::Capturing,
+        Standing::AtWork => {
+            let reversing = standing.movements.iter().any(|movement| {
+                movement.progress == Progress::Asked && movement.kind == Kind::Reversal
+            });
+            if reversing {
+                Stage::Reversing
+            } else {
+                Stage::Capturing
+            }
+        }
         Standing::Refused => Stage::Declined,
         Standing::Authorized { .. } => Stage::Authorized,
         Standing::Reversed => Stage::Reversed,

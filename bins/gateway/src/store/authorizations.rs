@@ -2,7 +2,8 @@
 
 use openset_protocol::BrandId;
 use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
-use openset_protocol::ids::Xid;
+use openset_protocol::gateway::auth_rev::VerifiedAuthRevReq;
+use openset_protocol::ids::{Rrpid, Xid};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::money::Currency;
@@ -117,6 +118,51 @@ pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &New<'_>) -> Result<
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Remembers that the merchant took back an authorization of which nothing is known here.
+pub(crate) async fn insert_reversed(
+    tx: &mut Tx,
+    id: &str,
+    request: &VerifiedAuthRevReq,
+    now_s: i64,
+) -> Result<(), StoreError> {
+    let asker = &request.asker;
+    sqlx::query(
+        "INSERT INTO authorizations (id, xid, auth_rrpid, merchant_id, brand, state, currency, amount_minor, \
+         received_at_s, decided_at_s, captured_minor, steps) \
+         VALUES ($1, $2, $3, $4, $5, 'refused', $6, 0, $7, $7, 0, '[]')",
+    )
+    .bind(id)
+    .bind(request.trans_ids.xid.to_string())
+    .bind(request.auth_rrpid.to_string())
+    .bind(asker.merchant_id())
+    .bind(asker.brand_id.as_str())
+    .bind(request.auth_new_amt.currency().alpha())
+    .bind(now_s)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What the merchant of this brand asked for under these names, if anything.
+pub(crate) async fn find(
+    conn: &mut AnyConnection,
+    (merchant_id, brand): (&str, &BrandId),
+    (xid, auth_rrpid): (&Xid, &Rrpid),
+) -> Result<Option<Authorization>, GatewayError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM authorizations WHERE xid = $1 AND merchant_id = $2 AND auth_rrpid = $3 \
+         AND brand = $4 ORDER BY payment_id IS NULL, id LIMIT 1"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(xid.to_string())
+        .bind(merchant_id)
+        .bind(auth_rrpid.to_string())
+        .bind(brand.as_str())
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(authorization).transpose()
 }
 
 /// Stores what the issuer said, once.

@@ -2,25 +2,29 @@
 
 use openset_protocol::balance::{AuthAnswer, Authorization, Payment};
 use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
+use openset_protocol::gateway::auth_rev::ReceiptFor;
 use openset_protocol::money::Currency;
-use openset_store::{StoreError, Tx};
+use openset_store::{StoreError, Tx, Vault};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::authorizations::State;
 use super::movements;
+use crate::error::GatewayError;
 
 /// The payment of this instruction, made if there is none yet, which nobody else can decide about until the
 /// transaction ends. `id` names a new one.
 pub(crate) async fn open(
     tx: &mut Tx,
+    vault: &Vault,
     id: &str,
     asker: &Asker,
     payment: &VerifiedPayment,
-) -> Result<String, StoreError> {
+) -> Result<String, GatewayError> {
+    let receipt_for = serde_json::to_vec(&payment.receipt_for())?;
     sqlx::query(
-        "INSERT INTO payments (id, hpi, merchant_id, brand, xid, currency, limit_minor, opened_at_s) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+        "INSERT INTO payments (id, hpi, merchant_id, brand, xid, currency, limit_minor, opened_at_s, \
+         receipt_for_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
     )
     .bind(id)
     .bind(payment.hpi.as_bytes().to_vec())
@@ -30,6 +34,7 @@ pub(crate) async fn open(
     .bind(payment.purch_amt.currency().alpha())
     .bind(payment.purch_amt.minor_i64())
     .bind(asker.auth_tags.trans_ids.p_req_date.seconds())
+    .bind(vault.seal(&context(id), &receipt_for))
     .execute(&mut **tx)
     .await?;
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
@@ -38,6 +43,28 @@ pub(crate) async fn open(
         .fetch_one(&mut **tx)
         .await?;
     Ok(id)
+}
+
+/// Whom later receipts of a payment are for; none in payments of before they were kept.
+pub(crate) async fn receipt_for(
+    conn: &mut AnyConnection,
+    vault: &Vault,
+    id: &str,
+) -> Result<Option<ReceiptFor>, GatewayError> {
+    let row = sqlx::query("SELECT receipt_for_sealed FROM payments WHERE id = $1")
+        .bind(id)
+        .fetch_one(conn)
+        .await?;
+    let Some(sealed) = row.try_get::<Option<Vec<u8>>, _>(0)? else {
+        return Ok(None);
+    };
+    Ok(Some(serde_json::from_slice(
+        &vault.open(&context(id), &sealed)?,
+    )?))
+}
+
+fn context(id: &str) -> String {
+    format!("payments/receipt_for_sealed/{id}")
 }
 
 /// Locks payments until the transaction ends: in one order everywhere, so that two replicas cannot deadlock.

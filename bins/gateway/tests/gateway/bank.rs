@@ -75,6 +75,7 @@ impl Bank {
         let router = Router::new()
             .route("/authorizations", post(authorize))
             .route("/authorizations/{id}/capture", post(capture))
+            .route("/authorizations/{id}/reverse", post(reverse))
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
@@ -177,6 +178,20 @@ async fn capture(
             200,
             json!({"authorization_id": id, "state": "captured", "captured": body["amount"]}),
         ),
+    })
+    .await
+}
+
+async fn reverse(
+    State(bank): State<Bank>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    let request = format!("reverse {id} {body}");
+    bank.effect(&headers, request, |mood, _| match mood {
+        Mood::NotHeld => (409, problem("not-held")),
+        _ => (200, json!({"authorization_id": id, "state": "held"})),
     })
     .await
 }

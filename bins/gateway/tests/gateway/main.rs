@@ -13,5 +13,6 @@ mod purchase;
 mod renewals;
 mod replicas;
 mod rest;
+mod reversals;
 mod service;
 mod upgrade;

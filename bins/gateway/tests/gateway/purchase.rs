@@ -9,6 +9,7 @@ use openset_protocol::cardholder::purchase::{self, Order};
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Language;
 use openset_protocol::merchant::auth::{self, Asking, AuthAnswer, AwaitingAuthRes};
+use openset_protocol::merchant::auth_rev::{self, AwaitingAuthRevRes, ReversalAnswer, Reverse};
 use openset_protocol::merchant::cap::{self, AwaitingCapRes, Capture};
 use openset_protocol::merchant::p::{self, OwnOrder, VerifiedPReq};
 use openset_protocol::merchant::p_init;
@@ -216,6 +217,50 @@ impl Asked {
 
     pub(crate) fn token(&self, answer: &[u8]) -> Jwe {
         self.read(answer).baggage.cap_token.unwrap()
+    }
+
+    /// AuthRevReq for so much to stay authorized.
+    pub(crate) fn take_back(
+        &self,
+        bought: &Bought,
+        cap_token: Option<Jwe>,
+        minor: u64,
+    ) -> TakenBack {
+        let mut rng = random::system();
+        let ctx = &mut Context {
+            now: clock::now(),
+            rng: &mut rng,
+        };
+        let reverse = Reverse {
+            trans_ids: bought.p_req.trans_ids.clone(),
+            auth_rrpid: self.awaiting.rrpid(),
+            hod: bought.p_req.hod,
+            new_amount: euros(minor),
+            cap_token,
+        };
+        let gateway = GATEWAY.key_exchange.certificate();
+        let (awaiting, wire) =
+            auth_rev::request(ctx, self.shop, gateway, reverse, PKI.verifier()).unwrap();
+        TakenBack {
+            shop: self.shop,
+            awaiting,
+            wire,
+        }
+    }
+}
+
+/// An AuthRevReq on its way.
+pub(crate) struct TakenBack {
+    shop: &'static Credentials,
+    awaiting: AwaitingAuthRevRes,
+    pub(crate) wire: Vec<u8>,
+}
+
+impl TakenBack {
+    pub(crate) fn read(&self, answer: &[u8]) -> ReversalAnswer {
+        self.awaiting
+            .handle(answer, &[self.shop], PKI.verifier(), clock::now())
+            .unwrap()
     }
 }
 

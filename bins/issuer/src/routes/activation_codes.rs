@@ -5,16 +5,20 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use openset_service::problem::Problem;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::accounts::no_such_account;
-use super::movements::Nothing;
 use crate::Issuer;
 use crate::answer::{Answer, Call};
 use crate::fresh;
 use crate::request::{Decoded, IdempotencyKey, Operator};
 use crate::store::{accounts, codes};
+
+/// Nothing needs to be said: `{}`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
 
 /// A card's new activation code, told this once.
 #[derive(Serialize, ToSchema)]

@@ -85,6 +85,8 @@ pub(crate) struct AuthorizationView {
     approval_code: Option<String>,
     /// What was asked for.
     amount: Money,
+    /// What of it was given back before it was captured.
+    reversed: Money,
     /// What of it was taken.
     captured: Money,
     /// What of that was given back.
@@ -173,6 +175,7 @@ async fn decide(
         currency: request.amount.currency,
         amount_minor,
         captured_minor: 0,
+        reversed_minor: 0,
         credited_minor: 0,
         credits: 0,
         merchant_id: request.merchant_id.clone(),
@@ -265,6 +268,7 @@ impl AuthorizationView {
             reason: authorization.reason,
             approval_code: authorization.approval_code.clone(),
             amount: authorization.money(authorization.amount_minor),
+            reversed: authorization.money(authorization.reversed_minor),
             captured: authorization.money(authorization.captured_minor),
             credited: authorization.money(authorization.credited_minor),
             merchant_id: authorization.merchant_id.clone(),

@@ -1,4 +1,4 @@
-//! What gateways do with an authorization: capture, release, credit.
+//! What gateways do with an authorization: reverse, capture, credit.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::Issuer;
 use crate::answer::{Answer, Call};
 use crate::error::IssuerError;
 use crate::ledger::{self, Booking};
-use crate::money::RequestedAmount;
+use crate::money::{RequestedAmount, StandingAmount};
 use crate::movement::{self, Effect, Movement};
 use crate::request::{Decoded, Gateway, IdempotencyKey};
 use crate::store::accounts;
@@ -29,10 +29,12 @@ pub(crate) struct AmountRequest {
     amount: RequestedAmount,
 }
 
-/// Nothing needs to be said: `{}`.
+/// What is to stay held.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
+pub(crate) struct ReverseRequest {
+    amount: StandingAmount,
+}
 
 /// Takes all or a part of a hold, once; the rest of it is free again.
 #[utoipa::path(
@@ -60,28 +62,30 @@ pub(crate) async fn capture(
     move_money(&issuer, gateway, key, &id, movement, &body.text).await
 }
 
-/// Gives a hold back.
+/// Lowers a hold to an amount, before it is captured; to 0, and nothing is held any more.
 #[utoipa::path(
-    post, path = "/authorizations/{id}/release", tag = "gateway",
+    post, path = "/authorizations/{id}/reverse", tag = "gateway",
     params(
         ("id" = String, Path, description = "The authorization's id"),
         ("Idempotency-Key" = String, Header, description = "New for each new effect"),
     ),
-    request_body = Nothing,
+    request_body = ReverseRequest,
     responses(
-        (status = 200, body = AuthorizationView, description = "Nothing is held any more"),
+        (status = 200, body = AuthorizationView, description = "So much is held now"),
         (status = 404, description = "This gateway has no such authorization"),
-        (status = 409, description = "The amount was captured"),
+        (status = 409, description = "The amount was captured, or nothing is held any more"),
+        (status = 422, description = "The amount is above the hold, or a field must be mended"),
     )
 )]
-pub(crate) async fn release(
+pub(crate) async fn reverse(
     State(issuer): State<Arc<Issuer>>,
     gateway: Gateway,
     key: IdempotencyKey,
     Path(id): Path<String>,
-    body: Decoded<Nothing>,
+    body: Decoded<ReverseRequest>,
 ) -> Result<Answer, Problem> {
-    move_money(&issuer, gateway, key, &id, Movement::Release, &body.text).await
+    let movement = Movement::Reverse(body.value.amount);
+    move_money(&issuer, gateway, key, &id, movement, &body.text).await
 }
 
 /// Gives back all or a part of what was captured; several times, up to all of it.
@@ -162,6 +166,10 @@ async fn apply(
             captured_minor,
             ..held
         },
+        Effect::LowerHold { by_minor } => Authorization {
+            reversed_minor: held.reversed_minor + by_minor,
+            ..held
+        },
         Effect::Credit { amount_minor } => Authorization {
             credited_minor: held.credited_minor + amount_minor,
             credits: held.credits + 1,
@@ -186,10 +194,14 @@ async fn apply(
             captured_minor,
         } => {
             authorizations::end_hold(tx, &moved.id, state, captured_minor).await?;
-            accounts::settle_hold(tx, account_id, moved.amount_minor, captured_minor).await?;
+            accounts::settle_hold(tx, account_id, moved.held_minor(), captured_minor).await?;
             if state == HoldState::Captured {
                 ledger::book(tx, &booking).await?;
             }
+        }
+        Effect::LowerHold { by_minor } => {
+            authorizations::lower_hold(tx, &moved.id, by_minor).await?;
+            accounts::settle_hold(tx, account_id, by_minor, 0).await?;
         }
         Effect::Credit { amount_minor } => {
             authorizations::add_credit(tx, &moved.id, amount_minor).await?;

@@ -39,6 +39,8 @@ pub(crate) struct Authorization {
     pub(crate) currency: Currency,
     pub(crate) amount_minor: i64,
     pub(crate) captured_minor: i64,
+    /// What of the hold was given back before it was captured.
+    pub(crate) reversed_minor: i64,
     pub(crate) credited_minor: i64,
     pub(crate) credits: i64,
     pub(crate) merchant_id: String,
@@ -50,12 +52,12 @@ pub(crate) struct Authorization {
 
 const COLUMNS: &str = "id, gateway, account_id, state, reason, approval_code, currency, \
      amount_minor, captured_minor, credited_minor, credits, merchant_id, merchant_name, \
-     reference, created_at_s, expires_at_s";
+     reference, created_at_s, expires_at_s, reversed_minor";
 
 pub(crate) async fn insert(tx: &mut Tx, new: &Authorization) -> Result<(), StoreError> {
     sqlx::query(sqlx::AssertSqlSafe(format!(
         "INSERT INTO authorizations ({COLUMNS}) VALUES \
-         ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+         ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
     )))
     .bind(new.id.as_str())
     .bind(new.gateway.as_str())
@@ -73,6 +75,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &Authorization) -> Result<(), Store
     .bind(new.reference.as_str())
     .bind(new.created_at_s)
     .bind(new.expires_at_s)
+    .bind(new.reversed_minor)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -147,10 +150,24 @@ pub(crate) async fn end_hold(
 ) -> Result<(), StoreError> {
     let rows = sqlx::query(
         "UPDATE authorizations SET state = $1, captured_minor = $2 \
-         WHERE id = $3 AND state = 'held' AND amount_minor >= $2",
+         WHERE id = $3 AND state = 'held' AND amount_minor - reversed_minor >= $2",
     )
     .bind(state.name())
     .bind(captured_minor)
+    .bind(id)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    one_row(rows, "the hold was ended meanwhile")
+}
+
+/// Lowers a hold.
+pub(crate) async fn lower_hold(tx: &mut Tx, id: &str, by_minor: i64) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "UPDATE authorizations SET reversed_minor = reversed_minor + $1 \
+         WHERE id = $2 AND state = 'held' AND amount_minor - reversed_minor > $1",
+    )
+    .bind(by_minor)
     .bind(id)
     .execute(&mut **tx)
     .await?
@@ -195,6 +212,7 @@ fn authorization(row: &AnyRow) -> Result<Authorization, StoreError> {
         reference: row.try_get(13)?,
         created_at_s: row.try_get(14)?,
         expires_at_s: row.try_get(15)?,
+        reversed_minor: row.try_get(16)?,
     })
 }
 

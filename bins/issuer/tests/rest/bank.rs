@@ -264,21 +264,16 @@ impl Bank {
         answer["authorization_id"].as_str().unwrap().to_owned()
     }
 
-    /// Capture or credit of an amount in EUR.
+    /// Capture, credit or reversal of (or to) an amount in EUR.
     pub(crate) async fn movement(&self, id: &str, what: &str, key: &str, minor: i64) -> Answer {
         let body = json!({"amount": {"currency": "EUR", "amount_minor": minor}});
         self.post(&format!("/authorizations/{id}/{what}"), GATEWAY, key, &body)
             .await
     }
 
+    /// Reverses all of a hold.
     pub(crate) async fn release(&self, id: &str, key: &str) -> Answer {
-        self.post(
-            &format!("/authorizations/{id}/release"),
-            GATEWAY,
-            key,
-            &json!({}),
-        )
-        .await
+        self.movement(id, "reverse", key, 0).await
     }
 
     pub(crate) async fn state(&self, id: &str) -> Value {

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use openset_store::Db;
 use serde_json::json;
 
@@ -15,7 +17,7 @@ async fn assert_books_are_right(vaulted: &Vaulted) {
     let disagreeing: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM accounts a LEFT JOIN ledger_accounts l ON l.id = 'cardholder/' || a.id \
          WHERE l.balance_minor IS NULL OR l.balance_minor <> a.owed_minor \
-         OR a.held_minor <> (SELECT COALESCE(SUM(h.amount_minor), 0) FROM authorizations h \
+         OR a.held_minor <> (SELECT COALESCE(SUM(h.amount_minor - h.reversed_minor), 0) FROM authorizations h \
                              WHERE h.account_id = a.id AND h.state = 'held')",
     )
     .fetch_one(&mut *connection)
@@ -104,6 +106,50 @@ async fn release_gives_the_hold_back_and_may_be_repeated() {
         bank.release(&taken, "r3").await.problem(409),
         "already-captured"
     );
+}
+
+#[tokio::test]
+async fn reversal_of_a_part_frees_it_and_the_rest_may_be_captured() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    let lowered = bank.movement(&id, "reverse", "r", 3000).await.expect(200);
+    assert_eq!(lowered["state"], "held");
+    assert_eq!(lowered["reversed"]["amount_minor"], 1200);
+    assert_eq!(bank.sums(&card).await, [7000, 3000, 0]);
+    // The same key: the same answer. Another: it stands already.
+    let again = bank.movement(&id, "reverse", "r", 3000).await.expect(200);
+    assert_eq!(again, lowered);
+    bank.movement(&id, "reverse", "r2", 3000).await.expect(200);
+    assert_eq!(bank.sums(&card).await, [7000, 3000, 0]);
+    let above = bank.movement(&id, "reverse", "r3", 3001).await;
+    assert_eq!(above.problem(422), "above-hold");
+    let above = bank.movement(&id, "capture", "c", 3001).await;
+    assert_eq!(above.problem(422), "above-hold");
+    bank.movement(&id, "capture", "c2", 2000).await.expect(200);
+    assert_eq!(bank.sums(&card).await, [8000, 0, 2000]);
+    let late = bank.movement(&id, "reverse", "r4", 0).await;
+    assert_eq!(late.problem(409), "already-captured");
+}
+
+#[tokio::test]
+async fn hold_that_was_lowered_expires_for_what_was_left_of_it() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    bank.movement(&id, "reverse", "r", 1000).await.expect(200);
+    bank.vaulted.now_s.fetch_add(8 * 86_400, Ordering::Relaxed);
+    for _ in 0..600 {
+        if bank.sums(&card).await == [10_000, 0, 0] {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(bank.sums(&card).await, [10_000, 0, 0]);
+    assert_eq!(bank.state(&id).await, "expired");
+    bank.movement(&id, "reverse", "r2", 0).await.expect(200);
+    let late = bank.movement(&id, "reverse", "r3", 1).await;
+    assert_eq!(late.problem(409), "not-held");
 }
 
 #[tokio::test]

@@ -168,7 +168,7 @@ async fn each_route_wants_a_token_of_its_scope() {
         ),
         (
             Method::POST,
-            format!("/authorizations/{id}/release"),
+            format!("/authorizations/{id}/reverse"),
             vec![GATEWAY],
         ),
         (
@@ -210,7 +210,7 @@ async fn openapi_document_lists_every_route() {
         "/authorizations",
         "/authorizations/{id}",
         "/authorizations/{id}/capture",
-        "/authorizations/{id}/release",
+        "/authorizations/{id}/reverse",
         "/authorizations/{id}/credit",
         "/registrations/approve",
     ] {

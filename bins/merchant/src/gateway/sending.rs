@@ -13,11 +13,13 @@ use openset_service::set_endpoint::MediaType;
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
-use super::{authorization, capture};
+use super::{authorization, capture, reversal};
 use crate::Merchant;
 
 /// The kind of an authorization request in the outbox.
 pub(crate) const AUTH_REQ: &str = "AuthReq";
+/// The kind of a reversal request in the outbox.
+pub(crate) const AUTH_REV_REQ: &str = "AuthRevReq";
 /// The kind of a capture request in the outbox.
 pub(crate) const CAP_REQ: &str = "CapReq";
 /// So long the same request is sent again. The gateway takes a new one for ten minutes only, but it
@@ -124,6 +126,10 @@ async fn settle(
 ) -> anyhow::Result<Option<Vec<u8>>> {
     match outgoing.kind.as_str() {
         AUTH_REQ => authorization::settle(merchant, outgoing, answer, took).await,
+        AUTH_REV_REQ => {
+            reversal::settle(merchant, outgoing, answer).await?;
+            Ok(None)
+        }
         CAP_REQ => {
             capture::settle(merchant, outgoing, answer, took).await?;
             Ok(None)
@@ -173,6 +179,7 @@ impl OutboxHandler for Resending {
     async fn gave_up(&self, outgoing: &Outgoing) -> anyhow::Result<()> {
         match outgoing.kind.as_str() {
             AUTH_REQ => Box::pin(authorization::give_up(&self.0, outgoing)).await,
+            AUTH_REV_REQ => reversal::give_up(&self.0, outgoing).await,
             CAP_REQ => capture::give_up(&self.0, outgoing).await,
             other => bail!("the outbox holds a {other}, which the merchant does not send"),
         }

@@ -177,6 +177,10 @@ fn impossible(payment: Option<&Payment>) -> Problem {
             "already-captured",
             "the order was captured before; nothing was done",
         ),
+        Some(Standing::Reversing) => Problem::conflict(
+            "reversal-in-progress",
+            "the authorization is being reversed; GET the order to see how far that is",
+        ),
         Some(Standing::Capturing | Standing::Authorized) => Problem::conflict(
             "capture-in-progress",
             "the order is being captured; GET it to see how far that is",

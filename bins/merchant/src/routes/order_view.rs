@@ -20,7 +20,7 @@ pub(crate) struct OrderView {
     #[schema(value_type = String)]
     order_id: LocalId,
     /// `open` until somebody begins to pay, then `ordered`, `authorized`, `declined`, `failed`,
-    /// `capturing` or `captured`.
+    /// `reversing`, `reversed`, `capturing` or `captured`.
     state: &'static str,
     #[schema(value_type = schema::Amount)]
     amount: Money,
@@ -41,6 +41,13 @@ pub(crate) struct OrderView {
     /// Why there is no authorization, where the bank did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    /// What was given back of the authorization.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Amount>)]
+    reversed: Option<Money>,
+    /// Why the last attempt to reverse brought nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reversal_refusal: Option<String>,
     /// Why the last attempt to capture brought nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     capture_refusal: Option<String>,
@@ -55,7 +62,7 @@ pub(crate) struct AuthorizationView {
     auth_code: AuthCode,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval_code: Option<String>,
-    /// What was authorized; 0 unless approved.
+    /// What is authorized, less what was reversed; 0 unless approved.
     #[schema(value_type = schema::Amount)]
     amount: Money,
     #[schema(value_type = String, format = DateTime)]
@@ -127,6 +134,11 @@ impl OrderView {
                     date,
                 }),
             failure: payment.and_then(|payment| payment.failure.clone()),
+            reversed: payment
+                .map(|payment| payment.reversed)
+                .filter(|reversed| reversed.minor() > 0)
+                .map(Into::into),
+            reversal_refusal: payment.and_then(|payment| payment.rev_refusal.clone()),
             capture_refusal: payment.and_then(|payment| payment.cap_refusal.clone()),
             steps: payment
                 .map(|payment| payment.steps.clone())

@@ -29,6 +29,10 @@ pub(crate) enum State {
     Ordered,
     /// The bank holds the money.
     Authorized,
+    /// The gateway was asked to give the authorization back, or a part of it, and has not answered yet.
+    Reversing,
+    /// All of the authorization was given back.
+    Reversed,
     /// The bank or the gateway declined; the order may be paid in another way.
     Declined,
     /// The gateway did not take the request, or never answered.
@@ -42,9 +46,11 @@ pub(crate) enum State {
 }
 
 impl State {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Ordered,
         Self::Authorized,
+        Self::Reversing,
+        Self::Reversed,
         Self::Declined,
         Self::Failed,
         Self::Rejected,
@@ -57,6 +63,8 @@ impl State {
         match self {
             Self::Ordered => "ordered",
             Self::Authorized => "authorized",
+            Self::Reversing => "reversing",
+            Self::Reversed => "reversed",
             Self::Declined => "declined",
             Self::Failed => "failed",
             Self::Rejected => "rejected",
@@ -110,6 +118,7 @@ pub(crate) struct Payment {
     /// The order's amount.
     pub(crate) amount: CurrencyAmount,
     pub(crate) awaiting_auth: Option<AwaitingAuthRes>,
+    /// The bank's answer, with what stands of it after reversals.
     pub(crate) auth: Option<(AuthResPayload, AuthResBaggage)>,
     /// Why there is no authorization, where the bank did not say.
     pub(crate) failure: Option<String>,
@@ -117,6 +126,10 @@ pub(crate) struct Payment {
     /// Why the last attempt to capture brought nothing.
     pub(crate) cap_refusal: Option<String>,
     pub(crate) captured: Option<(Timestamp, CurrencyAmount)>,
+    /// What was given back of the authorization.
+    pub(crate) reversed: CurrencyAmount,
+    /// Why the last attempt to reverse brought nothing.
+    pub(crate) rev_refusal: Option<String>,
     pub(crate) steps: Vec<StepReport>,
 }
 
@@ -174,7 +187,8 @@ pub(crate) async fn find(
     let row = sqlx::query(
         "SELECT p.xid, p.order_id, p.state, p.brand, p.cardholder, p.asked, o.currency, \
          o.amount_minor, p.awaiting_auth, p.auth_payload, p.auth_baggage, p.failure, \
-         p.awaiting_cap, p.cap_refusal, p.captured_minor, p.captured_at_s, p.steps \
+         p.awaiting_cap, p.cap_refusal, p.captured_minor, p.captured_at_s, p.steps, \
+         p.reversed_minor, p.rev_refusal \
          FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.xid = $1",
     )
     .bind(xid.to_string())
@@ -219,6 +233,8 @@ fn read(row: &AnyRow) -> Result<Payment, StoreError> {
             .transpose()?,
         cap_refusal: optional(13)?,
         captured,
+        reversed: amount(&currency, row.try_get(17)?, "payments.reversed_minor")?,
+        rev_refusal: optional(18)?,
         steps: from_json(&text(16)?, "payments.steps")?,
     })
 }

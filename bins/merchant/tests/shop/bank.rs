@@ -15,9 +15,12 @@ use base64::engine::general_purpose::STANDARD;
 use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::{Chain, Purpose, Role};
 use openset_protocol::gateway::auth::{self, Answering, Decision, TokenKey};
+use openset_protocol::gateway::auth_rev::{self, ReceiptFacts, ReceiptFor, Reversal};
 use openset_protocol::gateway::cap;
 use openset_protocol::identity::Credentials;
+use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::thumbs::RevocationState;
@@ -46,6 +49,8 @@ pub(crate) enum Mood {
     Errors,
     /// Approves, but does not capture.
     RefusesCaptures,
+    /// Approves, but does not reverse.
+    RefusesReversals,
     /// Answers with the answer to another request.
     Confuses,
 }
@@ -67,6 +72,8 @@ pub(crate) struct BankState {
     received: Mutex<Vec<(String, Vec<u8>)>>,
     /// The same request, the same answer.
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    /// Whom receipts are for, by authorization.
+    receipts: Mutex<HashMap<Rrpid, ReceiptFor>>,
 }
 
 impl Bank {
@@ -79,6 +86,7 @@ impl Bank {
             mood: Mutex::new(Mood::Approves),
             received: Mutex::default(),
             answers: Mutex::default(),
+            receipts: Mutex::default(),
         });
         let router = Router::new()
             .route("/certificates", get(certificates))
@@ -192,6 +200,7 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
         None => {
             let answer = match &wrapper.message {
                 Message::AuthReq(_) => authorize(&bank, &wire, &wrapper, mood),
+                Message::AuthRevReq(_) => reverse(&bank, &wire, &wrapper, mood),
                 Message::CapReq(_) => capture(&bank, &wire, &wrapper, mood),
                 other => panic!("a merchant does not send {}", other.name()),
             };
@@ -228,6 +237,9 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
     let signed = ("AuthReq".to_owned(), asker.merchant());
     bank.signers.lock().unwrap().push(signed);
     let payment = opened.verify(&ours, verifier, ctx.now).unwrap().unwrap();
+    let mut receipts = bank.receipts.lock().unwrap();
+    receipts.insert(asker.rrpid(), payment.receipt_for());
+    drop(receipts);
     let decision = match mood {
         Mood::Declines => Decision::Refused {
             code: AuthCode::Declined,
@@ -245,6 +257,33 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
         state: &RevocationState::of(bank.pki.verifier(), &asker.brand_id),
     };
     auth::answer(&mut ctx, with, &asker, &decision).unwrap()
+}
+
+fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let verifier = bank.pki.verifier();
+    let held = bank.ours.lock().unwrap().clone();
+    let ours: Vec<_> = held.iter().collect();
+    let request = auth_rev::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
+    let reversal = match (mood, request.refused) {
+        (Mood::RefusesReversals, _) => Reversal::Refused(AuthRevCode::InvalidTransaction),
+        (_, Some(code)) => Reversal::Refused(code),
+        _ => Reversal::Approved(Some(ReceiptFacts {
+            receipt_for: bank.receipts.lock().unwrap()[&request.auth_rrpid].clone(),
+            approval_code: "A1B2C3".to_owned(),
+            sequence: 2,
+        })),
+    };
+    let with = Answering {
+        ours: ours[0],
+        tokens: &bank.tokens,
+        state: &RevocationState::of(verifier, &request.asker.brand_id),
+    };
+    auth_rev::answer(&mut ctx, with, &request, &reversal).unwrap()
 }
 
 fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {

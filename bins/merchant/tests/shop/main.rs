@@ -12,6 +12,7 @@ mod purchases;
 mod refusals;
 mod renewals;
 mod replicas;
+mod reversals;
 mod shop;
 mod unpaid;
 mod wallet;

@@ -308,6 +308,17 @@ impl Shop {
         );
     }
 
+    pub(crate) async fn reverse(
+        &self,
+        order: &PaymentInitiation,
+        key: Option<&str>,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let body = body.map_or_else(String::new, |body| body.to_string());
+        self.post(&format!("/orders/{}/reverse", order.lid_m), key, &body)
+            .await
+    }
+
     pub(crate) async fn capture(
         &self,
         order: &PaymentInitiation,

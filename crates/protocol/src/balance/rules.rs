@@ -168,7 +168,7 @@ impl Payment {
                 .checked_sub(new_minor)
                 .ok_or(No::Code(AuthRevCode::InvalidAmount)),
             // Whoever wants nothing to be held has what it wants.
-            Standing::Reversed | Standing::Expired if new_minor == 0 => Ok(0),
+            Standing::Refused | Standing::Reversed | Standing::Expired if new_minor == 0 => Ok(0),
             Standing::Reversed => Err(No::Code(AuthRevCode::InvalidAmount)),
             Standing::Refused | Standing::Expired | Standing::Captured { .. } => {
                 Err(No::Code(AuthRevCode::InvalidTransaction))

@@ -1,5 +1,6 @@
 //! Steps 9 and 10: AuthReq is verified half against half, AuthRes carries the bank's word.
 
+use super::auth_rev::ReceiptFor;
 use super::pi::OpenedPi;
 use crate::card::{CardExpiry, Pan};
 use crate::content_type::ContentType;
@@ -20,6 +21,7 @@ use openset_pki::{Certificate, Expect, PathVerifier, Purpose, Role};
 use serde::{Deserialize, Serialize};
 
 mod answer;
+pub(super) use answer::sign_receipt;
 pub use answer::{Answering, Decision, TokenKey, answer, open_cap_token};
 
 /// Who asked, and how to answer: kept until the answer is given, also across a crash.
@@ -259,6 +261,18 @@ pub(super) fn merchant_key_exchange(
         Ok(theirs)
     } else {
         Err(Rejection::AnotherParty("merchant"))
+    }
+}
+
+impl VerifiedPayment {
+    /// Whom later receipts are for.
+    #[must_use]
+    pub fn receipt_for(&self) -> ReceiptFor {
+        ReceiptFor {
+            hod: self.hod,
+            lid_c: self.lid_c.clone(),
+            gateway: self.gateway,
+        }
     }
 }
 

@@ -1,56 +1,42 @@
 //! After step 10: CapReq is verified, CapRes tells what was captured.
 
-use super::auth::{
-    TokenKey, addressed, check_dates, check_merchant_id, merchant_key_exchange, open_cap_token,
-};
+use super::asking::{Asking, Request, open as open_asked, verify_asking};
+use super::auth::{TokenKey, open_cap_token};
 use crate::content_type::ContentType;
-use crate::digest::{Digest, digest};
+use crate::digest::digest;
 use crate::identity::Credentials;
-use crate::ids::{ExactBytes, RrTags, Rrpid};
+use crate::ids::{ExactBytes, RrTags};
 use crate::messages::auth::{CAP_TOKEN_SEQUENCE, CapTokenData};
 use crate::messages::cap::{
     CAP_ITEMS_MAX, CapCode, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
 };
 use crate::money::CurrencyAmount;
-use crate::sealed::{open as open_sealed, seal};
-use crate::signed::{
-    Expected, Frame, Signer, Verified, Who, decode, request_digest, sign_for, verify,
-};
-use crate::thumbs::{Receiver, RevocationState, Thumbs};
+use crate::signed::decode;
+use crate::thumbs::{RevocationState, Thumbs};
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
-use crate::{BrandId, Context, Rejection, Timestamp};
-use openset_jose::Thumbprint;
-use openset_pki::{Certificate, PathVerifier, Role};
+use crate::{Context, Rejection, Timestamp};
+use openset_pki::PathVerifier;
 use serde::{Deserialize, Serialize};
 
-/// Who asked for captures, and how to answer: kept until the answer is given, also across a crash.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CapAsker {
-    /// The request.
-    pub cap_rr_tags: RrTags,
-    /// The merchant's brand.
-    pub brand_id: BrandId,
-    /// The BIN of the merchant's acquirer, as certified.
-    pub acquirer_bin: String,
-    merchant: Thumbprint,
-    merchant_key_exchange: ExactBytes,
-    request: Digest,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    m_thumbs: Option<Thumbs>,
-}
+impl Request for CapReqData {
+    const MESSAGE: &'static str = "CapReq";
+    const TBS: ContentType = ContentType::CapReqTbs;
+    const TBE: ContentType = ContentType::CapReqTbe;
 
-impl CapAsker {
-    /// The thumbprint of the merchant's signature certificate: the authenticated sender.
-    #[must_use]
-    pub fn merchant(&self) -> Thumbprint {
-        self.merchant
+    fn rr_tags(&self) -> &RrTags {
+        &self.cap_rr_tags
     }
 
-    /// The request/response pair.
-    #[must_use]
-    pub fn rrpid(&self) -> Rrpid {
-        self.cap_rr_tags.rrpid
+    fn merchant_key_exchange(&self) -> &[ExactBytes] {
+        &self.merchant_key_exchange
+    }
+
+    fn m_thumbs(&self) -> Option<&Thumbs> {
+        self.m_thumbs.as_ref()
+    }
+
+    fn message_ids(&self) -> MessageIds {
+        MessageIds::default()
     }
 }
 
@@ -59,7 +45,7 @@ impl CapAsker {
 #[serde(deny_unknown_fields)]
 pub struct VerifiedCapReq {
     /// Who asked.
-    pub asker: CapAsker,
+    pub asker: Asking,
     /// What is to be captured: `None` beside an item whose token allows it, or the code that refuses it.
     pub items: Vec<(CapItem, Option<CapCode>)>,
 }
@@ -80,43 +66,16 @@ pub fn open(
     let Message::CapReq(jwe) = &wrapper.message else {
         return Err(wrapper.not_taken());
     };
-    let rrpid = wrapper.rrpid()?;
-    let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
     let CapReqTbe {
         cap_req,
         cap_token_seq,
-    } = open_sealed(jwe, &keys, ContentType::CapReqTbe)?;
-    let (to, brand_id) = addressed(jwe, ours)?;
-    let expected = Expected {
-        content: ContentType::CapReqTbs,
-        signer: Signer {
-            role: Role::Merchant,
-            brand: Some(&brand_id),
-        },
-        to,
-        message: "CapReq",
-        rrpid,
-        answers: None,
-        thumbs: None,
-    };
-    let Verified {
-        certificate,
-        date,
-        data,
-    }: Verified<CapReqData> = verify(&cap_req, &expected, verifier, now)?;
-    check_dates(wrapper, date, &data.cap_rr_tags)?;
-    wrapper.check_ids(&MessageIds::default(), data.cap_rr_tags.rrpid)?;
+    } = open_asked(jwe, CapReqData::TBE, ours)?;
+    let request = (wire, wrapper);
+    let (asker, data): (_, CapReqData) =
+        verify_asking(request, (jwe, &cap_req), ours, verifier, now)?;
     if data.cap_token_seq_digest != digest(ContentType::CapTokenSeq, &cap_token_seq.0) {
         return Err(Rejection::DigestMismatch("the capture tokens"));
     }
-    let acquirer_bin = check_merchant_id(&certificate, &data.cap_rr_tags.merchant_id)?;
-    let key_exchange = merchant_key_exchange(
-        &data.merchant_key_exchange,
-        &certificate,
-        &brand_id,
-        verifier,
-        now,
-    )?;
     let token_seq: Vec<Jwe> = decode(&cap_token_seq.0)?;
     let count = data.cap_item_seq.len();
     if count == 0 || count > CAP_ITEMS_MAX || count != token_seq.len() {
@@ -124,9 +83,8 @@ pub fn open(
             "cap_item_seq: 1 to 32 items with a token each",
         ));
     }
-    let merchant_id = data.cap_rr_tags.merchant_id.clone();
     let judge = |(item, token): (CapItem, Jwe)| {
-        let refused = judge_token(&item, &token, &merchant_id, tokens);
+        let refused = judge_token(&item, &token, asker.merchant_id(), tokens);
         (item, refused)
     };
     let items = data
@@ -135,15 +93,6 @@ pub fn open(
         .zip(token_seq)
         .map(judge)
         .collect();
-    let asker = CapAsker {
-        cap_rr_tags: data.cap_rr_tags,
-        brand_id,
-        acquirer_bin,
-        merchant: certificate.thumbprint(),
-        merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
-        request: request_digest(wire),
-        m_thumbs: data.m_thumbs,
-    };
     Ok(VerifiedCapReq { asker, items })
 }
 
@@ -200,39 +149,14 @@ pub fn answer(
         .map(|((item, _), code)| cap_res_item(item, *code));
     let asker = &request.asker;
     let data = CapResData {
-        cap_rr_tags: asker.cap_rr_tags.clone(),
+        cap_rr_tags: asker.rr_tags.clone(),
         cap_res_item_seq: items.collect::<Result<_, _>>()?,
     };
-    let frame = Frame {
-        to: Who::Certificate(asker.merchant),
-        message: "CapRes",
-        rrpid: asker.rrpid(),
-        answers: Some(asker.request),
-    };
-    let receiver = Receiver::asking(asker.m_thumbs.as_ref(), state);
-    let cap_res = sign_for(
-        ctx,
-        &ours.signature,
-        ContentType::CapResData,
-        frame,
-        &receiver,
-        &data,
-    )?;
-    let merchant =
-        Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
-    let sealed = seal(
-        ctx,
-        &merchant,
-        ContentType::CapResTbe,
-        &CapResTbe { cap_res },
-    )?;
-    Ok(MessageWrapper::new(
-        ctx,
-        MessageIds::default(),
-        asker.rrpid(),
-        Message::CapRes(sealed),
-    )
-    .encode())
+    let content = ("CapRes", ContentType::CapResData);
+    let cap_res = asker.sign(ctx, ours, state, content, &data)?;
+    let sealed = asker.seal(ctx, ContentType::CapResTbe, &CapResTbe { cap_res })?;
+    let message = Message::CapRes(sealed);
+    Ok(MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), message).encode())
 }
 
 fn cap_res_item(item: &CapItem, cap_code: CapCode) -> Result<CapResItem, Rejection> {

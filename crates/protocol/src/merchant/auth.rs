@@ -11,7 +11,7 @@ use crate::messages::auth::{
     AuthResTbe, AuthTags, CheckDigests,
 };
 use crate::money::CurrencyAmount;
-use crate::receipt::ExpectedReceipt;
+use crate::receipt::{ExpectedReceipt, Which};
 use crate::sealed::seal;
 use crate::signed::{
     Expected, Frame, Signer, Verified, Who, decode, request_digest, sign_for, verify,
@@ -46,6 +46,12 @@ impl AwaitingAuthRes {
     #[must_use]
     pub fn rrpid(&self) -> Rrpid {
         self.auth_tags.auth_rr_tags.rrpid
+    }
+
+    /// HOD from the merchant's own order.
+    #[must_use]
+    pub fn hod(&self) -> Digest {
+        self.hod
     }
 }
 
@@ -262,6 +268,7 @@ impl AwaitingAuthRes {
             amount: self.amount,
             merchant_id: &self.auth_tags.auth_rr_tags.merchant_id,
             rrpid: Some(self.rrpid()),
+            which: Which::First,
         };
         let receipt = expected.verify(receipt, verifier, now)?;
         if receipt.auth_date != payload.auth_date {

@@ -212,7 +212,7 @@ pub struct Receipt {
     pub xid: crate::ids::Xid,
     /// The order and amount, as the cardholder hashed them.
     pub hod: Digest,
-    /// The amount authorized.
+    /// The amount authorized; 0 once all of it was reversed.
     pub auth_amt: CurrencyAmount,
     /// The issuer's approval code.
     pub approval_code: String,
@@ -220,6 +220,24 @@ pub struct Receipt {
     pub auth_date: Timestamp,
     /// The merchant, as the acquirer names it.
     pub merchant_id: String,
+    /// Which receipt of this authorization, from 1: each reversal gives a new one, and the last one counts.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub sequence: u32,
+}
+
+/// The sequence number of an authorization's own receipt.
+pub const RECEIPT_SEQUENCE_FIRST: u32 = 1;
+
+fn first() -> u32 {
+    RECEIPT_SEQUENCE_FIRST
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_first(sequence: &u32) -> bool {
+    *sequence == RECEIPT_SEQUENCE_FIRST
 }
 
 /// AcqCardMsg: the gateway's message for the cardholder alone.

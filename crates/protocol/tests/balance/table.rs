@@ -143,7 +143,7 @@ fn every_state_answers_every_request_with_its_code() {
     #[rustfmt::skip]
     let table = [
         ("asked",            [used(), used(), Busy, Busy, Busy, Busy, Busy]),
-        ("refused",          [Ok, used(), invalid(), Cap(CapCode::AuthDataMissing), not_found(), not_found(), not_found()]),
+        ("refused",          [Ok, used(), Ok, Cap(CapCode::AuthDataMissing), not_found(), not_found(), not_found()]),
         ("authorized",       [used(), above(), Ok, Ok, not_found(), not_found(), not_found()]),
         ("partly reversed",  [used(), Ok, Ok, Ok, not_found(), not_found(), not_found()]),
         ("reversed",         [Ok, Ok, Ok, Cap(CapCode::InvalidAuthData), not_found(), not_found(), not_found()]),

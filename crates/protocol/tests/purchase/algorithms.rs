@@ -4,6 +4,7 @@
 use crate::layers::{KeyRing, Letter, Node, fresh_rng};
 use crate::matrix::{Case, all};
 use crate::run::{End, genuine};
+use crate::trial::Ending;
 use crate::world::world;
 use openset_jose::jwe::{Alg, JweError};
 use openset_jose::jws::JwsError;
@@ -11,7 +12,6 @@ use openset_jose::{ContentKey, HeaderError, base64url, default_provider, hmac_sh
 use openset_protocol::Rejection::{
     self, DigestMismatch, MissingCertificate, SealedObject, SignedObject,
 };
-use openset_protocol::messages::cap::CapCode;
 use serde_json::{Value, json};
 
 fn part(compact: &str, number: usize) -> &str {
@@ -34,9 +34,7 @@ fn put(case: &Case, path: &str, object: String, ring: &KeyRing) -> Rejection {
     match case.received(world().pki.verifier(), &letter.close(ring)) {
         Err(End::Refused(_, rejection)) => rejection,
         // The gateway judges its own tokens in its answer, whatever is wrong with them.
-        Err(End::Uncaptured(CapCode::InvalidCapToken)) if path.contains("cap_token") => {
-            Rejection::Unauthentic
-        }
+        Err(end) if end.covers(path, None) => Rejection::Unauthentic,
         other => panic!("{}: {path:?}: {other:?}", case.name),
     }
 }

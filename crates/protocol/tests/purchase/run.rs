@@ -12,13 +12,16 @@ use openset_protocol::cardholder::purchase::{
 };
 use openset_protocol::gateway;
 use openset_protocol::gateway::auth::{Decision, Refusal};
+use openset_protocol::gateway::auth_rev::{ReceiptFacts, ReceiptFor, Reversal};
 use openset_protocol::ids::Language;
 use openset_protocol::merchant;
 use openset_protocol::merchant::auth::{Asking, AuthAnswer, AwaitingAuthRes};
+use openset_protocol::merchant::auth_rev::{AwaitingAuthRevRes, Reverse};
 use openset_protocol::merchant::cap::{AwaitingCapRes, Capture};
 use openset_protocol::merchant::p::{Asked, Authorized, VerifiedPReq, p_res, with_results};
 use openset_protocol::merchant::p_init::OpenedPurchase;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
@@ -37,6 +40,8 @@ pub enum End {
     OrderRejected,
     /// The gateway answered CapReq with this code.
     Uncaptured(CapCode),
+    /// The gateway answered AuthRevReq with this code.
+    Unreversed(AuthRevCode),
 }
 
 /// What is left when nobody objects.
@@ -61,6 +66,9 @@ pub struct Genuine {
     pub auth_res_declined: Vec<u8>,
     pub answer: AuthAnswer,
     pub p_res: Vec<u8>,
+    pub awaiting_auth_rev_res: AwaitingAuthRevRes,
+    pub auth_rev_req: Vec<u8>,
+    pub auth_rev_res: Vec<u8>,
     pub awaiting_cap_res: AwaitingCapRes,
     pub cap_req: Vec<u8>,
     pub cap_res: Vec<u8>,
@@ -127,11 +135,16 @@ impl Genuine {
             .handle(&auth_res, &[&world.shop], run.verifier, world.now)
             .unwrap();
         let (awaiting_cap_res, cap_req) = run.ask_capture(&awaiting_auth_res, &verified, &answer);
+        let (awaiting_auth_rev_res, auth_rev_req) =
+            run.ask_reversal(&awaiting_auth_res, &verified, &answer);
         let Step {
             state: awaiting_inq_res,
             wire: inq_req,
         } = run.inquire(&awaiting_p_res);
         Self {
+            auth_rev_res: run.reverse(&auth_rev_req, &verified).unwrap(),
+            awaiting_auth_rev_res,
+            auth_rev_req,
             auth_res_declined: run.decline(&auth_req),
             p_res: run.tell(&verified, &answer, &Request::p_req(&verified, &p_req), None),
             cap_res: run.capture(&cap_req).unwrap(),
@@ -305,6 +318,49 @@ impl Run<'_> {
         w.with(|ctx| p_res(ctx, &w.shop, &asked, payload)).unwrap()
     }
 
+    pub fn ask_reversal(
+        &self,
+        authorization: &AwaitingAuthRes,
+        verified: &VerifiedPReq,
+        answer: &AuthAnswer,
+    ) -> (AwaitingAuthRevRes, Vec<u8>) {
+        let w = self.world;
+        let reverse = Reverse {
+            trans_ids: verified.trans_ids.clone(),
+            auth_rrpid: authorization.rrpid(),
+            hod: verified.hod,
+            new_amount: amount(3000),
+            cap_token: answer.baggage.cap_token.clone(),
+        };
+        let gateway = w.gateway.key_exchange.certificate();
+        w.with(|ctx| merchant::auth_rev::request(ctx, &w.shop, gateway, reverse, w.verifier()))
+            .unwrap()
+    }
+
+    pub fn reverse(&self, wire: &[u8], verified: &VerifiedPReq) -> Result<Vec<u8>, End> {
+        let w = self.world;
+        let ours = [&w.gateway];
+        let wrapper = at("AuthRevReq", MessageWrapper::decode(wire))?;
+        let tokens = w.tokens();
+        let request = gateway::auth_rev::open(wire, &wrapper, &ours, &tokens, self.verifier, w.now);
+        let request = at("AuthRevReq", request)?;
+        at("AuthRevReq", wrapper.check_date(w.now))?;
+        if let Some(code) = request.refused {
+            return Err(End::Unreversed(code));
+        }
+        let reversal = Reversal::Approved(Some(ReceiptFacts {
+            receipt_for: ReceiptFor {
+                hod: verified.hod,
+                lid_c: verified.trans_ids.lid_c.clone(),
+                gateway: w.gateway.key_exchange.thumbprint(),
+            },
+            approval_code: APPROVAL.to_owned(),
+            sequence: 2,
+        }));
+        Ok(w.with(|ctx| w.gateway_reverses(ctx, &request, &reversal))
+            .unwrap())
+    }
+
     pub fn ask_capture(
         &self,
         authorization: &AwaitingAuthRes,
@@ -459,6 +515,21 @@ impl Run<'_> {
 
     pub fn p_res(&self, wire: &[u8]) -> Outcome {
         self.read_p_res(&genuine().awaiting_p_res, wire).map(drop)
+    }
+
+    pub fn auth_rev_req(&self, wire: &[u8]) -> Outcome {
+        let w = self.world;
+        let answer = self.reverse(wire, &genuine().verified)?;
+        let shop = as_sent(&genuine().awaiting_auth_rev_res, wire);
+        let answer = shop.handle(&answer, &[&w.shop], self.verifier, w.now);
+        at("AuthRevRes", answer).map(drop)
+    }
+
+    pub fn auth_rev_res(&self, wire: &[u8]) -> Outcome {
+        let w = self.world;
+        let shop = &genuine().awaiting_auth_rev_res;
+        let answer = shop.handle(wire, &[&w.shop], self.verifier, w.now);
+        at("AuthRevRes", answer).map(drop)
     }
 
     pub fn cap_req(&self, wire: &[u8]) -> Outcome {

@@ -7,6 +7,7 @@ use openset_protocol::card::{CardExpiry, CardSecret, NonceCca, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
 use openset_protocol::content_type::ContentType;
 use openset_protocol::gateway::auth::{Answering, Asker, Decision, TokenKey};
+use openset_protocol::gateway::auth_rev::{Reversal, VerifiedAuthRevReq};
 use openset_protocol::identity::{Credentials, SigningIdentity};
 use openset_protocol::merchant::p::OwnOrder;
 use openset_protocol::money::{Currency, CurrencyAmount};
@@ -151,6 +152,20 @@ impl World {
             state: &self.state(),
         };
         gateway::auth::answer(ctx, with, asker, decision)
+    }
+
+    pub fn gateway_reverses(
+        &self,
+        ctx: &mut Context<'_>,
+        request: &VerifiedAuthRevReq,
+        reversal: &Reversal,
+    ) -> Result<Vec<u8>, Rejection> {
+        let with = Answering {
+            ours: &self.gateway,
+            tokens: &self.tokens(),
+            state: &self.state(),
+        };
+        gateway::auth_rev::answer(ctx, with, request, reversal)
     }
 
     pub fn tokens(&self) -> TokenKey {

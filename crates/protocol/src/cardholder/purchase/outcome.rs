@@ -10,7 +10,7 @@ use crate::messages::cap::CapCode;
 use crate::messages::p::{
     AcqCardMsg, AuthStatus, CompletionCode, PResData, PResPayload, Receipt, Results,
 };
-use crate::receipt::ExpectedReceipt;
+use crate::receipt::{ExpectedReceipt, Which};
 use crate::sealed::open_direct;
 use crate::signed::{Expected, Signer, Verified, Who, verify};
 use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
@@ -27,6 +27,8 @@ pub enum PaymentStatus {
     Paid,
     /// The order is there; the bank has not answered yet.
     Pending,
+    /// The bank's receipt says that all of it was given back.
+    Reversed,
     /// The bank declined.
     Declined,
     /// The merchant does not take the order.
@@ -59,6 +61,15 @@ pub struct Answer<'a> {
     pub(crate) challenge: Challenge,
     pub(crate) request: Digest,
     pub(crate) message: &'static str,
+}
+
+impl PurchaseOutcome {
+    /// Whether it tells something newer than `known`: an answer that was sent before a reversal may come after it.
+    #[must_use]
+    pub fn is_newer_than(&self, known: &Self) -> bool {
+        let sequence = |outcome: &Self| outcome.receipt.as_ref().map(|r| r.sequence);
+        sequence(self) >= sequence(known)
+    }
 }
 
 impl AwaitingPRes {
@@ -155,6 +166,10 @@ fn read_payload(
         .map(|jws| verify_receipt(ctx, jws, purchase, verifier))
         .transpose()?;
     check_told_as_signed(results.auth_status.as_ref(), receipt.as_ref())?;
+    let status = match &receipt {
+        Some(receipt) if receipt.auth_amt.minor() == 0 => PaymentStatus::Reversed,
+        _ => status,
+    };
     let message = results
         .acq_card_msg
         .as_ref()
@@ -258,6 +273,7 @@ fn verify_receipt(
         amount: purchase.purch_amt,
         merchant_id: &purchase.merchant_id,
         rrpid: None,
+        which: Which::Any,
     };
     expected.verify(jws, verifier, ctx.now)
 }

@@ -4,19 +4,19 @@ use super::{Asker, VerifiedPayment};
 use crate::content_type::ContentType;
 use crate::digest::digest;
 use crate::identity::Credentials;
-use crate::ids::ExactBytes;
+use crate::ids::{ExactBytes, LocalId, Rrpid};
 use crate::messages::auth::{
     AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, CAP_TOKEN_SEQUENCE,
     CapTokenData, RespReason,
 };
-use crate::messages::p::{AcqCardCode, AcqCardMsg, Receipt};
+use crate::messages::p::{AcqCardCode, AcqCardMsg, RECEIPT_SEQUENCE_FIRST, Receipt};
 use crate::money::CurrencyAmount;
 use crate::sealed::{open_direct, seal, seal_direct};
 use crate::signed::{Frame, Who, sign_for};
 use crate::thumbs::{Receiver, RevocationState};
-use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
+use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection};
-use openset_jose::ContentKey;
+use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::Certificate;
 
 /// The symmetric key of capture tokens: only the gateway's replicas hold it.
@@ -180,28 +180,10 @@ fn approval_baggage(
         approval_code: approval_code.to_owned(),
         auth_date: ctx.now,
         merchant_id: asker.merchant_id().to_owned(),
+        sequence: RECEIPT_SEQUENCE_FIRST,
     };
-    let to = Who::Exchange(payment.lid_c.clone());
-    let frame = Frame {
-        to,
-        message: "AuthRes",
-        rrpid: asker.rrpid(),
-        answers: None,
-    };
-    // Whoever sealed or forwarded the payment for this certificate holds the CAs above it.
-    let receiver = if payment.gateway == ours.key_exchange.thumbprint() {
-        Receiver::holding(ours.key_exchange.chain())
-    } else {
-        Receiver::unknown()
-    };
-    let receipt = sign_for(
-        ctx,
-        &ours.signature,
-        ContentType::Receipt,
-        frame,
-        &receiver,
-        &receipt,
-    )?;
+    let to = (payment.lid_c.clone(), payment.gateway);
+    let receipt = sign_receipt(ctx, ours, to, asker.rrpid(), &receipt)?;
     let acq_card_msg = match (message, &payment.acq_back_key_data) {
         (Some(text), Some(key)) => {
             let message = AcqCardMsg {
@@ -224,6 +206,31 @@ fn approval_baggage(
         acq_card_msg,
         receipt: Some(receipt),
     })
+}
+
+/// Signs a receipt for the cardholder, who named its purchase `lid_c` and sealed its payment for the certificate
+/// `gateway`.
+pub(in crate::gateway) fn sign_receipt(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    (lid_c, gateway): (LocalId, Thumbprint),
+    auth_rrpid: Rrpid,
+    receipt: &Receipt,
+) -> Result<Jws, Rejection> {
+    let frame = Frame {
+        to: Who::Exchange(lid_c),
+        message: "AuthRes",
+        rrpid: auth_rrpid,
+        answers: None,
+    };
+    // Whoever sealed or forwarded the payment for this certificate holds the CAs above it.
+    let receiver = if gateway == ours.key_exchange.thumbprint() {
+        Receiver::holding(ours.key_exchange.chain())
+    } else {
+        Receiver::unknown()
+    };
+    let content = ContentType::Receipt;
+    sign_for(ctx, &ours.signature, content, frame, &receiver, receipt)
 }
 
 /// Opens one of our own capture tokens.

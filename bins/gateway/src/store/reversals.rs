@@ -1,0 +1,142 @@
+//! Reversals of authorizations: begun, then done or refused.
+
+use openset_protocol::balance::{Kind, No, Progress};
+use openset_protocol::gateway::auth_rev::{ReceiptFacts, Reversal, VerifiedAuthRevReq};
+use openset_protocol::messages::auth_rev::AuthRevCode;
+use openset_protocol::messages::p::RECEIPT_SEQUENCE_FIRST;
+use openset_store::{StoreError, Tx, Vault};
+
+use super::authorizations::{self, Authorization, State, name_of};
+use super::movements::{self, New};
+use super::payments;
+use crate::error::GatewayError;
+use crate::work::ReverseOrder;
+
+/// How far a request came without the issuer.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// The issuer need not be asked.
+    Decided(Reversal),
+    /// It must be.
+    Asked(ReverseOrder),
+}
+
+/// Begins a reversal under the name `id`, or decides that there is none to begin.
+///
+/// # Errors
+/// [`GatewayError::Working`] when something of the authorization is at work: drop the transaction.
+pub(crate) async fn begin(
+    tx: &mut Tx,
+    vault: &Vault,
+    id: &str,
+    request: &VerifiedAuthRevReq,
+    now_s: i64,
+) -> Result<Begun, GatewayError> {
+    let refused = |code| Ok(Begun::Decided(Reversal::Refused(code)));
+    if let Some(code) = request.refused {
+        return refused(code);
+    }
+    let asker = &request.asker;
+    let whose = (asker.merchant_id(), &asker.brand_id);
+    let names = (&request.trans_ids.xid, &request.auth_rrpid);
+    let Some(found) = authorizations::find(&mut *tx, whose, names).await? else {
+        if request.auth_new_amt.minor() > 0 {
+            return refused(AuthRevCode::InvalidTransaction);
+        }
+        // AuthReq was overtaken, or got lost: should it come yet, it finds that it was taken back.
+        authorizations::insert_reversed(tx, id, request, now_s).await?;
+        return Ok(Begun::Decided(Reversal::Approved(None)));
+    };
+    let Some(payment_id) = found.payment_id.clone() else {
+        // The issuer was never asked: nothing is held.
+        return match request.auth_new_amt.minor() {
+            0 => Ok(Begun::Decided(Reversal::Approved(None))),
+            _ => refused(AuthRevCode::InvalidTransaction),
+        };
+    };
+    payments::lock(tx, vec![payment_id.clone()]).await?;
+    let payment = payments::load(&mut *tx, &payment_id).await?;
+    let one = payment.find(&request.auth_rrpid);
+    let one = one.ok_or(StoreError::Corrupt("authorizations.auth_rrpid"))?;
+    let done = one
+        .movements
+        .iter()
+        .filter(|movement| movement.kind == Kind::Reversal && movement.progress == Progress::Done)
+        .count();
+    let less_minor = match payment.may_reverse(one, request.auth_new_amt, now_s) {
+        Ok(0) if done == 0 => return Ok(Begun::Decided(Reversal::Approved(None))),
+        // The answer to an earlier request may have been lost, and its receipt with it.
+        Ok(0) => {
+            let receipt = receipt(tx, vault, &payment_id, &found, done).await?;
+            return Ok(Begun::Decided(Reversal::Approved(receipt)));
+        }
+        Ok(less_minor) => less_minor,
+        Err(No::Code(code)) => return refused(code),
+        Err(No::Busy) => return Err(GatewayError::Working),
+    };
+    let new = New {
+        id,
+        authorization_id: &found.id,
+        kind: &Kind::Reversal,
+        amount_minor: i64::try_from(less_minor)
+            .map_err(|_| StoreError::Corrupt("authorizations.amount_minor"))?,
+        at_s: now_s,
+        progress: Progress::Asked,
+    };
+    movements::insert(tx, &new).await?;
+    Ok(Begun::Asked(ReverseOrder {
+        receipt: receipt(tx, vault, &payment_id, &found, done.saturating_add(1)).await?,
+        authorization: found.id,
+        issuer_authorization: found
+            .issuer_authorization
+            .ok_or(StoreError::Corrupt("authorizations.issuer_authorization"))?,
+        movement_id: id.to_owned(),
+        new_amount: request.auth_new_amt,
+    }))
+}
+
+/// The cardholder's receipt after so many reversals.
+async fn receipt(
+    tx: &mut Tx,
+    vault: &Vault,
+    payment_id: &str,
+    found: &Authorization,
+    reversals: usize,
+) -> Result<Option<ReceiptFacts>, GatewayError> {
+    let receipt_for = payments::receipt_for(&mut *tx, vault, payment_id).await?;
+    let sequence = u32::try_from(reversals).unwrap_or(u32::MAX);
+    Ok(receipt_for
+        .zip(found.approval_code.clone())
+        .map(|(receipt_for, approval_code)| ReceiptFacts {
+            receipt_for,
+            approval_code,
+            sequence: sequence.saturating_add(RECEIPT_SEQUENCE_FIRST),
+        }))
+}
+
+/// Ends a reversal as the issuer says.
+pub(crate) async fn end(
+    tx: &mut Tx,
+    order: &ReverseOrder,
+    code: AuthRevCode,
+    at_s: i64,
+) -> Result<(), GatewayError> {
+    let id = order.movement_id.as_str();
+    let movement = movements::find(&mut *tx, id).await?;
+    let movement = movement.ok_or(StoreError::Corrupt("movements.id"))?;
+    let minor = i64::try_from(movement.amount_minor)
+        .map_err(|_| StoreError::Corrupt("movements.amount_minor"))?;
+    let refused = match code {
+        AuthRevCode::Approved => None,
+        refused => Some(name_of(refused)?),
+    };
+    if !movements::end(tx, id, refused.as_deref(), minor, at_s).await? {
+        return Err(StoreError::Conflict("the reversal was ended meanwhile").into());
+    }
+    Ok(())
+}
+
+/// Whether the merchant took an authorization back before it came.
+pub(crate) fn is_taken_back(found: Option<&Authorization>) -> bool {
+    found.is_some_and(|found| found.state == State::Refused && found.auth_code.is_none())
+}
