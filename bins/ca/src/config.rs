@@ -134,7 +134,7 @@ pub struct RegionOptions {
     pub name: String,
     /// The brands that have CAs there; all if absent.
     pub brands: Option<Vec<BrandId>>,
-    /// BINs of the cards that it serves; all if empty.
+    /// BINs of the cards that it serves; all that no other region names if empty.
     #[serde(default)]
     pub bins: Vec<Bin>,
 }

@@ -10,7 +10,7 @@
 //! | `backup` | the whole database in one encrypted file, and back |
 //! | `import` | what comes from a root that is kept offline |
 //! | `journal` | what a restored back-up must not forget |
-//! | `set` | `POST /set`: CardCInit, RegForm, Me-AqCInit, Cert |
+//! | `set` | `POST /set`, `POST /regions/{region}/set`: CardCInit, RegForm, Me-AqCInit, Cert |
 //! | `bank` | who is asked before a key is certified |
 //! | `decisions` | what an operator decides about registrations that wait |
 //! | `forms` | what applicants are asked |
@@ -51,7 +51,7 @@ use openset_pki::PathVerifier;
 use openset_service::client::HttpClient;
 use openset_service::config::Config;
 use openset_service::shell::Shell;
-use openset_service::{CancellationToken, clock, set_endpoint};
+use openset_service::{CancellationToken, clock};
 use openset_store::{Db, Vault};
 use tokio::net::TcpListener;
 
@@ -68,6 +68,7 @@ use crate::responders::Unsealed;
 /// What every handler holds.
 #[derive(Debug)]
 pub(crate) struct CertificateAuthority {
+    pub(crate) public_url: reqwest::Url,
     pub(crate) db: Db,
     pub(crate) settings: Arc<Settings>,
     pub(crate) authorities: Authorities,
@@ -98,6 +99,7 @@ pub async fn run(
     let authorities = Box::pin(opened).await?;
     let root = authorities.current().pinned_root().certificate.clone();
     let ca = Arc::new(CertificateAuthority {
+        public_url: common.public_url.clone(),
         db: db.clone(),
         client: shell.client.clone(),
         metrics: CaMetrics::register(&shell.metrics),
@@ -114,7 +116,7 @@ pub async fn run(
     add_checks(&mut shell, &ca);
     let upkeep = tokio::spawn(upkeep::run(Arc::clone(&ca), shutdown.clone()));
     let (router, api) = routes::router(Arc::clone(&ca));
-    let router = router.merge(set_endpoint::router(Arc::new(set::SetEndpoint(ca))));
+    let router = router.merge(set::region::router(ca));
     shell
         .serve(listener, router, &api, shutdown.clone())
         .await?;

@@ -19,7 +19,8 @@ use crate::CertificateAuthority;
 #[openapi(
     info(
         title = "OpenSET certificate authority",
-        description = "Registrations run by SET messages at POST /set (application/set-registration+json). \
+        description = "Registrations run by SET messages at POST /set, and at POST /regions/{region}/set \
+                       for the CAs of another region (application/set-registration+json). \
                        Here is what everybody may read, and what the operator does. Errors are \
                        application/problem+json (RFC 9457)."
     ),

@@ -8,6 +8,7 @@ mod cert;
 mod cert_inq;
 mod init;
 mod reg_form;
+pub(crate) mod region;
 
 use std::sync::Arc;
 
@@ -38,15 +39,19 @@ pub(crate) struct Received {
     pub(crate) at: Timestamp,
 }
 
-/// The CA's side of `POST /set`.
+/// The CA's side of `POST /set` and `POST /regions/{region}/set`.
 #[derive(Debug)]
-pub(crate) struct SetEndpoint(pub(crate) Arc<CertificateAuthority>);
+pub(crate) struct SetEndpoint {
+    pub(crate) ca: Arc<CertificateAuthority>,
+    /// The region's name in URLs; the first one's if absent.
+    pub(crate) region: Option<String>,
+}
 
 impl SetHandler for SetEndpoint {
     const MEDIA_TYPE: MediaType = MediaType::Registration;
 
     async fn handle(&self, wire: Wire) -> SetReply {
-        let ca = &self.0;
+        let (ca, region) = (&self.ca, self.region.as_deref());
         let digest = sha256(&wire.bytes);
         match ca.known(&digest).await {
             Ok(None) => {}
@@ -68,8 +73,12 @@ impl SetHandler for SetEndpoint {
         }
         let wrapper = &request.wrapper;
         let answered = match &wrapper.message {
-            Message::CardCInitReq(init) => Box::pin(init::card(ca, received, &init.brand_id)).await,
-            Message::MeAqCInitReq(init) => Box::pin(init::party(ca, received, init)).await,
+            Message::CardCInitReq(init) => {
+                Box::pin(init::card(ca, received, (&init.brand_id, region))).await
+            }
+            Message::MeAqCInitReq(init) => {
+                Box::pin(init::party(ca, received, (init, region))).await
+            }
             Message::RegFormReq(sealed) => Box::pin(reg_form::handle(ca, received, sealed)).await,
             Message::CertReq(sealed) => Box::pin(cert::handle(ca, received, sealed)).await,
             Message::CertInqReq(_) => Box::pin(cert_inq::handle(ca, received)).await,

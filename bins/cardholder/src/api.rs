@@ -16,6 +16,7 @@ use utoipa::OpenApi;
         crate::cards::list,
         crate::cards::show,
         crate::cards::fill_in,
+        crate::cards::renew,
         crate::purchases::create,
         crate::purchases::show,
         crate::purchases::inquire,

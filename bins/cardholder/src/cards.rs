@@ -9,9 +9,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use openset_jose::Thumbprint;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::ids::{ExactBytes, Language};
-use openset_protocol::messages::reg_form::RegFormData;
+use openset_protocol::messages::reg_form::{RegFormData, policy_digest};
 use openset_protocol::{BrandId, Timestamp};
 use openset_service::problem::{self, Json, Problem};
 use openset_service::step_report::StepReport;
@@ -21,7 +22,7 @@ use utoipa::ToSchema;
 use crate::purchases::{check_same_body, idempotency_key};
 use crate::registration::expiry;
 use crate::registration::renewal::days_left;
-use crate::registration::{self, Answers, FailedAnswer, Kept, NewCard, parsed};
+use crate::registration::{self, Answers, Consent, FailedAnswer, Kept, NewCard, parsed};
 use crate::store::{self, CardRow};
 use crate::{Wallet, taken};
 
@@ -30,6 +31,7 @@ pub(crate) fn router(wallet: &Arc<Wallet>) -> Router {
         .route("/cards", post(register).get(list))
         .route("/cards/{card_id}", get(show))
         .route("/cards/{card_id}/form", post(fill_in))
+        .route("/cards/{card_id}/renewal", post(renew))
         .with_state(Arc::clone(wallet))
 }
 
@@ -67,6 +69,23 @@ pub(crate) struct FilledForm {
     accept_policy: bool,
 }
 
+/// What a renewal needs of the person: an expiry that has changed, or consent to the form that it waits for.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RenewalConsent {
+    /// YYYYMM: that of the card which the bank has sent in place of this one.
+    expiry: Option<String>,
+    /// SHA-256 of the policy that the person has read, as `renewal_form` shows it.
+    policy_sha256: Option<String>,
+    /// The person accepts this policy.
+    #[serde(default)]
+    accept_policy: bool,
+    /// Answers by the fields' names, if the form asks for any.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    answers: Answers,
+}
+
 /// A card as the wallet shows it: never the whole number.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CardView {
@@ -85,6 +104,9 @@ pub(crate) struct CardView {
     form: Option<FormView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<CertificateView>,
+    /// What the CA shows for the certificate's renewal, which waits until the person has accepted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renewal_form: Option<FormView>,
     /// Why there is no certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -104,6 +126,8 @@ pub(crate) struct FormView {
     reg_form_id: String,
     /// What the person accepts.
     policy_text: String,
+    /// Its SHA-256, hexadecimal.
+    policy_sha256: String,
     fields: Vec<FieldView>,
     /// Answers that were not taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -148,6 +172,7 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
         holder: None,
         form: None,
         certificate: None,
+        renewal_form: None,
         reason: row.reason.clone(),
         message: None,
         registration_url: row.registration_url.clone(),
@@ -183,8 +208,10 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
             expiry,
             steps,
             message,
+            renewal_form,
             ..
         } => {
+            view.renewal_form = renewal_form.map(|form| form_view(&form, Vec::new()));
             view.certificate = Some(certificate_view(wallet, &chain, expiry)?);
             (view.expiry, view.holder) = (Some(expiry), Some(holder));
             (view.steps, view.message) = (steps, message);
@@ -221,6 +248,7 @@ fn form_view(form: &RegFormData, failed_items: Vec<FailedAnswer>) -> FormView {
     FormView {
         reg_form_id: form.reg_form_id.clone(),
         policy_text: form.policy_text.clone(),
+        policy_sha256: hex::encode(policy_digest(form).as_bytes()),
         fields: fields.collect(),
         failed_items,
     }
@@ -272,6 +300,58 @@ pub(crate) async fn fill_in(
     }
     let row = registration::fill_in(&wallet, row, &filled.answers).await?;
     answer(&wallet, &row)
+}
+
+/// Begins a renewal: for a card that the bank has replaced by one of another expiry, or with consent to what it waits
+/// for, a policy that has changed or a form that asks for something.
+#[utoipa::path(post, path = "/cards/{card_id}/renewal", request_body = RenewalConsent, params(("card_id" = String, Path)),
+    responses((status = 202, description = "The card as it is; the renewal goes on", body = CardView),
+        (status = 404, description = "No such card"),
+        (status = 409, description = "No renewal waits for this policy"),
+        (status = 422, description = "The policy must be accepted, or answers must be mended")))]
+pub(crate) async fn renew(
+    State(wallet): State<Arc<Wallet>>,
+    headers: HeaderMap,
+    Path(card_id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    wallet.require_owner(&headers)?;
+    let row = registration::load(&wallet, &card_id).await?;
+    let said: RenewalConsent = problem::from_json(&taken(body)?)?;
+    let invalid = |pointer: &str, detail: String| {
+        Problem::unprocessable("invalid-field", detail.clone()).with_field(pointer, detail)
+    };
+    let expiry = said.expiry.map(|text| text.parse::<CardExpiry>());
+    let expiry = expiry
+        .transpose()
+        .map_err(|e| invalid("/expiry", e.to_string()))?;
+    let Some(sha256) = said.policy_sha256 else {
+        let expiry = expiry.ok_or_else(|| {
+            let detail =
+                "give the new expiry of the card, or policy_sha256 of the form that is accepted";
+            invalid("/expiry", detail.to_owned())
+        })?;
+        let row = registration::replace(&wallet, row, expiry).await?;
+        return Ok((StatusCode::ACCEPTED, Json(view(&wallet, &row)?)).into_response());
+    };
+    if expiry.is_some() {
+        let detail = "the new expiry first, then consent to what the CA shows".to_owned();
+        return Err(invalid("/expiry", detail));
+    }
+    if !said.accept_policy {
+        return Err(policy_not_accepted());
+    }
+    let mut policy = [0; 32];
+    hex::decode_to_slice(&sha256, &mut policy).map_err(|_| {
+        let detail = "64 hexadecimal digits, as renewal_form in GET /cards shows them";
+        invalid("/policy_sha256", detail.to_owned())
+    })?;
+    let consent = Consent {
+        policy: Thumbprint::from_bytes(policy),
+        answers: said.answers,
+    };
+    let row = registration::agree(&wallet, row, &consent).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(&wallet, &row)?)).into_response())
 }
 
 fn policy_not_accepted() -> Problem {

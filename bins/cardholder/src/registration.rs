@@ -5,7 +5,7 @@
 //! | `form` | the CA's form | the person fills it in and accepts the policy |
 //! | `registering` | CertReq and its key | sent again as the same bytes until it is answered |
 //! | `pended` | what CertInq takes, and the key | the CA's operator has to decide; it is asked until it has |
-//! | `registered` | key and certificate, and a renewal under way | to be bought with; renewed before it ends |
+//! | `registered` | key and certificate, and a renewal under way | to be bought with; renewed before it ends, once the person has accepted the policy if that is another one |
 //! | `refused` | nothing | it ends |
 //!
 //! A bank takes a card's activation code for one key. So the key stays the card's until the CA, which signs CertRes,
@@ -18,6 +18,7 @@ use openset_protocol::card::{CardExpiry, CardSecret, Pan, PanSecret};
 use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::registration::{AwaitingCertRes, FormReceived, Pended};
 use openset_protocol::ids::{ExactBytes, Language};
+use openset_protocol::messages::reg_form::{FormAnswer, RegFormData};
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
 use reqwest::Url;
@@ -30,6 +31,7 @@ use crate::{Wallet, corrupt};
 mod anew;
 mod background;
 mod certify;
+mod consent;
 mod credentials;
 pub(crate) mod expiry;
 mod form;
@@ -38,6 +40,7 @@ pub(crate) mod renewal;
 
 pub(crate) use background::go_on;
 pub(crate) use certify::finish;
+pub(crate) use consent::{Consent, agree, replace};
 pub(crate) use credentials::{Credential, parsed};
 pub(crate) use form::{Answers, FailedAnswer, NewCard, fill_in, register, to_mend};
 
@@ -58,6 +61,10 @@ pub(crate) const REFUSED: &str = "refused";
 /// What is kept of a card, sealed.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is held at a time, for as long as a step takes"
+)]
 pub(crate) enum Kept {
     /// The form is to be filled in.
     Form {
@@ -119,6 +126,15 @@ pub(crate) enum Kept {
         /// The language of the form that the person read.
         #[serde(default = "Language::english")]
         language: Language,
+        /// The expiry of the card that the bank has sent in its place: the certificate is renewed for it.
+        #[serde(default)]
+        new_expiry: Option<CardExpiry>,
+        /// What the CA shows for a renewal and the person has not accepted.
+        #[serde(default)]
+        renewal_form: Option<Box<RegFormData>>,
+        /// The person's answers to what it asks, once it is accepted.
+        #[serde(default)]
+        renewal_answers: Vec<FormAnswer>,
         /// Keys and certificates before the last renewal, for purchases that were begun under them.
         #[serde(default)]
         earlier: Vec<Credential>,

@@ -76,18 +76,21 @@ pub trait SetHandler: Send + Sync + 'static {
 pub fn router<H: SetHandler>(handler: Arc<H>) -> Router {
     let route = post(move |request: Request| {
         let handler = Arc::clone(&handler);
-        async move {
-            let reply = match read_wire(request, H::MEDIA_TYPE).await {
-                Ok(wire) => handler.handle(wire).await,
-                Err(rejection) => {
-                    tracing::warn!(outcome = "refused", error = %rejection, "SET message refused");
-                    handler.refuse(rejection).await
-                }
-            };
-            reply.into_response_as(H::MEDIA_TYPE)
-        }
+        async move { answer(&*handler, request).await }
     });
     Router::new().route("/set", route)
+}
+
+/// What a handler answers to a request, wherever it came in.
+pub async fn answer<H: SetHandler>(handler: &H, request: Request) -> Response {
+    let reply = match read_wire(request, H::MEDIA_TYPE).await {
+        Ok(wire) => handler.handle(wire).await,
+        Err(rejection) => {
+            tracing::warn!(outcome = "refused", error = %rejection, "SET message refused");
+            handler.refuse(rejection).await
+        }
+    };
+    reply.into_response_as(H::MEDIA_TYPE)
 }
 
 /// Takes a message off a request.

@@ -17,6 +17,7 @@ use openset_protocol::wrapper::Jwe;
 use openset_protocol::{Context, Rejection};
 use openset_store::exchanges;
 
+use super::region::elsewhere;
 use super::{Received, credentials, step};
 use crate::error::CaError;
 use crate::hierarchy::Ca;
@@ -47,6 +48,10 @@ struct Work {
 /// What applicants are told while an operator has to approve.
 const PENDED: &str =
     "An operator of the certificate authority looks at the request. Ask again later.";
+
+/// What a cardholder is told whose BIN is not served any more.
+const NOT_SERVED: &str =
+    "The bank that issued the card is not served here any more. Register the card again.";
 
 /// How CertReq is answered in the end.
 enum End {
@@ -172,6 +177,11 @@ impl Work {
         let (client, settings) = (&self.ca.client, &self.ca.settings);
         let end = match verdict {
             Verdict::Answer { wire, code } => return self.go_on(wire, code).await,
+            Verdict::AskIssuer(application)
+                if elsewhere(&self.ca, &self.issuing, &application.request.pan.bin()).is_some() =>
+            {
+                self.not_served(application.reply).await?
+            }
             Verdict::Again(again) => {
                 let issuing = Arc::clone(&self.issuing);
                 let answered = step(self.received.at, move |ctx| {
@@ -255,6 +265,22 @@ impl Work {
             approved.issue(ctx, &issuer).map(End::Issued)
         });
         Ok(ended.await?)
+    }
+
+    /// The card has come to belong to another region, or to nobody, since its form was given out.
+    async fn not_served(&self, reply: CertReply) -> Result<End, CaError> {
+        tracing::info!(
+            set_message = "CertReq",
+            outcome = "refused",
+            "the card's BIN is not served any more"
+        );
+        let issuing = Arc::clone(&self.issuing);
+        let code = CertStatusCode::InvalidBin;
+        let wire = step(self.received.at, move |ctx| {
+            reply.refuse(ctx, credentials(&issuing)?, code, NOT_SERVED)
+        })
+        .await?;
+        Ok(End::Refused(wire))
     }
 
     async fn refuse(

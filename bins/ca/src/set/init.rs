@@ -17,9 +17,9 @@ use crate::store::sessions::{self, Answered};
 pub(super) async fn card(
     ca: &CertificateAuthority,
     received: Received,
-    brand: &BrandId,
+    (brand, region): (&BrandId, Option<&str>),
 ) -> Result<Vec<u8>, CaError> {
-    let issuing = serving(ca, Role::CardholderCa, brand)?;
+    let issuing = serving(ca, Role::CardholderCa, brand, region)?;
     let request = Arc::clone(&received.request);
     request.wrapper.check_date(received.at)?;
     let state = ca.revocations(brand).await?;
@@ -37,10 +37,10 @@ pub(super) async fn card(
 pub(super) async fn party(
     ca: &CertificateAuthority,
     received: Received,
-    init: &MeAqCInitReq,
+    (init, region): (&MeAqCInitReq, Option<&str>),
 ) -> Result<Vec<u8>, CaError> {
     let role = me_aq_c_init::serving_role(init)?;
-    let issuing = serving(ca, role, &init.brand_id)?;
+    let issuing = serving(ca, role, &init.brand_id, region)?;
     let forms = &ca.settings.forms;
     let form = forms
         .choose(&init.brand_id, &init.language, init.request_type)
@@ -59,11 +59,18 @@ pub(super) async fn party(
     begin(ca, &received, reply.await?).await
 }
 
-fn serving(ca: &CertificateAuthority, role: Role, brand: &BrandId) -> Result<Arc<Ca>, Rejection> {
-    ca.hierarchy()
-        .issuing(role, brand)
-        .cloned()
-        .ok_or(Rejection::NotServed("this brand"))
+fn serving(
+    ca: &CertificateAuthority,
+    role: Role,
+    brand: &BrandId,
+    region: Option<&str>,
+) -> Result<Arc<Ca>, Rejection> {
+    let hierarchy = ca.hierarchy();
+    let issuing = match region {
+        None => hierarchy.issuing(role, brand),
+        Some(region) => hierarchy.issuing_in(region, role, brand),
+    };
+    issuing.cloned().ok_or(Rejection::NotServed("this brand"))
 }
 
 async fn begin(

@@ -7,6 +7,7 @@ use openset_protocol::ca::reg_form::{self, CardTerms};
 use openset_protocol::ca::{Session, sealed_for};
 use openset_protocol::wrapper::Jwe;
 
+use super::region::elsewhere;
 use super::{Received, credentials, step};
 use crate::CertificateAuthority;
 use crate::error::CaError;
@@ -38,10 +39,10 @@ pub(super) async fn handle(
         let (language, request_type) = opened.wanted();
         let forms = &held.settings.forms;
         let form = forms.choose(&session.brand_id, language, request_type);
+        let refers_to = elsewhere(&held, &issuing, &opened.bin());
         let terms = CardTerms {
             form: &form,
-            served_bins: &held.settings.served_bins,
-            referral_urls: &held.settings.referral_urls,
+            refers_to: refers_to.as_deref(),
             account_key: &held.hierarchy().account_key,
             state: &state,
         };

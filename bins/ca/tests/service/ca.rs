@@ -241,7 +241,13 @@ pub(crate) async fn post_set(
     ca_url: &str,
     wire: &[u8],
 ) -> Result<SetAnswer, openset_service::client::CallError> {
-    let url = url(&format!("{ca_url}/set"), "url").unwrap();
+    // A region's address is given whole.
+    let target = if ca_url.ends_with("/set") {
+        ca_url.to_owned()
+    } else {
+        format!("{ca_url}/set")
+    };
+    let url = url(&target, "url").unwrap();
     HttpClient::new(None)
         .unwrap()
         .post_set(&url, MediaType::Registration, wire.to_vec())

@@ -20,6 +20,7 @@ mod pended;
 mod process;
 mod published;
 mod refusals;
+mod regions;
 mod registrations;
 mod renewals;
 mod rollover;

@@ -1,6 +1,6 @@
 //! Renewals: by the certificate that is there, with the bank's word, and for new keys alone.
 
-use openset_protocol::cardholder::registration::Outcome;
+use openset_protocol::cardholder::registration::{CardToRegister, Outcome};
 use openset_protocol::enrolment;
 use openset_protocol::messages::cert::{CertStatus, CertStatusCode};
 use openset_service::client::HttpClient;
@@ -11,9 +11,10 @@ use openset_testkit::postgres::PostgresServer;
 use serde_json::{Value, json};
 
 use crate::bank::CODE;
-use crate::ca::{GATEWAY_CODE, OPERATOR, Place, ask, issued};
+use crate::ca::{GATEWAY_CODE, OPERATOR, Place, ask, issued, refused};
 use crate::wallet::{
-    credentials, enrol, gateway, merchant, registered, renew, until_cert_req, until_renewal,
+    card, credentials, enrol, gateway, merchant, registered, renew, until_cert_req, until_renewal,
+    until_renewal_of,
 };
 
 fn refusal(outcome: enrolment::Outcome) -> CertStatus {
@@ -72,6 +73,34 @@ async fn everybody_renews_without_a_code_and_the_banks_are_asked_again() {
         assert_eq!(asked["activation_code"], Value::Null);
         assert_eq!(asked["holder"], Value::Null);
     }
+    ca.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_was_replaced_renews_for_its_new_expiry_and_the_bank_is_asked_about_that() {
+    let place = Place::new().await;
+    let ca = place.start().await;
+    let trust = place.trust(&ca.url).await;
+    let (url, verifier) = (ca.url.as_str(), trust.verifier());
+    let mut old = registered(url, verifier, CODE, &keys::key("wallet")).await;
+    // It is refused with an expiry that the certificate was not issued for.
+    let issued_for = std::mem::replace(&mut old.card_expiry, "203011".parse().unwrap());
+    let renewal = until_renewal(url, verifier, &old, &keys::key("wallet/3")).await;
+    old.card_expiry = issued_for;
+    assert_eq!(refused(url, &renewal.wire).await, "invalidCertificate");
+    assert_eq!(place.bank().asked().len(), 1);
+
+    let replaced = CardToRegister {
+        card_expiry: "203503".parse().unwrap(),
+        ..card()
+    };
+    let new = keys::key("wallet/2");
+    let renewal = until_renewal_of(url, verifier, replaced, &old, &new).await;
+    let wire = ask(url, &renewal.wire).await;
+    let outcome = renewal.outcome(&wire, verifier);
+    assert!(matches!(outcome, Outcome::Registered(_)), "{outcome:?}");
+    assert_eq!(place.bank().asked()[1]["expiry"], "203503");
+    assert_eq!(place.bank().asked()[1]["old_expiry"], Value::Null);
     ca.stop().await;
 }
 

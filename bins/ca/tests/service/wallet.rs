@@ -168,7 +168,18 @@ pub(crate) async fn until_renewal(
     old: &Card,
     key: &PrivateKey,
 ) -> Ready {
-    let step = with_context(|ctx| registration::renew(ctx, card(), thumbs(verifier)));
+    until_renewal_of(ca_url, verifier, card(), old, key).await
+}
+
+/// The same for a card as it is now.
+pub(crate) async fn until_renewal_of(
+    ca_url: &str,
+    verifier: &PathVerifier,
+    card: CardToRegister,
+    old: &Card,
+    key: &PrivateKey,
+) -> Ready {
+    let step = with_context(|ctx| registration::renew(ctx, card, thumbs(verifier)));
     let wire = ask(ca_url, &step.wire).await;
     let step = with_context(|ctx| step.state.handle(ctx, &wire, verifier)).unwrap();
     let wire = ask(ca_url, &step.wire).await;

@@ -274,6 +274,9 @@ fn registered_card(
         message: registered.ee_message,
         policy: card.policy,
         language,
+        new_expiry: None,
+        renewal_form: None,
+        renewal_answers: Vec::new(),
         earlier: Vec::new(),
         renewals: Vec::new(),
     }

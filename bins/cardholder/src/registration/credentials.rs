@@ -21,6 +21,9 @@ pub(crate) struct Credential {
     pub(crate) key: ExactBytes,
     pub(crate) card_secret: CardSecret,
     pub(crate) pan_secret: PanSecret,
+    /// The card's expiry, which is in its account name; the card's present one if absent.
+    #[serde(default)]
+    pub(crate) expiry: Option<CardExpiry>,
 }
 
 /// A certificate's chain as it is kept.
@@ -37,7 +40,7 @@ impl Credential {
             .map_err(|_| corrupt("cards.key"))?;
         Ok(Card {
             pan: pan.clone(),
-            card_expiry,
+            card_expiry: self.expiry.unwrap_or(card_expiry),
             card_secret: self.card_secret.clone(),
             pan_secret: self.pan_secret.clone(),
             signature: SigningIdentity::new(parsed(&self.chain)?, key)
@@ -112,6 +115,7 @@ impl Kept {
             key,
             card_secret,
             pan_secret,
+            expiry,
             ..
         } = self
         else {
@@ -122,6 +126,7 @@ impl Kept {
             key: key.clone(),
             card_secret: card_secret.clone(),
             pan_secret: pan_secret.clone(),
+            expiry: Some(*expiry),
         })
     }
 
@@ -135,6 +140,8 @@ impl Kept {
             key,
             card_secret,
             pan_secret,
+            expiry,
+            new_expiry,
             earlier,
             ..
         } = self
@@ -150,11 +157,17 @@ impl Kept {
             earlier.push(taken);
             return true;
         }
+        // What was kept without an expiry has the one that the card had until now.
+        for held in earlier.iter_mut() {
+            held.expiry.get_or_insert(*expiry);
+        }
         earlier.push(current);
         *chain = taken.chain;
         *key = taken.key;
         *card_secret = taken.card_secret;
         *pan_secret = taken.pan_secret;
+        *expiry = taken.expiry.unwrap_or(*expiry);
+        *new_expiry = new_expiry.filter(|new| new != expiry);
         true
     }
 

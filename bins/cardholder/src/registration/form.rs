@@ -191,8 +191,11 @@ pub(crate) async fn fill_in(
 
 /// The answers that the CA would not take.
 pub(crate) fn to_mend(card_id: &str, failed: &[FailedAnswer]) -> Problem {
-    let detail =
-        format!("the form has answers to be mended; send it again to /cards/{card_id}/form");
+    mend_at(&format!("/cards/{card_id}/form"), failed)
+}
+
+pub(super) fn mend_at(path: &str, failed: &[FailedAnswer]) -> Problem {
+    let detail = format!("the form has answers to be mended; send it again to {path}");
     let mut problem = Problem::unprocessable("answers-to-mend", detail);
     for item in failed {
         let name = item.field.replace('~', "~0").replace('/', "~1");
@@ -245,7 +248,10 @@ async fn submit(
 }
 
 /// The answers in the form's order, or what is wrong with them: as the CA would tell, without asking it.
-fn check(form: &RegFormData, answers: &Answers) -> Result<Vec<FormAnswer>, Vec<FailedAnswer>> {
+pub(super) fn check(
+    form: &RegFormData,
+    answers: &Answers,
+) -> Result<Vec<FormAnswer>, Vec<FailedAnswer>> {
     let mut failed = Vec::new();
     let mut fail = |field: &str, reason: String| {
         failed.push(FailedAnswer {

@@ -5,19 +5,20 @@
 
 use std::sync::Arc;
 
-use openset_jose::Thumbprint;
 use openset_pki::{Certificate, Chain, Role};
 use openset_protocol::card::CardExpiry;
 use openset_protocol::cardholder::registration::{
     self, CardToRegister, Outcome, Pended, Registered,
 };
 use openset_protocol::ids::ExactBytes;
+use openset_protocol::messages::reg_form::policy_digest;
 use openset_protocol::thumbs::Thumbs;
 use openset_service::clock;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
 
 use super::certify::{ask, inquire, told};
+use super::consent::fitting;
 use super::credentials::parsed;
 use super::form::make_key;
 use super::referral::{Served, serving_ca};
@@ -112,6 +113,7 @@ pub(super) async fn look_after(
     let Kept::Registered {
         chain,
         expiry,
+        new_expiry,
         renewals,
         ..
     } = wallet.open_card(row)?
@@ -122,7 +124,9 @@ pub(super) async fn look_after(
         return finish(wallet, row, renewals).await;
     }
     let chain = parsed(&chain)?;
-    if !(begin_too && is_due(wallet, &chain, expiry)) {
+    // A card that the bank has replaced is no good under the old expiry.
+    let due = new_expiry.is_some() || is_due(wallet, &chain, expiry);
+    if !(begin_too && due) {
         return Ok(false);
     }
     let days = days_left(chain.leaf());
@@ -141,6 +145,9 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
     let Kept::Registered {
         policy,
         language,
+        new_expiry,
+        renewal_form,
+        renewal_answers,
         renewals,
         ..
     } = &mut kept
@@ -149,7 +156,7 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
     };
     let asked = CardToRegister {
         pan: old.pan.clone(),
-        card_expiry: old.card_expiry,
+        card_expiry: new_expiry.unwrap_or(old.card_expiry),
         brand_id: old.brand().map_err(|_| corrupt("cards.chain"))?.clone(),
         language: language.clone(),
     };
@@ -162,23 +169,23 @@ async fn begin(wallet: &Arc<Wallet>, row: &CardRow) -> Result<Option<Renewal>, P
         "card-not-served" => not_renewed(&problem.detail),
         _ => problem,
     })?;
-    // Nobody is there to read another policy, or to answer.
-    let shown = form.form();
-    if *policy != Some(Thumbprint::of(shown.policy_text.as_bytes())) {
-        return Err(not_renewed(
-            "the CA has another policy than the one that was accepted",
-        ));
-    }
-    if let Some(field) = shown.fields.iter().find(|field| field.required) {
-        return Err(not_renewed(&format!(
-            "the CA's form asks for {}",
-            field.name
-        )));
-    }
+    let shown = form.form().clone();
+    let accepted = *policy == Some(policy_digest(&shown));
+    let answers = accepted.then(|| fitting(&shown, renewal_answers)).flatten();
+    let Some(answers) = answers else {
+        if renewal_form.as_deref() != Some(&shown) {
+            renewal_answers.clear();
+            *renewal_form = Some(Box::new(shown));
+            let waiting = moved(wallet, row, REGISTERED, &kept)?;
+            let _ = store_if_first(wallet, row, &waiting).await?;
+        }
+        return Err(waits_for_owner(&row.card_id, accepted));
+    };
+    renewal_answers.clear();
+    *renewal_form = None;
     let key = make_key().await?;
     let pkcs8 = ExactBytes(key.to_pkcs8().to_vec());
-    let step =
-        offload(move || with_context(|ctx| form.submit_renewal(ctx, Vec::new(), &key, &old)));
+    let step = offload(move || with_context(|ctx| form.submit_renewal(ctx, answers, &key, &old)));
     let step = step.await.map_err(|e| not_renewed(&e.to_string()))?;
     let begun = Renewal {
         awaiting: step.state,
@@ -200,7 +207,26 @@ fn not_renewed(why: &str) -> Problem {
     )
 }
 
-async fn store_if_first(wallet: &Wallet, read: &CardRow, row: &CardRow) -> Result<bool, Problem> {
+/// Nobody is there to read another policy, or to answer.
+fn waits_for_owner(card_id: &str, accepted: bool) -> Problem {
+    let why = if accepted {
+        "the CA's form asks for more"
+    } else {
+        "the CA has another policy than the one that was accepted"
+    };
+    Problem::conflict(
+        "not-renewed",
+        format!(
+            "{why}: read renewal_form in GET /cards/{card_id}, and accept it with POST /cards/{card_id}/renewal"
+        ),
+    )
+}
+
+pub(super) async fn store_if_first(
+    wallet: &Wallet,
+    read: &CardRow,
+    row: &CardRow,
+) -> Result<bool, Problem> {
     let mut tx = wallet.db.begin().await?;
     let first = store::update_card(&mut tx, row, read.revision).await?;
     tx.commit().await?;
@@ -304,7 +330,8 @@ async fn settle(
     let mut waits = false;
     let refusal = match end {
         End::Renewed(registered) => {
-            kept.renewed(*registered, renewal.key.clone());
+            let expiry = renewal.awaiting.card().card_expiry;
+            kept.renewed(*registered, renewal.key.clone(), expiry);
             None
         }
         End::Pended(pended) => {
@@ -312,7 +339,10 @@ async fn settle(
             waits = true;
             None
         }
-        End::Refused(why) => Some(why),
+        End::Refused(why) => {
+            kept.not_replaced(renewal.awaiting.card().card_expiry, &why);
+            Some(why)
+        }
     };
     let settled = moved(wallet, &row, REGISTERED, &kept)?;
     // If another task was first the same bytes are sent again, and answered the same.
@@ -344,6 +374,20 @@ impl Kept {
         }
     }
 
+    /// No certificate is to be had for this expiry: the person is told, and may enter another one.
+    fn not_replaced(&mut self, refused: CardExpiry, why: &str) {
+        if let Self::Registered {
+            new_expiry,
+            message,
+            ..
+        } = self
+            && *new_expiry == Some(refused)
+        {
+            *new_expiry = None;
+            *message = Some(why.to_owned());
+        }
+    }
+
     /// Drops a renewal by its key; says whether it was there.
     fn end_renewal(&mut self, key: &ExactBytes) -> bool {
         let Self::Registered { renewals, .. } = self else {
@@ -355,13 +399,14 @@ impl Kept {
     }
 
     /// The new credential becomes the current one; the old one stays until it has ended long ago.
-    fn renewed(&mut self, registered: Registered, key: ExactBytes) {
+    fn renewed(&mut self, registered: Registered, key: ExactBytes, expiry: CardExpiry) {
         let x5c = registered.chain.to_x5c().into_iter().map(ExactBytes);
         let _ = self.take(Credential {
             chain: x5c.collect(),
             key,
             card_secret: registered.card_secret,
             pan_secret: registered.pan_secret,
+            expiry: Some(expiry),
         });
         if let Self::Registered {
             message, earlier, ..

@@ -81,6 +81,8 @@ pub(crate) struct AuthorityState {
     mood: Mutex<Mood>,
     form: Mutex<RegFormData>,
     account_key: AccountKey,
+    /// The languages in which forms were wanted.
+    languages: Mutex<Vec<String>>,
     /// Where it refers to.
     referrals: Mutex<Vec<String>>,
     certificate_seconds: Mutex<i64>,
@@ -107,6 +109,7 @@ impl Authority {
             mood: Mutex::new(Mood::Certifies),
             form: Mutex::new(form::cardholder(POLICY)),
             account_key: AccountKey::from_bytes([7; 32]),
+            languages: Mutex::default(),
             referrals: Mutex::new(vec![REFERRAL.to_owned()]),
             certificate_seconds: Mutex::new(YEAR_S),
             renewed: Mutex::default(),
@@ -169,6 +172,11 @@ impl Authority {
     /// Certifies for so long from now on.
     pub(crate) fn certify_for(&self, seconds: i64) {
         *self.state.certificate_seconds.lock().unwrap() = seconds;
+    }
+
+    /// The languages in which forms were wanted so far.
+    pub(crate) fn languages(&self) -> Vec<String> {
+        self.state.languages.lock().unwrap().clone()
     }
 
     /// How many certificates were renewed.
@@ -360,13 +368,13 @@ fn answer(ca: &AuthorityState, request: &Request, mood: Mood) -> Result<Vec<u8>,
             let session = ca
                 .session(opened.lid_ca().as_str())?
                 .awaiting_reg_form_req()?;
+            let wanted = opened.wanted().0.as_str().to_owned();
+            ca.languages.lock().unwrap().push(wanted);
             let form = ca.form.lock().unwrap().clone();
-            let bins = ["555555".parse().unwrap()];
             let referral_urls = ca.referrals.lock().unwrap().clone();
             let terms = CardTerms {
                 form: &form,
-                served_bins: if mood == Mood::Refers { &bins } else { &[] },
-                referral_urls: &referral_urls,
+                refers_to: (mood == Mood::Refers).then_some(referral_urls.as_slice()),
                 account_key: &ca.account_key,
                 state: &ca.revocations(),
             };

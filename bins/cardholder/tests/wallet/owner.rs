@@ -12,6 +12,7 @@ async fn every_route_is_for_the_owner_alone() {
         ("POST", "/cards"),
         ("GET", "/cards"),
         ("POST", "/cards/some/form"),
+        ("POST", "/cards/some/renewal"),
         ("GET", "/cards/some"),
         ("POST", "/purchases"),
         ("GET", "/purchases/some"),

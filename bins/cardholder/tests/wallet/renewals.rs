@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use openset_protocol::messages::reg_form::FormField;
 use serde_json::{Value, json};
 
 use crate::authority::{Mood, POLICY, YEAR_S};
 use crate::backups::{back_up, restore};
 use crate::shop;
-use crate::world::{Wallet, World};
+use crate::world::{Wallet, World, card};
 
 /// A certificate that is due as soon as a renewal gains a tenth of its lifetime.
 const SHORT_S: i64 = 120;
@@ -164,6 +165,124 @@ async fn a_renewal_that_the_bank_or_a_new_policy_stops_leaves_the_card_as_it_is(
         "{log}"
     );
     assert!(log.contains("another policy"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_waits_until_the_owner_has_accepted_the_changed_policy_and_answered() {
+    let mut world = World::new().await;
+    world.more = DUE.to_owned();
+    world.authority.certify_for(SHORT_S);
+    let wallet = world.spawn("wallet").await;
+    let mut german = card();
+    german["language"] = json!("de");
+    let card_id = wallet.post("/cards", None, &german).await.at("/card_id");
+    let old = certificate(&wallet.card(&card_id).await).to_owned();
+    let path = format!("/cards/{card_id}/renewal");
+    let consent = |policy: &str, answers: Value| {
+        let sha256 = hex::encode(openset_jose::sha256(policy.as_bytes()));
+        json!({"policy_sha256": sha256, "accept_policy": true, "answers": answers})
+    };
+    let early = consent("Another policy.", json!({}));
+    let early = wallet.post(&path, None, &early).await;
+    early.refuses(409, "another-policy");
+
+    let mut form = openset_protocol::ca::form::cardholder("Another policy.");
+    form.fields.push(FormField {
+        name: "birthday".to_owned(),
+        description: "Date of birth".to_owned(),
+        length_max: 10,
+        required: true,
+        invisible: false,
+    });
+    world.authority.ask(form);
+    world.authority.certify_for(YEAR_S);
+    let mut shown = Value::Null;
+    for _ in 0..1800 {
+        shown = wallet.card(&card_id).await["renewal_form"].clone();
+        if !shown.is_null() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert_eq!(shown["policy_text"], "Another policy.");
+    assert_eq!(shown["fields"][0]["name"], "birthday");
+    let good = consent("Another policy.", json!({"birthday": "1990-01-01"}));
+    assert_eq!(shown["policy_sha256"], good["policy_sha256"]);
+
+    let mut refused = good.clone();
+    refused["accept_policy"] = json!(false);
+    let answer = wallet.post(&path, None, &refused).await;
+    answer.refuses(422, "policy-not-accepted");
+    let other = consent(POLICY, json!({"birthday": "1990-01-01"}));
+    let answer = wallet.post(&path, None, &other).await;
+    answer.refuses(409, "another-policy");
+    let unanswered = consent("Another policy.", json!({}));
+    let answer = wallet.post(&path, None, &unanswered).await;
+    let pointers = answer.refuses(422, "answers-to-mend").pointers();
+    assert_eq!(pointers, ["/answers/birthday"]);
+    assert_eq!(world.authority.renewed(), 0);
+
+    let answer = wallet.post(&path, None, &good).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let card = renewed(&wallet, &card_id, &old).await;
+    assert_eq!(card["renewal_form"], Value::Null);
+    assert_eq!(wallet.post(&path, None, &good).await.status, 202);
+    assert_eq!(world.authority.renewed(), 1);
+    let languages = world.authority.languages();
+    assert!(languages.len() > 1 && languages.iter().all(|wanted| wanted == "de"));
+    wallet.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_that_the_bank_has_replaced_gets_a_certificate_for_its_new_expiry() {
+    let world = World::new().await;
+    let wallet = world.spawn("wallet").await;
+    let card_id = wallet.register().await;
+    let before = wallet.card(&card_id).await;
+    let old = certificate(&before).to_owned();
+    world.shop.be(shop::Mood::Waits);
+    let waiting = wallet.buy(&world, &card_id, None).await.at("/purchase_id");
+    let path = format!("/cards/{card_id}/renewal");
+    let wrong = wallet.post(&path, None, &json!({"expiry": "2099"})).await;
+    assert_eq!(wrong.refuses(422, "invalid-field").pointers(), ["/expiry"]);
+    let neither = wallet.post(&path, None, &json!({})).await;
+    neither.refuses(422, "invalid-field");
+
+    // The bank knows no card of this expiry: the old certificate stays.
+    world.authority.be(Mood::RefusesRenewals);
+    let answer = wallet.post(&path, None, &json!({"expiry": "209801"})).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let mut card = answer.json();
+    for _ in 0..1200 {
+        if !card["message"].is_null() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        card = wallet.card(&card_id).await;
+    }
+    assert_eq!(card["message"], "rejectedByIssuer: The account is closed.");
+    assert_eq!(card["expiry"], "209912");
+    assert_eq!(certificate(&wallet.card(&card_id).await), old);
+
+    world.authority.be(Mood::Certifies);
+    let answer = wallet.post(&path, None, &json!({"expiry": "209803"})).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let card = renewed(&wallet, &card_id, &old).await;
+    assert_eq!(card["expiry"], "209803");
+    assert_ne!(
+        card["certificate"]["account_name"],
+        before["certificate"]["account_name"]
+    );
+    assert_eq!(world.authority.renewed(), 1);
+    world.shop.be(shop::Mood::Sells);
+    assert_eq!(
+        inquire(&wallet, &waiting).await,
+        "paid",
+        "under the old key and expiry"
+    );
+    let bought = wallet.buy(&world, &card_id, None).await;
+    assert_eq!(bought.at("/status"), "paid");
+    wallet.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

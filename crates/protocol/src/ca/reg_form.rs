@@ -32,10 +32,8 @@ pub struct Opened(RegFormReqTbe);
 pub struct CardTerms<'a> {
     /// The form.
     pub form: &'a RegFormData,
-    /// The BINs whose issuer this CA can ask; empty for all.
-    pub served_bins: &'a [Bin],
-    /// Where cardholders of other issuers may turn.
-    pub referral_urls: &'a [String],
+    /// Where the card belongs, if not here; no address where nobody is known to serve it.
+    pub refers_to: Option<&'a [String]>,
     /// For remembering the card without its number.
     pub account_key: &'a AccountKey,
     /// The brand's newest revocations, for wallets that lack them.
@@ -66,6 +64,12 @@ impl Opened {
         (&self.0.language, self.0.request_type)
     }
 
+    /// Whose card it is.
+    #[must_use]
+    pub fn bin(&self) -> Bin {
+        self.0.pan_only.pan.bin()
+    }
+
     /// Answers with the form, or with a referral when another CA serves the card's issuer; then there is
     /// no session to go on with.
     ///
@@ -83,16 +87,13 @@ impl Opened {
         let asked = &self.0;
         let chall_ca = Challenge::generate(ctx.rng);
         let form = form::asked(terms.form, asked.request_type);
-        let serves =
-            terms.served_bins.is_empty() || terms.served_bins.contains(&asked.pan_only.pan.bin());
-        let reg_form_or_referral = if serves {
-            RegFormOrReferral::RegForm(form.clone())
-        } else {
-            RegFormOrReferral::Referral(ReferralData {
+        let reg_form_or_referral = match terms.refers_to {
+            None => RegFormOrReferral::RegForm(form.clone()),
+            Some(referral_urls) => RegFormOrReferral::Referral(ReferralData {
                 reason: "This certificate authority does not serve the bank that issued the card."
                     .to_owned(),
-                referral_urls: terms.referral_urls.to_vec(),
-            })
+                referral_urls: referral_urls.to_vec(),
+            }),
         };
         let data = RegFormResTbs {
             lid_ee: asked.lid_ee.clone(),
@@ -105,7 +106,7 @@ impl Opened {
         let receiver = Receiver::asking(asked.thumbs.as_ref(), terms.state);
         let signed = (&receiver, &data);
         let wire = respond(ctx, ca, request, &asked.lid_ee, &REG_FORM_RES, signed)?;
-        let session = serves.then(|| AwaitingCertReq {
+        let session = terms.refers_to.is_none().then(|| AwaitingCertReq {
             lid_ee: session.lid_ee,
             brand_id: session.brand_id,
             chall_ca,

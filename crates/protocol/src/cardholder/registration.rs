@@ -135,7 +135,7 @@ pub fn start(
 }
 
 /// Begins the renewal of a card's certificate: the key is a new one, and [`FormReceived::submit_renewal`]
-/// takes the card as it is registered.
+/// takes the card as it is registered. `card` may have another expiry than that, when the bank has sent a new one.
 pub fn renew(
     ctx: &mut Context<'_>,
     card: CardToRegister,
@@ -444,6 +444,7 @@ impl FormReceived {
             pan: self.card.pan.clone(),
             card_expiry: self.card.card_expiry,
             card_secret: card_secret.clone(),
+            old_expiry: old.map(|old| old.card_expiry),
             pan_secret: old.map(|old| old.pan_secret.clone()),
             ex_nonce: Nonce::generate(ctx.rng),
         };

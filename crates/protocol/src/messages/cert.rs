@@ -92,7 +92,10 @@ pub struct AcctInfo {
     pub card_expiry: CardExpiry,
     /// The cardholder's half of PANSecret.
     pub card_secret: CardSecret,
-    /// In a renewal: the old PANSecret, from which and from the card the old certificate's name follows.
+    /// In a renewal: the expiry that the card had when the old certificate was issued.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub old_expiry: Option<CardExpiry>,
+    /// In a renewal: the old PANSecret, from which and from number and old expiry the old certificate's name follows.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pan_secret: Option<PanSecret>,
     /// Fresh.

@@ -259,6 +259,11 @@ fn card_case() -> Case {
         row(
             "acct_info/card_expiry",
             Text("202711"),
+            account_name.clone(),
+        ),
+        row(
+            "acct_info/old_expiry",
+            Text("202711"),
             refused(Rejection::AnotherParty("applicant")),
         ),
         row("acct_info/card_secret", Bit, account_name),
@@ -289,6 +294,7 @@ fn card_case() -> Case {
                 Some(refused(DigestMismatch("acct_info"))),
             ),
             ("cert_req/data/ee_thumb", without("ee_thumb")),
+            ("acct_info/old_expiry", without("old_expiry")),
             ("acct_info/pan_secret", without("pan_secret")),
         ],
     }

@@ -105,15 +105,16 @@ impl Ca {
         session: AwaitingRegFormReq,
     ) -> Result<Reply<Option<AwaitingCertReq>>, Rejection> {
         let request = Request::decode(wire)?;
+        let ca = &cca().credentials;
+        let opened = reg_form::open(ca, &request)?;
+        let elsewhere = ["https://example.com/other-ca".to_owned()];
+        let serves = self.served_bins.contains(&opened.bin());
         let terms = CardTerms {
             form: &self.card_form,
-            served_bins: &self.served_bins,
-            referral_urls: &["https://example.com/other-ca".to_owned()],
+            refers_to: (!serves).then_some(elsewhere.as_slice()),
             account_key: &self.account_key,
             state: &self.state,
         };
-        let ca = &cca().credentials;
-        let opened = reg_form::open(ca, &request)?;
         with_context(|ctx| opened.handle(ctx, ca, &request, session, &terms))
     }
 

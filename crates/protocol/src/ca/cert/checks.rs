@@ -174,12 +174,16 @@ pub(super) fn card(
     Ok(Ok(Verdict::AskIssuer(Box::new(application))))
 }
 
-/// In a renewal: the old certificate's name is made from this card and the PANSecret that is shown.
+/// In a renewal: the old certificate's name is made from this card, as it was, and the PANSecret that is shown.
 fn check_account_name(info: &AcctInfo, held: Option<&Held>) -> Result<(), Rejection> {
+    if info.old_expiry.is_some() != held.is_some() {
+        return Err(Rejection::Disagreement("old_expiry"));
+    }
     match (held, &info.pan_secret) {
         (None, None) => Ok(()),
         (Some(held), Some(pan_secret)) => {
-            let name = pan_secret.account_name(&info.pan, info.card_expiry);
+            let expiry = info.old_expiry.unwrap_or(info.card_expiry);
+            let name = pan_secret.account_name(&info.pan, expiry);
             if held.certificate.common_name() == name {
                 Ok(())
             } else {
