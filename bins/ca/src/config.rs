@@ -65,7 +65,7 @@ pub struct Options {
     /// Seconds that the certificates of cardholders, merchants and gateways last at most.
     #[arg(long)]
     pub certificate_lifetime_seconds: Option<u32>,
-    /// What applicants accept by going on, where no form of [[forms]] says.
+    /// What applicants accept by going on, where no form of `[[forms]]` says.
     #[arg(long)]
     pub policy_text: Option<String>,
     /// Brands served; a new one gets its CAs at the next start.
