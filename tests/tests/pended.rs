@@ -175,6 +175,12 @@ async fn who_is_rejected_is_told_why_and_has_no_certificate() {
     }
 }
 
+/// SHA-256 of the certificate that a card is used with.
+async fn in_use(world: &World, card_id: &str) -> String {
+    let card = world.get("cardholder", &format!("cards/{card_id}")).await;
+    card.unwrap().text("/certificate/thumbprint").to_owned()
+}
+
 async fn buys(world: &World, card_id: &str) {
     let bought = world.purchase(card_id, &fresh()).await.unwrap();
     let bought = match bought.text("/status") {
@@ -182,4 +188,41 @@ async fn buys(world: &World, card_id: &str) {
         _ => bought,
     };
     assert_eq!(bought.text("/status"), "paid", "{:?}", bought.json);
+}
+
+#[tokio::test]
+async fn a_card_whose_renewal_waits_is_used_with_its_old_certificate_until_it_is_approved() {
+    let mut world = World::start_with(|party, table| {
+        match party {
+            // A wallet looks at its certificates thirty times in their life.
+            "ca" => table.insert("certificate_lifetime_seconds".to_owned(), 600.into()),
+            "cardholder" => table.insert("trust_refresh_seconds".to_owned(), 1.into()),
+            _ => None,
+        };
+    })
+    .await;
+    let account = world.account(100_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    let old = in_use(&world, &card_id).await;
+    world.kill("ca");
+    world.configure("ca", |table| {
+        table.insert(
+            "pend".to_owned(),
+            vec![toml::Value::from("cardholder")].into(),
+        );
+    });
+    world.restart("ca").await;
+    world.ca_command(&["authority", "renew", "visa-cca"]).await;
+
+    let renewal = waiting(&world, "cardholder").await;
+    assert_eq!(renewal["renews"], old, "{renewal}");
+    buys(&world, &card_id).await;
+    assert_eq!(in_use(&world, &card_id).await, old);
+    decide(&world, &renewal, "approve", &json!({})).await;
+    let started = Instant::now();
+    while in_use(&world, &card_id).await == old {
+        assert!(started.elapsed() < PATIENCE, "{}", world.log("cardholder"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    buys(&world, &card_id).await;
 }
