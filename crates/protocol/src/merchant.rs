@@ -23,13 +23,17 @@ pub mod inq;
 pub mod p;
 pub mod p_init;
 
-use crate::Rejection;
 use crate::content_type::ContentType;
-use crate::identity::Credentials;
+use crate::digest::Digest;
+use crate::identity::{Credentials, same_party};
+use crate::ids::{ExactBytes, Rrpid};
 use crate::sealed::open;
-use crate::wrapper::Jwe;
+use crate::signed::{Expected, Signer, Verified, Who, verify};
+use crate::thumbs::Thumbs;
+use crate::wrapper::{Jwe, Jws, MessageWrapper};
+use crate::{BrandId, Rejection, Timestamp};
 use openset_jose::Thumbprint;
-use openset_pki::MerchantData;
+use openset_pki::{Certificate, MerchantData, PathVerifier, Role};
 use serde::de::DeserializeOwned;
 
 /// The merchant's name at its acquirer, as its certificate has it.
@@ -59,4 +63,49 @@ fn open_ours<T: DeserializeOwned>(
         .find(|pair| Some(pair.key_exchange.thumbprint()) == named);
     let pair = pair.ok_or(Rejection::NotSealedForUs)?;
     Ok((opened, pair.signature.thumbprint()))
+}
+
+/// What the answer of a gateway is checked against.
+struct ExpectedAnswer<'a> {
+    content: ContentType,
+    message: &'static str,
+    brand: &'a BrandId,
+    /// The certificate that signed the request, to which the answer is addressed.
+    to: Thumbprint,
+    rrpid: Rrpid,
+    request: Digest,
+    thumbs: Option<&'a Thumbs>,
+    /// The gateway's key-exchange certificate that the request was sealed for.
+    gateway: &'a ExactBytes,
+}
+
+/// Verifies an answer: signed for us by the gateway that was asked, to this very request, on the header's date. Gives
+/// the certificate of that gateway, too.
+fn verify_answer<T: DeserializeOwned>(
+    wrapper: &MessageWrapper,
+    jws: &Jws,
+    expected: &ExpectedAnswer<'_>,
+    verifier: &PathVerifier,
+    now: Timestamp,
+) -> Result<(T, Certificate), Rejection> {
+    let signed = Expected {
+        content: expected.content,
+        signer: Signer {
+            role: Role::Gateway,
+            brand: Some(expected.brand),
+        },
+        to: Who::Certificate(expected.to),
+        message: expected.message,
+        rrpid: expected.rrpid,
+        answers: Some(expected.request),
+        thumbs: expected.thumbs,
+    };
+    let verified: Verified<T> = verify(jws, &signed, verifier, now)?;
+    let chosen =
+        Certificate::from_der(&expected.gateway.0).map_err(|e| Rejection::Certificate(e.into()))?;
+    if !same_party(&verified.certificate, &chosen) {
+        return Err(Rejection::AnotherParty("gateway"));
+    }
+    wrapper.check_signed_date(verified.date)?;
+    Ok((verified.data, chosen))
 }

@@ -1,10 +1,10 @@
 //! Steps 8 and 10: AuthReq asks the gateway, AuthRes answers.
 
 use super::p::VerifiedPReq;
-use super::{merchant_data, open_ours};
+use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
-use crate::identity::{Credentials, same_party};
+use crate::identity::Credentials;
 use crate::ids::{ExactBytes, RrTags, Rrpid};
 use crate::messages::auth::{
     AuthReqData, AuthReqPayload, AuthReqTbe, AuthResBaggage, AuthResData, AuthResPayload,
@@ -13,14 +13,12 @@ use crate::messages::auth::{
 use crate::money::CurrencyAmount;
 use crate::receipt::{ExpectedReceipt, Which};
 use crate::sealed::seal;
-use crate::signed::{
-    Expected, Frame, Signer, Verified, Who, decode, request_digest, sign_for, verify,
-};
+use crate::signed::{Frame, Who, decode, request_digest, sign_for};
 use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
-use openset_pki::{Certificate, PathVerifier, Role};
+use openset_pki::{Certificate, PathVerifier};
 use serde::{Deserialize, Serialize};
 
 /// After AuthReq was made: what its answer is checked against. It holds nothing secret.
@@ -184,26 +182,19 @@ impl AwaitingAuthRes {
             return Err(Rejection::UnknownRrpid);
         }
         let (sealed, opened_by): (AuthResTbe, _) = open_ours(jwe, ours, ContentType::AuthResTbe)?;
-        let expected = Expected {
+        let expected = ExpectedAnswer {
             content: ContentType::AuthResTbs,
-            signer: Signer {
-                role: Role::Gateway,
-                brand: Some(&self.brand_id),
-            },
-            to: Who::Certificate(self.merchant.unwrap_or(opened_by)),
             message: "AuthRes",
+            brand: &self.brand_id,
+            to: self.merchant.unwrap_or(opened_by),
             rrpid,
-            answers: Some(self.request),
+            request: self.request,
             thumbs: self.m_thumbs.as_ref(),
+            gateway: &self.gateway_key_exchange,
         };
-        let verified: Verified<AuthResData> = verify(&sealed.auth_res, &expected, verifier, now)?;
-        let chosen = Certificate::from_der(&self.gateway_key_exchange.0)
-            .map_err(|e| Rejection::Certificate(e.into()))?;
-        if !same_party(&verified.certificate, &chosen) {
-            return Err(Rejection::AnotherParty("gateway"));
-        }
-        wrapper.check_signed_date(verified.date)?;
-        let answer = self.check(&wrapper, verified.data, &sealed.baggage)?;
+        let (data, chosen): (AuthResData, _) =
+            verify_answer(&wrapper, &sealed.auth_res, &expected, verifier, now)?;
+        let answer = self.check(&wrapper, data, &sealed.baggage)?;
         self.check_contents(&answer, &chosen, verifier, now)?;
         Ok(answer)
     }

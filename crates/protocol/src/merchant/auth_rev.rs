@@ -1,9 +1,9 @@
 //! AuthRevReq gives an authorization back, or a part of it; AuthRevRes answers.
 
-use super::{merchant_data, open_ours};
+use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
-use crate::identity::{Credentials, same_party};
+use crate::identity::Credentials;
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::messages::auth_rev::{
     AuthRevCode, AuthRevReqData, AuthRevReqTbe, AuthRevResBaggage, AuthRevResData, AuthRevResTbe,
@@ -12,14 +12,12 @@ use crate::messages::auth_rev::{
 use crate::money::CurrencyAmount;
 use crate::receipt::{ExpectedReceipt, Which};
 use crate::sealed::seal;
-use crate::signed::{
-    Expected, Frame, Signer, Verified, Who, decode, request_digest, sign_for, verify,
-};
+use crate::signed::{Frame, Who, decode, request_digest, sign_for};
 use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
-use openset_pki::{Certificate, PathVerifier, Role};
+use openset_pki::{Certificate, PathVerifier};
 use serde::{Deserialize, Serialize};
 
 /// An authorization to reverse.
@@ -155,27 +153,18 @@ impl AwaitingAuthRevRes {
             return Err(Rejection::UnknownRrpid);
         }
         let (opened, _): (AuthRevResTbe, _) = open_ours(jwe, ours, ContentType::AuthRevResTbe)?;
-        let expected = Expected {
+        let expected = ExpectedAnswer {
             content: ContentType::AuthRevResData,
-            signer: Signer {
-                role: Role::Gateway,
-                brand: Some(&self.brand_id),
-            },
-            to: Who::Certificate(self.merchant),
             message: "AuthRevRes",
+            brand: &self.brand_id,
+            to: self.merchant,
             rrpid,
-            answers: Some(self.request),
+            request: self.request,
             thumbs: self.m_thumbs.as_ref(),
+            gateway: &self.gateway_key_exchange,
         };
-        let verified: Verified<AuthRevResData> =
-            verify(&opened.auth_rev_res, &expected, verifier, now)?;
-        let chosen = Certificate::from_der(&self.gateway_key_exchange.0)
-            .map_err(|e| Rejection::Certificate(e.into()))?;
-        if !same_party(&verified.certificate, &chosen) {
-            return Err(Rejection::AnotherParty("gateway"));
-        }
-        wrapper.check_signed_date(verified.date)?;
-        let data = verified.data;
+        let (data, chosen): (AuthRevResData, _) =
+            verify_answer(&wrapper, &opened.auth_rev_res, &expected, verifier, now)?;
         wrapper.check_ids(
             &MessageIds::of(&data.trans_ids),
             data.auth_rev_rr_tags.rrpid,

@@ -1,21 +1,21 @@
 //! After step 10: CapReq asks for the money, CapRes answers.
 
-use super::{merchant_data, open_ours};
+use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
-use crate::identity::{Credentials, same_party};
+use crate::identity::Credentials;
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::messages::cap::{
     CAP_ITEMS_MAX, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
 };
 use crate::money::CurrencyAmount;
 use crate::sealed::seal;
-use crate::signed::{Expected, Frame, Signer, Verified, Who, request_digest, sign_for, verify};
+use crate::signed::{Frame, Who, request_digest, sign_for};
 use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
-use openset_pki::{Certificate, PathVerifier, Role};
+use openset_pki::{Certificate, PathVerifier};
 use serde::{Deserialize, Serialize};
 
 /// An authorization to capture.
@@ -171,26 +171,19 @@ impl AwaitingCapRes {
             return Err(Rejection::UnknownRrpid);
         }
         let (CapResTbe { cap_res }, opened_by) = open_ours(jwe, ours, ContentType::CapResTbe)?;
-        let expected = Expected {
+        let expected = ExpectedAnswer {
             content: ContentType::CapResData,
-            signer: Signer {
-                role: Role::Gateway,
-                brand: Some(&self.brand_id),
-            },
-            to: Who::Certificate(self.merchant.unwrap_or(opened_by)),
             message: "CapRes",
+            brand: &self.brand_id,
+            to: self.merchant.unwrap_or(opened_by),
             rrpid: self.rrpid(),
-            answers: Some(self.request),
+            request: self.request,
             thumbs: self.m_thumbs.as_ref(),
+            gateway: &self.gateway_key_exchange,
         };
-        let verified: Verified<CapResData> = verify(&cap_res, &expected, verifier, now)?;
-        let chosen = Certificate::from_der(&self.gateway_key_exchange.0)
-            .map_err(|e| Rejection::Certificate(e.into()))?;
-        if !same_party(&verified.certificate, &chosen) {
-            return Err(Rejection::AnotherParty("gateway"));
-        }
-        wrapper.check_signed_date(verified.date)?;
-        self.check(&wrapper, verified.data)
+        let (data, _): (CapResData, _) =
+            verify_answer(&wrapper, &cap_res, &expected, verifier, now)?;
+        self.check(&wrapper, data)
     }
 
     fn check(
