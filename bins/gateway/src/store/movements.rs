@@ -177,7 +177,8 @@ fn kind_of(name: &str, undoes: Option<String>) -> Option<Kind> {
     }
 }
 
-fn progress_name(progress: Progress) -> &'static str {
+/// As the database spells it.
+pub(crate) fn progress_name(progress: Progress) -> &'static str {
     match progress {
         Progress::Asked => "asked",
         Progress::Done => "done",

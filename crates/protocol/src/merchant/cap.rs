@@ -4,7 +4,7 @@ use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
-use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
+use crate::ids::{ExactBytes, LocalId, RrTags, Rrpid, TransIds};
 use crate::messages::cap::{
     CAP_ITEMS_MAX, CapCode, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
 };
@@ -27,6 +27,8 @@ pub struct Capture {
     pub auth_rrpid: Rrpid,
     /// How much.
     pub amount: CurrencyAmount,
+    /// Into which batch; without, the one that is open.
+    pub batch_id: Option<LocalId>,
     /// The token that came with the authorization.
     pub cap_token: Jwe,
 }
@@ -83,6 +85,7 @@ pub fn request(
                 trans_ids,
                 auth_rrpid,
                 amount,
+                batch_id,
                 cap_token,
             } = c;
             (
@@ -91,7 +94,7 @@ pub fn request(
                     auth_rrpid,
                     cap_date: ctx.now,
                     cap_req_amt: amount,
-                    batch_id: None,
+                    batch_id,
                 },
                 Some(cap_token),
             )

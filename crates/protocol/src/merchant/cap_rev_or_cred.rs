@@ -5,7 +5,7 @@ use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
-use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
+use crate::ids::{ExactBytes, LocalId, RrTags, Rrpid, TransIds};
 use crate::messages::batch::BatchPlace;
 use crate::messages::cap_rev_or_cred::{
     CapRevOrCred, CapRevOrCredCode, CapRevOrCredReqData, CapRevOrCredReqItem, CapRevOrCredReqTbe,
@@ -32,6 +32,8 @@ pub struct Item {
     pub original: Option<BatchPlace>,
     /// How much is to go back; of a cancellation, the whole amount of what is cancelled.
     pub amount: CurrencyAmount,
+    /// Into which batch; without, the one that is open.
+    pub new_batch_id: Option<LocalId>,
     /// The token that came with the authorization.
     pub cap_token: Jwe,
 }
@@ -117,7 +119,7 @@ impl Item {
             trans_ids: self.trans_ids,
             auth_rrpid: self.auth_rrpid,
             original: self.original,
-            new_batch_id: None,
+            new_batch_id: self.new_batch_id,
             cap_rev_or_cred_req_date: now,
             cap_rev_or_cred_req_amt: self.amount,
         };
