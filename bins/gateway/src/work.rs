@@ -183,3 +183,32 @@ pub(crate) fn id_of(sender: &Thumbprint, message: &str, rrpid: &Rrpid) -> String
 pub(crate) fn id_of_item(request: &str, place: usize) -> String {
     format!("{request}-{place}")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// What an earlier version had stored when it was stopped is finished by this one.
+    #[test]
+    fn plan_that_was_stored_before_there_were_batches_is_read() {
+        let stored = r#"[
+            {"Ok": {"authorization": "a", "issuer_authorization": "i", "capture_id": "c",
+                    "amount": {"currency": 978, "amount": 4200, "amt_exp10": -2}}},
+            {"Err": "duplicateRequest"}
+        ]"#;
+        let plan: Vec<Planned> = serde_json::from_str(stored).unwrap();
+        let Ok(order) = &plan[0] else {
+            panic!("a capture was begun")
+        };
+        assert_eq!(
+            (order.movement_id.as_str(), &order.kind),
+            ("c", &Kind::Capture)
+        );
+        let refusal = Refusal::from("duplicateRequest".to_owned());
+        assert_eq!(plan[1].as_ref().unwrap_err(), &refusal);
+        let again: Vec<Planned> =
+            serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+        assert_eq!(again[1].as_ref().unwrap_err(), &refusal);
+    }
+}

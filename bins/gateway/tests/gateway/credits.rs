@@ -227,6 +227,25 @@ async fn refund_names_the_capture_that_stands_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batch_of_another_merchant_is_unknown() {
+    let (bank, service) = gateway().await;
+    let bought = buy(&OTHER_SHOP, 1000);
+    let asked = bought.ask();
+    let answer = service.set(&asked.wire).await.taken();
+    let capture = asked.capture(&bought, &answer, 1000);
+    let claimed = claim(&OTHER_SHOP, vec![capture]);
+    let items = claimed.read(&service.set(&claimed.wire).await.taken());
+    let theirs = items[0].batch.clone().unwrap();
+    let (sale, ours) = Sale::captured(&service, 1000).await;
+    assert_ne!(theirs.batch_id, ours.batch_id);
+    let (code, _) = sale.undo(&service, Cred, 1, Some(&theirs)).await;
+    assert_eq!(code, BatchUnknown);
+    let (code, _) = sale.undo(&service, CredRev, 1000, Some(&theirs)).await;
+    assert_eq!(code, BatchUnknown);
+    assert_eq!(bank.effects("credit"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn items_that_name_another_batch_than_the_open_one_are_refused() {
     let (bank, service) = gateway().await;
     let (sale, place) = Sale::captured(&service, 1000).await;
