@@ -1,6 +1,7 @@
 //! The gateway's tables. Every change of state is a guarded UPDATE with one row counted.
 
 pub(crate) mod authorizations;
+pub(crate) mod batch_reports;
 pub(crate) mod batches;
 pub(crate) mod books;
 pub(crate) mod items;
@@ -9,6 +10,7 @@ pub(crate) mod payments;
 pub(crate) mod pending;
 pub(crate) mod registrations;
 pub(crate) mod reversals;
+pub(crate) mod settlements;
 
 use openset_store::{Migration, StoreError};
 
@@ -38,6 +40,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 160,
         name: "batches",
         sql: include_str!("../migrations/160_batches.sql"),
+    },
+    Migration {
+        version: 161,
+        name: "settlement",
+        sql: include_str!("../migrations/161_settlement.sql"),
     },
 ];
 
