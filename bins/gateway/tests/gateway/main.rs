@@ -4,6 +4,7 @@
 mod authority;
 mod authorizations;
 mod bank;
+mod batches;
 mod captures;
 mod crashes;
 mod credits;
@@ -15,5 +16,6 @@ mod renewals;
 mod replicas;
 mod rest;
 mod reversals;
+mod sale;
 mod service;
 mod upgrade;
