@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::error::GatewayError;
-use crate::store::{batches, pending};
+use crate::store::{batches, pending, settlements};
 use crate::{Gateway, settlement};
 
 /// How often it is looked for what is due when nobody wakes the worker.
@@ -57,6 +57,7 @@ pub(crate) async fn take_over(gateway: &Gateway) -> Result<(), StoreError> {
     if gateway.db.backend() == Backend::Sqlite {
         let mut tx = gateway.db.begin().await?;
         let count = pending::release_all(&mut tx).await?;
+        settlements::release_all(&mut tx).await?;
         tx.commit().await?;
         if count > 0 {
             tracing::info!("the issuer is asked again for what was open at the last stop");

@@ -70,6 +70,14 @@ pub(crate) async fn lease_due(
     Ok(leased)
 }
 
+/// Makes everything due at once: for a process that knows itself to be alone.
+pub(crate) async fn release_all(tx: &mut Tx) -> Result<(), StoreError> {
+    sqlx::query("UPDATE batches SET next_attempt_at_ms = 0 WHERE next_attempt_at_ms > 0")
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Leaves it alone until then.
 pub(crate) async fn postpone(tx: &mut Tx, id: &str, until_ms: i64) -> Result<(), StoreError> {
     sqlx::query("UPDATE batches SET next_attempt_at_ms = $1 WHERE id = $2")
