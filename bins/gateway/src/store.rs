@@ -33,6 +33,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "receipts",
         sql: include_str!("../migrations/151_receipts.sql"),
     },
+    Migration {
+        version: 170,
+        name: "authorization tokens",
+        sql: include_str!("../migrations/170_auth_token.sql"),
+    },
 ];
 
 /// The guard of an UPDATE held: exactly one row was changed.

@@ -9,6 +9,7 @@ use crate::world::world;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
 use openset_protocol::content_type::ContentType;
+use openset_protocol::gateway::auth::Refusal;
 use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::cap::CapCode;
 
@@ -35,7 +36,9 @@ impl Ending for End {
             Self::Uncaptured(CapCode::InvalidCapToken),
             Self::Unreversed(AuthRevCode::InvalidCapToken),
         ];
-        judged.contains(self) && path.contains("cap_token")
+        let refused = *self == Self::Declined(Refusal::AuthToken);
+        (judged.contains(self) && path.contains("cap_token"))
+            || (refused && path.contains("auth_token"))
     }
 }
 
@@ -87,6 +90,11 @@ pub const AUTH_REQ_LINKS: &[Link] = &[
         at: "auth_req/data/dual_signature_digest",
     },
 ];
+pub const NEXT_AUTH_REQ_LINKS: &[Link] = &[Link {
+    over: "auth_token",
+    content: ContentType::AuthToken,
+    at: "auth_req/data/pi_digest",
+}];
 pub const AUTH_RES_LINKS: &[Link] = &[Link {
     over: "baggage",
     content: ContentType::AuthResBaggage,
