@@ -15,4 +15,5 @@ mod replicas;
 mod rest;
 mod reversals;
 mod service;
+mod tokens;
 mod upgrade;

@@ -19,6 +19,7 @@ mod matrix;
 mod rows;
 mod run;
 mod thumbs;
+mod tokens;
 #[path = "../support/matrix.rs"]
 mod trial;
 mod world;

@@ -137,5 +137,5 @@ fn of_all_fields_few_are_harmless_and_each_has_its_reason() {
         .collect();
     println!("{} fields, {} of them harmless", rows.len(), harmless.len());
     assert!(rows.len() >= 320, "{}", rows.len());
-    assert!(harmless.len() <= 26, "{harmless:#?}");
+    assert!(harmless.len() <= 27, "{harmless:#?}");
 }

@@ -229,7 +229,7 @@ pub fn payment_instruction() -> Rows {
     rows.extend(amount(
         "AuthReq",
         &format!("{head}inputs/purch_amt/"),
-        1,
+        -1,
         &End::Unauthorized(AuthCode::AmountError),
     ));
     rows
