@@ -19,6 +19,7 @@ CREATE TABLE movements (
     authorization_id TEXT   NOT NULL REFERENCES authorizations (id),
     kind             TEXT   NOT NULL CHECK (kind IN ('capture', 'capture_reversal', 'credit', 'credit_reversal')),
     n                BIGINT NOT NULL,
+    currency         TEXT   NOT NULL,
     amount_minor     BIGINT NOT NULL CHECK (amount_minor <> 0),
     undone_by        TEXT,
     at_s             BIGINT NOT NULL,
@@ -27,12 +28,13 @@ CREATE TABLE movements (
 );
 -- The keys of captures and credits of before stand nowhere in clear: their ids are their references in the books, which
 -- for a capture is the id of its authorization, known to its gateway.
-INSERT INTO movements (gateway, id, authorization_id, kind, n, amount_minor, at_s)
-SELECT a.gateway, a.id, a.id, 'capture', 1, a.captured_minor, e.at_s
+INSERT INTO movements (gateway, id, authorization_id, kind, n, currency, amount_minor, at_s)
+SELECT a.gateway, a.id, a.id, 'capture', 1, a.currency, a.captured_minor, e.at_s
 FROM authorizations a JOIN ledger_entries e ON e.kind = 'capture' AND e.reference = a.id
 WHERE a.state = 'captured';
-INSERT INTO movements (gateway, id, authorization_id, kind, n, amount_minor, at_s)
-SELECT a.gateway, p.reference, a.id, 'credit', CAST(SUBSTR(p.reference, LENGTH(a.id) + 2) AS BIGINT), p.amount_minor, e.at_s
+INSERT INTO movements (gateway, id, authorization_id, kind, n, currency, amount_minor, at_s)
+SELECT a.gateway, p.reference, a.id, 'credit', CAST(SUBSTR(p.reference, LENGTH(a.id) + 2) AS BIGINT), a.currency,
+    p.amount_minor, e.at_s
 FROM authorizations a
 JOIN ledger_postings p ON p.kind = 'credit' AND p.account = 'cardholder/' || a.account_id
     AND SUBSTR(p.reference, 1, LENGTH(a.id) + 1) = a.id || '/'

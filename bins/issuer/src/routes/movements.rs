@@ -263,6 +263,7 @@ async fn apply(
         authorization_id: &before.id,
         kind,
         n,
+        currency: before.currency,
         amount_minor: after.owed_minor() - before.owed_minor(),
         at_s: now.seconds(),
     };

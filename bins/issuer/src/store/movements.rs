@@ -1,5 +1,6 @@
 //! What moved money between a cardholder and a gateway, by the gateway's own name for it: its idempotency key.
 
+use openset_protocol::money::Currency;
 use openset_store::{StoreError, Tx};
 use sqlx::Row;
 
@@ -28,6 +29,7 @@ pub(crate) struct Movement<'a> {
     pub(crate) kind: Kind,
     /// The how manieth of its kind; of a reversal, that of what it undoes.
     pub(crate) n: i64,
+    pub(crate) currency: Currency,
     /// How much more the cardholder owes; below zero, how much less.
     pub(crate) amount_minor: i64,
     pub(crate) at_s: i64,
@@ -47,14 +49,15 @@ pub(crate) struct Credit {
 /// Records a movement, and what it undoes as undone; false when its id is another movement's.
 pub(crate) async fn insert(tx: &mut Tx, new: &Movement<'_>) -> Result<bool, StoreError> {
     let inserted = sqlx::query(
-        "INSERT INTO movements (gateway, id, authorization_id, kind, n, amount_minor, at_s) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (gateway, id) DO NOTHING",
+        "INSERT INTO movements (gateway, id, authorization_id, kind, n, currency, amount_minor, \
+         at_s) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (gateway, id) DO NOTHING",
     )
     .bind(new.gateway)
     .bind(new.id)
     .bind(new.authorization_id)
     .bind(new.kind.name())
     .bind(new.n)
+    .bind(new.currency.alpha())
     .bind(new.amount_minor)
     .bind(new.at_s)
     .execute(&mut **tx)

@@ -159,14 +159,16 @@ async fn what_was_held_captured_and_credited_before_there_were_movements_is_so_a
     assert_eq!(stands.problem(409), "credited");
     for n in 1..=2 {
         let credit_id = format!("{CREDITED}%2F{n}");
-        let undone = bank.undo_credit(CREDITED, &credit_id, &format!("v{n}"));
-        undone.await.expect(200);
+        let key = format!("v{n}");
+        let undone = bank.undo_credit(CREDITED, &credit_id, &key).await;
+        undone.expect(200);
     }
     for (id, captured) in [(CREDITED, 800), (CAPTURED, 600)] {
         let undone = bank.undo_capture(id, &format!("u-{id}")).await.expect(200);
         assert_eq!(undone["held"]["amount_minor"], captured);
-        let again = bank.movement(id, "capture", &format!("c-{id}"), captured);
-        again.await.expect(200);
+        let key = format!("c-{id}");
+        let again = bank.movement(id, "capture", &key, captured).await;
+        again.expect(200);
     }
     books::assert_right(&bank.stop().await).await;
 }
