@@ -42,9 +42,14 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/160_batches.sql"),
     },
     Migration {
-        version: 161,
+        version: 170,
+        name: "authorization tokens",
+        sql: include_str!("../migrations/170_auth_token.sql"),
+    },
+    Migration {
+        version: 171,
         name: "settlement",
-        sql: include_str!("../migrations/161_settlement.sql"),
+        sql: include_str!("../migrations/171_settlement.sql"),
     },
 ];
 

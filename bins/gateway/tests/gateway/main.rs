@@ -18,4 +18,5 @@ mod rest;
 mod reversals;
 mod sale;
 mod service;
+mod tokens;
 mod upgrade;

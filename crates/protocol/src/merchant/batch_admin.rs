@@ -160,11 +160,6 @@ impl AwaitingBatchAdminRes {
 
     fn check(&self, data: &BatchAdminResData) -> Result<(), Rejection> {
         let currency = self.asked.currency;
-        let of_the_batch = data.batch_id.is_some()
-            || (data.batch_status.is_none()
-                && data.transmission_status.is_none()
-                && data.settlement_info.is_none()
-                && data.trans_details.is_none());
         let paid = data.settlement_info.as_ref();
         let listed = data.trans_details.as_ref();
         let agrees = [
@@ -179,7 +174,6 @@ impl AwaitingBatchAdminRes {
                     || (data.ba_status != BaStatus::Success && data.batch_id.is_none()),
                 "batch_id",
             ),
-            (of_the_batch, "batch_id"),
             (
                 paid.is_none_or(|paid| paid.settlement_amount.currency() == currency),
                 "settlement_info",
