@@ -1,8 +1,8 @@
 //! A database from before there were movements: what stood in it stands in the new tables.
 
-use openset_store::Db;
-use openset_store::Tx;
 use openset_store::ledger::{self, Entry, Posting};
+use openset_store::{Db, Tx};
+use serde_json::json;
 
 use crate::bank::{Bank, GATEWAY, Vaulted};
 use crate::books;
@@ -16,6 +16,7 @@ const CREDITED: &str = "cccccccccccccccccccccccccccccccc";
 
 struct Old {
     id: &'static str,
+    gateway: &'static str,
     state: &'static str,
     reversed: i64,
     captured: i64,
@@ -25,6 +26,7 @@ struct Old {
 const ROWS: &[Old] = &[
     Old {
         id: HELD,
+        gateway: "gateway",
         state: "held",
         reversed: 400,
         captured: 0,
@@ -32,6 +34,7 @@ const ROWS: &[Old] = &[
     },
     Old {
         id: CAPTURED,
+        gateway: "gateway",
         state: "captured",
         reversed: 0,
         captured: 600,
@@ -39,6 +42,7 @@ const ROWS: &[Old] = &[
     },
     Old {
         id: CREDITED,
+        gateway: "gateway",
         state: "captured",
         reversed: 100,
         captured: 800,
@@ -46,9 +50,18 @@ const ROWS: &[Old] = &[
     },
     Old {
         id: "dddddddddddddddddddddddddddddddd",
+        gateway: "gateway",
         state: "released",
         reversed: 300,
         captured: 0,
+        credits: &[],
+    },
+    Old {
+        id: "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+        gateway: "other",
+        state: "captured",
+        reversed: 0,
+        captured: 100,
         credits: &[],
     },
 ];
@@ -81,7 +94,7 @@ async fn insert(tx: &mut Tx, row: &Old, expires_at_s: i64) {
     sqlx::query(
         "INSERT INTO authorizations (id, gateway, account_id, state, currency, amount_minor, captured_minor, \
          credited_minor, credits, merchant_id, merchant_name, reference, created_at_s, expires_at_s, reversed_minor) \
-         VALUES ($1, 'gateway', 'alice', $2, 'EUR', 1000, $3, $4, $5, 'shop', 'shop', 'xid', 1, $6, $7)",
+         VALUES ($1, $8, 'alice', $2, 'EUR', 1000, $3, $4, $5, 'shop', 'shop', 'xid', 1, $6, $7)",
     )
     .bind(row.id)
     .bind(row.state)
@@ -90,6 +103,7 @@ async fn insert(tx: &mut Tx, row: &Old, expires_at_s: i64) {
     .bind(i64::try_from(row.credits.len()).unwrap())
     .bind(expires_at_s)
     .bind(row.reversed)
+    .bind(row.gateway)
     .execute(&mut **tx)
     .await
     .unwrap();
@@ -116,7 +130,7 @@ async fn old() -> Vaulted {
     execute(
         &mut tx,
         "INSERT INTO accounts (id, holder, brand, currency, credit_limit_minor, held_minor, owed_minor, \
-         blocked, opened_at_s) VALUES ('alice', 'Alice', 'Visa', 'EUR', 2000, 600, 1100, 0, 1)",
+         blocked, opened_at_s) VALUES ('alice', 'Alice', 'Visa', 'EUR', 3000, 600, 1200, 0, 1)",
     )
     .await;
     for (account, kind) in [
@@ -170,5 +184,35 @@ async fn what_was_held_captured_and_credited_before_there_were_movements_is_so_a
         let again = bank.movement(id, "capture", &key, captured).await;
         again.expect(200);
     }
+    books::assert_right(&bank.stop().await).await;
+}
+
+async fn balance(bank: &Bank, account: &str) -> i64 {
+    let db = Db::open(&bank.vaulted.database_url(), openset_issuer::MIGRATIONS)
+        .await
+        .unwrap();
+    let balance = ledger::balance(&mut *db.read().await.unwrap(), account).await;
+    db.close().await;
+    balance.unwrap()
+}
+
+#[tokio::test]
+async fn settlement_account_of_before_is_divided_once_and_what_was_captured_before_is_settled() {
+    let mut bank = old().await.start().await;
+    for _ in 0..2 {
+        assert_eq!(balance(&bank, "settlement/EUR").await, 0);
+        assert_eq!(balance(&bank, "settlement/gateway/EUR").await, -1100);
+        assert_eq!(balance(&bank, "settlement/other/EUR").await, -100);
+        bank = bank.stop().await.start().await;
+    }
+    let credits = [1, 2].map(|n| json!({"movement": format!("{CREDITED}/{n}")}));
+    let body = json!({
+        "batch_id": "b", "part": 0, "last": true, "currency": "EUR", "net_minor": 1100,
+        "items": [{"movement": CAPTURED}, {"movement": CREDITED}, credits[0], credits[1]],
+    });
+    let paid = bank.post("/settlements", GATEWAY, "s", &body).await;
+    paid.expect(200);
+    assert_eq!(balance(&bank, "settlement/gateway/EUR").await, 0);
+    assert_eq!(balance(&bank, "cash/EUR").await, -1100);
     books::assert_right(&bank.stop().await).await;
 }
