@@ -2,6 +2,7 @@
 
 use openset_store::ledger::{self, Entry, Posting};
 use openset_store::{Db, Tx};
+use openset_testkit::postgres::PostgresServer;
 use serde_json::json;
 
 use crate::bank::{Bank, GATEWAY, Vaulted};
@@ -116,16 +117,39 @@ async fn insert(tx: &mut Tx, row: &Old, expires_at_s: i64) {
     }
 }
 
-/// A bank's data as the version before left it.
-async fn old() -> Vaulted {
+/// A bank as the version before left it, taken over.
+struct TakenOver {
+    bank: Bank,
+    url: String,
+}
+
+/// One on each kind of database that is installed here.
+async fn taken_over(server: Option<&PostgresServer>) -> Vec<TakenOver> {
     let vaulted = Vaulted::new("");
     std::fs::create_dir_all(vaulted.data_dir()).unwrap();
+    let url = vaulted.database_url();
+    let mut old = vec![(vaulted, url)];
+    if let Some(server) = server {
+        let url = server.create_database().unwrap();
+        old.push((Vaulted::new(&format!("database_url = \"{url}\"")), url));
+    }
+    let mut taken = Vec::new();
+    for (vaulted, url) in old {
+        fill(&vaulted, &url).await;
+        let bank = vaulted.start().await;
+        taken.push(TakenOver { bank, url });
+    }
+    taken
+}
+
+/// Fills a database as the version before would have.
+async fn fill(vaulted: &Vaulted, url: &str) {
     let before: Vec<_> = openset_issuer::MIGRATIONS
         .iter()
         .copied()
         .filter(|migration| migration.version <= BEFORE)
         .collect();
-    let db = Db::open(&vaulted.database_url(), &before).await.unwrap();
+    let db = Db::open(url, &before).await.unwrap();
     let mut tx = db.begin().await.unwrap();
     execute(
         &mut tx,
@@ -147,7 +171,6 @@ async fn old() -> Vaulted {
     }
     tx.commit().await.unwrap();
     db.close().await;
-    vaulted
 }
 
 /// Reversed, held, captured and credited.
@@ -160,37 +183,38 @@ async fn sums(bank: &Bank, id: &str) -> [i64; 4] {
 
 #[tokio::test]
 async fn what_was_held_captured_and_credited_before_there_were_movements_is_so_after() {
-    let bank = old().await.start().await;
-    assert_eq!(sums(&bank, HELD).await, [400, 600, 0, 0]);
-    assert_eq!(sums(&bank, CAPTURED).await, [400, 0, 600, 0]);
-    assert_eq!(sums(&bank, CREDITED).await, [200, 0, 800, 300]);
-    books::assert_right_at(&bank.vaulted.database_url()).await;
-    let above = bank.movement(HELD, "capture", "c", 601).await;
-    assert_eq!(above.problem(422), "above-hold");
+    let server = crate::replicas::postgres();
+    for TakenOver { bank, url } in taken_over(server.as_ref()).await {
+        assert_eq!(sums(&bank, HELD).await, [400, 600, 0, 0]);
+        assert_eq!(sums(&bank, CAPTURED).await, [400, 0, 600, 0]);
+        assert_eq!(sums(&bank, CREDITED).await, [200, 0, 800, 300]);
+        books::assert_right_at(&url).await;
+        let above = bank.movement(HELD, "capture", "c", 601).await;
+        assert_eq!(above.problem(422), "above-hold");
 
-    // A capture of before is undone and made again; its credits of before go by their names in the books.
-    let stands = bank.undo_capture(CREDITED, "u1").await;
-    assert_eq!(stands.problem(409), "credited");
-    for n in 1..=2 {
-        let credit_id = format!("{CREDITED}%2F{n}");
-        let key = format!("v{n}");
-        let undone = bank.undo_credit(CREDITED, &credit_id, &key).await;
-        undone.expect(200);
+        // A capture of before is undone and made again; its credits of before go by their names in the books.
+        let stands = bank.undo_capture(CREDITED, "u1").await;
+        assert_eq!(stands.problem(409), "credited");
+        for n in 1..=2 {
+            let credit_id = format!("{CREDITED}%2F{n}");
+            let key = format!("v{n}");
+            let undone = bank.undo_credit(CREDITED, &credit_id, &key).await;
+            undone.expect(200);
+        }
+        for (id, captured) in [(CREDITED, 800), (CAPTURED, 600)] {
+            let undone = bank.undo_capture(id, &format!("u-{id}")).await.expect(200);
+            assert_eq!(undone["held"]["amount_minor"], captured);
+            let key = format!("c-{id}");
+            let again = bank.movement(id, "capture", &key, captured).await;
+            again.expect(200);
+        }
+        let _vaulted = bank.stop().await;
+        books::assert_right_at(&url).await;
     }
-    for (id, captured) in [(CREDITED, 800), (CAPTURED, 600)] {
-        let undone = bank.undo_capture(id, &format!("u-{id}")).await.expect(200);
-        assert_eq!(undone["held"]["amount_minor"], captured);
-        let key = format!("c-{id}");
-        let again = bank.movement(id, "capture", &key, captured).await;
-        again.expect(200);
-    }
-    books::assert_right(&bank.stop().await).await;
 }
 
-async fn balance(bank: &Bank, account: &str) -> i64 {
-    let db = Db::open(&bank.vaulted.database_url(), openset_issuer::MIGRATIONS)
-        .await
-        .unwrap();
+async fn balance(url: &str, account: &str) -> i64 {
+    let db = Db::open(url, openset_issuer::MIGRATIONS).await.unwrap();
     let balance = ledger::balance(&mut *db.read().await.unwrap(), account).await;
     db.close().await;
     balance.unwrap()
@@ -198,21 +222,24 @@ async fn balance(bank: &Bank, account: &str) -> i64 {
 
 #[tokio::test]
 async fn settlement_account_of_before_is_divided_once_and_what_was_captured_before_is_settled() {
-    let mut bank = old().await.start().await;
-    for _ in 0..2 {
-        assert_eq!(balance(&bank, "settlement/EUR").await, 0);
-        assert_eq!(balance(&bank, "settlement/gateway/EUR").await, -1100);
-        assert_eq!(balance(&bank, "settlement/other/EUR").await, -100);
-        bank = bank.stop().await.start().await;
+    let server = crate::replicas::postgres();
+    for TakenOver { mut bank, url } in taken_over(server.as_ref()).await {
+        for _ in 0..2 {
+            assert_eq!(balance(&url, "settlement/EUR").await, 0);
+            assert_eq!(balance(&url, "settlement/gateway/EUR").await, -1100);
+            assert_eq!(balance(&url, "settlement/other/EUR").await, -100);
+            bank = bank.stop().await.start().await;
+        }
+        let credits = [1, 2].map(|n| json!({"movement": format!("{CREDITED}/{n}")}));
+        let body = json!({
+            "batch_id": "b", "part": 0, "last": true, "currency": "EUR", "net_minor": 1100,
+            "items": [{"movement": CAPTURED}, {"movement": CREDITED}, credits[0], credits[1]],
+        });
+        let paid = bank.post("/settlements", GATEWAY, "s", &body).await;
+        paid.expect(200);
+        assert_eq!(balance(&url, "settlement/gateway/EUR").await, 0);
+        assert_eq!(balance(&url, "cash/EUR").await, -1100);
+        let _vaulted = bank.stop().await;
+        books::assert_right_at(&url).await;
     }
-    let credits = [1, 2].map(|n| json!({"movement": format!("{CREDITED}/{n}")}));
-    let body = json!({
-        "batch_id": "b", "part": 0, "last": true, "currency": "EUR", "net_minor": 1100,
-        "items": [{"movement": CAPTURED}, {"movement": CREDITED}, credits[0], credits[1]],
-    });
-    let paid = bank.post("/settlements", GATEWAY, "s", &body).await;
-    paid.expect(200);
-    assert_eq!(balance(&bank, "settlement/gateway/EUR").await, 0);
-    assert_eq!(balance(&bank, "cash/EUR").await, -1100);
-    books::assert_right(&bank.stop().await).await;
 }
