@@ -215,7 +215,7 @@ async fn what_was_held_captured_and_credited_before_there_were_movements_is_so_a
 
 async fn balance(url: &str, account: &str) -> i64 {
     let db = Db::open(url, openset_issuer::MIGRATIONS).await.unwrap();
-    let balance = ledger::balance(&mut *db.read().await.unwrap(), account).await;
+    let balance = ledger::balance(&mut db.read().await.unwrap(), account).await;
     db.close().await;
     balance.unwrap()
 }
