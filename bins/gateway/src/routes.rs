@@ -1,6 +1,7 @@
 //! The REST routes, and the document that describes them.
 
 mod authorizations;
+mod batches;
 mod certificates;
 mod ledger;
 mod registrations;
@@ -36,6 +37,7 @@ struct Document;
 pub(crate) fn router(gateway: Arc<Gateway>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(authorizations::show))
+        .routes(routes!(batches::list))
         .routes(routes!(certificates::show))
         .routes(routes!(certificates::own))
         .routes(routes!(ledger::show))

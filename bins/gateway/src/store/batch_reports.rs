@@ -7,6 +7,7 @@ use openset_protocol::messages::batch_admin::{
     TransactionDetail, TransmissionStatus,
 };
 use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_service::paging::{Asked, Place};
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -19,6 +20,7 @@ use crate::error::GatewayError;
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) id: String,
+    pub(crate) merchant_id: String,
     pub(crate) brand: String,
     pub(crate) currency: String,
     pub(crate) state: State,
@@ -41,7 +43,7 @@ pub(crate) enum State {
 }
 
 const COLUMNS: &str = "id, brand, currency, state, opened_at_s, closed_at_s, transmission, paid_at_s, \
-     credit_count, credit_minor, debit_count, debit_minor";
+     credit_count, credit_minor, debit_count, debit_minor, merchant_id";
 
 /// The batch of this name, if it is this merchant's; nobody else changes it until the transaction ends.
 pub(crate) async fn lock(
@@ -76,6 +78,35 @@ pub(crate) async fn lock_open(tx: &mut Tx, key: Key<'_>) -> Result<Option<Batch>
     row.as_ref().map(batch).transpose()
 }
 
+/// Which batches to list: empty for all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filter<'a> {
+    pub(crate) merchant_id: &'a str,
+    pub(crate) state: &'a str,
+}
+
+/// A page of batches, the newest first.
+pub(crate) async fn list(
+    conn: &mut AnyConnection,
+    filter: &Filter<'_>,
+    asked: &Asked,
+) -> Result<Vec<Batch>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM batches WHERE ($1 = '' OR (opened_at_s, id) < ($2, $1)) \
+         AND ($3 = '' OR merchant_id = $3) AND ($4 = '' OR state = $4) \
+         ORDER BY opened_at_s DESC, id DESC LIMIT $5"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(asked.id())
+        .bind(asked.at())
+        .bind(filter.merchant_id)
+        .bind(filter.state)
+        .bind(asked.rows())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(batch).collect()
+}
+
 fn batch(row: &AnyRow) -> Result<Batch, StoreError> {
     let state: String = row.try_get(3)?;
     let frozen = match row.try_get::<Option<i64>, _>(8)? {
@@ -89,6 +120,7 @@ fn batch(row: &AnyRow) -> Result<Batch, StoreError> {
     };
     Ok(Batch {
         id: row.try_get(0)?,
+        merchant_id: row.try_get(12)?,
         brand: row.try_get(1)?,
         currency: row.try_get(2)?,
         state: match state.as_str() {
@@ -186,6 +218,14 @@ pub(crate) async fn close(
 }
 
 impl Batch {
+    /// Where it stands in a list.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            at: self.opened_at_s,
+            id: self.id.clone(),
+        }
+    }
+
     pub(crate) fn status(&self, batch_totals: BatchTotals) -> BatchStatus {
         BatchStatus {
             open_date: Timestamp::from_seconds(self.opened_at_s),

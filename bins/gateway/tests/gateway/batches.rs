@@ -420,3 +420,39 @@ async fn two_replicas_on_postgres_close_and_settle_once() {
     assert_eq!(bank.effects("settle"), 1);
     assert_eq!(balances(&one).await, [0; 5]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operator_sees_batches_in_pages_and_by_state() {
+    let (_, service) = gateway().await;
+    let (_, first) = Sale::captured(&service, 1000).await;
+    ask(&service, close(&first.batch_id, totals((1, 1000), (0, 0)))).await;
+    ended(&service, &first.batch_id).await;
+    let (sale, second) = Sale::captured(&service, 500).await;
+    sale.undo(&service, Cred, 200, None).await;
+    let operator = crate::service::OPERATOR;
+    let list = async |query: &str| service.get(&format!("/batches{query}"), operator).await;
+    let (status, page) = list("?limit=1").await;
+    assert_eq!((status, page["items"].as_array().unwrap().len()), (200, 1));
+    let next = page["next"].as_str().unwrap();
+    let (_, rest) = list(&format!("?limit=1&after={next}")).await;
+    assert!(rest.get("next").is_none());
+    let mut ids = [&page, &rest].map(|page| page["items"][0]["id"].as_str().unwrap().to_owned());
+    let mut known = [&first, &second].map(|place| place.batch_id.to_string());
+    ids.sort();
+    known.sort();
+    assert_eq!(ids, known);
+    let (_, open) = list("?state=open&merchant_id=shop-1").await;
+    let open = &open["items"][0];
+    assert_eq!(open["id"], second.batch_id.as_str());
+    assert_eq!(
+        (&open["credits_minor"], &open["debits_minor"]),
+        (&500.into(), &200.into())
+    );
+    let (_, closed) = list("?state=closed").await;
+    assert_eq!(closed["items"][0]["transmission"], "completedSuccessfully");
+    assert!(closed["items"][0]["paid_at"].is_string());
+    let (_, none) = list("?merchant_id=shop-2").await;
+    assert_eq!(none["items"], serde_json::json!([]));
+    assert_eq!(list("?after=nowhere").await.0, 400);
+    assert_eq!(service.get("/batches", "another-token-012345").await.0, 401);
+}
