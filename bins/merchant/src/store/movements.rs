@@ -1,0 +1,190 @@
+//! Movements: what was asked of the gateway about an authorization after it was given, and what became of that. Only an
+//! answer that the gateway signed ends one.
+
+use openset_protocol::balance::{self, Kind, Progress};
+use openset_protocol::ids::Xid;
+use openset_store::{StoreError, Tx};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
+
+use super::one_row;
+
+/// A movement, as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Movement {
+    /// The RRPID of the request; of what a capture released, the capture's with `-rest` after it.
+    pub(crate) id: String,
+    /// The authorization, within its payment.
+    pub(crate) auth_number: i64,
+    pub(crate) kind: Kind,
+    pub(crate) amount_minor: u64,
+    pub(crate) progress: Progress,
+    /// Why it was refused.
+    pub(crate) refusal: Option<String>,
+    pub(crate) asked_at_ms: i64,
+    pub(crate) done_at_ms: Option<i64>,
+}
+
+/// The caller's name for a movement, and what it stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct RestKey {
+    pub(crate) key: String,
+    pub(crate) digest: [u8; 32],
+}
+
+/// A movement that begins, or one that is done as soon as it is known.
+#[derive(Debug)]
+pub(crate) struct New<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) xid: &'a Xid,
+    pub(crate) auth_number: i64,
+    pub(crate) kind: &'a Kind,
+    pub(crate) amount_minor: u64,
+    pub(crate) progress: Progress,
+    /// None where the shop's own program asks.
+    pub(crate) rest: Option<&'a RestKey>,
+    /// What the answer is checked against.
+    pub(crate) awaiting: Option<&'a str>,
+    pub(crate) at_ms: i64,
+}
+
+/// How a movement ended.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    /// As the gateway says; 0 for one that was refused.
+    pub(crate) amount_minor: u64,
+    /// Why it was refused; none for one that was done.
+    pub(crate) refusal: Option<String>,
+}
+
+const COLUMNS: &str =
+    "id, auth_number, kind, undoes, amount_minor, state, refusal, asked_at_ms, done_at_ms";
+
+/// Records a movement, after all others of its authorization. The caller holds the payment.
+pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError> {
+    let done_at_ms = (new.progress == Progress::Done).then_some(new.at_ms);
+    sqlx::query(
+        "INSERT INTO movements (id, xid, auth_number, number, kind, undoes, amount_minor, state, rest_key, \
+         rest_digest, awaiting, asked_at_ms, done_at_ms) SELECT $1, $2, $3, COALESCE(MAX(m.number), 0) + 1, \
+         $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM movements m WHERE m.xid = $2 AND m.auth_number = $3",
+    )
+    .bind(new.id)
+    .bind(new.xid.to_string())
+    .bind(new.auth_number)
+    .bind(new.kind.name())
+    .bind(new.kind.undoes())
+    .bind(stored_minor(new.amount_minor)?)
+    .bind(new.progress.name())
+    .bind(new.rest.map(|rest| rest.key.as_str()))
+    .bind(new.rest.map(|rest| rest.digest.to_vec()))
+    .bind(new.awaiting)
+    .bind(new.at_ms)
+    .bind(done_at_ms)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Of all authorizations of a payment, in the order in which they were asked for.
+pub(crate) async fn of_payment(
+    conn: &mut AnyConnection,
+    xid: &Xid,
+) -> Result<Vec<Movement>, StoreError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM movements WHERE xid = $1 ORDER BY auth_number, number");
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(xid.to_string())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// The movement that a key stands for, and for what else.
+pub(crate) async fn of_key(
+    conn: &mut AnyConnection,
+    key: &str,
+) -> Result<Option<(String, RestKey)>, StoreError> {
+    let row = sqlx::query("SELECT id, rest_digest FROM movements WHERE rest_key = $1")
+        .bind(key)
+        .fetch_optional(conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let digest: Vec<u8> = row.try_get(1)?;
+    let digest = digest.try_into();
+    let rest = RestKey {
+        key: key.to_owned(),
+        digest: digest.map_err(|_| StoreError::Corrupt("movements.rest_digest"))?,
+    };
+    Ok(Some((row.try_get(0)?, rest)))
+}
+
+/// What the answer of a movement that was asked for is checked against; none if it was answered.
+pub(crate) async fn awaiting(
+    conn: &mut AnyConnection,
+    id: &str,
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("SELECT awaiting FROM movements WHERE id = $1 AND state = 'asked'")
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
+    let text = row.map(|row| row.try_get::<Option<String>, _>(0));
+    Ok(text.transpose()?.flatten())
+}
+
+/// Ends a movement.
+pub(crate) async fn end(
+    tx: &mut Tx,
+    id: &str,
+    end: &End,
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    let progress = match end.refusal {
+        Some(_) => Progress::Refused,
+        None => Progress::Done,
+    };
+    let done = sqlx::query(
+        "UPDATE movements SET state = $1, refusal = $2, amount_minor = $3, done_at_ms = $4, awaiting = NULL \
+         WHERE id = $5 AND state = 'asked'",
+    )
+    .bind(progress.name())
+    .bind(end.refusal.as_deref())
+    .bind(stored_minor(end.amount_minor)?)
+    .bind(at_ms)
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
+    one_row(done.rows_affected(), "the movement was not waiting for an answer")
+}
+
+fn read(row: &AnyRow) -> Result<Movement, StoreError> {
+    let (kind, undoes): (String, Option<String>) = (row.try_get(2)?, row.try_get(3)?);
+    let progress: String = row.try_get(5)?;
+    Ok(Movement {
+        id: row.try_get(0)?,
+        auth_number: row.try_get(1)?,
+        kind: Kind::from_name(&kind, undoes).ok_or(StoreError::Corrupt("movements.kind"))?,
+        amount_minor: u64::try_from(row.try_get::<i64, _>(4)?)
+            .map_err(|_| StoreError::Corrupt("movements.amount_minor"))?,
+        progress: Progress::from_name(&progress).ok_or(StoreError::Corrupt("movements.state"))?,
+        refusal: row.try_get(6)?,
+        asked_at_ms: row.try_get(7)?,
+        done_at_ms: row.try_get(8)?,
+    })
+}
+
+fn stored_minor(minor: u64) -> Result<i64, StoreError> {
+    i64::try_from(minor).map_err(|_| StoreError::Corrupt("movements.amount_minor"))
+}
+
+impl Movement {
+    /// As the state rules read it.
+    pub(super) fn for_rules(&self) -> balance::Movement {
+        balance::Movement {
+            id: self.id.clone(),
+            kind: self.kind.clone(),
+            amount_minor: self.amount_minor,
+            progress: self.progress,
+            purged: false,
+        }
+    }
+}
