@@ -83,7 +83,9 @@ pub(super) async fn of_payment(
         all.push(read(row, currency)?);
     }
     for movement in movements::of_payment(conn, xid).await? {
-        let of = all.iter_mut().find(|one| one.number == movement.auth_number);
+        let of = all
+            .iter_mut()
+            .find(|one| one.number == movement.auth_number);
         let of = of.ok_or(StoreError::Corrupt("movements.auth_number"))?;
         of.movements.push(movement);
     }
@@ -104,7 +106,11 @@ fn read(row: &AnyRow, currency: Currency) -> Result<Authorization, StoreError> {
             "failed" => Said::Refused,
             _ => return Err(StoreError::Corrupt("authorizations.state")),
         },
-        amount: amount(currency.alpha(), row.try_get(2)?, "authorizations.amount_minor")?,
+        amount: amount(
+            currency.alpha(),
+            row.try_get(2)?,
+            "authorizations.amount_minor",
+        )?,
         awaiting: from_json(&awaiting, "authorizations.awaiting")?,
         answer: payload.transpose()?.zip(baggage.transpose()?),
         failure: optional(6)?,
@@ -226,7 +232,7 @@ impl Authorization {
     }
 
     /// Where a payment with this one alone would stand.
-    pub(super) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         match self.said {
             Said::Nothing => return State::Ordered,
             Said::Declined => return State::Declined,
@@ -270,11 +276,20 @@ impl Authorization {
         self.for_rules().remaining_minor()
     }
 
+    /// What was given back of an approval, in minor units.
+    pub(crate) fn reversed_minor(&self) -> u64 {
+        match self.said {
+            Said::Approved => self.amount.minor().saturating_sub(self.remaining_minor()),
+            _ => 0,
+        }
+    }
+
     /// What stood authorized after a movement, in minor units.
     pub(crate) fn remaining_after(&self, movement: &Movement) -> u64 {
         let mut then = self.for_rules();
         let after = then.movements.iter().position(|one| one.id == movement.id);
-        then.movements.truncate(after.map_or(0, |place| place.saturating_add(1)));
+        then.movements
+            .truncate(after.map_or(0, |place| place.saturating_add(1)));
         then.remaining_minor()
     }
 }

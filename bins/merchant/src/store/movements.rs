@@ -7,7 +7,7 @@ use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use super::one_row;
+use super::{one_row, stored};
 
 /// A movement, as stored.
 #[derive(Debug, Clone)]
@@ -118,26 +118,37 @@ pub(crate) async fn of_key(
     Ok(Some((row.try_get(0)?, rest)))
 }
 
-/// What the answer of a movement that was asked for is checked against; none if it was answered.
+/// The payment of a movement that is asked for, and what its answer is checked against; none once it has ended.
 pub(crate) async fn awaiting(
     conn: &mut AnyConnection,
     id: &str,
-) -> Result<Option<String>, StoreError> {
-    let row = sqlx::query("SELECT awaiting FROM movements WHERE id = $1 AND state = 'asked'")
+) -> Result<Option<(Xid, String)>, StoreError> {
+    let row = sqlx::query("SELECT xid, awaiting FROM movements WHERE id = $1 AND state = 'asked'")
         .bind(id)
         .fetch_optional(conn)
         .await?;
-    let text = row.map(|row| row.try_get::<Option<String>, _>(0));
-    Ok(text.transpose()?.flatten())
+    let Some(row) = row else { return Ok(None) };
+    let xid: String = row.try_get(0)?;
+    let awaiting: Option<String> = row.try_get(1)?;
+    let awaiting = awaiting.ok_or(StoreError::Corrupt("movements.awaiting"))?;
+    Ok(Some((stored(&xid, "movements.xid")?, awaiting)))
+}
+
+/// The same is asked for with another request.
+pub(crate) async fn await_anew(tx: &mut Tx, id: &str, awaiting: &str) -> Result<(), StoreError> {
+    let done = sqlx::query("UPDATE movements SET awaiting = $1 WHERE id = $2 AND state = 'asked'")
+        .bind(awaiting)
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    one_row(
+        done.rows_affected(),
+        "the movement was not waiting for an answer",
+    )
 }
 
 /// Ends a movement.
-pub(crate) async fn end(
-    tx: &mut Tx,
-    id: &str,
-    end: &End,
-    at_ms: i64,
-) -> Result<(), StoreError> {
+pub(crate) async fn end(tx: &mut Tx, id: &str, end: &End, at_ms: i64) -> Result<(), StoreError> {
     let progress = match end.refusal {
         Some(_) => Progress::Refused,
         None => Progress::Done,
@@ -153,7 +164,10 @@ pub(crate) async fn end(
     .bind(id)
     .execute(&mut **tx)
     .await?;
-    one_row(done.rows_affected(), "the movement was not waiting for an answer")
+    one_row(
+        done.rows_affected(),
+        "the movement was not waiting for an answer",
+    )
 }
 
 fn read(row: &AnyRow) -> Result<Movement, StoreError> {

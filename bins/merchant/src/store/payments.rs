@@ -309,7 +309,11 @@ impl Payment {
             limit_minor: self.amount.minor(),
             plan: None,
             opened_at_s: self.asked.trans_ids.p_req_date.seconds(),
-            authorizations: self.authorizations.iter().map(Authorization::for_rules).collect(),
+            authorizations: self
+                .authorizations
+                .iter()
+                .map(Authorization::for_rules)
+                .collect(),
         }
     }
 }
