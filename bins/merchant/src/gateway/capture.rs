@@ -62,6 +62,7 @@ fn wanted(
         trans_ids: payment.asked.trans_ids.clone(),
         auth_rrpid: one.awaiting.rrpid(),
         amount,
+        batch_id: None,
         cap_token: baggage
             .cap_token
             .clone()
@@ -108,6 +109,7 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
             end: End {
                 amount_minor: 0,
                 refusal: Some(refusal("capture", &item.cap_code)),
+                batch: None,
             },
             released_minor: 0,
             reversal: None,
@@ -119,6 +121,7 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
         end: End {
             amount_minor: captured_minor,
             refusal: None,
+            batch: item.batch.clone(),
         },
         released_minor: released_minor
             .context("CapRes says that more was captured than is authorized")?,

@@ -89,11 +89,13 @@ pub(super) async fn verify(
                 _ => waiting.movement.amount_minor,
             },
             refusal: None,
+            batch: None,
         }
     } else {
         End {
             amount_minor: 0,
             refusal: Some(refusal("reverse", &answer.code)),
+            batch: None,
         }
     };
     Ok(Told {

@@ -3,6 +3,7 @@
 
 use openset_protocol::balance::{self, Kind, Progress};
 use openset_protocol::ids::Xid;
+use openset_protocol::messages::batch::BatchPlace;
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
@@ -21,6 +22,8 @@ pub(crate) struct Movement {
     pub(crate) progress: Progress,
     /// Why it was refused.
     pub(crate) refusal: Option<String>,
+    /// Where the gateway put it.
+    pub(crate) batch: Option<BatchPlace>,
     pub(crate) asked_at_ms: i64,
     pub(crate) done_at_ms: Option<i64>,
 }
@@ -55,10 +58,12 @@ pub(crate) struct End {
     pub(crate) amount_minor: u64,
     /// Why it was refused; none for one that was done.
     pub(crate) refusal: Option<String>,
+    /// Where the gateway put it, if it says so.
+    pub(crate) batch: Option<BatchPlace>,
 }
 
-const COLUMNS: &str =
-    "id, auth_number, kind, undoes, amount_minor, state, refusal, asked_at_ms, done_at_ms";
+const COLUMNS: &str = "id, auth_number, kind, undoes, amount_minor, state, refusal, asked_at_ms, done_at_ms, batch_id, \
+     batch_seq";
 
 /// Records a movement, after all others of its authorization. The caller holds the payment.
 pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError> {
@@ -154,13 +159,15 @@ pub(crate) async fn end(tx: &mut Tx, id: &str, end: &End, at_ms: i64) -> Result<
         None => Progress::Done,
     };
     let done = sqlx::query(
-        "UPDATE movements SET state = $1, refusal = $2, amount_minor = $3, done_at_ms = $4, awaiting = NULL \
-         WHERE id = $5 AND state = 'asked'",
+        "UPDATE movements SET state = $1, refusal = $2, amount_minor = $3, done_at_ms = $4, awaiting = NULL, \
+         batch_id = $5, batch_seq = $6 WHERE id = $7 AND state = 'asked'",
     )
     .bind(progress.name())
     .bind(end.refusal.as_deref())
     .bind(stored_minor(end.amount_minor)?)
     .bind(at_ms)
+    .bind(end.batch.as_ref().map(|place| place.batch_id.as_str()))
+    .bind(end.batch.as_ref().map(|place| i64::from(place.batch_sequence_num)))
     .bind(id)
     .execute(&mut **tx)
     .await?;
@@ -181,9 +188,21 @@ fn read(row: &AnyRow) -> Result<Movement, StoreError> {
             .map_err(|_| StoreError::Corrupt("movements.amount_minor"))?,
         progress: Progress::from_name(&progress).ok_or(StoreError::Corrupt("movements.state"))?,
         refusal: row.try_get(6)?,
+        batch: batch(row.try_get(9)?, row.try_get(10)?)?,
         asked_at_ms: row.try_get(7)?,
         done_at_ms: row.try_get(8)?,
     })
+}
+
+fn batch(id: Option<String>, number: Option<i64>) -> Result<Option<BatchPlace>, StoreError> {
+    let (Some(id), Some(number)) = (id, number) else {
+        return Ok(None);
+    };
+    Ok(Some(BatchPlace {
+        batch_id: stored(&id, "movements.batch_id")?,
+        batch_sequence_num: u32::try_from(number)
+            .map_err(|_| StoreError::Corrupt("movements.batch_seq"))?,
+    }))
 }
 
 fn stored_minor(minor: u64) -> Result<i64, StoreError> {

@@ -15,6 +15,7 @@ mod flow;
 #[path = "../support/layers.rs"]
 mod layers;
 mod matrix;
+mod money;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;
