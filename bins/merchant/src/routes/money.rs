@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use openset_protocol::Timestamp;
 use openset_protocol::balance::{Kind, Progress};
 use openset_protocol::ids::LocalId;
+use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::money::CurrencyAmount;
 use openset_service::problem::{self, Problem};
@@ -50,6 +51,10 @@ pub(crate) struct Moved {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     captured_at: Option<Timestamp>,
+    /// Where it stands at the acquirer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::BatchPlace>)]
+    batch: Option<BatchPlace>,
 }
 
 /// A request as it came.
@@ -195,6 +200,7 @@ fn view(order: &Order, payment: &Payment, one: &Authorization, movement: &Moveme
         authorized: None,
         captured: None,
         captured_at: None,
+        batch: movement.batch.clone(),
     };
     if !is_done {
         return view;
@@ -241,11 +247,11 @@ fn refused(kind: &Kind) -> &'static str {
 ///
 /// # Errors
 /// 422 when none has the number, 409 when several fit and none is named.
-pub(super) fn pick<'a>(
-    payment: &'a Payment,
+pub(super) fn pick(
+    payment: &Payment,
     auth: Option<i64>,
     fits: impl Fn(&Authorization) -> bool,
-) -> Result<Option<&'a Authorization>, Problem> {
+) -> Result<Option<&Authorization>, Problem> {
     if let Some(number) = auth {
         let named = payment.numbered(number).ok_or_else(|| {
             invalid_field(
