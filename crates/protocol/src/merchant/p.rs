@@ -142,7 +142,7 @@ impl OpenedPReq {
         Ok(VerifiedPReq {
             rrpid: self.rrpid,
             chall_c: self.oi.chall_c,
-            cardholder,
+            cardholder: cardholder.leaf().clone(),
             hoi: self.hoi,
             hpi: self.hpi,
             od_salt: self.oi.od_salt,
