@@ -42,8 +42,9 @@ async fn spent(bank: &Bank, currency: &str, key: &str) -> Opened {
     for (what, minor) in [("capture", 1990), ("credit", 990)] {
         let body = json!({"amount": {"currency": currency, "amount_minor": minor}});
         let path = format!("/authorizations/{}/{what}", id.as_str().unwrap());
-        let done = bank.post(&path, GATEWAY, &format!("{key}-{what}"), &body);
-        done.await.expect(200);
+        let key = format!("{key}-{what}");
+        let done = bank.post(&path, GATEWAY, &key, &body).await;
+        done.expect(200);
     }
     card
 }
