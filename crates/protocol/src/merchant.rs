@@ -20,6 +20,7 @@ pub mod auth;
 pub mod auth_rev;
 pub mod cap;
 pub mod inq;
+pub mod mail_order;
 pub mod p;
 pub mod p_init;
 
