@@ -1,5 +1,6 @@
 //! The merchant's tables. Every change of state is a guarded UPDATE with one row counted.
 
+pub(crate) mod catalogues;
 pub(crate) mod gateway_certificates;
 pub(crate) mod learned_revocations;
 pub(crate) mod orders;
@@ -35,6 +36,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 160,
         name: "reversals",
         sql: include_str!("../migrations/160_reversals.sql"),
+    },
+    Migration {
+        version: 180,
+        name: "catalogues for mail order",
+        sql: include_str!("../migrations/180_catalogues.sql"),
     },
 ];
 
