@@ -133,6 +133,8 @@ impl Folder {
         // One byte more than is taken tells that there are too many.
         let limit = u64::try_from(SET_BODY_LIMIT_BYTES).unwrap_or(u64::MAX);
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        // Editors and shells end a file with a line break, which is no part of the message.
+        bytes.truncate(bytes.trim_ascii_end().len());
         Ok(Some(Found {
             bytes,
             identity: seen,

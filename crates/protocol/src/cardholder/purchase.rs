@@ -124,6 +124,12 @@ fn parse(der: &ExactBytes) -> Result<Certificate, Rejection> {
 }
 
 impl AwaitingPRes {
+    /// The request/response pair.
+    #[must_use]
+    pub fn rrpid(&self) -> Rrpid {
+        self.rrpid
+    }
+
     /// What both sides agreed.
     #[must_use]
     pub fn purchase(&self) -> &Purchase {
