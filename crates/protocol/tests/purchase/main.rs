@@ -14,6 +14,7 @@ mod exchanges;
 mod flow;
 #[path = "../support/layers.rs"]
 mod layers;
+mod mail;
 mod matrix;
 #[path = "../support/rows.rs"]
 mod rows;

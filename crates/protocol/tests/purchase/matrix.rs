@@ -15,6 +15,7 @@ use openset_protocol::messages::cap::CapCode;
 mod answers;
 mod captures;
 mod fields;
+mod mail_orders;
 mod requests;
 mod reversals;
 

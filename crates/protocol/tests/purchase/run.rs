@@ -476,7 +476,7 @@ impl Run<'_> {
         )
     }
 
-    fn go_on_from_auth_res(
+    pub fn go_on_from_auth_res(
         &self,
         shop: &AwaitingAuthRes,
         wire: &[u8],
