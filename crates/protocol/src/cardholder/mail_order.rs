@@ -14,7 +14,7 @@ use crate::signed::{Signer, VerifiedBytes, Who, decode};
 use crate::thumbs::Receiver;
 use crate::wrapper::{Jws, SKEW_SECONDS_MAX, VERSION};
 use crate::{BrandId, Context, Rejection, Timestamp};
-use openset_pki::{Certificate, PathVerifier, Role};
+use openset_pki::{Certificate, PathError, PathVerifier, Role};
 
 /// A catalogue after every check.
 #[derive(Debug)]
@@ -69,7 +69,15 @@ impl Catalogue {
             return Err(Rejection::Disagreement("version"));
         }
         if let Some(news) = &data.news {
-            news.learn(&[], verifier, now)?;
+            // Who knows the root alone knows neither CA yet.
+            let mut authorities = Vec::new();
+            for chain in [&data.merchant_key_exchange, &data.gateway_key_exchange] {
+                for der in chain.iter().skip(1) {
+                    let ca = Certificate::from_der(&der.0);
+                    authorities.push(ca.map_err(PathError::from)?);
+                }
+            }
+            news.learn(&authorities, verifier, now)?;
         }
         if data.brand_id != *brand {
             return Err(Rejection::Disagreement("brand_id"));
