@@ -1,18 +1,21 @@
 //! What the gateway asks the issuer over REST. Every request has an idempotency key: asked again, it is one effect.
 
+use openset_protocol::balance::Kind;
 use openset_protocol::card::{CardExpiry, Pan};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::cap::CapCode;
+use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::{BrandId, Timestamp};
 use openset_service::client::{self, CallError, HttpClient};
-use openset_store::SecretString;
+use openset_store::{SecretString, StoreError};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
-use crate::work::{Authorize, CaptureOrder, ReverseOrder};
+use crate::store::authorizations::name_of;
+use crate::work::{Authorize, Order, ReverseOrder};
 
 /// The issuer's REST interface.
 #[derive(Debug, Clone)]
@@ -59,10 +62,8 @@ struct CaptureRequest {
     amount: Money,
 }
 
-#[derive(Deserialize)]
-struct CaptureAnswer {
-    state: String,
-}
+#[derive(Serialize)]
+struct NoFields {}
 
 /// What the issuer said to an authorization.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,33 +176,63 @@ impl Issuer {
         }
     }
 
-    /// Asks for the money.
+    /// Asks it to move money: to pay, to take back, to pay after all. Gives the code that refuses it, as the wire spells
+    /// it, or none.
     ///
     /// # Errors
     /// [`GatewayError::Unknown`] unless the issuer said what it did.
-    pub(crate) async fn capture(&self, order: &CaptureOrder) -> Result<CapCode, GatewayError> {
-        let path = format!("authorizations/{}/capture", order.issuer_authorization);
-        let url = client::join(&self.url, &path);
-        let request = CaptureRequest {
-            amount: order.amount.into(),
+    pub(crate) async fn move_money(&self, order: &Order) -> Result<Option<String>, GatewayError> {
+        let base = format!("authorizations/{}", order.issuer_authorization);
+        let path = match &order.kind {
+            Kind::Capture => format!("{base}/capture"),
+            Kind::CaptureReversal(_) => format!("{base}/capture/reverse"),
+            Kind::Credit => format!("{base}/credit"),
+            // The issuer knows a refund by the key under which it was asked for.
+            Kind::CreditReversal(credit) => format!("{base}/credits/{credit}/reverse"),
+            Kind::Reversal => return Err(StoreError::Corrupt("movements.kind").into()),
         };
-        let key = Some(order.capture_id.as_str());
-        let answer = self
-            .client
-            .post_json(&url, Some(&self.token), key, &request)
-            .await;
+        let url = client::join(&self.url, &path);
+        let key = Some(order.movement_id.as_str());
+        let (client, token) = (&self.client, Some(&self.token));
+        let amount: Money = order.amount.into();
+        let answer: Result<serde::de::IgnoredAny, _> = match order.kind {
+            Kind::Capture | Kind::Credit => {
+                let request = CaptureRequest { amount };
+                client.post_json(&url, token, key, &request).await
+            }
+            _ => client.post_json(&url, token, key, &NoFields {}).await,
+        };
         match answer {
-            Ok(CaptureAnswer { state }) if state == "captured" => Ok(CapCode::Success),
-            Ok(CaptureAnswer { .. }) => Ok(CapCode::UnspecifiedFailure),
-            Err(error) => match problem_code(&error) {
-                Some("not-held") => Ok(CapCode::AuthExpired),
-                Some("no-such-authorization") => Ok(CapCode::AuthDataMissing),
-                Some("above-hold" | "wrong-currency" | "invalid-field") => {
-                    Ok(CapCode::InvalidAuthData)
-                }
-                _ => Err(GatewayError::Unknown(error)),
+            Ok(_) => Ok(None),
+            Err(error) => match problem_code(&error).and_then(|code| refusal(&order.kind, code)) {
+                Some(Ok(code)) => Ok(Some(name_of(code)?)),
+                Some(Err(code)) => Ok(Some(name_of(code)?)),
+                None => Err(GatewayError::Unknown(error)),
             },
         }
+    }
+}
+
+/// What the issuer's problem is in SET's words; none where it does not say that nothing was done.
+fn refusal(kind: &Kind, problem: &str) -> Option<Result<CapCode, CapRevOrCredCode>> {
+    use CapRevOrCredCode as Other;
+    if *kind == Kind::Capture {
+        return match problem {
+            "not-held" => Some(Ok(CapCode::AuthExpired)),
+            "no-such-authorization" => Some(Ok(CapCode::AuthDataMissing)),
+            "above-hold" | "wrong-currency" | "invalid-field" => Some(Ok(CapCode::InvalidAuthData)),
+            _ => None,
+        };
+    }
+    match problem {
+        "no-such-authorization" | "no-such-credit" | "not-captured" => {
+            Some(Err(Other::OriginalNotFound))
+        }
+        "credited" | "credit-reversed" => Some(Err(Other::OriginalProcessed)),
+        "above-capture" | "wrong-currency" | "invalid-field" => Some(Err(Other::CapDataMismatch)),
+        // The cardholder has spent the refund.
+        "insufficient-funds" => Some(Err(Other::UnspecifiedFailure)),
+        _ => None,
     }
 }
 

@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`config`] | its options |
 //! | `set` | `POST /set`: what is common to all messages, exactly once |
-//! | `auth`, `auth_rev`, `cap` | AuthReq, AuthRevReq and CapReq: decode, verify, decide, commit, answer |
+//! | `auth`, `auth_rev` | AuthReq and AuthRevReq: decode, verify, decide, commit, answer |
+//! | `cap`, `cap_rev_or_cred`, `items` | CapReq; CapRevReq, CredReq and CredRevReq; and what is common to them |
 //! | `issuer`, `work`, `worker`, `flights` | what the issuer is asked, and asked again until it has spoken |
 //! | `routes` | one file for each group of REST routes |
 //! | `store` | its tables and its books |
@@ -14,10 +15,12 @@
 mod auth;
 mod auth_rev;
 mod cap;
+mod cap_rev_or_cred;
 pub mod config;
 mod error;
 mod flights;
 mod issuer;
+mod items;
 mod metrics;
 mod routes;
 mod set;
@@ -141,6 +144,7 @@ async fn serve(
     gateway: Arc<Gateway>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    worker::adopt(&gateway).await?;
     worker::take_over(&gateway).await?;
     start::add_checks(&mut shell.health, &gateway);
     let db = gateway.db.clone();
@@ -210,7 +214,8 @@ impl Gateway {
             Work::Authorize(asked) => {
                 auth::settle(self, id, asked, Attempt::Again, &wire_digest).await
             }
-            Work::Capture(capture) => cap::settle(self, id, capture, &wire_digest).await,
+            Work::Capture(asked) => items::settle(self, id, asked, &wire_digest).await,
+            Work::CapRevOrCred(asked) => items::settle(self, id, asked, &wire_digest).await,
             Work::Reverse(reverse) => auth_rev::settle(self, id, reverse, &wire_digest).await,
         };
         if settled.is_err() {

@@ -2,7 +2,6 @@
 
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::messages::auth_rev::AuthRevCode;
-use openset_protocol::messages::cap::CapCode;
 use openset_service::telemetry::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,7 +16,7 @@ type Counted = Family<Vec<(&'static str, String)>, Counter>;
 pub(crate) struct GatewayMetrics {
     authorizations: Counted,
     reversals: Counted,
-    captures: Counted,
+    items: Counted,
 }
 
 impl GatewayMetrics {
@@ -28,8 +27,9 @@ impl GatewayMetrics {
             registry.register("gateway_authorizations", text, own.authorizations.clone());
             let text = "AuthRevReq answered, by AuthRevCode";
             registry.register("gateway_reversals", text, own.reversals.clone());
-            let text = "Items of CapReq answered, by CapCode";
-            registry.register("gateway_captures", text, own.captures.clone());
+            let text =
+                "Items of CapReq, CapRevReq, CredReq and CredRevReq answered, by message and code";
+            registry.register("gateway_items", text, own.items.clone());
         });
         own
     }
@@ -44,8 +44,8 @@ impl GatewayMetrics {
         self.reversals.get_or_create(&vec![label]).inc();
     }
 
-    pub(crate) fn count_capture(&self, code: CapCode) {
-        let label = ("cap_code", name_of(code).unwrap_or_default());
-        self.captures.get_or_create(&vec![label]).inc();
+    pub(crate) fn count_item(&self, message: &str, code: &str) {
+        let labels = vec![("message", message.to_owned()), ("code", code.to_owned())];
+        self.items.get_or_create(&labels).inc();
     }
 }

@@ -1,10 +1,12 @@
-//! `POST /set`: AuthReq, AuthRevReq and CapReq, exactly once each.
+//! `POST /set`: AuthReq, AuthRevReq, and the requests that move money, exactly once each.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use openset_jose::{Thumbprint, sha256};
+use openset_protocol::gateway::cap::VerifiedCapReq;
+use openset_protocol::gateway::cap_rev_or_cred::VerifiedCapRevOrCredReq;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::{Message, MessageWrapper};
@@ -16,7 +18,7 @@ use openset_store::{Tx, exchanges};
 
 use crate::error::GatewayError;
 use crate::store::pending;
-use crate::{Gateway, auth, auth_rev, cap};
+use crate::{Gateway, auth, auth_rev, items};
 
 /// How long a repeated request waits for the answer to its first copy.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
@@ -91,7 +93,12 @@ impl SetEndpoint {
         match &received.wrapper.message {
             Message::AuthReq(_) => Box::pin(auth::handle(&self.0, received)).await,
             Message::AuthRevReq(_) => Box::pin(auth_rev::handle(&self.0, received)).await,
-            Message::CapReq(_) => Box::pin(cap::handle(&self.0, received)).await,
+            Message::CapReq(_) => {
+                Box::pin(items::handle::<VerifiedCapReq>(&self.0, received)).await
+            }
+            Message::CapRevReq(_) | Message::CredReq(_) | Message::CredRevReq(_) => {
+                Box::pin(items::handle::<VerifiedCapRevOrCredReq>(&self.0, received)).await
+            }
             _ => Err(received.wrapper.not_taken().into()),
         }
     }

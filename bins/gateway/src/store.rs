@@ -1,8 +1,9 @@
 //! The gateway's tables. Every change of state is a guarded UPDATE with one row counted.
 
 pub(crate) mod authorizations;
+pub(crate) mod batches;
 pub(crate) mod books;
-pub(crate) mod captures;
+pub(crate) mod items;
 pub(crate) mod movements;
 pub(crate) mod payments;
 pub(crate) mod pending;
@@ -32,6 +33,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 151,
         name: "receipts",
         sql: include_str!("../migrations/151_receipts.sql"),
+    },
+    Migration {
+        version: 160,
+        name: "batches",
+        sql: include_str!("../migrations/160_batches.sql"),
     },
 ];
 

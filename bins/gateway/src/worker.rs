@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::Gateway;
 use crate::error::GatewayError;
-use crate::store::pending;
+use crate::store::{batches, pending};
 
 /// How often it is looked for what is due when nobody wakes the worker.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -38,6 +38,17 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => {}
         }
     }
+}
+
+/// What was captured before there were batches gets a place in one, once.
+pub(crate) async fn adopt(gateway: &Gateway) -> Result<(), StoreError> {
+    let mut tx = gateway.db.begin().await?;
+    let count = batches::adopt(&mut tx, clock::now_seconds()).await?;
+    tx.commit().await?;
+    if count > 0 {
+        tracing::info!(count, "captures of before were put into batches");
+    }
+    Ok(())
 }
 
 /// SQLite has one process: whatever was asked before its start is asked again now, not when a lease runs out.

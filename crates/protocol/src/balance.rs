@@ -20,6 +20,7 @@ pub use rules::{AskedAuthorization, Instrument, No, Original};
 use crate::ids::Rrpid;
 use crate::messages::install_recur::InstallRecurData;
 use crate::money::{AMOUNT_MINOR_MAX, Currency};
+use serde::{Deserialize, Serialize};
 
 /// For so long after the purchase was opened a payment instruction is taken, in days. Later authorizations show a
 /// token.
@@ -87,7 +88,8 @@ pub struct Movement {
 }
 
 /// What a movement does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// So much less is authorized.
     Reversal,

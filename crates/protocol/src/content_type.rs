@@ -78,6 +78,30 @@ content_types! {
     CapResData = "CapResData",
     /// Capture response sealed for the merchant.
     CapResTbe = "CapResTBE",
+    /// Signed cancellation of captures.
+    CapRevReqTbs = "CapRevReqTBS",
+    /// Cancellation of captures and capture tokens sealed for the gateway.
+    CapRevReqTbe = "CapRevReqTBE",
+    /// Signed answer to a cancellation of captures.
+    CapRevResData = "CapRevResData",
+    /// Answer to a cancellation of captures sealed for the merchant.
+    CapRevResTbe = "CapRevResTBE",
+    /// Signed refunds.
+    CredReqTbs = "CredReqTBS",
+    /// Refunds and capture tokens sealed for the gateway.
+    CredReqTbe = "CredReqTBE",
+    /// Signed answer to refunds.
+    CredResData = "CredResData",
+    /// Answer to refunds sealed for the merchant.
+    CredResTbe = "CredResTBE",
+    /// Signed cancellation of refunds.
+    CredRevReqTbs = "CredRevReqTBS",
+    /// Cancellation of refunds and capture tokens sealed for the gateway.
+    CredRevReqTbe = "CredRevReqTBE",
+    /// Signed answer to a cancellation of refunds.
+    CredRevResData = "CredRevResData",
+    /// Answer to a cancellation of refunds sealed for the merchant.
+    CredRevResTbe = "CredRevResTBE",
     /// Signed answer to CardCInitReq.
     CardCInitResTbs = "CardCInitResTBS",
     /// Signed answer to Me-AqCInitReq.

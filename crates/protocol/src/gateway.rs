@@ -19,4 +19,5 @@ pub mod asking;
 pub mod auth;
 pub mod auth_rev;
 pub mod cap;
+pub mod cap_rev_or_cred;
 mod pi;

@@ -19,6 +19,7 @@
 pub mod auth;
 pub mod auth_rev;
 pub mod cap;
+pub mod cap_rev_or_cred;
 pub mod inq;
 pub mod mail_order;
 pub mod p;

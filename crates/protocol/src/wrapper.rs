@@ -208,6 +208,18 @@ messages! {
     CapReq(Jwe) = "CapReq" in Payment,
     /// Gateway to merchant: paid or not, sealed.
     CapRes(Jwe) = "CapRes" in Payment,
+    /// Merchant to gateway: these captures were in error, sealed.
+    CapRevReq(Jwe) = "CapRevReq" in Payment,
+    /// Gateway to merchant: cancelled or not, sealed.
+    CapRevRes(Jwe) = "CapRevRes" in Payment,
+    /// Merchant to gateway: give this back to the cardholder, sealed.
+    CredReq(Jwe) = "CredReq" in Payment,
+    /// Gateway to merchant: given back or not, sealed.
+    CredRes(Jwe) = "CredRes" in Payment,
+    /// Merchant to gateway: these refunds were in error, sealed.
+    CredRevReq(Jwe) = "CredRevReq" in Payment,
+    /// Gateway to merchant: cancelled or not, sealed.
+    CredRevRes(Jwe) = "CredRevRes" in Payment,
     /// Anyone to anyone: the message could not be taken.
     Error(error::ErrorMessage) = "Error" in Payment,
 }

@@ -7,6 +7,7 @@ use openset_protocol::Timestamp;
 use openset_protocol::balance::{Kind, Progress, Standing};
 use openset_protocol::ids::Xid;
 use openset_protocol::messages::initiation::Money;
+use openset_protocol::money::Currency;
 use openset_service::clock;
 use openset_service::problem::{Json, Problem};
 use openset_service::step_report::StepReport;
@@ -84,7 +85,10 @@ pub(super) struct AuthorizationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     decided_at: Option<Timestamp>,
+    /// What was captured and not cancelled since.
     captures: Vec<CaptureView>,
+    /// What was done with it, in order.
+    movements: Vec<MovementView>,
     /// What stands in the acquirer's books.
     ledger: Vec<LineView>,
     /// What was done, in order.
@@ -99,6 +103,30 @@ struct CaptureView {
     amount: Money,
     #[schema(value_type = Option<String>, format = DateTime)]
     captured_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct MovementView {
+    /// `reversal`, `capture`, `capture_reversal`, `credit` or `credit_reversal`.
+    kind: &'static str,
+    #[schema(value_type = Object)]
+    amount: Money,
+    /// `asked`, `done` or `refused`.
+    state: &'static str,
+    /// SET's code, of one that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// Whether a later one undid it.
+    undone: bool,
+    /// The batch that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_id: Option<String>,
+    /// Where it stands there, once it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_sequence_num: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -203,7 +231,9 @@ impl AuthorizationView {
         let captured = movements
             .iter()
             .filter(|movement| {
-                movement.kind == Kind::Capture && movement.progress == Progress::Done
+                movement.kind == Kind::Capture
+                    && movement.progress == Progress::Done
+                    && !is_undone(movements, movement)
             })
             .map(|movement| CaptureView {
                 amount: Money {
@@ -227,6 +257,10 @@ impl AuthorizationView {
             received_at: Timestamp::from_seconds(row.received_at_s),
             decided_at: row.decided_at_s.map(Timestamp::from_seconds),
             captures: captured.collect(),
+            movements: movements
+                .iter()
+                .map(|movement| MovementView::of(movement, row.currency, movements))
+                .collect(),
             ledger: lines.into_iter().map(line).collect(),
             attempts,
             auth_rrpid: row.auth_rrpid,
@@ -237,6 +271,32 @@ impl AuthorizationView {
             merchant_id: row.merchant_id,
             brand: row.brand,
             steps: row.steps,
+        }
+    }
+}
+
+/// Whether one of them undid it.
+fn is_undone(all: &[Movement], one: &Movement) -> bool {
+    all.iter().any(|other| {
+        other.progress == Progress::Done
+            && matches!(&other.kind, Kind::CaptureReversal(id) | Kind::CreditReversal(id) if *id == one.id)
+    })
+}
+
+impl MovementView {
+    fn of(one: &Movement, currency: Currency, all: &[Movement]) -> Self {
+        Self {
+            kind: movements::name_of(&one.kind),
+            amount: Money {
+                currency,
+                amount_minor: one.amount_minor,
+            },
+            state: movements::progress_name(one.progress),
+            code: one.code.clone(),
+            undone: is_undone(all, one),
+            batch_id: one.batch_id.clone(),
+            batch_sequence_num: one.place.as_ref().map(|place| place.batch_sequence_num),
+            ended_at: one.ended_at_s.map(Timestamp::from_seconds),
         }
     }
 }

@@ -18,6 +18,12 @@ pub(crate) async fn book(
     at_s: i64,
 ) -> Result<(), GatewayError> {
     let currency = amount.currency().alpha();
+    // Refunds and cancelled captures go the other way.
+    let minor = match kind {
+        Kind::Capture | Kind::CreditReversal(_) => amount.minor_i64(),
+        Kind::Credit | Kind::CaptureReversal(_) => -amount.minor_i64(),
+        Kind::Reversal => return Ok(()),
+    };
     let receivable = format!("receivable/issuer/{currency}");
     let payable = format!("payable/{merchant_id}/{currency}");
     ledger::open_account(tx, &receivable, "receivable", currency).await?;
@@ -26,12 +32,12 @@ pub(crate) async fn book(
         Posting {
             account: &receivable,
             currency,
-            amount_minor: amount.minor_i64(),
+            amount_minor: minor,
         },
         Posting {
             account: &payable,
             currency,
-            amount_minor: -amount.minor_i64(),
+            amount_minor: -minor,
         },
     ];
     let entry = Entry {

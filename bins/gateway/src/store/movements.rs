@@ -1,10 +1,12 @@
 //! Movements: what was done with an authorization after it was given, asked for and then done or refused, once.
 
 use openset_protocol::balance::{self, Kind, Progress};
+use openset_protocol::messages::batch::BatchPlace;
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
+use super::batches::place;
 use super::one_row;
 use super::payments::minor;
 
@@ -19,6 +21,10 @@ pub(crate) struct Movement {
     pub(crate) code: Option<String>,
     pub(crate) purged: bool,
     pub(crate) ended_at_s: Option<i64>,
+    /// The batch that it is for; none for reversals of authorizations.
+    pub(crate) batch_id: Option<String>,
+    /// Where it stands there, once it is done.
+    pub(crate) place: Option<BatchPlace>,
 }
 
 /// A movement that begins, or (with an end) one that is done already.
@@ -30,15 +36,17 @@ pub(crate) struct New<'a> {
     pub(crate) amount_minor: i64,
     pub(crate) at_s: i64,
     pub(crate) progress: Progress,
+    pub(crate) batch_id: Option<&'a str>,
 }
 
-const COLUMNS: &str = "id, kind, undoes, amount_minor, state, code, purged, ended_at_s";
+const COLUMNS: &str =
+    "id, kind, undoes, amount_minor, state, code, purged, ended_at_s, batch_id, batch_seq";
 
 pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError> {
     let ended_at_s = (new.progress == Progress::Done).then_some(new.at_s);
     sqlx::query(
         "INSERT INTO movements (id, authorization_id, kind, undoes, amount_minor, state, asked_at_s, \
-         ended_at_s) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+         ended_at_s, batch_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(new.id)
     .bind(new.authorization_id)
@@ -48,6 +56,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError>
     .bind(progress_name(new.progress))
     .bind(new.at_s)
     .bind(ended_at_s)
+    .bind(new.batch_id)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -86,6 +95,7 @@ pub(crate) async fn end(
     id: &str,
     code: Option<&str>,
     amount_minor: i64,
+    batch_seq: Option<u32>,
     at_s: i64,
 ) -> Result<bool, StoreError> {
     let progress = if code.is_some() {
@@ -94,13 +104,14 @@ pub(crate) async fn end(
         Progress::Done
     };
     let rows = sqlx::query(
-        "UPDATE movements SET state = $1, code = $2, amount_minor = $3, ended_at_s = $4 \
-         WHERE id = $5 AND state = 'asked'",
+        "UPDATE movements SET state = $1, code = $2, amount_minor = $3, ended_at_s = $4, \
+         batch_seq = $5 WHERE id = $6 AND state = 'asked'",
     )
     .bind(progress_name(progress))
     .bind(code)
     .bind(amount_minor)
     .bind(at_s)
+    .bind(batch_seq.map(i64::from))
     .bind(id)
     .execute(&mut **tx)
     .await?
@@ -114,6 +125,11 @@ pub(crate) async fn end(
 fn movement(row: &AnyRow) -> Result<Movement, StoreError> {
     let (kind, undoes): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
     let progress: String = row.try_get(4)?;
+    let (batch_id, seq): (Option<String>, Option<i64>) = (row.try_get(8)?, row.try_get(9)?);
+    let place = match (&batch_id, seq) {
+        (Some(id), Some(seq)) => Some(place(id, seq)?),
+        _ => None,
+    };
     Ok(Movement {
         id: row.try_get(0)?,
         kind: kind_of(&kind, undoes).ok_or(StoreError::Corrupt("movements.kind"))?,
@@ -127,6 +143,8 @@ fn movement(row: &AnyRow) -> Result<Movement, StoreError> {
         code: row.try_get(5)?,
         purged: row.try_get::<i64, _>(6)? != 0,
         ended_at_s: row.try_get(7)?,
+        batch_id,
+        place,
     })
 }
 
@@ -159,7 +177,8 @@ fn kind_of(name: &str, undoes: Option<String>) -> Option<Kind> {
     }
 }
 
-fn progress_name(progress: Progress) -> &'static str {
+/// As the database spells it.
+pub(crate) fn progress_name(progress: Progress) -> &'static str {
     match progress {
         Progress::Asked => "asked",
         Progress::Done => "done",

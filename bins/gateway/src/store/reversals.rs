@@ -82,6 +82,7 @@ pub(crate) async fn begin(
             .map_err(|_| StoreError::Corrupt("authorizations.amount_minor"))?,
         at_s: now_s,
         progress: Progress::Asked,
+        batch_id: None,
     };
     movements::insert(tx, &new).await?;
     Ok(Begun::Asked(ReverseOrder {
@@ -130,7 +131,7 @@ pub(crate) async fn end(
         AuthRevCode::Approved => None,
         refused => Some(name_of(refused)?),
     };
-    if !movements::end(tx, id, refused.as_deref(), minor, at_s).await? {
+    if !movements::end(tx, id, refused.as_deref(), minor, None, at_s).await? {
         return Err(StoreError::Conflict("the reversal was ended meanwhile").into());
     }
     Ok(())

@@ -25,6 +25,8 @@ pub(crate) enum Mood {
     NotHeld,
     /// Some field cannot be taken; said before the idempotency key is looked at.
     InvalidField,
+    /// The cardholder has spent what was given back.
+    Spent,
 }
 
 /// What the bank has done, each under its idempotency key.
@@ -76,6 +78,15 @@ impl Bank {
             .route("/authorizations", post(authorize))
             .route("/authorizations/{id}/capture", post(capture))
             .route("/authorizations/{id}/reverse", post(reverse))
+            .route(
+                "/authorizations/{id}/capture/reverse",
+                post(reverse_capture),
+            )
+            .route("/authorizations/{id}/credit", post(credit))
+            .route(
+                "/authorizations/{id}/credits/{credit}/reverse",
+                post(reverse_credit),
+            )
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
@@ -155,7 +166,7 @@ async fn authorize(
             Mood::Decline(reason) => {
                 json!({"authorization_id": id, "outcome": "declined", "reason": reason})
             }
-            Mood::Approve | Mood::NotHeld | Mood::InvalidField => json!({
+            Mood::Approve | Mood::NotHeld | Mood::InvalidField | Mood::Spent => json!({
                 "authorization_id": id, "outcome": "approved", "approval_code": "A1B2C3",
                 "expires_at": "2030-01-01T00:00:00Z",
             }),
@@ -192,6 +203,42 @@ async fn reverse(
     bank.effect(&headers, request, |mood, _| match mood {
         Mood::NotHeld => (409, problem("not-held")),
         _ => (200, json!({"authorization_id": id, "state": "held"})),
+    })
+    .await
+}
+
+async fn reverse_capture(
+    State(bank): State<Bank>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let request = format!("uncapture {id}");
+    let held = json!({"authorization_id": id, "state": "held"});
+    bank.effect(&headers, request, |_, _| (200, held)).await
+}
+
+async fn credit(
+    State(bank): State<Bank>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    let request = format!("credit {id} {body}");
+    let captured = json!({"authorization_id": id, "state": "captured"});
+    bank.effect(&headers, request, |_, _| (200, captured)).await
+}
+
+async fn reverse_credit(
+    State(bank): State<Bank>,
+    Path((id, credit)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let request = format!("uncredit {id} {credit}");
+    let known = bank.books.lock().unwrap().effects.contains_key(&credit);
+    bank.effect(&headers, request, |mood, _| match mood {
+        _ if !known => (404, problem("no-such-credit")),
+        Mood::Spent => (409, problem("insufficient-funds")),
+        _ => (200, json!({"authorization_id": id, "state": "captured"})),
     })
     .await
 }

@@ -6,6 +6,7 @@ mod authorizations;
 mod bank;
 mod captures;
 mod crashes;
+mod credits;
 mod enrolment;
 mod lockout;
 mod privacy;

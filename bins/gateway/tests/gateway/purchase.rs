@@ -11,9 +11,14 @@ use openset_protocol::ids::Language;
 use openset_protocol::merchant::auth::{self, Asking, AuthAnswer, AwaitingAuthRes};
 use openset_protocol::merchant::auth_rev::{self, AwaitingAuthRevRes, ReversalAnswer, Reverse};
 use openset_protocol::merchant::cap::{self, AwaitingCapRes, Capture};
+use openset_protocol::merchant::cap_rev_or_cred::{self, AwaitingCapRevOrCredRes, Item};
 use openset_protocol::merchant::p::{self, OwnOrder, VerifiedPReq};
 use openset_protocol::merchant::p_init;
+use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap::{CapCode, CapResItem};
+use openset_protocol::messages::cap_rev_or_cred::{
+    CapRevOrCred, CapRevOrCredCode, CapRevOrCredResItem,
+};
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Jwe, MessageWrapper};
@@ -211,6 +216,7 @@ impl Asked {
             trans_ids: bought.p_req.trans_ids.clone(),
             auth_rrpid: self.awaiting.rrpid(),
             amount: euros(minor),
+            batch_id: None,
             cap_token: self.token(answer),
         }
     }
@@ -289,5 +295,63 @@ impl Claimed {
 
     pub(crate) fn codes(&self, answer: &[u8]) -> Vec<CapCode> {
         self.read(answer).iter().map(|item| item.cap_code).collect()
+    }
+}
+
+impl Asked {
+    /// One item of CapRevReq, CredReq or CredRevReq.
+    pub(crate) fn item(
+        &self,
+        bought: &Bought,
+        answer: &[u8],
+        minor: u64,
+        original: Option<BatchPlace>,
+    ) -> Item {
+        Item {
+            trans_ids: bought.p_req.trans_ids.clone(),
+            auth_rrpid: self.awaiting.rrpid(),
+            original,
+            amount: euros(minor),
+            new_batch_id: None,
+            cap_token: self.token(answer),
+        }
+    }
+}
+
+/// CapRevReq, CredReq or CredRevReq of these items.
+pub(crate) fn undo(shop: &'static Credentials, which: CapRevOrCred, items: Vec<Item>) -> Undoing {
+    let mut rng = random::system();
+    let ctx = &mut Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let gateway = GATEWAY.key_exchange.certificate();
+    let asked = (which, items);
+    let (awaiting, wire) =
+        cap_rev_or_cred::request(ctx, shop, gateway, asked, PKI.verifier()).unwrap();
+    Undoing {
+        shop,
+        awaiting,
+        wire,
+    }
+}
+
+/// One of the three on its way.
+pub(crate) struct Undoing {
+    shop: &'static Credentials,
+    awaiting: AwaitingCapRevOrCredRes,
+    pub(crate) wire: Vec<u8>,
+}
+
+impl Undoing {
+    pub(crate) fn read(&self, answer: &[u8]) -> Vec<CapRevOrCredResItem> {
+        self.awaiting
+            .handle(answer, &[self.shop], PKI.verifier(), clock::now())
+            .unwrap()
+    }
+
+    pub(crate) fn codes(&self, answer: &[u8]) -> Vec<CapRevOrCredCode> {
+        let items = self.read(answer);
+        items.iter().map(|item| item.cap_rev_or_cred_code).collect()
     }
 }

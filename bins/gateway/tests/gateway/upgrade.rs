@@ -156,6 +156,14 @@ async fn what_was_authorized_and_captured_before_there_were_movements_is_so_afte
         let capture = &view["captures"][0]["amount"]["amount_minor"];
         assert_eq!(*capture, minor, "{}", row.id);
         assert_eq!(view["ledger"].as_array().unwrap().len(), 2, "{}", row.id);
+        // It stands in a batch, so that it can be paid out and given back.
+        assert!(
+            view["movements"][0]["batch_sequence_num"].is_u64(),
+            "{}",
+            row.id
+        );
     }
+    let at_work = service.authorization(&ROWS[4].xid()).await;
+    assert!(at_work["movements"][0]["batch_id"].is_string());
     assert_eq!(service.balance("payable/shop-1/EUR").await, Some(-1600));
 }

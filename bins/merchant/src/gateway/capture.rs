@@ -59,6 +59,7 @@ fn wanted(payment: &Payment) -> anyhow::Result<Capture> {
         trans_ids: payment.asked.trans_ids.clone(),
         auth_rrpid: awaiting.rrpid(),
         amount: payload.auth_amt,
+        batch_id: None,
         cap_token: baggage
             .cap_token
             .clone()

@@ -16,11 +16,12 @@ use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::{Chain, Purpose, Role};
 use openset_protocol::gateway::auth::{self, Answering, Decision, TokenKey};
 use openset_protocol::gateway::auth_rev::{self, ReceiptFacts, ReceiptFor, Reversal};
-use openset_protocol::gateway::cap;
+use openset_protocol::gateway::cap::{self, Outcome};
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
+use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::thumbs::RevocationState;
@@ -298,15 +299,16 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let request = cap::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
     let signed = ("CapReq".to_owned(), request.asker.merchant());
     bank.signers.lock().unwrap().push(signed);
-    let outcome = |refused: Option<CapCode>| match mood {
-        Mood::RefusesCaptures => CapCode::AuthExpired,
-        _ => refused.unwrap_or(CapCode::Success),
+    let outcome = |(place, refused): (u32, Option<CapCode>)| match (mood, refused) {
+        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::AuthExpired),
+        (_, Some(code)) => Outcome::Refused(code),
+        (_, None) => Outcome::Captured(BatchPlace {
+            batch_id: "batch-1".parse().unwrap(),
+            batch_sequence_num: place,
+        }),
     };
-    let outcomes: Vec<_> = request
-        .items
-        .iter()
-        .map(|(_, refused)| outcome(*refused))
-        .collect();
+    let refused = request.items.iter().map(|(_, refused)| *refused);
+    let outcomes: Vec<_> = (1..).zip(refused).map(outcome).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }

@@ -56,13 +56,6 @@ impl Asking {
 
 /// Signed data of such a request.
 pub(super) trait Request: DeserializeOwned {
-    /// Its name on the wire.
-    const MESSAGE: &'static str;
-    /// What its signature covers.
-    const TBS: ContentType;
-    /// What is sealed.
-    const TBE: ContentType;
-
     fn rr_tags(&self) -> &RrTags;
     fn merchant_key_exchange(&self) -> &[ExactBytes];
     fn m_thumbs(&self) -> Option<&Thumbs>;
@@ -84,6 +77,7 @@ pub(super) fn open<T: DeserializeOwned>(
 pub(super) fn verify_asking<D: Request>(
     (wire, wrapper): (&[u8], &MessageWrapper),
     (jwe, jws): (&Jwe, &Jws),
+    (message, content): (&'static str, ContentType),
     ours: &[&Credentials],
     verifier: &PathVerifier,
     now: Timestamp,
@@ -91,13 +85,13 @@ pub(super) fn verify_asking<D: Request>(
     let rrpid = wrapper.rrpid()?;
     let (to, brand_id) = addressed(jwe, ours)?;
     let expected = Expected {
-        content: D::TBS,
+        content,
         signer: Signer {
             role: Role::Merchant,
             brand: Some(&brand_id),
         },
         to,
-        message: D::MESSAGE,
+        message,
         rrpid,
         answers: None,
         thumbs: None,

@@ -20,10 +20,6 @@ use openset_pki::PathVerifier;
 use serde::{Deserialize, Serialize};
 
 impl Request for AuthRevReqData {
-    const MESSAGE: &'static str = "AuthRevReq";
-    const TBS: ContentType = ContentType::AuthRevReqTbs;
-    const TBE: ContentType = ContentType::AuthRevReqTbe;
-
     fn rr_tags(&self) -> &RrTags {
         &self.auth_rev_rr_tags
     }
@@ -76,10 +72,11 @@ pub fn open(
     let AuthRevReqTbe {
         auth_rev_req,
         cap_token,
-    } = open_asked(jwe, AuthRevReqData::TBE, ours)?;
+    } = open_asked(jwe, ContentType::AuthRevReqTbe, ours)?;
     let request = (wire, wrapper);
+    let names = ("AuthRevReq", ContentType::AuthRevReqTbs);
     let (asker, data): (_, AuthRevReqData) =
-        verify_asking(request, (jwe, &auth_rev_req), ours, verifier, now)?;
+        verify_asking(request, (jwe, &auth_rev_req), names, ours, verifier, now)?;
     if data.cap_token_digest != cap_token.as_ref().map(token_digest) {
         return Err(Rejection::DigestMismatch("the capture token"));
     }

@@ -5,8 +5,9 @@ use super::auth::{TokenKey, open_cap_token};
 use crate::content_type::ContentType;
 use crate::digest::digest;
 use crate::identity::Credentials;
-use crate::ids::{ExactBytes, RrTags};
+use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::messages::auth::{CAP_TOKEN_SEQUENCE, CapTokenData};
+use crate::messages::batch::BatchPlace;
 use crate::messages::cap::{
     CAP_ITEMS_MAX, CapCode, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
 };
@@ -19,10 +20,6 @@ use openset_pki::PathVerifier;
 use serde::{Deserialize, Serialize};
 
 impl Request for CapReqData {
-    const MESSAGE: &'static str = "CapReq";
-    const TBS: ContentType = ContentType::CapReqTbs;
-    const TBE: ContentType = ContentType::CapReqTbe;
-
     fn rr_tags(&self) -> &RrTags {
         &self.cap_rr_tags
     }
@@ -69,62 +66,81 @@ pub fn open(
     let CapReqTbe {
         cap_req,
         cap_token_seq,
-    } = open_asked(jwe, CapReqData::TBE, ours)?;
+    } = open_asked(jwe, ContentType::CapReqTbe, ours)?;
     let request = (wire, wrapper);
+    let names = ("CapReq", ContentType::CapReqTbs);
     let (asker, data): (_, CapReqData) =
-        verify_asking(request, (jwe, &cap_req), ours, verifier, now)?;
+        verify_asking(request, (jwe, &cap_req), names, ours, verifier, now)?;
     if data.cap_token_seq_digest != digest(ContentType::CapTokenSeq, &cap_token_seq.0) {
         return Err(Rejection::DigestMismatch("the capture tokens"));
     }
-    let token_seq: Vec<Jwe> = decode(&cap_token_seq.0)?;
-    let count = data.cap_item_seq.len();
-    if count == 0 || count > CAP_ITEMS_MAX || count != token_seq.len() {
-        return Err(Rejection::Disagreement(
-            "cap_item_seq: 1 to 32 items with a token each",
-        ));
-    }
-    let judge = |(item, token): (CapItem, Jwe)| {
-        let refused = judge_token(&item, &token, asker.merchant_id(), tokens);
+    let items = data.cap_item_seq;
+    let token_seq = open_cap_token_seq(&cap_token_seq, items.len(), CAP_ITEMS_MAX)?;
+    let judge = |(item, token): (CapItem, Option<Jwe>)| {
+        let refused = judge_token(&item, token.as_ref(), asker.merchant_id(), tokens);
         (item, refused)
     };
-    let items = data
-        .cap_item_seq
-        .into_iter()
-        .zip(token_seq)
-        .map(judge)
-        .collect();
+    let items = items.into_iter().zip(token_seq).map(judge).collect();
     Ok(VerifiedCapReq { asker, items })
+}
+
+/// CapTokenSeq: a token, or none, for each item.
+pub(super) fn open_cap_token_seq(
+    cap_token_seq: &ExactBytes,
+    items: usize,
+    items_max: usize,
+) -> Result<Vec<Option<Jwe>>, Rejection> {
+    let token_seq: Vec<Option<Jwe>> = decode(&cap_token_seq.0)?;
+    if items == 0 || items > items_max || items != token_seq.len() {
+        return Err(Rejection::Disagreement(
+            "the items: 1 to 32, with a token or null for each",
+        ));
+    }
+    Ok(token_seq)
+}
+
+/// What a token says, if we gave it to this merchant for this purchase and authorization.
+pub(super) fn token_is_of(
+    token: &Jwe,
+    tokens: &TokenKey,
+    merchant_id: &str,
+    (trans_ids, auth_rrpid): (&TransIds, &Rrpid),
+) -> Option<CapTokenData> {
+    let token = open_cap_token(token, tokens).ok()?;
+    let ours = token.merchant_id == merchant_id
+        && token.sequence == CAP_TOKEN_SEQUENCE
+        && token.trans_ids == *trans_ids
+        && token.auth_rrpid == *auth_rrpid;
+    ours.then_some(token)
 }
 
 fn judge_token(
     item: &CapItem,
-    token: &Jwe,
+    token: Option<&Jwe>,
     merchant_id: &str,
     tokens: &TokenKey,
 ) -> Option<CapCode> {
-    let Ok(token) = open_cap_token(token, tokens) else {
+    let Some(token) = token else {
+        return Some(CapCode::CapTokenMissing);
+    };
+    let names = (&item.trans_ids, &item.auth_rrpid);
+    let Some(token) = token_is_of(token, tokens, merchant_id, names) else {
         return Some(CapCode::InvalidCapToken);
     };
-    let CapTokenData {
-        merchant_id: holder,
-        trans_ids,
-        auth_rrpid,
-        auth_amt,
-        sequence,
-    } = token;
-    let ours = holder == merchant_id && sequence == CAP_TOKEN_SEQUENCE;
-    if !ours || trans_ids != item.trans_ids || auth_rrpid != item.auth_rrpid {
-        return Some(CapCode::InvalidCapToken);
-    }
-    let amount = item.cap_req_amt;
-    let fits = amount.currency() == auth_amt.currency()
-        && amount.minor() > 0
-        && amount.minor() <= auth_amt.minor();
-    if fits {
-        None
-    } else {
-        Some(CapCode::InvalidAuthData)
-    }
+    let (amount, most) = (item.cap_req_amt, token.auth_amt);
+    let fits = amount.currency() == most.currency() && (1..=most.minor()).contains(&amount.minor());
+    (!fits).then_some(CapCode::InvalidAuthData)
+}
+
+/// What became of an item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// All of it was captured; it stands in this batch.
+    Captured(BatchPlace),
+    /// So much had been captured before, and stands there.
+    Duplicate(CurrencyAmount, Option<BatchPlace>),
+    /// Nothing was captured.
+    Refused(CapCode),
 }
 
 /// Makes CapRes from the outcome of each item, in the request's order. Store it with the outcome, in
@@ -136,7 +152,7 @@ pub fn answer(
     ctx: &mut Context<'_>,
     ours: &Credentials,
     request: &VerifiedCapReq,
-    outcomes: &[CapCode],
+    outcomes: &[Outcome],
     state: &RevocationState,
 ) -> Result<Vec<u8>, Rejection> {
     if outcomes.len() != request.items.len() {
@@ -146,7 +162,7 @@ pub fn answer(
         .items
         .iter()
         .zip(outcomes)
-        .map(|((item, _), code)| cap_res_item(item, *code));
+        .map(|((item, _), outcome)| cap_res_item(item, outcome));
     let asker = &request.asker;
     let data = CapResData {
         cap_rr_tags: asker.rr_tags.clone(),
@@ -159,18 +175,19 @@ pub fn answer(
     Ok(MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), message).encode())
 }
 
-fn cap_res_item(item: &CapItem, cap_code: CapCode) -> Result<CapResItem, Rejection> {
-    let minor = if cap_code == CapCode::Success {
-        item.cap_req_amt.minor()
-    } else {
-        0
+fn cap_res_item(item: &CapItem, outcome: &Outcome) -> Result<CapResItem, Rejection> {
+    let asked = item.cap_req_amt;
+    let zero = CurrencyAmount::new(asked.currency(), 0).map_err(|_| Rejection::Internal)?;
+    let (cap_code, cap_amt, batch) = match outcome {
+        Outcome::Captured(place) => (CapCode::Success, asked, Some(place.clone())),
+        Outcome::Duplicate(stands, place) => (CapCode::DuplicateRequest, *stands, place.clone()),
+        Outcome::Refused(code) => (*code, zero, None),
     };
-    let cap_amt =
-        CurrencyAmount::new(item.cap_req_amt.currency(), minor).map_err(|_| Rejection::Internal)?;
     Ok(CapResItem {
         trans_ids: item.trans_ids.clone(),
         auth_rrpid: item.auth_rrpid,
         cap_code,
         cap_amt,
+        batch,
     })
 }

@@ -4,9 +4,9 @@ use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
-use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
+use crate::ids::{ExactBytes, LocalId, RrTags, Rrpid, TransIds};
 use crate::messages::cap::{
-    CAP_ITEMS_MAX, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
+    CAP_ITEMS_MAX, CapCode, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
 };
 use crate::money::CurrencyAmount;
 use crate::sealed::seal;
@@ -27,6 +27,8 @@ pub struct Capture {
     pub auth_rrpid: Rrpid,
     /// How much.
     pub amount: CurrencyAmount,
+    /// Into which batch; without, the one that is open.
+    pub batch_id: Option<LocalId>,
     /// The token that came with the authorization.
     pub cap_token: Jwe,
 }
@@ -83,6 +85,7 @@ pub fn request(
                 trans_ids,
                 auth_rrpid,
                 amount,
+                batch_id,
                 cap_token,
             } = c;
             (
@@ -91,8 +94,9 @@ pub fn request(
                     auth_rrpid,
                     cap_date: ctx.now,
                     cap_req_amt: amount,
+                    batch_id,
                 },
-                cap_token,
+                Some(cap_token),
             )
         })
         .unzip();
@@ -196,22 +200,25 @@ impl AwaitingCapRes {
             return Err(Rejection::Disagreement("cap_rr_tags"));
         }
         let answers = data.cap_res_item_seq;
-        let fits = |(item, answer): (&CapItem, &CapResItem)| {
-            let captured = answer.cap_code == crate::messages::cap::CapCode::Success;
-            let amount = if captured {
-                item.cap_req_amt.minor()
-            } else {
-                0
-            };
-            let amount_fits = answer.cap_amt.minor() == amount
-                && answer.cap_amt.currency() == item.cap_req_amt.currency();
-            answer.trans_ids == item.trans_ids
-                && answer.auth_rrpid == item.auth_rrpid
-                && amount_fits
-        };
         if answers.len() != self.items.len() || !self.items.iter().zip(&answers).all(fits) {
             return Err(Rejection::Disagreement("cap_res_item_seq"));
         }
         Ok(answers)
     }
+}
+
+/// Whether an answer is about the item, and says how much of it was captured and where that stands.
+fn fits((item, answer): (&CapItem, &CapResItem)) -> bool {
+    let (asked, captured) = (item.cap_req_amt, answer.cap_amt);
+    let amount_fits = match answer.cap_code {
+        CapCode::Success => captured.minor() == asked.minor(),
+        // What another request captured.
+        CapCode::DuplicateRequest => true,
+        _ => captured.minor() == 0,
+    };
+    answer.trans_ids == item.trans_ids
+        && answer.auth_rrpid == item.auth_rrpid
+        && amount_fits
+        && captured.currency() == asked.currency()
+        && (answer.batch.is_none() || captured.minor() > 0)
 }

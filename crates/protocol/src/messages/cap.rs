@@ -2,7 +2,8 @@
 
 use crate::Timestamp;
 use crate::digest::Digest;
-use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
+use crate::ids::{ExactBytes, LocalId, RrTags, Rrpid, TransIds};
+use crate::messages::batch::BatchPlace;
 use crate::money::CurrencyAmount;
 use crate::thumbs::Thumbs;
 use crate::wrapper::Jws;
@@ -17,7 +18,7 @@ pub const CAP_ITEMS_MAX: usize = 32;
 pub struct CapReqTbe {
     /// [`CapReqData`], signed by the merchant.
     pub cap_req: Jws,
-    /// CapTokenSeq as the bytes whose digest is signed: a list of tokens, one for each item.
+    /// CapTokenSeq as the bytes whose digest is signed: a list with one token, or null, for each item.
     pub cap_token_seq: ExactBytes,
 }
 
@@ -50,6 +51,9 @@ pub struct CapItem {
     pub cap_date: Timestamp,
     /// How much; at most what was authorized.
     pub cap_req_amt: CurrencyAmount,
+    /// Into which batch; without, the one that is open.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch_id: Option<LocalId>,
 }
 
 /// CapRes, sealed for the merchant.
@@ -80,8 +84,11 @@ pub struct CapResItem {
     pub auth_rrpid: Rrpid,
     /// With what result.
     pub cap_code: CapCode,
-    /// How much was captured; 0 unless it succeeded.
+    /// How much was captured: what was asked for; or, of a duplicate, what the capture that stands took; 0 otherwise.
     pub cap_amt: CurrencyAmount,
+    /// Where the capture stands; absent where `cap_amt` is 0.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch: Option<BatchPlace>,
 }
 
 /// CapCode.

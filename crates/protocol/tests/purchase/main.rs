@@ -16,6 +16,7 @@ mod flow;
 mod layers;
 mod mail;
 mod matrix;
+mod money;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;

@@ -12,17 +12,17 @@ use openset_protocol::cardholder::purchase::{
 };
 use openset_protocol::gateway;
 use openset_protocol::gateway::auth::{Decision, Refusal};
-use openset_protocol::gateway::auth_rev::{ReceiptFacts, ReceiptFor, Reversal};
 use openset_protocol::ids::Language;
 use openset_protocol::merchant;
 use openset_protocol::merchant::auth::{Asking, AuthAnswer, AwaitingAuthRes};
-use openset_protocol::merchant::auth_rev::{AwaitingAuthRevRes, Reverse};
-use openset_protocol::merchant::cap::{AwaitingCapRes, Capture};
+use openset_protocol::merchant::auth_rev::AwaitingAuthRevRes;
+use openset_protocol::merchant::cap::AwaitingCapRes;
 use openset_protocol::merchant::p::{Asked, Authorized, VerifiedPReq, p_res, with_results};
 use openset_protocol::merchant::p_init::OpenedPurchase;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::cap::CapCode;
+use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
 use serde::Serialize;
@@ -42,6 +42,8 @@ pub enum End {
     Uncaptured(CapCode),
     /// The gateway answered AuthRevReq with this code.
     Unreversed(AuthRevCode),
+    /// The gateway answered CapRevReq, CredReq or CredRevReq with this code.
+    Undone(CapRevOrCredCode),
 }
 
 /// What is left when nobody objects.
@@ -318,90 +320,6 @@ impl Run<'_> {
         w.with(|ctx| p_res(ctx, &w.shop, &asked, payload)).unwrap()
     }
 
-    pub fn ask_reversal(
-        &self,
-        authorization: &AwaitingAuthRes,
-        verified: &VerifiedPReq,
-        answer: &AuthAnswer,
-    ) -> (AwaitingAuthRevRes, Vec<u8>) {
-        let w = self.world;
-        let reverse = Reverse {
-            trans_ids: verified.trans_ids.clone(),
-            auth_rrpid: authorization.rrpid(),
-            hod: verified.hod,
-            new_amount: amount(3000),
-            cap_token: answer.baggage.cap_token.clone(),
-        };
-        let gateway = w.gateway.key_exchange.certificate();
-        w.with(|ctx| merchant::auth_rev::request(ctx, &w.shop, gateway, reverse, w.verifier()))
-            .unwrap()
-    }
-
-    pub fn reverse(&self, wire: &[u8], verified: &VerifiedPReq) -> Result<Vec<u8>, End> {
-        let w = self.world;
-        let ours = [&w.gateway];
-        let wrapper = at("AuthRevReq", MessageWrapper::decode(wire))?;
-        let tokens = w.tokens();
-        let request = gateway::auth_rev::open(wire, &wrapper, &ours, &tokens, self.verifier, w.now);
-        let request = at("AuthRevReq", request)?;
-        at("AuthRevReq", wrapper.check_date(w.now))?;
-        if let Some(code) = request.refused {
-            return Err(End::Unreversed(code));
-        }
-        let reversal = Reversal::Approved(Some(ReceiptFacts {
-            receipt_for: ReceiptFor {
-                hod: verified.hod,
-                lid_c: verified.trans_ids.lid_c.clone(),
-                gateway: w.gateway.key_exchange.thumbprint(),
-            },
-            approval_code: APPROVAL.to_owned(),
-            sequence: 2,
-        }));
-        Ok(w.with(|ctx| w.gateway_reverses(ctx, &request, &reversal))
-            .unwrap())
-    }
-
-    pub fn ask_capture(
-        &self,
-        authorization: &AwaitingAuthRes,
-        verified: &VerifiedPReq,
-        answer: &AuthAnswer,
-    ) -> (AwaitingCapRes, Vec<u8>) {
-        let w = self.world;
-        let capture = Capture {
-            trans_ids: verified.trans_ids.clone(),
-            auth_rrpid: authorization.rrpid(),
-            amount: amount(4200),
-            cap_token: answer.baggage.cap_token.clone().unwrap(),
-        };
-        let gateway = w.gateway.key_exchange.certificate();
-        w.with(|ctx| merchant::cap::request(ctx, &w.shop, gateway, vec![capture], w.verifier()))
-            .unwrap()
-    }
-
-    pub fn capture(&self, wire: &[u8]) -> Result<Vec<u8>, End> {
-        let w = self.world;
-        let wrapper = at("CapReq", MessageWrapper::decode(wire))?;
-        let verified = gateway::cap::open(
-            wire,
-            &wrapper,
-            &[&w.gateway],
-            &w.tokens(),
-            self.verifier,
-            w.now,
-        );
-        let verified = at("CapReq", verified)?;
-        at("CapReq", wrapper.check_date(w.now))?;
-        if let Some(code) = verified.items.iter().find_map(|(_, refused)| *refused) {
-            return Err(End::Uncaptured(code));
-        }
-        let outcomes = vec![CapCode::Success; verified.items.len()];
-        Ok(
-            w.with(|ctx| gateway::cap::answer(ctx, &w.gateway, &verified, &outcomes, &w.state()))
-                .unwrap(),
-        )
-    }
-
     pub fn inquire(&self, purchase: &AwaitingPRes) -> Step<AwaitingInqRes> {
         let w = self.world;
         w.with(|ctx| inquiry::start(ctx, &w.card(), purchase.purchase(), w.verifier()))
@@ -515,40 +433,6 @@ impl Run<'_> {
 
     pub fn p_res(&self, wire: &[u8]) -> Outcome {
         self.read_p_res(&genuine().awaiting_p_res, wire).map(drop)
-    }
-
-    pub fn auth_rev_req(&self, wire: &[u8]) -> Outcome {
-        let w = self.world;
-        let answer = self.reverse(wire, &genuine().verified)?;
-        let shop = as_sent(&genuine().awaiting_auth_rev_res, wire);
-        let answer = shop.handle(&answer, &[&w.shop], self.verifier, w.now);
-        at("AuthRevRes", answer).map(drop)
-    }
-
-    pub fn auth_rev_res(&self, wire: &[u8]) -> Outcome {
-        let w = self.world;
-        let shop = &genuine().awaiting_auth_rev_res;
-        let answer = shop.handle(wire, &[&w.shop], self.verifier, w.now);
-        at("AuthRevRes", answer).map(drop)
-    }
-
-    pub fn cap_req(&self, wire: &[u8]) -> Outcome {
-        let w = self.world;
-        let cap_res = self.capture(wire)?;
-        let shop = as_sent(&genuine().awaiting_cap_res, wire);
-        at(
-            "CapRes",
-            shop.handle(&cap_res, &[&w.shop], self.verifier, w.now),
-        )
-        .map(drop)
-    }
-
-    pub fn cap_res(&self, wire: &[u8]) -> Outcome {
-        let w = self.world;
-        let answers = genuine()
-            .awaiting_cap_res
-            .handle(wire, &[&w.shop], self.verifier, w.now);
-        at("CapRes", answers).map(drop)
     }
 
     pub fn inq_req(&self, wire: &[u8]) -> Outcome {

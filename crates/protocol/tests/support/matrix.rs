@@ -130,14 +130,18 @@ impl<E: Ending> Case<E> {
             );
         }
         for path in letter.leaves() {
-            if path.ends_with(|last: char| last.is_ascii_digit()) {
+            let listed = self.optional.iter().any(|(optional, _)| *optional == path);
+            if listed || path.ends_with(|last: char| last.is_ascii_digit()) {
                 continue;
             }
             let outcome = bench.without(&path);
-            let fits = match self.optional.iter().find(|(optional, _)| *optional == path) {
-                Some((_, end)) => outcome.as_ref().err() == end.as_ref(),
-                None => is_malformed(&path, &outcome),
-            };
+            let fits = is_malformed(&path, &outcome);
+            assert!(fits, "{}: without {path}: {outcome:?}", letter.name);
+        }
+        // Records too.
+        for (path, end) in &self.optional {
+            let outcome = bench.without(path);
+            let fits = outcome.as_ref().err() == end.as_ref();
             assert!(fits, "{}: without {path}: {outcome:?}", letter.name);
         }
     }

@@ -11,6 +11,9 @@ use openset_protocol::Rejection::{
 };
 use openset_protocol::messages::cap::CapCode;
 
+/// Why a place in a batch may be another.
+const NAME: &str = "the gateway's word: its name for what was done";
+
 fn cap_req() -> Case {
     let refused = |rejection| End::Refused("CapReq", rejection);
     let invalid = End::Uncaptured(CapCode::InvalidCapToken);
@@ -45,6 +48,11 @@ fn cap_req() -> Case {
             "the merchant's word on when it sent the goods",
         ),
         row(
+            format!("{item}batch_id"),
+            Text("other"),
+            End::Uncaptured(CapCode::BatchUnknown),
+        ),
+        row(
             format!("{item}cap_req_amt/amount"),
             Add(1),
             End::Uncaptured(CapCode::InvalidAuthData),
@@ -67,7 +75,7 @@ fn cap_req() -> Case {
         receive: |verifier, wire| run(verifier).cap_req(wire),
         links: CAP_REQ_LINKS,
         rows,
-        optional: Vec::new(),
+        optional: vec![("cap_req/data/cap_item_seq/0/batch_id", None)],
     }
 }
 
@@ -99,13 +107,19 @@ fn cap_res() -> Case {
             Text("authExpired"),
             items.clone(),
         ),
+        harmless(format!("{item}batch/batch_id"), Text("other"), NAME),
+        harmless(format!("{item}batch/batch_sequence_num"), Add(1), NAME),
     ]);
     rows.extend(same_trans_ids(&format!("{item}trans_ids/"), &items));
     rows.extend(amount("CapRes", &format!("{item}cap_amt/"), -1, &items));
-    let optional = [(
-        "cap_res/answers",
-        Some(End::Refused("CapRes", Rejection::AnotherRequest)),
-    )];
+    let optional = [
+        (
+            "cap_res/answers",
+            Some(End::Refused("CapRes", Rejection::AnotherRequest)),
+        ),
+        // As answers were before there were batches.
+        ("cap_res/data/cap_res_item_seq/0/batch", None),
+    ];
     Case {
         name: "CapRes",
         wire: &genuine().cap_res,
