@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use openset_protocol::balance::{AskedAuthorization, Instrument, No};
-use openset_protocol::gateway::auth::{self, Answering, Asker, Decision, VerifiedPayment};
+use openset_protocol::gateway::auth::{self, Answering, Approval, Asker, Decision};
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::{Context, Rejection};
@@ -22,20 +22,8 @@ use crate::store::reversals;
 use crate::work::{Authorize, WorkRef, id_of};
 use crate::{Gateway, worker};
 
-/// What holds once an AuthReq was verified, in the order of the checks.
-const VERIFIED: &[&str] = &[
-    "merchant certificate: path, role, brand, revocation",
-    "merchant signature",
-    "digests of PI and dual signature",
-    "merchant id",
-    "cardholder certificate: path, role, brand, revocation",
-    "dual signature over both halves",
-    "trans_ids equal in both halves",
-    "order digest equal in both halves (HOI)",
-    "order and amount digest equal in both halves (HOD)",
-    "card belongs to certificate",
-    "amount is the amount signed",
-];
+mod verified;
+use verified::{By, Verified, verify};
 
 /// Answers AuthReq.
 pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<u8>, GatewayError> {
@@ -49,7 +37,7 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
     let (asker, judged) = verified?;
     let xid = asker.auth_tags.trans_ids.xid;
     let answered = match judged {
-        Ok(payment) => authorize(gateway, &received, asker, payment).await,
+        Ok(verified) => authorize(gateway, &received, asker, verified).await,
         Err(code) => refuse(gateway, &received, &asker, code).await,
     };
     if answered.is_ok() {
@@ -58,67 +46,32 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
     answered
 }
 
-type Judged = Result<VerifiedPayment, AuthCode>;
-
-/// All that needs no database: seals, signatures, paths, both halves, and whether it is our merchant.
-async fn verify(gateway: &Gateway, received: &Received) -> Result<(Asker, Judged), GatewayError> {
-    let verifier = gateway.verifier()?;
-    let keyring = gateway.keyring.all();
-    let Received {
-        wire, wrapper, at, ..
-    } = received.clone();
-    let (asker, judged) = offload(move || {
-        let ours: Vec<_> = keyring.iter().collect();
-        let opened = auth::open(&wire, &wrapper, &ours, &verifier, at)?;
-        let asker = opened.asker.clone();
-        let judged = opened.verify(&ours, &verifier, at)?;
-        Ok::<_, Rejection>((asker, judged))
-    })
-    .await?;
-    let judged = match judged {
-        Ok(payment) => judge_merchant(gateway, &asker).map(|()| payment),
-        Err(refusal) => {
-            tracing::warn!(outcome = "refused", error = %refusal, "payment refused");
-            Err(refusal.code())
-        }
-    };
-    Ok((asker, judged))
-}
-
-/// A merchant of ours, who may take this brand. Another acquirer's may have the same name.
-fn judge_merchant(gateway: &Gateway, asker: &Asker) -> Result<(), AuthCode> {
-    let ours = asker.acquirer_bin == gateway.settings.acquirer_bin.as_str();
-    match gateway
-        .settings
-        .merchant(asker.merchant_id(), &asker.brand_id)
-    {
-        Some(_) if ours => Ok(()),
-        _ => Err(AuthCode::InvalidTransaction),
-    }
-}
-
 /// Commits that the issuer is asked, asks, and commits what it said.
 async fn authorize(
     gateway: &Gateway,
     received: &Received,
     asker: Asker,
-    payment: VerifiedPayment,
+    verified: Verified,
 ) -> Result<Vec<u8>, GatewayError> {
     let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
     let Some(_flight) = gateway.flights.take_off(&id) else {
         return answer_of_first(gateway, &id, &received.digest).await;
     };
-    let steps = vec![verified_step(received)];
+    let Verified { payment, by } = verified;
+    let steps = vec![verified_step(received, &by)];
     let merchant = gateway
         .settings
         .merchant(asker.merchant_id(), &asker.brand_id);
-    let asked = Authorize {
+    let tolerance_percent = merchant.map_or(0, |merchant| merchant.tolerance_percent);
+    let mut asked = Authorize {
         merchant_name: merchant.map(|merchant| merchant.name.clone()),
         asker,
         payment,
+        approvals: 0,
         steps,
     };
-    match begin(gateway, received, &id, &asked).await? {
+    let name = (id.as_str(), tolerance_percent);
+    match begin(gateway, received, name, (&mut asked, by)).await? {
         Begun::Asked => {}
         Begun::Answered(response) => return Ok(response),
         Begun::AtWork => return Err(GatewayError::Working),
@@ -142,19 +95,14 @@ enum Begun {
     No(AuthCode),
 }
 
-/// First transaction: the request is recorded, its payment instruction locked.
+/// First transaction: the request is recorded, its payment locked.
 async fn begin(
     gateway: &Gateway,
     received: &Received,
-    id: &str,
-    asked: &Authorize,
+    (id, tolerance_percent): (&str, u8),
+    (asked, by): (&mut Authorize, By),
 ) -> Result<Begun, GatewayError> {
-    let Authorize {
-        asker,
-        payment,
-        steps,
-        ..
-    } = asked;
+    let (asker, payment) = (&asked.asker, &asked.payment);
     let mut tx = gateway.db.begin().await?;
     match record(&mut tx, received, &asker.merchant(), &asker.rrpid()).await? {
         Record::New => {}
@@ -168,14 +116,27 @@ async fn begin(
         tx.rollback().await?;
         return Ok(Begun::No(AuthCode::InvalidTransaction));
     }
-    let payment_id = payments::open(&mut tx, &gateway.vault, id, asker, payment).await?;
+    let (payment_id, instrument) = match by {
+        By::Pi => {
+            let name = (id, tolerance_percent);
+            let opened = payments::open(&mut tx, &gateway.vault, name, asker, payment);
+            (opened.await?, Instrument::Pi)
+        }
+        By::Token {
+            payment_id,
+            approvals,
+        } => {
+            payments::lock(&mut tx, vec![payment_id.clone()]).await?;
+            (payment_id, Instrument::Token { approvals })
+        }
+    };
     let balance = payments::load(&mut tx, &payment_id).await?;
-    let instrument = AskedAuthorization {
-        instrument: Instrument::Pi,
+    let wanted = AskedAuthorization {
+        instrument,
         amount: asker.amount,
         plan: None,
     };
-    match balance.may_authorize(&instrument, received.at.seconds()) {
+    match balance.may_authorize(&wanted, received.at.seconds()) {
         Ok(()) => {}
         Err(No::Busy) => return Ok(Begun::AtWork),
         Err(No::Code(code)) => {
@@ -189,9 +150,10 @@ async fn begin(
         payment: Some((payment, &payment_id)),
         refused: None,
         received_at_s: received.at.seconds(),
-        steps,
+        steps: &asked.steps,
     };
     authorizations::insert(&mut tx, &gateway.vault, &new).await?;
+    asked.approvals = u32::try_from(balance.approvals()).unwrap_or(u32::MAX);
     let next_attempt_at_ms = clock::now_ms().saturating_add(worker::LEASE_MS);
     let work = WorkRef::Authorize(asked);
     let pending = Pending {
@@ -276,15 +238,17 @@ async fn answer(
     word: &Word,
 ) -> Result<Vec<u8>, GatewayError> {
     let (asker, payment) = (asked.asker.clone(), asked.payment.clone());
+    let approvals = asked.approvals.saturating_add(1);
     let message = gateway.settings.message_of_day.clone();
     let word = word.clone();
     sign(gateway, &asked.asker, move |ctx, with| {
         let decision = match word {
-            Word::Approved { approval_code, .. } => Decision::Approved {
+            Word::Approved { approval_code, .. } => Decision::Approved(Approval {
                 payment: &payment,
                 approval_code,
                 message,
-            },
+                approvals,
+            }),
             Word::Declined { code, reason, .. } => Decision::Refused { code, reason },
         };
         auth::answer(ctx, with, &asker, &decision)
@@ -355,17 +319,16 @@ where
     Ok(answer.await?)
 }
 
-fn verified_step(received: &Received) -> StepReport {
+fn verified_step(received: &Received, by: &By) -> StepReport {
     let way = ["merchant", "gateway"];
-    let what = "both halves verified";
     StepReport::since(
         received.started,
         9,
-        what,
+        by.what(),
         way,
         "AuthReq",
         received.wire.len(),
-        VERIFIED,
+        by.verified(),
     )
 }
 

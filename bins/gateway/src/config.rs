@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use openset_jose::Thumbprint;
 use openset_protocol::BrandId;
+use openset_protocol::balance::TOLERANCE_PERCENT_MAX;
 use openset_protocol::card::Bin;
 use openset_service::auth::Tokens;
 use openset_service::config::{Secret, sha256, url};
@@ -78,6 +79,9 @@ pub struct Merchant {
     pub brands: Vec<BrandId>,
     /// The code that the acquirer gave it, for enrolment.
     pub activation_code: Secret,
+    /// By so many percent the authorizations of a purchase may come to more than its amount; 0 if absent.
+    #[serde(default)]
+    pub tolerance_percent: u8,
 }
 
 /// The options with their defaults filled in.
@@ -178,6 +182,10 @@ impl Merchant {
             !self.activation_code.expose().is_empty(),
             "[[merchants]] {id}: set activation_code"
         );
+        ensure!(
+            self.tolerance_percent <= TOLERANCE_PERCENT_MAX,
+            "[[merchants]] {id}: tolerance_percent is at most {TOLERANCE_PERCENT_MAX}"
+        );
         match self.brands.iter().find(|brand| !served.contains(brand)) {
             Some(brand) => anyhow::bail!(
                 "[[merchants]] {id}: the brand \"{brand}\" is not among this gateway's brands"
@@ -245,6 +253,8 @@ mod tests {
         assert!(refusal(r#"country = "276""#, r#"country = "DE""#).contains("country"));
         assert!(refusal(r#"acquirer_bin = "411111""#, "").contains("acquirer_bin"));
         assert!(refusal(r#"brands = ["Visa"]"#, "brands = []").contains("brands"));
+        let tolerant = "country = \"276\"\ntolerance_percent = 101";
+        assert!(refusal(r#"country = "276""#, tolerant).contains("tolerance_percent"));
         assert!(refusal("issuer_token = \"a-token-of-the-issuer\"", "").contains("issuer_token"));
     }
 }

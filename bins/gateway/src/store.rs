@@ -39,6 +39,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "batches",
         sql: include_str!("../migrations/160_batches.sql"),
     },
+    Migration {
+        version: 170,
+        name: "authorization tokens",
+        sql: include_str!("../migrations/170_auth_token.sql"),
+    },
 ];
 
 /// The guard of an UPDATE held: exactly one row was changed.

@@ -51,6 +51,9 @@ pub(crate) struct Authorize {
     /// The merchant's name as the issuer is told it: the configuration may have changed by the time it is asked
     /// again, and under one idempotency key it takes one request only.
     pub(crate) merchant_name: Option<String>,
+    /// Authorizations of the payment that were approved before; 0 in what was stored before they were counted.
+    #[serde(default)]
+    pub(crate) approvals: u32,
     /// What was done so far.
     pub(crate) steps: Vec<StepReport>,
 }

@@ -7,7 +7,6 @@ use openset_service::problem::{self, Problem};
 use openset_store::idempotency::{self, Claim};
 use openset_store::{Tx, Vault};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::error::IssuerError;
 use crate::request::IdempotencyKey;
@@ -56,6 +55,14 @@ impl IntoResponse for Answer {
     }
 }
 
+/// The key stands for another effect.
+pub(crate) fn key_reused() -> Problem {
+    Problem::unprocessable(
+        "idempotency-key-reused",
+        "this Idempotency-Key was used for another request; take a new key for a new effect",
+    )
+}
+
 /// One call that may be made again: who makes it, of what operation, under which key.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -72,10 +79,10 @@ impl Call {
         operation: &str,
         key: IdempotencyKey,
         target: &str,
-        body: &RawValue,
+        body: &str,
     ) -> Self {
         // Keyed: the plain digest of a body that is known but for the card number would give it away.
-        let content = [target, "\n", body.get()].concat();
+        let content = [target, "\n", body].concat();
         Self {
             scope: format!("{}/{operation}", caller.name),
             key: key.0,
@@ -111,10 +118,7 @@ impl Call {
                     "the first call under this Idempotency-Key is still at work; send it again",
                 )
             }),
-            Claim::Mismatch => Err(Problem::unprocessable(
-                "idempotency-key-reused",
-                "this Idempotency-Key was used for another request; take a new key for a new effect",
-            )),
+            Claim::Mismatch => Err(key_reused()),
         }
     }
 

@@ -15,6 +15,16 @@ pub(crate) enum IssuerError {
     /// The books refused a movement that the account's own row allowed.
     #[error("the books and the accounts disagree; run the audit before anything else")]
     Ledger(#[source] LedgerError),
+    /// A new movement stands in the books already.
+    #[error(
+        "the books have {kind} {reference} before it was made; run the audit before anything else"
+    )]
+    BookedBefore {
+        /// The entry's kind.
+        kind: &'static str,
+        /// The entry's reference.
+        reference: String,
+    },
     /// A sealed value does not open.
     #[error(transparent)]
     Vault(VaultError),

@@ -2,7 +2,7 @@
 
 use openset_protocol::money::Currency;
 use openset_store::Tx;
-use openset_store::ledger::{self, Entry, Posting};
+use openset_store::ledger::{self, Entry, Posted, Posting};
 
 use crate::error::IssuerError;
 
@@ -29,7 +29,7 @@ pub(crate) async fn open(
 /// A movement between a cardholder and settlement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Booking<'a> {
-    /// `capture` or `credit`.
+    /// That of the movement.
     pub(crate) kind: &'static str,
     /// Unique among those of its kind.
     pub(crate) reference: &'a str,
@@ -41,6 +41,10 @@ pub(crate) struct Booking<'a> {
     pub(crate) at_s: i64,
 }
 
+/// Books a movement that was not booked before.
+///
+/// # Errors
+/// Also when it was: then the books and the accounts disagree, and nothing may be committed.
 pub(crate) async fn book(tx: &mut Tx, booking: &Booking<'_>) -> Result<(), IssuerError> {
     let (cardholder, settlement) = (cardholder(booking.account_id), settlement(booking.currency));
     let posting = |account, amount_minor| Posting {
@@ -59,6 +63,11 @@ pub(crate) async fn book(tx: &mut Tx, booking: &Booking<'_>) -> Result<(), Issue
         memo: booking.memo,
         postings: &postings,
     };
-    ledger::post(tx, &entry).await?;
-    Ok(())
+    match ledger::post(tx, &entry).await? {
+        Posted::New => Ok(()),
+        Posted::Already => Err(IssuerError::BookedBefore {
+            kind: booking.kind,
+            reference: booking.reference.to_owned(),
+        }),
+    }
 }

@@ -26,7 +26,7 @@ impl IssuerMetrics {
             );
             registry.register(
                 "issuer_movements",
-                "Captures, releases and credits made",
+                "Captures, reversals and credits made",
                 own.movements.clone(),
             );
         });

@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use axum::http::request::Parts;
 use openset_service::auth::{Caller, Scope};
 use openset_service::client::IDEMPOTENCY_KEY;
 use openset_service::problem::{self, Json, Problem};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::Issuer;
 
@@ -115,6 +118,28 @@ impl<T: DeserializeOwned> FromRequest<Arc<Issuer>> for Decoded<T> {
             .map_err(without_card_numbers)?;
         let value = problem::from_json(text.get().as_bytes()).map_err(without_card_numbers)?;
         Ok(Self { text, value })
+    }
+}
+
+/// A body that says nothing: `{}`, or none at all.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+impl Nothing {
+    /// The same text for every way to say it, so that a repeated call may say it in another way.
+    pub(crate) const TEXT: &str = "{}";
+}
+
+impl FromRequest<Arc<Issuer>> for Nothing {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, issuer: &Arc<Issuer>) -> Result<Self, Problem> {
+        if request.body().is_end_stream() {
+            return Ok(Self {});
+        }
+        let Decoded { value, .. } = Decoded::<Self>::from_request(request, issuer).await?;
+        Ok(value)
     }
 }
 

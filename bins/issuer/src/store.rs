@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod authorizations;
 pub(crate) mod codes;
+pub(crate) mod movements;
 
 use openset_store::{Migration, StoreError};
 
@@ -22,6 +23,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 150,
         name: "reversals",
         sql: include_str!("../migrations/150_reversals.sql"),
+    },
+    Migration {
+        version: 160,
+        name: "movements",
+        sql: include_str!("../migrations/160_movements.sql"),
     },
 ];
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use openset_service::CancellationToken;
-use openset_store::idempotency;
+use openset_store::{StoreError, idempotency};
 
 use crate::Issuer;
 use crate::error::IssuerError;
-use crate::store::accounts;
+use crate::store::accounts::Room;
 use crate::store::authorizations::{self, State};
 
 /// Holds that one sweep ends at most; the next one goes on.
@@ -49,13 +49,12 @@ async fn expire(issuer: &Issuer, id: &str, now_s: i64) -> Result<bool, IssuerErr
     let Some(held) = authorizations::lock(&mut tx, id).await? else {
         return Ok(false);
     };
-    let (State::Held, State::Expired, Some(account_id)) =
-        (held.state, held.state_at(now_s), &held.account_id)
-    else {
+    let (State::Held, State::Expired) = (held.state, held.state_at(now_s)) else {
         return Ok(false);
     };
-    authorizations::end_hold(&mut tx, id, State::Expired, 0).await?;
-    accounts::settle_hold(&mut tx, account_id, held.held_minor(), 0).await?;
-    tx.commit().await?;
+    match authorizations::change(&mut tx, &held, &held.ended(State::Expired)).await? {
+        Room::Enough => tx.commit().await?,
+        Room::TooLittle => return Err(StoreError::Corrupt("accounts.held_minor").into()),
+    }
     Ok(true)
 }

@@ -5,6 +5,8 @@
 mod authorizations;
 #[path = "rest/bank.rs"]
 mod bank;
+#[path = "rest/books.rs"]
+mod books;
 #[path = "rest/durability.rs"]
 mod durability;
 #[path = "rest/lockout.rs"]
@@ -19,3 +21,9 @@ mod refusals;
 mod registrations;
 #[path = "rest/replicas.rs"]
 mod replicas;
+#[path = "rest/sequences.rs"]
+mod sequences;
+#[path = "rest/undoing.rs"]
+mod undoing;
+#[path = "rest/upgrade.rs"]
+mod upgrade;

@@ -56,6 +56,8 @@ content_types! {
     Receipt = "ReceiptTBS",
     /// Capture token for the gateway's own eyes.
     CapToken = "CapTokenTBE",
+    /// Token for a later authorization, for the gateway's own eyes.
+    AuthToken = "AuthTokenTBE",
     /// The capture tokens of one request.
     CapTokenSeq = "CapTokenSeq",
     /// The gateway's message for the cardholder alone.
@@ -137,4 +139,5 @@ pub const DIRECT: &[ContentType] = &[
     ContentType::CertResTbe,
     ContentType::AcqCardCodeMsg,
     ContentType::CapToken,
+    ContentType::AuthToken,
 ];

@@ -14,7 +14,7 @@ use crate::thumbs::Receiver;
 use crate::wrapper::{Jws, VERSION};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
-use openset_pki::{Certificate, PathVerifier, Role};
+use openset_pki::{Chain, PathVerifier, Role};
 use serde::{Deserialize, Serialize};
 
 /// What the dual signature covers.
@@ -70,14 +70,14 @@ pub(crate) fn sign(
 }
 
 /// Verifies the cardholder's path and signature, and that the signature covers `expected`. Gives the
-/// cardholder's certificate.
+/// cardholder's certificate with its whole chain.
 pub(crate) fn verify(
     dual_signature: &Jws,
     expected: &Halves,
     brand: &BrandId,
     verifier: &PathVerifier,
     now: Timestamp,
-) -> Result<Certificate, Rejection> {
+) -> Result<Chain, Rejection> {
     let signer = Signer {
         role: Role::Cardholder,
         brand: Some(brand),
@@ -94,6 +94,6 @@ pub(crate) fn verify(
     ];
     match covers.iter().find(|(same, _)| !same) {
         Some((_, what)) => Err(Rejection::DualSignature(what)),
-        None => Ok(object.certificate),
+        None => object.chain(verifier),
     }
 }

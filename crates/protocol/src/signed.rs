@@ -277,6 +277,12 @@ impl VerifiedBytes {
         })
     }
 
+    /// The signer's whole chain, with the CAs that were left out because we hold them.
+    pub(crate) fn chain(&self, verifier: &PathVerifier) -> Result<Chain, Rejection> {
+        let carried = Chain::from_x5c(&self.object.header().x5c).map_err(PathError::from)?;
+        Ok(verifier.whole(&carried))
+    }
+
     /// The payload, whose signature was verified.
     pub(crate) fn payload(&self) -> Result<&[u8], Rejection> {
         Ok(self.object.danger_unverified_payload())

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use openset_jose::ContentKey;
 use openset_protocol::Rejection;
 use openset_protocol::gateway;
-use openset_protocol::gateway::auth::{Answering, Decision, TokenKey};
+use openset_protocol::gateway::auth::{Answering, Approval, Decision, Shown, TokenKey};
 use openset_protocol::identity::Credentials;
 use openset_protocol::merchant::auth::{self as asking, Asking};
 use openset_protocol::merchant::p::{self, Asked, Authorized, OwnOrder};
@@ -327,10 +327,12 @@ impl ShopState {
     fn authorize(&self, p_req: &p::VerifiedPReq, mood: Mood) -> Result<PResPayload, Rejection> {
         let (verifier, gateway) = (self.pki.verifier(), &self.gateway);
         let asking = Asking {
-            p_req,
+            trans_ids: &p_req.trans_ids,
+            instrument: p_req.payment_instruction(),
             hod2: p_req.hod,
             amount: amount(),
             merch_cat_code: "5942",
+            subsequent_auth_ind: false,
         };
         let certificate = gateway.key_exchange.certificate();
         let (awaiting, wire) =
@@ -338,17 +340,21 @@ impl ShopState {
         let wrapper = MessageWrapper::decode(&wire)?;
         let opened = gateway::auth::open(&wire, &wrapper, &[gateway], verifier, clock::now())?;
         let asker = opened.asker.clone();
-        let payment = opened.verify(&[gateway], verifier, clock::now())?.unwrap();
+        let shown = opened.verify(&[gateway], &self.tokens, verifier, clock::now())?;
+        let Ok(Shown::Pi(payment)) = shown else {
+            panic!("{shown:?}")
+        };
         let decision = match mood {
             Mood::Declines => Decision::Refused {
                 code: AuthCode::Declined,
                 reason: Some(RespReason::InsufficientFunds),
             },
-            _ => Decision::Approved {
+            _ => Decision::Approved(Approval {
                 payment: &payment,
                 approval_code: "A1B2C3".to_owned(),
                 message: Some("Thank you.".to_owned()),
-            },
+                approvals: 1,
+            }),
         };
         let answering = Answering {
             ours: gateway,

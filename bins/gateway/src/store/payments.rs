@@ -1,27 +1,31 @@
 //! Payments: what one payment instruction began. Whoever decides something holds its row.
 
-use openset_protocol::balance::{AuthAnswer, Authorization, Payment};
+use openset_protocol::BrandId;
+use openset_protocol::balance::{AuthAnswer, Authorization, Payment, limit_minor};
+use openset_protocol::digest::Digest;
 use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
 use openset_protocol::gateway::auth_rev::ReceiptFor;
 use openset_protocol::money::Currency;
 use openset_store::{StoreError, Tx, Vault};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
+use zeroize::Zeroizing;
 
 use super::authorizations::State;
 use super::movements;
 use crate::error::GatewayError;
 
 /// The payment of this instruction, made if there is none yet, which nobody else can decide about until the
-/// transaction ends. `id` names a new one.
+/// transaction ends. `id` names a new one, of which so many percent more than was signed may stand authorized.
 pub(crate) async fn open(
     tx: &mut Tx,
     vault: &Vault,
-    id: &str,
+    (id, tolerance_percent): (&str, u8),
     asker: &Asker,
     payment: &VerifiedPayment,
 ) -> Result<String, GatewayError> {
     let receipt_for = serde_json::to_vec(&payment.receipt_for())?;
+    let limit_minor = limit_minor(payment.purch_amt.minor(), tolerance_percent);
     sqlx::query(
         "INSERT INTO payments (id, hpi, merchant_id, brand, xid, currency, limit_minor, opened_at_s, \
          receipt_for_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
@@ -32,17 +36,52 @@ pub(crate) async fn open(
     .bind(asker.brand_id.as_str())
     .bind(asker.auth_tags.trans_ids.xid.to_string())
     .bind(payment.purch_amt.currency().alpha())
-    .bind(payment.purch_amt.minor_i64())
+    .bind(i64::try_from(limit_minor).unwrap_or(i64::MAX))
     .bind(asker.auth_tags.trans_ids.p_req_date.seconds())
     .bind(vault.seal(&context(id), &receipt_for))
     .execute(&mut **tx)
     .await?;
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
-    let id = sqlx::query_scalar("UPDATE payments SET xid = xid WHERE hpi = $1 RETURNING id")
-        .bind(payment.hpi.as_bytes().to_vec())
-        .fetch_one(&mut **tx)
+    let id: String =
+        sqlx::query_scalar("UPDATE payments SET xid = xid WHERE hpi = $1 RETURNING id")
+            .bind(payment.hpi.as_bytes().to_vec())
+            .fetch_one(&mut **tx)
+            .await?;
+    let kept = Zeroizing::new(serde_json::to_vec(payment)?);
+    sqlx::query("UPDATE payments SET kept_sealed = $1 WHERE id = $2 AND kept_sealed IS NULL")
+        .bind(vault.seal(&kept_context(&id), &kept))
+        .bind(id.as_str())
+        .execute(&mut **tx)
         .await?;
     Ok(id)
+}
+
+/// The payment of this instruction that this merchant began under this brand, and what was kept of it.
+pub(crate) async fn find(
+    conn: &mut AnyConnection,
+    vault: &Vault,
+    (merchant_id, brand): (&str, &BrandId),
+    hpi: &Digest,
+) -> Result<Option<(String, Option<VerifiedPayment>)>, GatewayError> {
+    let row = sqlx::query(
+        "SELECT id, kept_sealed FROM payments WHERE hpi = $1 AND merchant_id = $2 AND brand = $3",
+    )
+    .bind(hpi.as_bytes().to_vec())
+    .bind(merchant_id)
+    .bind(brand.as_str())
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let id: String = row.try_get(0)?;
+    let Some(sealed) = row.try_get::<Option<Vec<u8>>, _>(1)? else {
+        return Ok(Some((id, None)));
+    };
+    let kept = vault.open(&kept_context(&id), &sealed)?;
+    Ok(Some((id, Some(serde_json::from_slice(&kept)?))))
+}
+
+fn kept_context(id: &str) -> String {
+    format!("payments/kept_sealed/{id}")
 }
 
 /// Whom later receipts of a payment are for; none in payments of before they were kept.

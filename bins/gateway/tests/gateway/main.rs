@@ -16,4 +16,5 @@ mod replicas;
 mod rest;
 mod reversals;
 mod service;
+mod tokens;
 mod upgrade;

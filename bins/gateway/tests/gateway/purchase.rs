@@ -8,7 +8,7 @@ use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::purchase::{self, Order};
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Language;
-use openset_protocol::merchant::auth::{self, Asking, AuthAnswer, AwaitingAuthRes};
+use openset_protocol::merchant::auth::{self, Asking, AuthAnswer, AwaitingAuthRes, Instrument};
 use openset_protocol::merchant::auth_rev::{self, AwaitingAuthRevRes, ReversalAnswer, Reverse};
 use openset_protocol::merchant::cap::{self, AwaitingCapRes, Capture};
 use openset_protocol::merchant::cap_rev_or_cred::{self, AwaitingCapRevOrCredRes, Item};
@@ -43,7 +43,7 @@ pub(crate) static GATEWAY_RENEWED: LazyLock<Credentials> =
     LazyLock::new(|| renewed(Role::Gateway, "gateway-1"));
 pub(crate) static SHOP_RENEWED: LazyLock<Credentials> =
     LazyLock::new(|| renewed(Role::Merchant, "shop-1"));
-static CARD: LazyLock<Card> = LazyLock::new(|| card("203012"));
+pub(crate) static CARD: LazyLock<Card> = LazyLock::new(|| card("203012"));
 
 pub(crate) fn verifier() -> Arc<PathVerifier> {
     Arc::new(PKI.fresh_verifier())
@@ -176,14 +176,69 @@ impl Bought {
         rng: openset_protocol::Random<'_>,
     ) -> Asked {
         let ctx = &mut Context { now, rng };
-        let asking = Asking {
-            p_req: &self.p_req,
-            hod2: self.p_req.hod,
-            amount: self.amount,
-            merch_cat_code: "5942",
+        let asking = self.asking(self.p_req.payment_instruction(), self.amount);
+        self.send(ctx, shop, gateway, &asking)
+    }
+
+    /// AuthReq for a part, which more are to follow.
+    pub(crate) fn ask_part(&self, minor: u64) -> Asked {
+        let asking = self.asking(self.p_req.payment_instruction(), euros(minor));
+        self.ask_for(self.shop, &asking, true)
+    }
+
+    /// AuthReq for the next part.
+    pub(crate) fn ask_next(&self, token: &Jwe, minor: u64) -> Asked {
+        self.ask_next_as(self.shop, token, euros(minor))
+    }
+
+    pub(crate) fn ask_next_as(
+        &self,
+        shop: &'static Credentials,
+        token: &Jwe,
+        amount: CurrencyAmount,
+    ) -> Asked {
+        self.ask_for(shop, &self.asking(Instrument::Token(token), amount), true)
+    }
+
+    /// AuthReq for the last part.
+    pub(crate) fn ask_last(&self, token: &Jwe, minor: u64) -> Asked {
+        let asking = self.asking(Instrument::Token(token), euros(minor));
+        self.ask_for(self.shop, &asking, false)
+    }
+
+    fn ask_for(&self, shop: &'static Credentials, asking: &Asking<'_>, more: bool) -> Asked {
+        let mut rng = random::system();
+        let ctx = &mut Context {
+            now: clock::now(),
+            rng: &mut rng,
         };
+        let asking = Asking {
+            subsequent_auth_ind: more,
+            ..*asking
+        };
+        self.send(ctx, shop, &GATEWAY, &asking)
+    }
+
+    fn asking<'a>(&'a self, instrument: Instrument<'a>, amount: CurrencyAmount) -> Asking<'a> {
+        Asking {
+            trans_ids: &self.p_req.trans_ids,
+            instrument,
+            hod2: self.p_req.hod,
+            amount,
+            merch_cat_code: "5942",
+            subsequent_auth_ind: false,
+        }
+    }
+
+    fn send(
+        &self,
+        ctx: &mut Context<'_>,
+        shop: &'static Credentials,
+        gateway: &Credentials,
+        asking: &Asking<'_>,
+    ) -> Asked {
         let gateway = gateway.key_exchange.certificate();
-        let (awaiting, wire) = auth::request(ctx, shop, gateway, &asking, PKI.verifier()).unwrap();
+        let (awaiting, wire) = auth::request(ctx, shop, gateway, asking, PKI.verifier()).unwrap();
         Asked {
             shop,
             awaiting,
@@ -223,6 +278,11 @@ impl Asked {
 
     pub(crate) fn token(&self, answer: &[u8]) -> Jwe {
         self.read(answer).baggage.cap_token.unwrap()
+    }
+
+    /// What the next authorization is asked for with.
+    pub(crate) fn auth_token(&self, answer: &[u8]) -> Jwe {
+        self.read(answer).baggage.auth_token.unwrap()
     }
 
     /// AuthRevReq for so much to stay authorized.

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use openset_gateway::Options;
+use openset_pki::PathVerifier;
 use openset_protocol::identity::Credentials;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::{Message, MessageWrapper};
@@ -74,6 +75,8 @@ pub(crate) struct Premises {
     /// What the acquirer calls the shop, and the code that it gave it.
     pub(crate) shop: (&'static str, &'static str),
     extra_toml: String,
+    /// What the acquirer lets the shop authorize above a purchase's amount.
+    pub(crate) tolerance_percent: u8,
 }
 
 /// A gateway that answers.
@@ -98,6 +101,7 @@ impl Premises {
             acquirer_bin: ACQUIRER_BIN,
             shop: ("Shop One", ACTIVATION_CODE),
             extra_toml: extra_toml.to_owned(),
+            tolerance_percent: 0,
         }
     }
 
@@ -129,6 +133,7 @@ impl Premises {
             merch_cat_code = "5942"
             brands = ["Visa"]
             activation_code = "{code}"
+            tolerance_percent = {tolerance}
             [[merchants]]
             merchant_id = "shop-2"
             name = "Shop Two"
@@ -144,6 +149,7 @@ impl Premises {
             scope = "ca"
             "#,
             bin = self.acquirer_bin,
+            tolerance = self.tolerance_percent,
             name = self.shop.0,
             code = self.shop.1,
             data = data.display(),
@@ -159,15 +165,20 @@ impl Premises {
 
     /// A gateway that has these certificates, the current ones first.
     pub(crate) async fn start_holding(self, credentials: Vec<Credentials>) -> Service {
+        self.start_trusting(credentials, verifier()).await
+    }
+
+    /// A gateway that knows what this verifier knows.
+    pub(crate) async fn start_trusting(
+        self,
+        credentials: Vec<Credentials>,
+        verifier: Arc<PathVerifier>,
+    ) -> Service {
         let service = self
             .launch(|listener, config, shutdown| {
                 let keyring = Keyring::holding(credentials);
                 Box::pin(openset_gateway::run_as(
-                    keyring,
-                    verifier(),
-                    listener,
-                    config,
-                    shutdown,
+                    keyring, verifier, listener, config, shutdown,
                 ))
             })
             .await;

@@ -99,7 +99,8 @@ pub(crate) async fn open(
 ) -> Result<Answer, Problem> {
     let bin = body.value.verify(&issuer)?;
     let vault = &issuer.vault;
-    let call = key.map(|key| Call::new(vault, &operator.0, "open-account", key, "", &body.text));
+    let call =
+        key.map(|key| Call::new(vault, &operator.0, "open-account", key, "", body.text.get()));
     let now = issuer.clock.now();
     let mut tx = issuer.db.begin().await?;
     if let Some(call) = &call

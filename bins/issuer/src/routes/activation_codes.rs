@@ -52,7 +52,14 @@ pub(crate) async fn renew(
     body: Decoded<Nothing>,
 ) -> Result<Answer, Problem> {
     let vault = &issuer.vault;
-    let call = Call::new(vault, &operator.0, "activation-code", key, &id, &body.text);
+    let call = Call::new(
+        vault,
+        &operator.0,
+        "activation-code",
+        key,
+        &id,
+        body.text.get(),
+    );
     let now_s = issuer.clock.now().seconds();
     let mut tx = issuer.db.begin().await?;
     if let Some(answer) = call.claim(&mut tx, vault, now_s).await? {

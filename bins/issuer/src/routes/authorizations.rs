@@ -85,11 +85,13 @@ pub(crate) struct AuthorizationView {
     approval_code: Option<String>,
     /// What was asked for.
     amount: Money,
-    /// What of it was given back before it was captured.
+    /// What of it was given back: before it was captured, and what the capture left over.
     reversed: Money,
-    /// What of it was taken.
+    /// What of it is set aside now.
+    held: Money,
+    /// What of it was taken, unless that was undone.
     captured: Money,
-    /// What of that was given back.
+    /// What of that was given back by credits that stand.
     credited: Money,
     merchant_id: String,
     merchant_name: String,
@@ -119,7 +121,14 @@ pub(crate) async fn authorize(
 ) -> Result<Answer, Problem> {
     let request = body.value;
     request.verify()?;
-    let call = Call::new(&issuer.vault, &gateway.0, "authorize", key, "", &body.text);
+    let call = Call::new(
+        &issuer.vault,
+        &gateway.0,
+        "authorize",
+        key,
+        "",
+        body.text.get(),
+    );
     let now = issuer.clock.now();
     let mut tx = issuer.db.begin().await?;
     if let Some(answer) = call.claim(&mut tx, &issuer.vault, now.seconds()).await? {
@@ -176,8 +185,10 @@ async fn decide(
         amount_minor,
         captured_minor: 0,
         reversed_minor: 0,
+        held_minor: if decline.is_none() { amount_minor } else { 0 },
         credited_minor: 0,
         credits: 0,
+        captures: 0,
         merchant_id: request.merchant_id.clone(),
         merchant_name: request.merchant_name.clone().unwrap_or_default(),
         reference: request.reference.clone(),
@@ -269,6 +280,7 @@ impl AuthorizationView {
             approval_code: authorization.approval_code.clone(),
             amount: authorization.money(authorization.amount_minor),
             reversed: authorization.money(authorization.reversed_minor),
+            held: authorization.money(authorization.held_minor),
             captured: authorization.money(authorization.captured_minor),
             credited: authorization.money(authorization.credited_minor),
             merchant_id: authorization.merchant_id.clone(),

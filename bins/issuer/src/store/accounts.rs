@@ -7,7 +7,7 @@ use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::{one_row, stored};
+use super::stored;
 use crate::decision::CardFacts;
 
 /// An account with its card, as stored.
@@ -40,6 +40,15 @@ pub(crate) enum Held {
     Taken,
     Blocked,
     InsufficientFunds,
+}
+
+/// Whether a change found room under the credit limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Room {
+    Enough,
+    /// Nothing was changed.
+    TooLittle,
 }
 
 const SELECT: &str = "SELECT a.id, a.holder, a.brand, a.currency, a.credit_limit_minor, \
@@ -159,37 +168,33 @@ pub(crate) async fn hold(tx: &mut Tx, id: &str, amount_minor: i64) -> Result<Hel
     }
 }
 
-/// Lifts a hold of `held_minor`, of which `owed_minor` is owed from now on.
-pub(crate) async fn settle_hold(
+/// Changes what is held and what is owed, blocked or not, as far as the credit limit allows. What
+/// lowers the sum of both, or leaves it as it is, always finds room.
+pub(crate) async fn change(
     tx: &mut Tx,
     id: &str,
     held_minor: i64,
     owed_minor: i64,
-) -> Result<(), StoreError> {
+) -> Result<Room, StoreError> {
     let rows = sqlx::query(
-        "UPDATE accounts SET held_minor = held_minor - $1, owed_minor = owed_minor + $2 \
-         WHERE id = $3 AND held_minor >= $1",
+        "UPDATE accounts SET held_minor = held_minor + $1, owed_minor = owed_minor + $2 \
+         WHERE id = $3 AND held_minor + $1 >= 0 AND owed_minor + $2 >= 0 \
+         AND (credit_limit_minor - owed_minor - held_minor >= $4 OR $4 <= 0)",
     )
     .bind(held_minor)
     .bind(owed_minor)
     .bind(id)
+    .bind(held_minor + owed_minor)
     .execute(&mut **tx)
     .await?
     .rows_affected();
-    one_row(rows, "the account holds less than its holds")
-}
-
-/// Takes an amount off what is owed.
-pub(crate) async fn credit(tx: &mut Tx, id: &str, amount_minor: i64) -> Result<(), StoreError> {
-    let rows = sqlx::query(
-        "UPDATE accounts SET owed_minor = owed_minor - $1 WHERE id = $2 AND owed_minor >= $1",
-    )
-    .bind(amount_minor)
-    .bind(id)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    one_row(rows, "the account owes less than was captured")
+    match rows {
+        1 => Ok(Room::Enough),
+        _ if held_minor + owed_minor > 0 => Ok(Room::TooLittle),
+        _ => Err(StoreError::Conflict(
+            "the account holds or owes less than its authorizations say",
+        )),
+    }
 }
 
 /// Blocks or unblocks an account; false when there is none.

@@ -7,8 +7,10 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use utoipa::ToSchema;
 
+use super::accounts::{self, Room};
 use super::one_row;
 use crate::decision::Decline;
+use crate::money::Money;
 
 /// What has become of an authorization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -27,7 +29,7 @@ pub(crate) enum State {
 }
 
 /// An authorization, as stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Authorization {
     pub(crate) id: String,
     pub(crate) gateway: String,
@@ -39,10 +41,16 @@ pub(crate) struct Authorization {
     pub(crate) currency: Currency,
     pub(crate) amount_minor: i64,
     pub(crate) captured_minor: i64,
-    /// What of the hold was given back before it was captured.
+    /// What of it was given back: before it was captured, and what the capture left over.
     pub(crate) reversed_minor: i64,
+    /// What is held now.
+    pub(crate) held_minor: i64,
+    /// The sum of the credits that stand.
     pub(crate) credited_minor: i64,
+    /// Credits ever made, reversed ones included.
     pub(crate) credits: i64,
+    /// Captures ever made, undone ones included.
+    pub(crate) captures: i64,
     pub(crate) merchant_id: String,
     pub(crate) merchant_name: String,
     pub(crate) reference: String,
@@ -52,12 +60,12 @@ pub(crate) struct Authorization {
 
 const COLUMNS: &str = "id, gateway, account_id, state, reason, approval_code, currency, \
      amount_minor, captured_minor, credited_minor, credits, merchant_id, merchant_name, \
-     reference, created_at_s, expires_at_s, reversed_minor";
+     reference, created_at_s, expires_at_s, reversed_minor, held_minor, captures";
 
 pub(crate) async fn insert(tx: &mut Tx, new: &Authorization) -> Result<(), StoreError> {
     sqlx::query(sqlx::AssertSqlSafe(format!(
         "INSERT INTO authorizations ({COLUMNS}) VALUES \
-         ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+         ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
     )))
     .bind(new.id.as_str())
     .bind(new.gateway.as_str())
@@ -76,6 +84,8 @@ pub(crate) async fn insert(tx: &mut Tx, new: &Authorization) -> Result<(), Store
     .bind(new.created_at_s)
     .bind(new.expires_at_s)
     .bind(new.reversed_minor)
+    .bind(new.held_minor)
+    .bind(new.captures)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -141,52 +151,45 @@ pub(crate) async fn overdue(
     Ok(ids)
 }
 
-/// Ends a hold: captured with an amount, released or expired with none.
-pub(crate) async fn end_hold(
+/// Changes a locked authorization, and its account by what it holds and owes more or less. When the
+/// account has no room for it, nothing is changed.
+pub(crate) async fn change(
     tx: &mut Tx,
-    id: &str,
-    state: State,
-    captured_minor: i64,
-) -> Result<(), StoreError> {
+    before: &Authorization,
+    after: &Authorization,
+) -> Result<Room, StoreError> {
+    let account_id = before.account_id.as_deref();
+    let account_id = account_id.ok_or(StoreError::Corrupt("authorizations.account_id"))?;
+    let held_minor = after.held_minor - before.held_minor;
+    let owed_minor = after.owed_minor() - before.owed_minor();
+    if accounts::change(tx, account_id, held_minor, owed_minor).await? == Room::TooLittle {
+        return Ok(Room::TooLittle);
+    }
     let rows = sqlx::query(
-        "UPDATE authorizations SET state = $1, captured_minor = $2 \
-         WHERE id = $3 AND state = 'held' AND amount_minor - reversed_minor >= $2",
+        "UPDATE authorizations SET state = $1, reversed_minor = $2, held_minor = $3, \
+         captured_minor = $4, credited_minor = $5, credits = $6, captures = $7 \
+         WHERE id = $8 AND state = $9 AND held_minor = $10 AND captured_minor = $11 \
+         AND credited_minor = $12 AND credits = $13 AND captures = $14",
     )
-    .bind(state.name())
-    .bind(captured_minor)
-    .bind(id)
+    .bind(after.state.name())
+    .bind(after.reversed_minor)
+    .bind(after.held_minor)
+    .bind(after.captured_minor)
+    .bind(after.credited_minor)
+    .bind(after.credits)
+    .bind(after.captures)
+    .bind(before.id.as_str())
+    .bind(before.state.name())
+    .bind(before.held_minor)
+    .bind(before.captured_minor)
+    .bind(before.credited_minor)
+    .bind(before.credits)
+    .bind(before.captures)
     .execute(&mut **tx)
     .await?
     .rows_affected();
-    one_row(rows, "the hold was ended meanwhile")
-}
-
-/// Lowers a hold.
-pub(crate) async fn lower_hold(tx: &mut Tx, id: &str, by_minor: i64) -> Result<(), StoreError> {
-    let rows = sqlx::query(
-        "UPDATE authorizations SET reversed_minor = reversed_minor + $1 \
-         WHERE id = $2 AND state = 'held' AND amount_minor - reversed_minor > $1",
-    )
-    .bind(by_minor)
-    .bind(id)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    one_row(rows, "the hold was ended meanwhile")
-}
-
-/// Adds a credit to what was given back.
-pub(crate) async fn add_credit(tx: &mut Tx, id: &str, amount_minor: i64) -> Result<(), StoreError> {
-    let rows = sqlx::query(
-        "UPDATE authorizations SET credited_minor = credited_minor + $1, credits = credits + 1 \
-         WHERE id = $2 AND state = 'captured' AND captured_minor - credited_minor >= $1",
-    )
-    .bind(amount_minor)
-    .bind(id)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    one_row(rows, "the capture was credited meanwhile")
+    one_row(rows, "the authorization was changed meanwhile")?;
+    Ok(Room::Enough)
 }
 
 fn authorization(row: &AnyRow) -> Result<Authorization, StoreError> {
@@ -213,6 +216,8 @@ fn authorization(row: &AnyRow) -> Result<Authorization, StoreError> {
         created_at_s: row.try_get(14)?,
         expires_at_s: row.try_get(15)?,
         reversed_minor: row.try_get(16)?,
+        held_minor: row.try_get(17)?,
+        captures: row.try_get(18)?,
     })
 }
 
@@ -242,6 +247,19 @@ impl State {
 }
 
 impl Authorization {
+    /// What the cardholder owes by it.
+    pub(crate) fn owed_minor(&self) -> i64 {
+        self.captured_minor - self.credited_minor
+    }
+
+    /// An amount in the authorization's currency.
+    pub(crate) fn money(&self, amount_minor: i64) -> Money {
+        Money {
+            currency: self.currency,
+            amount_minor,
+        }
+    }
+
     /// Its state at `now_s`: a hold that has come of age counts as expired before the sweep sees it.
     pub(crate) fn state_at(&self, now_s: i64) -> State {
         match self.state {

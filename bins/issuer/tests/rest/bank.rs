@@ -271,6 +271,18 @@ impl Bank {
             .await
     }
 
+    /// Undoes the capture of an authorization.
+    pub(crate) async fn undo_capture(&self, id: &str, key: &str) -> Answer {
+        let path = format!("/authorizations/{id}/capture/reverse");
+        self.post(&path, GATEWAY, key, &json!({})).await
+    }
+
+    /// Undoes a credit, by its id as a path spells it.
+    pub(crate) async fn undo_credit(&self, id: &str, credit_id: &str, key: &str) -> Answer {
+        let path = format!("/authorizations/{id}/credits/{credit_id}/reverse");
+        self.post(&path, GATEWAY, key, &json!({})).await
+    }
+
     /// Reverses all of a hold.
     pub(crate) async fn release(&self, id: &str, key: &str) -> Answer {
         self.movement(id, "reverse", key, 0).await

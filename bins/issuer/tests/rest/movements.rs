@@ -1,32 +1,9 @@
 use std::sync::atomic::Ordering;
 
-use openset_store::Db;
 use serde_json::json;
 
-use crate::bank::{Bank, GATEWAY, Vaulted};
-
-/// The books sum to zero, and say of every account what its own row says.
-async fn assert_books_are_right(vaulted: &Vaulted) {
-    let db = Db::open(&vaulted.database_url(), openset_issuer::MIGRATIONS)
-        .await
-        .unwrap();
-    let mut connection = db.read().await.unwrap();
-    let audit = openset_store::ledger::check(&mut connection).await.unwrap();
-    assert_eq!(audit.faults, []);
-    assert!(audit.entries > 0);
-    let disagreeing: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM accounts a LEFT JOIN ledger_accounts l ON l.id = 'cardholder/' || a.id \
-         WHERE l.balance_minor IS NULL OR l.balance_minor <> a.owed_minor \
-         OR a.held_minor <> (SELECT COALESCE(SUM(h.amount_minor - h.reversed_minor), 0) FROM authorizations h \
-                             WHERE h.account_id = a.id AND h.state = 'held')",
-    )
-    .fetch_one(&mut *connection)
-    .await
-    .unwrap();
-    assert_eq!(disagreeing, 0);
-    drop(connection);
-    db.close().await;
-}
+use crate::bank::{Bank, GATEWAY};
+use crate::books;
 
 #[tokio::test]
 async fn capture_takes_a_part_and_frees_the_rest() {
@@ -60,7 +37,7 @@ async fn capture_takes_a_part_and_frees_the_rest() {
         "refusals are kept too"
     );
     assert_eq!(bank.sums(&card).await, [6000, 0, 4000]);
-    assert_books_are_right(&bank.stop().await).await;
+    books::assert_right(&bank.stop().await).await;
 }
 
 #[tokio::test]
@@ -180,7 +157,7 @@ async fn credits_never_exceed_the_capture() {
         bank.movement(&id, "credit", "k4", 1).await.problem(422),
         "above-capture"
     );
-    assert_books_are_right(&bank.stop().await).await;
+    books::assert_right(&bank.stop().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

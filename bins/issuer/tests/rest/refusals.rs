@@ -176,6 +176,16 @@ async fn each_route_wants_a_token_of_its_scope() {
             format!("/authorizations/{id}/credit"),
             vec![GATEWAY],
         ),
+        (
+            Method::POST,
+            format!("/authorizations/{id}/capture/reverse"),
+            vec![GATEWAY],
+        ),
+        (
+            Method::POST,
+            format!("/authorizations/{id}/credits/k/reverse"),
+            vec![GATEWAY],
+        ),
         (Method::POST, "/registrations/approve".to_owned(), vec![CA]),
     ];
     for (method, path, allowed) in routes {
@@ -211,7 +221,9 @@ async fn openapi_document_lists_every_route() {
         "/authorizations/{id}",
         "/authorizations/{id}/capture",
         "/authorizations/{id}/reverse",
+        "/authorizations/{id}/capture/reverse",
         "/authorizations/{id}/credit",
+        "/authorizations/{id}/credits/{credit_id}/reverse",
         "/registrations/approve",
     ] {
         assert!(document["paths"][path].is_object(), "{path}");

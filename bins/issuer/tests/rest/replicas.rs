@@ -7,6 +7,7 @@ use openset_testkit::postgres::PostgresServer;
 use serde_json::Value;
 
 use crate::bank::{Bank, Vaulted};
+use crate::books;
 
 /// Two replicas of a new bank, or none where PostgreSQL is not installed.
 async fn replicas(server: &PostgresServer) -> (Bank, Bank) {
@@ -94,6 +95,89 @@ async fn hold_expires_once_at_two_replicas() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     panic!("the sweep did not come: {:?}", one.sums(&card).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capture_and_credit_are_undone_once_at_two_replicas() {
+    let Some(server) = postgres() else { return };
+    let url = server.create_database().unwrap();
+    let one = Vaulted::new(&format!("database_url = \"{url}\""));
+    let two = one.replica();
+    let (one, two) = tokio::join!(one.start(), two.start());
+    let card = one.account(10_000).await;
+    for round in 0..8 {
+        let key = |what: &str| format!("{what}-{round}");
+        let id = one.approved(&card, &key("a"), 1000).await;
+        one.movement(&id, "capture", &key("c"), 900)
+            .await
+            .expect(200);
+        let (u1, u2, k) = (key("u1"), key("u2"), key("k"));
+        let (left, right, credit) = tokio::join!(
+            one.undo_capture(&id, &u1),
+            two.undo_capture(&id, &u2),
+            two.movement(&id, "credit", &k, 400),
+        );
+        let statuses = [left.status, right.status, credit.status];
+        let done = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(done, 1, "{statuses:?}");
+        if credit.status == 200 {
+            let (v1, v2) = (key("v1"), key("v2"));
+            let (left, right) =
+                tokio::join!(one.undo_credit(&id, &k, &v1), two.undo_credit(&id, &k, &v2),);
+            let mut statuses = [left.status, right.status];
+            statuses.sort_unstable();
+            assert_eq!(statuses, [200, 409]);
+            one.undo_capture(&id, &key("u3")).await.expect(200);
+        }
+        // Captured again by both, one of which goes through and is booked.
+        let (c1, c2) = (key("c1"), key("c2"));
+        let (left, right) = tokio::join!(
+            one.movement(&id, "capture", &c1, 900),
+            two.movement(&id, "capture", &c2, 900),
+        );
+        let mut statuses = [left.status, right.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409]);
+        assert_eq!(two.sums(&card).await[2], 900 * (round + 1));
+    }
+    one.stop().await;
+    two.stop().await;
+    books::assert_right_at(&url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credits_that_two_replicas_undo_never_pass_the_limit() {
+    let Some(server) = postgres() else { return };
+    let url = server.create_database().unwrap();
+    let one = Vaulted::new(&format!("database_url = \"{url}\""));
+    let two = one.replica();
+    let (one, two) = tokio::join!(one.start(), two.start());
+    let card = one.account(1000).await;
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        let key = |what: &str| format!("{what}-{number}");
+        let id = one.approved(&card, &key("a"), 100).await;
+        one.movement(&id, "capture", &key("c"), 100)
+            .await
+            .expect(200);
+        one.movement(&id, "credit", &key("k"), 100)
+            .await
+            .expect(200);
+        ids.push((id, key("k"), key("v")));
+    }
+    one.approved(&card, "spent", 650).await;
+    let asked = ids.iter().enumerate().map(|(number, (id, credit, key))| {
+        let bank = if number % 2 == 0 { &one } else { &two };
+        bank.undo_credit(id, credit, key)
+    });
+    let answers = join_all(asked.collect()).await;
+    let refused = answers.iter().filter(|one| one.status == 409);
+    let codes: Vec<String> = refused.map(|one| one.problem(409)).collect();
+    assert_eq!(codes, ["insufficient-funds"; 7]);
+    assert_eq!(two.sums(&card).await, [50, 650, 300]);
+    one.stop().await;
+    two.stop().await;
+    books::assert_right_at(&url).await;
 }
 
 /// Waits for all futures, polled together.

@@ -277,10 +277,12 @@ fn decide(
     let free = !used && matches!(held_in, None | Some(State::Declined));
     let next = if p_req.order_agrees && free {
         let asking = Asking {
-            p_req: &p_req,
+            trans_ids: &p_req.trans_ids,
+            instrument: p_req.payment_instruction(),
             hod2: p_req.hod,
             amount: order.amount,
             merch_cat_code: &with.merch_cat_code,
+            subsequent_auth_ind: false,
         };
         let (awaiting, wire) = auth::request(
             ctx,

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::{Chain, Purpose, Role};
-use openset_protocol::gateway::auth::{self, Answering, Decision, TokenKey};
+use openset_protocol::gateway::auth::{self, Answering, Approval, Decision, Shown, TokenKey};
 use openset_protocol::gateway::auth_rev::{self, ReceiptFacts, ReceiptFor, Reversal};
 use openset_protocol::gateway::cap::{self, Outcome};
 use openset_protocol::identity::Credentials;
@@ -237,7 +237,10 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
     let asker = opened.asker.clone();
     let signed = ("AuthReq".to_owned(), asker.merchant());
     bank.signers.lock().unwrap().push(signed);
-    let payment = opened.verify(&ours, verifier, ctx.now).unwrap().unwrap();
+    let shown = opened.verify(&ours, &bank.tokens, verifier, ctx.now);
+    let Shown::Pi(payment) = shown.unwrap().unwrap() else {
+        panic!("no payment instruction")
+    };
     let mut receipts = bank.receipts.lock().unwrap();
     receipts.insert(asker.rrpid(), payment.receipt_for());
     drop(receipts);
@@ -246,11 +249,12 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
             code: AuthCode::Declined,
             reason: Some(RespReason::InsufficientFunds),
         },
-        _ => Decision::Approved {
+        _ => Decision::Approved(Approval {
             payment: &payment,
             approval_code: "A1B2C3".to_owned(),
             message: Some("Thank you for your purchase.".to_owned()),
-        },
+            approvals: 1,
+        }),
     };
     let with = Answering {
         ours: ours[0],

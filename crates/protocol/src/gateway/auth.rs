@@ -8,21 +8,26 @@ use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::{Credentials, same_party};
 use crate::ids::{ExactBytes, LocalId, RrTags, Rrpid};
-use crate::messages::auth::{AuthCode, AuthReqData, AuthReqTbe, AuthTags};
+use crate::messages::auth::{
+    AuthCode, AuthReqData, AuthReqTbe, AuthTags, AuthTokenData, CheckDigests,
+};
 use crate::messages::p::PiData;
 use crate::money::CurrencyAmount;
 use crate::sealed::open as open_sealed;
-use crate::signed::{Expected, Signer, Verified, Who, request_digest, verify, verify_chain};
+use crate::signed::{
+    Expected, Signer, Verified, Who, carried, request_digest, verify, verify_chain,
+};
 use crate::thumbs::Thumbs;
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Rejection, Timestamp};
 use openset_jose::{ContentKey, Thumbprint};
-use openset_pki::{Certificate, Expect, PathVerifier, Purpose, Role};
+use openset_pki::{Certificate, Chain, Expect, PathVerifier, Purpose, Role};
 use serde::{Deserialize, Serialize};
 
 mod answer;
+mod token;
 pub(super) use answer::sign_receipt;
-pub use answer::{Answering, Decision, TokenKey, answer, open_cap_token};
+pub use answer::{Answering, Approval, Decision, TokenKey, answer, open_cap_token};
 
 /// Who asked, and how to answer: kept until the answer is given, also across a crash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +39,9 @@ pub struct Asker {
     pub brand_id: BrandId,
     /// How much was asked for.
     pub amount: CurrencyAmount,
+    /// Whether an approval is to bring a token for the next authorization.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub subsequent_auth_ind: bool,
     /// The merchant's category code.
     pub merch_cat_code: String,
     /// The BIN of the merchant's acquirer, as certified: another acquirer's merchant may have the same id.
@@ -50,12 +58,32 @@ pub struct Asker {
 pub struct OpenedAuthReq {
     /// Who asked.
     pub asker: Asker,
-    data: AuthReqData,
-    dual_signature: Jws,
-    pi: Jwe,
+    instrument: Instrument,
 }
 
-/// A payment after every check: what the issuer is asked.
+/// What an authorization is asked for with.
+#[derive(Debug)]
+enum Instrument {
+    Pi {
+        check_digests: CheckDigests,
+        dual_signature: Jws,
+        pi: Jwe,
+    },
+    Token(Jwe),
+}
+
+/// What the merchant showed, verified as far as that goes without a database.
+#[derive(Debug)]
+pub enum Shown {
+    /// The payment instruction, with card and cardholder's signature.
+    Pi(Box<VerifiedPayment>),
+    /// One of our own tokens, for this merchant and purchase. What it names is in the gateway's database, and the
+    /// payment found there is to be verified again ([`VerifiedPayment::verify_again`]).
+    Token(AuthTokenData),
+}
+
+/// A payment after every check but those of amounts and of what was done with it before, which are
+/// [`crate::balance`]'s: what the issuer is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifiedPayment {
@@ -69,6 +97,9 @@ pub struct VerifiedPayment {
     pub card_expiry: CardExpiry,
     /// The cardholder's certificate.
     pub cardholder: Thumbprint,
+    /// The same with its chain; empty in what was stored before it was kept.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) cardholder_chain: Vec<ExactBytes>,
     /// The amount that the cardholder signed.
     pub purch_amt: CurrencyAmount,
     /// The cardholder's name for the purchase.
@@ -97,15 +128,15 @@ pub enum Refusal {
     /// The card is not the one that the certificate hides.
     #[error("card does not fit the cardholder's certificate")]
     Account,
-    /// The amount asked for is not what the cardholder signed.
-    #[error("amount asked for is not the amount signed")]
-    Amount,
-    /// An amount of 0 cannot be authorized.
-    #[error("amount is zero")]
-    ZeroAmount,
     /// The card is past its expiry.
     #[error("card has expired")]
     Expired,
+    /// The token is none of ours, or not for this merchant and purchase.
+    #[error("token is not for this merchant and purchase")]
+    AuthToken,
+    /// The cardholder's certificate has ended since the payment instruction was taken.
+    #[error("cardholder's certificate has expired or was revoked")]
+    Cardholder,
 }
 
 impl Refusal {
@@ -113,11 +144,14 @@ impl Refusal {
     #[must_use]
     pub fn code(self) -> AuthCode {
         match self {
-            Self::TransIds | Self::Hoi | Self::Hod | Self::Merchant | Self::Account => {
-                AuthCode::PiAuthMismatch
-            }
-            Self::Amount | Self::ZeroAmount => AuthCode::AmountError,
+            Self::TransIds
+            | Self::Hoi
+            | Self::Hod
+            | Self::Merchant
+            | Self::Account
+            | Self::AuthToken => AuthCode::PiAuthMismatch,
             Self::Expired => AuthCode::ExpiredCard,
+            Self::Cardholder => AuthCode::InvalidTransaction,
         }
     }
 }
@@ -143,6 +177,7 @@ pub fn open(
         auth_req,
         dual_signature,
         pi,
+        auth_token,
     } = open_sealed(jwe, &keys, ContentType::AuthReqTbe)?;
     let (to, brand_id) = addressed(jwe, ours)?;
     let expected = Expected {
@@ -167,12 +202,7 @@ pub fn open(
     if data.auth_tags.auth_rr_tags.rrpid != rrpid {
         return Err(Rejection::HeaderMismatch("rrpid"));
     }
-    if data.pi_digest != digest(ContentType::PiDualSignedTbe, pi.0.as_bytes()) {
-        return Err(Rejection::DigestMismatch("the payment instruction"));
-    }
-    if data.dual_signature_digest != digest(ContentType::PiTbs, dual_signature.0.as_bytes()) {
-        return Err(Rejection::DigestMismatch("the dual signature"));
-    }
+    let instrument = Instrument::read(&data, (dual_signature, pi, auth_token))?;
     let acquirer_bin = check_merchant_id(&certificate, &data.auth_tags.auth_rr_tags.merchant_id)?;
     let key_exchange = merchant_key_exchange(
         &data.merchant_key_exchange,
@@ -182,22 +212,54 @@ pub fn open(
         now,
     )?;
     let asker = Asker {
-        auth_tags: data.auth_tags.clone(),
+        auth_tags: data.auth_tags,
         brand_id,
         amount: data.auth_req_payload.auth_req_amt,
-        merch_cat_code: data.auth_req_payload.merch_cat_code.clone(),
+        subsequent_auth_ind: data.auth_req_payload.subsequent_auth_ind,
+        merch_cat_code: data.auth_req_payload.merch_cat_code,
         acquirer_bin,
         merchant: certificate.thumbprint(),
         merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
         request: request_digest(wire),
-        m_thumbs: data.m_thumbs.clone(),
+        m_thumbs: data.m_thumbs,
     };
-    Ok(OpenedAuthReq {
-        asker,
-        data,
-        dual_signature,
-        pi,
-    })
+    Ok(OpenedAuthReq { asker, instrument })
+}
+
+impl Instrument {
+    /// What travels beside the signed data, which names its digest: a payment instruction under a dual signature, or
+    /// a token.
+    fn read(
+        data: &AuthReqData,
+        parts: (Option<Jws>, Option<Jwe>, Option<Jwe>),
+    ) -> Result<Self, Rejection> {
+        let signed = (data.check_digests.clone(), data.dual_signature_digest);
+        match (parts, signed) {
+            ((Some(dual_signature), Some(pi), None), (Some(check_digests), Some(signature))) => {
+                if data.pi_digest != digest(ContentType::PiDualSignedTbe, pi.0.as_bytes()) {
+                    return Err(Rejection::DigestMismatch("the payment instruction"));
+                }
+                if signature != digest(ContentType::PiTbs, dual_signature.0.as_bytes()) {
+                    return Err(Rejection::DigestMismatch("the dual signature"));
+                }
+                Ok(Self::Pi {
+                    check_digests,
+                    dual_signature,
+                    pi,
+                })
+            }
+            ((None, None, Some(token)), (None, None)) => {
+                if data.pi_digest != digest(ContentType::AuthToken, token.0.as_bytes()) {
+                    return Err(Rejection::DigestMismatch("the authorization token"));
+                }
+                Ok(Self::Token(token))
+            }
+            _ => Err(Rejection::Malformed(
+                "neither a payment instruction with all that belongs to it nor a token alone"
+                    .to_owned(),
+            )),
+        }
+    }
 }
 
 /// Which of our certificates a request was sealed for, and its brand.
@@ -298,69 +360,79 @@ impl Asker {
 
 impl OpenedAuthReq {
     /// Step 9: opens the payment instruction, verifies cardholder and dual signature, and compares both
-    /// halves. `Ok(Err(_))` is a refusal in the normal answer.
+    /// halves; or opens the token. `Ok(Err(_))` is a refusal in the normal answer.
     ///
     /// # Errors
     /// A [`Rejection`] when seal, path or signature fail.
     pub fn verify(
         self,
         ours: &[&Credentials],
+        tokens: &TokenKey,
         verifier: &PathVerifier,
         now: Timestamp,
-    ) -> Result<Result<VerifiedPayment, Refusal>, Rejection> {
-        let pi = OpenedPi::open(&self.pi, ours)?;
-        let halves = Halves {
-            xid: pi.data.pi_head.trans_ids.xid,
-            hpi: pi.hpi,
-            hoi: pi.hoi,
-            merchant: self.asker.merchant,
-            gateway: pi.gateway,
-        };
-        let brand = &self.asker.brand_id;
-        let cardholder =
-            dual_signature::verify(&self.dual_signature, &halves, brand, verifier, now)?;
-        let refusal = self.compare(&pi, &cardholder, now);
-        Ok(refusal.map_or_else(|| Ok(payment(pi, &cardholder)), Err))
-    }
-
-    fn compare(&self, pi: &OpenedPi, cardholder: &Certificate, now: Timestamp) -> Option<Refusal> {
-        let (head, card) = (&pi.data.pi_head, &pi.data.pan_data);
-        let name = card.pan_secret.account_name(&card.pan, card.card_expiry);
-        let amount = self.data.auth_req_payload.auth_req_amt;
-        let checks = [
-            (
-                head.trans_ids == self.data.auth_tags.trans_ids,
-                Refusal::TransIds,
-            ),
-            (self.data.check_digests.hoi == pi.hoi, Refusal::Hoi),
-            (
-                self.data.check_digests.hod2 == head.inputs.hod,
-                Refusal::Hod,
-            ),
-            (
-                head.merchant_id == self.asker.merchant_id(),
-                Refusal::Merchant,
-            ),
-            (name == cardholder.common_name(), Refusal::Account),
-            (amount == head.inputs.purch_amt, Refusal::Amount),
-            (amount.minor() > 0, Refusal::ZeroAmount),
-            (!card.card_expiry.is_past(now), Refusal::Expired),
-        ];
-        checks
-            .iter()
-            .find(|(holds, _)| !holds)
-            .map(|(_, refusal)| *refusal)
+    ) -> Result<Result<Shown, Refusal>, Rejection> {
+        let Self { asker, instrument } = self;
+        match instrument {
+            Instrument::Token(token) => Ok(token::open(&token, tokens, &asker).map(Shown::Token)),
+            Instrument::Pi {
+                check_digests,
+                dual_signature,
+                pi,
+            } => {
+                let pi = OpenedPi::open(&pi, ours)?;
+                let halves = Halves {
+                    xid: pi.data.pi_head.trans_ids.xid,
+                    hpi: pi.hpi,
+                    hoi: pi.hoi,
+                    merchant: asker.merchant,
+                    gateway: pi.gateway,
+                };
+                let brand = &asker.brand_id;
+                let cardholder =
+                    dual_signature::verify(&dual_signature, &halves, brand, verifier, now)?;
+                let refusal = compare(&asker, &check_digests, &pi, cardholder.leaf(), now);
+                let shown = || Shown::Pi(Box::new(payment(pi, &cardholder)));
+                Ok(refusal.map_or_else(|| Ok(shown()), Err))
+            }
+        }
     }
 }
 
-fn payment(pi: OpenedPi, cardholder: &Certificate) -> VerifiedPayment {
+fn compare(
+    asker: &Asker,
+    check_digests: &CheckDigests,
+    pi: &OpenedPi,
+    cardholder: &Certificate,
+    now: Timestamp,
+) -> Option<Refusal> {
+    let (head, card) = (&pi.data.pi_head, &pi.data.pan_data);
+    let name = card.pan_secret.account_name(&card.pan, card.card_expiry);
+    let checks = [
+        (
+            head.trans_ids == asker.auth_tags.trans_ids,
+            Refusal::TransIds,
+        ),
+        (check_digests.hoi == pi.hoi, Refusal::Hoi),
+        (check_digests.hod2 == head.inputs.hod, Refusal::Hod),
+        (head.merchant_id == asker.merchant_id(), Refusal::Merchant),
+        (name == cardholder.common_name(), Refusal::Account),
+        (!card.card_expiry.is_past(now), Refusal::Expired),
+    ];
+    checks
+        .iter()
+        .find(|(holds, _)| !holds)
+        .map(|(_, refusal)| *refusal)
+}
+
+fn payment(pi: OpenedPi, cardholder: &Chain) -> VerifiedPayment {
     let PiData { pi_head, pan_data } = pi.data;
     VerifiedPayment {
         hpi: pi.hpi,
         hod: pi_head.inputs.hod,
         pan: pan_data.pan,
         card_expiry: pan_data.card_expiry,
-        cardholder: cardholder.thumbprint(),
+        cardholder: cardholder.leaf().thumbprint(),
+        cardholder_chain: carried(cardholder),
         purch_amt: pi_head.inputs.purch_amt,
         lid_c: pi_head.trans_ids.lid_c,
         gateway: pi.gateway,

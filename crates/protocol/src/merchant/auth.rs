@@ -5,7 +5,7 @@ use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
-use crate::ids::{ExactBytes, RrTags, Rrpid};
+use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::messages::auth::{
     AuthReqData, AuthReqPayload, AuthReqTbe, AuthResBaggage, AuthResData, AuthResPayload,
     AuthResTbe, AuthTags, CheckDigests,
@@ -15,7 +15,7 @@ use crate::receipt::{ExpectedReceipt, Which};
 use crate::sealed::seal;
 use crate::signed::{Frame, Who, decode, request_digest, sign_for};
 use crate::thumbs::{Receiver, Thumbs};
-use crate::wrapper::{Message, MessageIds, MessageWrapper};
+use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
 use openset_jose::Thumbprint;
 use openset_pki::{Certificate, PathVerifier};
@@ -28,6 +28,8 @@ pub struct AwaitingAuthRes {
     auth_tags: AuthTags,
     brand_id: BrandId,
     amount: CurrencyAmount,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    subsequent_auth_ind: bool,
     hod: Digest,
     gateway_key_exchange: ExactBytes,
     request: Digest,
@@ -56,14 +58,89 @@ impl AwaitingAuthRes {
 /// What is asked of the gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
-    /// The verified PReq.
-    pub p_req: &'a VerifiedPReq,
+    /// The purchase.
+    pub trans_ids: &'a TransIds,
+    /// What the authorization is asked for with.
+    pub instrument: Instrument<'a>,
     /// HOD from the merchant's own order.
     pub hod2: Digest,
     /// How much.
     pub amount: CurrencyAmount,
     /// The merchant category code.
     pub merch_cat_code: &'a str,
+    /// Whether more authorizations may follow: an approval then brings a token for the next one.
+    pub subsequent_auth_ind: bool,
+}
+
+/// What an authorization is asked for with.
+#[derive(Clone, Copy, Debug)]
+pub enum Instrument<'a> {
+    /// The payment instruction, as it came with PReq.
+    Pi {
+        /// The digest of the order information that came with it.
+        hoi: Digest,
+        /// The cardholder's dual signature.
+        dual_signature: &'a Jws,
+        /// The instruction itself.
+        pi: &'a Jwe,
+    },
+    /// The AuthToken of the purchase's newest approval.
+    Token(&'a Jwe),
+}
+
+impl VerifiedPReq {
+    /// What the purchase's first authorization is asked for with.
+    #[must_use]
+    pub fn payment_instruction(&self) -> Instrument<'_> {
+        Instrument::Pi {
+            hoi: self.hoi,
+            dual_signature: &self.dual_signature,
+            pi: &self.pi,
+        }
+    }
+}
+
+/// What travels beside the signed data, and what the signed data says of it.
+struct Shown {
+    check_digests: Option<CheckDigests>,
+    pi_digest: Digest,
+    dual_signature_digest: Option<Digest>,
+    dual_signature: Option<Jws>,
+    pi: Option<Jwe>,
+    auth_token: Option<Jwe>,
+}
+
+impl Shown {
+    fn of(asking: &Asking<'_>) -> Self {
+        match asking.instrument {
+            Instrument::Pi {
+                hoi,
+                dual_signature,
+                pi,
+            } => Self {
+                check_digests: Some(CheckDigests {
+                    hoi,
+                    hod2: asking.hod2,
+                }),
+                pi_digest: digest(ContentType::PiDualSignedTbe, pi.0.as_bytes()),
+                dual_signature_digest: Some(digest(
+                    ContentType::PiTbs,
+                    dual_signature.0.as_bytes(),
+                )),
+                dual_signature: Some(dual_signature.clone()),
+                pi: Some(pi.clone()),
+                auth_token: None,
+            },
+            Instrument::Token(token) => Self {
+                check_digests: None,
+                pi_digest: digest(ContentType::AuthToken, token.0.as_bytes()),
+                dual_signature_digest: None,
+                dual_signature: None,
+                pi: None,
+                auth_token: Some(token.clone()),
+            },
+        }
+    }
 }
 
 /// Makes AuthReq.
@@ -77,7 +154,7 @@ pub fn request(
     asking: &Asking<'_>,
     verifier: &PathVerifier,
 ) -> Result<(AwaitingAuthRes, Vec<u8>), Rejection> {
-    let p_req = asking.p_req;
+    let shown = Shown::of(asking);
     let brand_id = ours
         .signature
         .brand()
@@ -94,20 +171,18 @@ pub fn request(
     };
     let auth_tags = AuthTags {
         auth_rr_tags,
-        trans_ids: p_req.trans_ids.clone(),
+        trans_ids: asking.trans_ids.clone(),
     };
     let data = AuthReqData {
         auth_tags: auth_tags.clone(),
-        check_digests: CheckDigests {
-            hoi: p_req.hoi,
-            hod2: asking.hod2,
-        },
+        check_digests: shown.check_digests,
         auth_req_payload: AuthReqPayload {
             auth_req_amt: asking.amount,
             merch_cat_code: asking.merch_cat_code.to_owned(),
+            subsequent_auth_ind: asking.subsequent_auth_ind,
         },
-        pi_digest: digest(ContentType::PiDualSignedTbe, p_req.pi.0.as_bytes()),
-        dual_signature_digest: digest(ContentType::PiTbs, p_req.dual_signature.0.as_bytes()),
+        pi_digest: shown.pi_digest,
+        dual_signature_digest: shown.dual_signature_digest,
         merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),
         m_thumbs: m_thumbs.clone(),
     };
@@ -126,23 +201,24 @@ pub fn request(
         &receiver,
         &data,
     )?;
-    let (dual_signature, pi) = (p_req.dual_signature.clone(), p_req.pi.clone());
     let sealed = seal(
         ctx,
         gateway,
         ContentType::AuthReqTbe,
         &AuthReqTbe {
             auth_req,
-            dual_signature,
-            pi,
+            dual_signature: shown.dual_signature,
+            pi: shown.pi,
+            auth_token: shown.auth_token,
         },
     )?;
-    let ids = MessageIds::of(&p_req.trans_ids);
+    let ids = MessageIds::of(asking.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::AuthReq(sealed)).encode();
     let state = AwaitingAuthRes {
         auth_tags,
         brand_id,
         amount: asking.amount,
+        subsequent_auth_ind: asking.subsequent_auth_ind,
         hod: asking.hod2,
         gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
         request: request_digest(&wire),
@@ -157,7 +233,7 @@ pub fn request(
 pub struct AuthAnswer {
     /// The bank's answer.
     pub payload: AuthResPayload,
-    /// Capture token, card message and receipt.
+    /// Tokens, card message and receipt.
     pub baggage: AuthResBaggage,
 }
 
@@ -221,7 +297,7 @@ impl AwaitingAuthRes {
         })
     }
 
-    /// An approval is for the amount asked and brings approval code, token and receipt; anything else brings none
+    /// An approval is for the amount asked and brings approval code, tokens and receipt; anything else brings none
     /// of them. The receipt is verified here too: goods must not leave on one that the wallet would refuse.
     fn check_contents(
         &self,
@@ -246,6 +322,11 @@ impl AwaitingAuthRes {
         if baggage.cap_token.is_some() != approved || baggage.receipt.is_some() != approved {
             return Err(Rejection::Disagreement(
                 "baggage of an approval: cap_token and receipt",
+            ));
+        }
+        if baggage.auth_token.is_some() != (approved && self.subsequent_auth_ind) {
+            return Err(Rejection::Disagreement(
+                "baggage of an approval: auth_token",
             ));
         }
         let Some(receipt) = &baggage.receipt else {

@@ -157,7 +157,7 @@ impl OpenedPReq {
         Ok(VerifiedPReq {
             rrpid: self.rrpid,
             chall_c: self.oi.chall_c,
-            cardholder,
+            cardholder: cardholder.leaf().clone(),
             hoi: self.hoi,
             order_agrees: input.hod() == self.oi.hod,
             hod: self.oi.hod,

@@ -1,5 +1,6 @@
 //! AuthReq / AuthRes: the merchant asks the gateway for an authorization (reference 3.4).
 
+use crate::BrandId;
 use crate::Timestamp;
 use crate::digest::Digest;
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
@@ -8,16 +9,22 @@ use crate::thumbs::Thumbs;
 use crate::wrapper::{Jwe, Jws};
 use serde::{Deserialize, Serialize};
 
-/// AuthReq, sealed for the gateway.
+/// AuthReq, sealed for the gateway: with the payment instruction and the cardholder's signature over it or, after the
+/// first authorization of a purchase, with the gateway's own token in their place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthReqTbe {
     /// [`AuthReqData`], signed by the merchant.
     pub auth_req: Jws,
     /// The cardholder's dual signature, as it came.
-    pub dual_signature: Jws,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dual_signature: Option<Jws>,
     /// The payment instruction, as it came: the merchant cannot open it.
-    pub pi: Jwe,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pi: Option<Jwe>,
+    /// What came with an earlier approval; the merchant cannot open it either.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub auth_token: Option<Jwe>,
 }
 
 /// AuthReqData.
@@ -26,14 +33,16 @@ pub struct AuthReqTbe {
 pub struct AuthReqData {
     /// Names of request and purchase.
     pub auth_tags: AuthTags,
-    /// What the merchant computed for itself.
-    pub check_digests: CheckDigests,
+    /// What the merchant computed for itself; absent beside a token, with which the gateway has compared it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub check_digests: Option<CheckDigests>,
     /// What is asked.
     pub auth_req_payload: AuthReqPayload,
-    /// The digest of the sealed payment instruction, so that no other can be put in its place.
+    /// The digest of the sealed payment instruction or of the token, so that no other can be put in its place.
     pub pi_digest: Digest,
-    /// The digest of the dual signature.
-    pub dual_signature_digest: Digest,
+    /// The digest of the dual signature; absent beside a token.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dual_signature_digest: Option<Digest>,
     /// The merchant's key-exchange certificate and its chain: AuthRes is sealed for it.
     pub merchant_key_exchange: Vec<ExactBytes>,
     /// What the merchant holds of the brand.
@@ -69,6 +78,9 @@ pub struct AuthReqPayload {
     pub auth_req_amt: CurrencyAmount,
     /// MerchData: the merchant category code (ISO 18245), four digits.
     pub merch_cat_code: String,
+    /// Whether more authorizations may follow under this purchase: an approval then brings an AuthToken.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub subsequent_auth_ind: bool,
 }
 
 /// AuthRes, sealed for the merchant.
@@ -118,6 +130,9 @@ pub struct AuthResBaggage {
     /// To be shown when the merchant asks for its money.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cap_token: Option<Jwe>,
+    /// To be shown with the next authorization of the purchase.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub auth_token: Option<Jwe>,
     /// For the cardholder alone; the merchant copies it into PRes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub acq_card_msg: Option<Jwe>,
@@ -143,6 +158,22 @@ pub struct CapTokenData {
     pub auth_amt: CurrencyAmount,
     /// Which token of this authorization, from 1: later ones replace earlier ones.
     pub sequence: u32,
+}
+
+/// AuthTokenData: for the gateway's own eyes. Only names: what was signed and the card stay in its database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthTokenData {
+    /// The merchant that it was given to.
+    pub merchant_id: String,
+    /// The brand under which it was given.
+    pub brand_id: BrandId,
+    /// The purchase.
+    pub trans_ids: TransIds,
+    /// The payment instruction that began the purchase.
+    pub hpi: Digest,
+    /// Approved authorizations of the purchase, the one that it came with included: the next approval uses it up.
+    pub approvals: u32,
 }
 
 /// AuthCode.

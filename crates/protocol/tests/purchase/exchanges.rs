@@ -151,7 +151,7 @@ fn auth_req_at(gateway: &Credentials, wire: &[u8]) -> Result<(), End> {
     )?;
     let verified = at(
         "AuthReq",
-        opened.verify(&[gateway], w.pki.verifier(), w.now),
+        opened.verify(&[gateway], &w.tokens(), w.pki.verifier(), w.now),
     )?;
     verified.map(drop).map_err(End::Declined)
 }
@@ -183,10 +183,12 @@ fn a_payment_that_a_dishonest_gateway_seals_again_for_another_is_refused() {
     let key = certificate.public_key();
     verified.pi.0 = openset_jose::jwe::seal(rng, key, named, cty, &plaintext).unwrap();
     let asking = Asking {
-        p_req: &verified,
+        trans_ids: &verified.trans_ids,
+        instrument: verified.payment_instruction(),
         hod2: verified.hod,
         amount: amount(4200),
         merch_cat_code: "5942",
+        subsequent_auth_ind: false,
     };
     let (_, wire) = w
         .with(|ctx| merchant::auth::request(ctx, &w.shop, certificate, &asking, w.verifier()))
@@ -202,10 +204,12 @@ fn a_payment_meant_for_another_merchant_is_refused() {
     let (w, g) = (world(), genuine());
     let verified = &g.verified;
     let asking = Asking {
-        p_req: verified,
+        trans_ids: &verified.trans_ids,
+        instrument: verified.payment_instruction(),
         hod2: verified.hod,
         amount: amount(4200),
         merch_cat_code: "5942",
+        subsequent_auth_ind: false,
     };
     let gateway = w.gateway.key_exchange.certificate();
     let (_, wire) = w

@@ -4,7 +4,7 @@ use crate::run::{Genuine, Request, Run, genuine, order_of_wallet};
 use crate::world::{APPROVAL, MESSAGE, amount, world};
 use openset_protocol::cardholder::purchase::{self, PaymentStatus, PurchaseOutcome};
 use openset_protocol::gateway;
-use openset_protocol::gateway::auth::Refusal;
+use openset_protocol::gateway::auth::{Refusal, Shown};
 use openset_protocol::merchant::auth::AuthAnswer;
 use openset_protocol::merchant::p::{Asked, OwnOrder, p_res, without_results};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
@@ -85,10 +85,10 @@ fn what_the_issuer_is_asked_is_what_the_cardholder_signed() {
     .unwrap();
     assert_eq!(opened.asker.merchant_id(), "shop-1");
     assert_eq!(opened.asker.merchant(), w.shop.signature.thumbprint());
-    let payment = opened
-        .verify(&[&w.gateway], w.pki.verifier(), w.now)
-        .unwrap()
-        .unwrap();
+    let shown = opened.verify(&[&w.gateway], &w.tokens(), w.pki.verifier(), w.now);
+    let Ok(Ok(Shown::Pi(payment))) = shown else {
+        panic!("{shown:?}")
+    };
     assert_eq!(payment.pan, w.card().pan);
     assert_eq!(payment.card_expiry, w.card().card_expiry);
     assert_eq!(payment.purch_amt, amount(4200));
@@ -217,10 +217,12 @@ fn a_zero_amount_cannot_be_authorized() {
         .unwrap();
     assert!(verified.order_agrees);
     let asking = openset_protocol::merchant::auth::Asking {
-        p_req: &verified,
+        trans_ids: &verified.trans_ids,
+        instrument: verified.payment_instruction(),
         hod2: verified.hod,
         amount: amount(0),
         merch_cat_code: "5942",
+        subsequent_auth_ind: false,
     };
     let gateway = w.gateway.key_exchange.certificate();
     let (_, wire) = w
@@ -230,7 +232,7 @@ fn a_zero_amount_cannot_be_authorized() {
         .unwrap();
     assert_eq!(
         run.authorize(&wire),
-        Err(crate::run::End::Declined(Refusal::ZeroAmount))
+        Err(crate::run::End::Unauthorized(AuthCode::AmountError))
     );
 }
 

@@ -21,6 +21,7 @@ mod money;
 mod rows;
 mod run;
 mod thumbs;
+mod tokens;
 #[path = "../support/matrix.rs"]
 mod trial;
 mod world;

@@ -9,6 +9,7 @@ use crate::world::world;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
 use openset_protocol::content_type::ContentType;
+use openset_protocol::gateway::auth::Refusal;
 use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
@@ -39,7 +40,9 @@ impl Ending for End {
             Self::Unreversed(AuthRevCode::InvalidCapToken),
             Self::Undone(CapRevOrCredCode::InvalidCapToken),
         ];
-        judged.contains(self) && path.contains("cap_token")
+        let refused = *self == Self::Declined(Refusal::AuthToken);
+        (judged.contains(self) && path.contains("cap_token"))
+            || (refused && path.contains("auth_token"))
     }
 }
 
@@ -91,6 +94,11 @@ pub const AUTH_REQ_LINKS: &[Link] = &[
         at: "auth_req/data/dual_signature_digest",
     },
 ];
+pub const NEXT_AUTH_REQ_LINKS: &[Link] = &[Link {
+    over: "auth_token",
+    content: ContentType::AuthToken,
+    at: "auth_req/data/pi_digest",
+}];
 pub const AUTH_RES_LINKS: &[Link] = &[Link {
     over: "baggage",
     content: ContentType::AuthResBaggage,
@@ -140,5 +148,5 @@ fn of_all_fields_few_are_harmless_and_each_has_its_reason() {
         .collect();
     println!("{} fields, {} of them harmless", rows.len(), harmless.len());
     assert!(rows.len() >= 700, "{}", rows.len());
-    assert!(harmless.len() <= 43, "{harmless:#?}");
+    assert!(harmless.len() <= 44, "{harmless:#?}");
 }

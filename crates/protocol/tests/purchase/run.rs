@@ -6,12 +6,16 @@ use crate::world::{APPROVAL, MESSAGE, ORDER, STAPLE, World, amount, world};
 use openset_jose::ContentKey;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
+use openset_protocol::balance::{
+    self, AskedAuthorization, Authorization, Instrument, Kind, Movement, No, Payment, Progress,
+    limit_minor,
+};
 use openset_protocol::cardholder::inquiry::{self, AwaitingInqRes};
 use openset_protocol::cardholder::purchase::{
     self, AwaitingPInitRes, AwaitingPRes, Order, PaymentStatus, Step,
 };
 use openset_protocol::gateway;
-use openset_protocol::gateway::auth::{Decision, Refusal};
+use openset_protocol::gateway::auth::{Approval, Asker, Decision, Refusal, Shown, VerifiedPayment};
 use openset_protocol::ids::Language;
 use openset_protocol::merchant;
 use openset_protocol::merchant::auth::{Asking, AuthAnswer, AwaitingAuthRes};
@@ -27,7 +31,8 @@ use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, Mutex};
 
 /// How a purchase ended that went on from some message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub enum End {
     Refused(&'static str, Rejection),
     /// The gateway answered with a refusal of its own.
     Declined(Refusal),
+    /// Or by the state rules.
+    Unauthorized(AuthCode),
     /// The merchant's own order has another HOD: PRes orderRejected.
     OrderRejected,
     /// The gateway answered CapReq with this code.
@@ -66,6 +73,9 @@ pub struct Genuine {
     pub auth_req: Vec<u8>,
     pub auth_res: Vec<u8>,
     pub auth_res_declined: Vec<u8>,
+    /// Once the first authorization was given back.
+    pub awaiting_next_auth_res: AwaitingAuthRes,
+    pub next_auth_req: Vec<u8>,
     pub answer: AuthAnswer,
     pub p_res: Vec<u8>,
     pub awaiting_auth_rev_res: AwaitingAuthRevRes,
@@ -136,6 +146,7 @@ impl Genuine {
         let answer = awaiting_auth_res
             .handle(&auth_res, &[&world.shop], run.verifier, world.now)
             .unwrap();
+        let (awaiting_next_auth_res, next_auth_req) = run.ask_again(&verified, &answer);
         let (awaiting_cap_res, cap_req) = run.ask_capture(&awaiting_auth_res, &verified, &answer);
         let (awaiting_auth_rev_res, auth_rev_req) =
             run.ask_reversal(&awaiting_auth_res, &verified, &answer);
@@ -163,6 +174,8 @@ impl Genuine {
             awaiting_auth_res,
             auth_req,
             auth_res,
+            awaiting_next_auth_res,
+            next_auth_req,
             answer,
             awaiting_cap_res,
             cap_req,
@@ -209,6 +222,30 @@ impl Request {
     }
 }
 
+/// The gateway's database: payments by the names of their instructions.
+static KEPT: LazyLock<Mutex<BTreeMap<String, VerifiedPayment>>> = LazyLock::new(Mutex::default);
+
+/// An authorization of all that was given back, so that its token may be used for as much again.
+fn given_back() -> Authorization {
+    let now_s = world().now.seconds();
+    let all = Movement {
+        id: "reversal".to_owned(),
+        kind: Kind::Reversal,
+        amount_minor: 4200,
+        progress: Progress::Done,
+        purged: false,
+    };
+    Authorization {
+        auth_rrpid: openset_protocol::ids::Rrpid::from_bytes([1; 32]),
+        amount_minor: 4200,
+        answer: balance::AuthAnswer::Approved {
+            at_s: now_s,
+            expires_at_s: now_s + 600,
+        },
+        movements: vec![all],
+    }
+}
+
 /// Everybody at work, against one memory of verified certificates.
 pub struct Run<'a> {
     pub world: &'a World,
@@ -247,12 +284,32 @@ impl Run<'_> {
     }
 
     pub fn ask(&self, verified: &VerifiedPReq) -> (AwaitingAuthRes, Vec<u8>) {
+        self.ask_with(verified, verified.payment_instruction())
+    }
+
+    /// The next authorization of the same purchase.
+    pub fn ask_again(
+        &self,
+        verified: &VerifiedPReq,
+        answer: &AuthAnswer,
+    ) -> (AwaitingAuthRes, Vec<u8>) {
+        let token = answer.baggage.auth_token.as_ref().unwrap();
+        self.ask_with(verified, merchant::auth::Instrument::Token(token))
+    }
+
+    fn ask_with(
+        &self,
+        verified: &VerifiedPReq,
+        instrument: merchant::auth::Instrument<'_>,
+    ) -> (AwaitingAuthRes, Vec<u8>) {
         let w = self.world;
         let asking = Asking {
-            p_req: verified,
+            trans_ids: &verified.trans_ids,
+            instrument,
             hod2: verified.hod,
             amount: amount(4200),
             merch_cat_code: "5942",
+            subsequent_auth_ind: true,
         };
         let gateway = w.gateway.key_exchange.certificate();
         w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking, w.verifier()))
@@ -267,16 +324,56 @@ impl Run<'_> {
         let opened = gateway::auth::open(wire, &wrapper, &ours, self.verifier, w.now);
         let opened = at("AuthReq", opened)?;
         let asker = opened.asker.clone();
-        let payment = at("AuthReq", opened.verify(&ours, self.verifier, w.now))?;
+        let shown = opened.verify(&ours, &w.tokens(), self.verifier, w.now);
+        let shown = at("AuthReq", shown)?;
         at("AuthReq", wrapper.check_date(w.now))?;
-        let payment = payment.map_err(End::Declined)?;
-        let decision = Decision::Approved {
+        let (payment, approvals) = self.judge(&asker, shown.map_err(End::Declined)?)?;
+        let decision = Decision::Approved(Approval {
             payment: &payment,
             approval_code: APPROVAL.to_owned(),
             message: Some(MESSAGE.to_owned()),
-        };
+            approvals,
+        });
         let answer = w.with(|ctx| w.gateway_answers(ctx, &asker, &decision));
         Ok(answer.unwrap())
+    }
+
+    /// What a gateway's database is asked: the payment, and how many approvals there are with this one.
+    fn judge(&self, asker: &Asker, shown: Shown) -> Result<(VerifiedPayment, u32), End> {
+        let w = self.world;
+        let (payment, instrument, authorizations) = match shown {
+            Shown::Pi(payment) => {
+                let name = payment.hpi.to_string();
+                KEPT.lock().unwrap().insert(name, (*payment).clone());
+                (*payment, Instrument::Pi, Vec::new())
+            }
+            Shown::Token(token) => {
+                let kept = KEPT.lock().unwrap().get(&token.hpi.to_string()).cloned();
+                let kept = kept.ok_or(End::Declined(Refusal::AuthToken))?;
+                let good = kept.verify_again(&asker.brand_id, self.verifier, w.now);
+                at("AuthReq", good)?.map_err(End::Declined)?;
+                let approvals = usize::try_from(token.approvals).unwrap();
+                (kept, Instrument::Token { approvals }, vec![given_back()])
+            }
+        };
+        let approvals = u32::try_from(authorizations.len()).unwrap() + 1;
+        let balance = Payment {
+            currency: payment.purch_amt.currency(),
+            limit_minor: limit_minor(payment.purch_amt.minor(), 0),
+            plan: None,
+            opened_at_s: w.now.seconds(),
+            authorizations,
+        };
+        let asked = AskedAuthorization {
+            instrument,
+            amount: asker.amount,
+            plan: None,
+        };
+        match balance.may_authorize(&asked, w.now.seconds()) {
+            Ok(()) => Ok((payment, approvals)),
+            Err(No::Code(code)) => Err(End::Unauthorized(code)),
+            Err(No::Busy) => panic!("nothing is at work"),
+        }
     }
 
     /// The issuer declines.
@@ -420,8 +517,22 @@ impl Run<'_> {
                 "CapRes",
                 shop.handle(&cap_res, &[&w.shop], self.verifier, w.now),
             )?;
+            let (shop, auth_req) = self.ask_again(verified, &answer);
+            let auth_res = self.authorize(&auth_req)?;
+            at(
+                "AuthRes",
+                shop.handle(&auth_res, &[&w.shop], self.verifier, w.now),
+            )?;
         }
         Ok(())
+    }
+
+    pub fn next_auth_req(&self, wire: &[u8]) -> Outcome {
+        let w = self.world;
+        let auth_res = self.authorize(wire)?;
+        let shop = as_sent(&genuine().awaiting_next_auth_res, wire);
+        let answer = shop.handle(&auth_res, &[&w.shop], self.verifier, w.now);
+        at("AuthRes", answer).map(drop)
     }
 
     pub fn read_p_res(&self, wallet: &AwaitingPRes, wire: &[u8]) -> Result<PaymentStatus, End> {

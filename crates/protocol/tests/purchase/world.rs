@@ -195,6 +195,7 @@ impl World {
             ring.add(party.key_exchange.thumbprint(), opening_key(role, name));
         }
         ring.add_symmetric(ContentType::CapToken, self.token_key.clone());
+        ring.add_symmetric(ContentType::AuthToken, self.token_key.clone());
         ring.add_symmetric(ContentType::AcqCardCodeMsg, back_key);
         ring
     }

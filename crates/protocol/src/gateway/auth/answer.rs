@@ -6,8 +6,8 @@ use crate::digest::digest;
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, LocalId, Rrpid};
 use crate::messages::auth::{
-    AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, CAP_TOKEN_SEQUENCE,
-    CapTokenData, RespReason,
+    AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, AuthTokenData,
+    CAP_TOKEN_SEQUENCE, CapTokenData, RespReason,
 };
 use crate::messages::p::{AcqCardCode, AcqCardMsg, RECEIPT_SEQUENCE_FIRST, Receipt};
 use crate::money::CurrencyAmount;
@@ -19,7 +19,7 @@ use crate::{Context, Rejection};
 use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::Certificate;
 
-/// The symmetric key of capture tokens: only the gateway's replicas hold it.
+/// The symmetric key of tokens: only the gateway's replicas hold it.
 #[derive(Clone, Debug)]
 pub struct TokenKey(ContentKey);
 
@@ -39,14 +39,7 @@ impl TokenKey {
 #[derive(Clone, Debug)]
 pub enum Decision<'a> {
     /// The issuer holds the amount.
-    Approved {
-        /// The verified payment.
-        payment: &'a VerifiedPayment,
-        /// The issuer's approval code.
-        approval_code: String,
-        /// A text for the cardholder alone, if there is one.
-        message: Option<String>,
-    },
+    Approved(Approval<'a>),
     /// Refused by the gateway's own checks or by the issuer.
     Refused {
         /// The code.
@@ -54,6 +47,19 @@ pub enum Decision<'a> {
         /// Why, if the issuer said.
         reason: Option<RespReason>,
     },
+}
+
+/// An approval.
+#[derive(Clone, Debug)]
+pub struct Approval<'a> {
+    /// The verified payment.
+    pub payment: &'a VerifiedPayment,
+    /// The issuer's approval code.
+    pub approval_code: String,
+    /// A text for the cardholder alone, if there is one.
+    pub message: Option<String>,
+    /// Approved authorizations of the payment, this one included.
+    pub approvals: u32,
 }
 
 /// What the gateway signs and seals with, and what it can tell.
@@ -80,6 +86,7 @@ pub fn answer(
     let zero = CurrencyAmount::new(asker.amount.currency(), 0).map_err(|_| Rejection::Internal)?;
     let none = AuthResBaggage {
         cap_token: None,
+        auth_token: None,
         acq_card_msg: None,
         receipt: None,
     };
@@ -92,22 +99,15 @@ pub fn answer(
     };
     let (payload, baggage) = match decision {
         Decision::Refused { code, reason } => (refused(*code, *reason), none),
-        Decision::Approved {
-            payment,
-            approval_code,
-            message,
-        } => {
+        Decision::Approved(approval) => {
             let payload = AuthResPayload {
                 auth_code: AuthCode::Approved,
                 auth_amt: asker.amount,
                 auth_date: ctx.now,
-                approval_code: Some(approval_code.clone()),
+                approval_code: Some(approval.approval_code.clone()),
                 resp_reason: None,
             };
-            (
-                payload,
-                approval_baggage(ctx, with, asker, payment, approval_code, message.as_deref())?,
-            )
+            (payload, approval_baggage(ctx, with, asker, approval)?)
         }
     };
     seal_answer(ctx, with, asker, payload, &baggage)
@@ -158,11 +158,10 @@ fn approval_baggage(
     ctx: &mut Context<'_>,
     with: Answering<'_>,
     asker: &Asker,
-    payment: &VerifiedPayment,
-    approval_code: &str,
-    message: Option<&str>,
+    approval: &Approval<'_>,
 ) -> Result<AuthResBaggage, Rejection> {
     let Answering { ours, tokens, .. } = with;
+    let payment = approval.payment;
     let xid = asker.auth_tags.trans_ids.xid;
     let provider = openset_jose::default_provider();
     let token = CapTokenData {
@@ -177,19 +176,19 @@ fn approval_baggage(
         xid,
         hod: payment.hod,
         auth_amt: asker.amount,
-        approval_code: approval_code.to_owned(),
+        approval_code: approval.approval_code.clone(),
         auth_date: ctx.now,
         merchant_id: asker.merchant_id().to_owned(),
         sequence: RECEIPT_SEQUENCE_FIRST,
     };
     let to = (payment.lid_c.clone(), payment.gateway);
     let receipt = sign_receipt(ctx, ours, to, asker.rrpid(), &receipt)?;
-    let acq_card_msg = match (message, &payment.acq_back_key_data) {
+    let acq_card_msg = match (&approval.message, &payment.acq_back_key_data) {
         (Some(text), Some(key)) => {
             let message = AcqCardMsg {
                 acq_card_code: AcqCardCode::MessageOfDay,
                 xid,
-                acq_card_text: text.to_owned(),
+                acq_card_text: text.clone(),
             };
             Some(seal_direct(
                 ctx,
@@ -203,9 +202,32 @@ fn approval_baggage(
     };
     Ok(AuthResBaggage {
         cap_token: Some(cap_token),
+        auth_token: auth_token(ctx, tokens, asker, approval)?,
         acq_card_msg,
         receipt: Some(receipt),
     })
+}
+
+/// The token for the next authorization, if the merchant wants there to be one.
+fn auth_token(
+    ctx: &mut Context<'_>,
+    tokens: &TokenKey,
+    asker: &Asker,
+    approval: &Approval<'_>,
+) -> Result<Option<Jwe>, Rejection> {
+    if !asker.subsequent_auth_ind {
+        return Ok(None);
+    }
+    let token = AuthTokenData {
+        merchant_id: asker.merchant_id().to_owned(),
+        brand_id: asker.brand_id.clone(),
+        trans_ids: asker.auth_tags.trans_ids.clone(),
+        hpi: approval.payment.hpi,
+        approvals: approval.approvals,
+    };
+    let provider = openset_jose::default_provider();
+    let content = ContentType::AuthToken;
+    seal_direct(ctx, provider, tokens.key(), content, &token).map(Some)
 }
 
 /// Signs a receipt for the cardholder, who named its purchase `lid_c` and sealed its payment for the certificate

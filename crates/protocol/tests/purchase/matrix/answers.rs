@@ -1,7 +1,8 @@
 //! What the cardholder and the merchant read: PInitRes, AuthRes, PRes, InqRes.
 
 use super::fields::{
-    Rows, acq_card_msg, amount, cap_token, chain, frame, news, receipt, thumbs, trans_ids,
+    Rows, acq_card_msg, amount, auth_token, cap_token, chain, frame, news, receipt, thumbs,
+    trans_ids,
 };
 use super::{AUTH_RES_LINKS, Case, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Text};
@@ -109,6 +110,7 @@ fn auth_res() -> Case {
         ),
     ]);
     rows.extend(cap_token("baggage/cap_token/"));
+    rows.extend(auth_token("baggage/auth_token/"));
     rows.extend(acq_card_msg("PRes", "baggage/acq_card_msg/"));
     rows.extend(receipt("AuthRes", "baggage/receipt/"));
     let receipt_pair = End::Refused("AuthRes", HeaderMismatch("rrpid"));
@@ -340,6 +342,9 @@ fn an_approval_without_its_parts_is_refused() {
     ));
     assert_eq!(auth_res().without("baggage/receipt"), differs);
     assert_eq!(auth_res().without("baggage/cap_token"), differs);
+    let token = Disagreement("baggage of an approval: auth_token");
+    let differs = Err(End::Refused("AuthRes", token));
+    assert_eq!(auth_res().without("baggage/auth_token"), differs);
     assert_eq!(auth_res().without("baggage/acq_card_msg"), Ok(()));
 }
 

@@ -6,6 +6,7 @@ use crate::run::End;
 use openset_pki::PathError;
 use openset_protocol::Rejection::{self, Disagreement, DualSignature, HeaderMismatch};
 use openset_protocol::gateway::auth::Refusal;
+use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::thumbs::{RevocationState, Thumbs};
 
@@ -228,8 +229,8 @@ pub fn payment_instruction() -> Rows {
     rows.extend(amount(
         "AuthReq",
         &format!("{head}inputs/purch_amt/"),
-        1,
-        &declined(Refusal::Amount),
+        -1,
+        &End::Unauthorized(AuthCode::AmountError),
     ));
     rows
 }
@@ -263,6 +264,25 @@ pub fn cap_token(prefix: &str) -> Rows {
         row(format!("{prefix}sequence"), Add(1), invalid.clone()),
     ];
     rows.extend(same_trans_ids(&format!("{prefix}trans_ids/"), &invalid));
+    rows
+}
+
+/// The gateway's token for a later authorization.
+pub fn auth_token(prefix: &str) -> Rows {
+    let mismatch = End::Declined(Refusal::AuthToken);
+    let field =
+        |name: &str, alteration| row(format!("{prefix}{name}"), alteration, mismatch.clone());
+    let mut rows = vec![
+        field("merchant_id", Text("shop-2")),
+        field("brand_id", Text("MasterCard")),
+        field("hpi", Bit),
+        row(
+            format!("{prefix}approvals"),
+            Add(1),
+            End::Unauthorized(AuthCode::PiPreviouslyUsed),
+        ),
+    ];
+    rows.extend(same_trans_ids(&format!("{prefix}trans_ids/"), &mismatch));
     rows
 }
 

@@ -1,10 +1,10 @@
 //! The cardholder's and the merchant's requests for a payment: PReq, AuthReq, InqReq.
 
 use super::fields::{
-    Rows, amount, chain, dual_signature, frame, payment_instruction, thumbs, trans_ids,
+    Rows, amount, auth_token, chain, dual_signature, frame, payment_instruction, thumbs, trans_ids,
 };
-use super::{AUTH_REQ_LINKS, Case, P_REQ_LINKS, fresh, run};
-use crate::rows::Alteration::{Bit, Later, Text};
+use super::{AUTH_REQ_LINKS, Case, NEXT_AUTH_REQ_LINKS, P_REQ_LINKS, fresh, run};
+use crate::rows::Alteration::{Bit, Later, Not, Text};
 use crate::rows::{harmless, row};
 use crate::run::{End, genuine};
 use crate::world::world;
@@ -13,6 +13,7 @@ use openset_protocol::Rejection::{
     HeaderMismatch,
 };
 use openset_protocol::gateway::auth::Refusal;
+use openset_protocol::messages::auth::AuthCode;
 
 fn order_information() -> Rows {
     let refused = |rejection| End::Refused("PReq", rejection);
@@ -79,15 +80,17 @@ fn p_req() -> Case {
     }
 }
 
-fn auth_req() -> Case {
+/// What is the same with a payment instruction and with a token: `mismatch` is what comes of another purchase, `shown`
+/// what of another digest.
+fn asked(mismatch: Refusal, shown: &'static str) -> Rows {
     let refused = |rejection| End::Refused("AuthReq", rejection);
-    let declined = End::Declined;
+    let mismatch = End::Declined(mismatch);
     let mut rows = frame("AuthReq", "auth_req/", "certificate", false);
     rows.extend(thumbs("AuthRes", "auth_req/data/m_", &world().m_thumbs()));
     rows.extend(trans_ids(
         "AuthReq",
         "auth_req/data/auth_tags/trans_ids/",
-        [declined(Refusal::TransIds), declined(Refusal::TransIds)],
+        [mismatch.clone(), mismatch],
     ));
     let tags = "auth_req/data/auth_tags/auth_rr_tags/";
     rows.extend([
@@ -107,25 +110,11 @@ fn auth_req() -> Case {
             refused(HeaderMismatch("date")),
         ),
         row(
-            "auth_req/data/check_digests/hoi",
-            Bit,
-            declined(Refusal::Hoi),
-        ),
-        row(
-            "auth_req/data/check_digests/hod2",
-            Bit,
-            declined(Refusal::Hod),
-        ),
-        row(
             "auth_req/data/pi_digest",
             Bit,
-            refused(DigestMismatch("the payment instruction")),
+            refused(DigestMismatch(shown)),
         ),
-        row(
-            "auth_req/data/dual_signature_digest",
-            Bit,
-            refused(DigestMismatch("the dual signature")),
-        ),
+        row(SUBSEQUENT, Not, no_token()),
         harmless(
             "auth_req/data/auth_req_payload/merch_cat_code",
             Text("7995"),
@@ -133,8 +122,41 @@ fn auth_req() -> Case {
         ),
     ]);
     let asked = "auth_req/data/auth_req_payload/auth_req_amt/";
-    rows.extend(amount("AuthReq", asked, 1, &declined(Refusal::Amount)));
+    let error = End::Unauthorized(AuthCode::AmountError);
+    rows.extend(amount("AuthReq", asked, 1, &error));
     rows.extend(chain("AuthReq", "auth_req/data/merchant_key_exchange", 2));
+    rows
+}
+
+const SUBSEQUENT: &str = "auth_req/data/auth_req_payload/subsequent_auth_ind";
+
+/// Who said that more will follow misses the token.
+fn no_token() -> End {
+    End::Refused(
+        "AuthRes",
+        Disagreement("baggage of an approval: auth_token"),
+    )
+}
+
+fn auth_req() -> Case {
+    let mut rows = asked(Refusal::TransIds, "the payment instruction");
+    rows.extend([
+        row(
+            "auth_req/data/check_digests/hoi",
+            Bit,
+            End::Declined(Refusal::Hoi),
+        ),
+        row(
+            "auth_req/data/check_digests/hod2",
+            Bit,
+            End::Declined(Refusal::Hod),
+        ),
+        row(
+            "auth_req/data/dual_signature_digest",
+            Bit,
+            End::Refused("AuthReq", DigestMismatch("the dual signature")),
+        ),
+    ]);
     rows.extend(dual_signature("AuthReq"));
     rows.extend(payment_instruction());
     Case {
@@ -145,7 +167,26 @@ fn auth_req() -> Case {
         receive: |verifier, wire| run(verifier).auth_req(wire),
         links: AUTH_REQ_LINKS,
         rows,
-        optional: vec![("pi/pi_data/pi_head/acq_back_key_data", None)],
+        optional: vec![
+            ("pi/pi_data/pi_head/acq_back_key_data", None),
+            (SUBSEQUENT, Some(no_token())),
+        ],
+    }
+}
+
+/// With the token of the first approval.
+fn next_auth_req() -> Case {
+    let mut rows = asked(Refusal::AuthToken, "the authorization token");
+    rows.extend(auth_token("auth_token/"));
+    Case {
+        name: "AuthReq",
+        wire: &genuine().next_auth_req,
+        ring: || genuine().ring(),
+        fresh,
+        receive: |verifier, wire| run(verifier).next_auth_req(wire),
+        links: NEXT_AUTH_REQ_LINKS,
+        rows,
+        optional: vec![(SUBSEQUENT, Some(no_token()))],
     }
 }
 
@@ -175,7 +216,7 @@ fn inq_req() -> Case {
 }
 
 pub fn all() -> Vec<Case> {
-    vec![p_req(), auth_req(), inq_req()]
+    vec![p_req(), auth_req(), next_auth_req(), inq_req()]
 }
 
 #[test]
@@ -202,16 +243,33 @@ fn p_req_is_refused_for_every_field_that_only_the_dual_signature_protects() {
 #[test]
 fn auth_req_is_refused_by_name_for_every_field() {
     auth_req().check_fields();
+    next_auth_req().check_fields();
 }
 
 #[test]
 fn auth_req_is_refused_for_every_flipped_part() {
     auth_req().check_flips();
+    next_auth_req().check_flips();
 }
 
 #[test]
 fn auth_req_is_refused_for_every_surplus_or_missing_field() {
     auth_req().check_records();
+    next_auth_req().check_records();
+}
+
+/// A payment instruction with its signature, or a token alone.
+#[test]
+fn auth_req_without_a_part_of_what_it_shows_is_malformed() {
+    let parts = ["pi", "dual_signature", "auth_req/data/check_digests"];
+    for (case, parts) in [(auth_req(), &parts[..]), (next_auth_req(), &["auth_token"])] {
+        for part in parts {
+            let outcome = case.without(part);
+            let Err(End::Refused("AuthReq", Rejection::Malformed(_))) = outcome else {
+                panic!("{part}: {outcome:?}")
+            };
+        }
+    }
 }
 
 #[test]
@@ -223,6 +281,10 @@ fn auth_req_is_refused_for_every_field_that_only_a_digest_protects() {
     auth_req().check_linked(
         "dual_signature/",
         &End::Refused("AuthReq", DigestMismatch("the dual signature")),
+    );
+    next_auth_req().check_linked(
+        "auth_token/",
+        &End::Refused("AuthReq", DigestMismatch("the authorization token")),
     );
 }
 
