@@ -18,11 +18,13 @@
 
 pub mod auth;
 pub mod auth_rev;
+pub mod batch_admin;
 pub mod cap;
 pub mod cap_rev_or_cred;
 pub mod inq;
 pub mod mail_order;
 pub mod p;
+pub mod p_cert;
 pub mod p_init;
 
 use crate::content_type::ContentType;

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod auth_rev;
 pub mod batch;
+pub mod batch_admin;
 pub mod cap;
 pub mod cap_rev_or_cred;
 pub mod card_c_init;
@@ -15,5 +16,6 @@ pub mod install_recur;
 pub mod mail_order;
 pub mod me_aq_c_init;
 pub mod p;
+pub mod p_cert;
 pub mod p_init;
 pub mod reg_form;

@@ -4,7 +4,9 @@
 mod authority;
 mod authorizations;
 mod bank;
+mod batches;
 mod captures;
+mod certificates;
 mod crashes;
 mod credits;
 mod enrolment;
@@ -15,6 +17,7 @@ mod renewals;
 mod replicas;
 mod rest;
 mod reversals;
+mod sale;
 mod service;
 mod tokens;
 mod upgrade;

@@ -9,6 +9,7 @@
 )]
 
 mod algorithms;
+mod batch;
 mod certificates;
 mod exchanges;
 mod flow;
@@ -17,6 +18,7 @@ mod layers;
 mod mail;
 mod matrix;
 mod money;
+mod p_cert;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;
