@@ -377,6 +377,15 @@ impl World {
         self.post("cardholder", "purchases", key, &basket).await
     }
 
+    /// POST of a SET message to a party's `/set`.
+    pub async fn set(&self, party: &str, message: &str) -> Answer {
+        let request = self.client.post(format!("{}/set", self.url(party)));
+        let request = request.header("content-type", "application/set-payment+json");
+        Self::answer(request.body(message.to_owned()))
+            .await
+            .unwrap()
+    }
+
     /// An account as the issuer shows it.
     pub async fn account_view(&self, account: &Account) -> Value {
         self.get("issuer", &format!("accounts/{}", account.account_id))

@@ -20,6 +20,9 @@ use utoipa::OpenApi;
         crate::purchases::create,
         crate::purchases::show,
         crate::purchases::inquire,
+        crate::mail_orders::create,
+        crate::mail_orders::file,
+        crate::mail_orders::answer,
         crate::backup::back_up,
         crate::backup::restore
     ),

@@ -7,6 +7,7 @@
 //! | `cards` | POST /cards, GET /cards, GET /cards/{id}, POST /cards/{id}/form |
 //! | `registration` | CardCInit, RegForm and Cert with the CA |
 //! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
+//! | `mail_orders` | POST /mail-orders, GET /mail-orders/{id}, POST /mail-orders/{id}/answer |
 //! | `payment` | PInit, P and Inq with the merchant |
 //! | `backup` | POST /backup, POST /restore |
 //! | `metrics` | what `/metrics` shows of the certificates |
@@ -43,6 +44,7 @@ use utoipa::OpenApi as _;
 mod api;
 mod backup;
 mod cards;
+mod mail_orders;
 mod metrics;
 pub mod options;
 mod payment;
@@ -70,6 +72,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 102,
         name: "staples",
         sql: include_str!("../migrations/102_staples.sql"),
+    },
+    Migration {
+        version: 110,
+        name: "mail orders",
+        sql: include_str!("../migrations/110_mail_orders.sql"),
     },
 ];
 
@@ -161,6 +168,7 @@ pub async fn run(
     let routes = Router::new()
         .merge(cards::router(&wallet))
         .merge(purchases::router(&wallet))
+        .merge(mail_orders::router(&wallet))
         .merge(backup::router(&wallet));
     shell
         .serve(listener, routes, &api::Api::openapi(), shutdown)

@@ -269,7 +269,7 @@ async fn hand_over(
 }
 
 /// Takes the answer to PReq: verifies it and commits what it says, with the end of the outgoing message.
-async fn settle(
+pub(crate) async fn settle(
     wallet: &Wallet,
     row: &PurchaseRow,
     mut record: Record,
@@ -392,7 +392,12 @@ pub(crate) async fn inquire(
     .map_err(|told| told.problem("merchant-not-verified"))?;
     let mut tx = wallet.db.begin().await?;
     let unknown = outcome.status == PaymentStatus::Unknown;
-    if unknown && outbox::find(&mut tx, &row.purchase_id).await?.is_some() {
+    if unknown
+        && (outbox::find(&mut tx, &row.purchase_id).await?.is_some()
+            || store::mail_order_of(&mut tx, &row.purchase_id)
+                .await?
+                .is_some())
+    {
         // The merchant does not know the order because PReq is still on its way.
         return Ok(());
     }
@@ -431,6 +436,14 @@ pub(crate) enum Told {
 }
 
 impl Told {
+    /// Our own failure as it is; a refusal as `refused` tells it.
+    pub(crate) fn or_refused(self, refused: impl FnOnce(String) -> Problem) -> Problem {
+        match self {
+            Self::Failed(problem) => problem,
+            other => refused(other.to_string()),
+        }
+    }
+
     pub(crate) fn problem(self, code: &'static str) -> Problem {
         match self {
             Self::Failed(problem) => problem,

@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use openset_protocol::cardholder::purchase::PurchaseOutcome;
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::messages::initiation::{Money, PaymentInitiation};
+use openset_protocol::messages::mail_order::OrderedItem;
 use openset_protocol::messages::p::Receipt;
 use openset_protocol::money::CurrencyAmount;
 use openset_service::client::{IDEMPOTENCY_KEY, join};
@@ -23,6 +24,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::mail_orders::Bought;
 use crate::store::{self, PurchaseRow};
 use crate::{Wallet, call_problem, corrupt, payment, taken};
 
@@ -56,8 +58,18 @@ pub(crate) struct NewPurchase {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Item {
-    product_id: String,
-    quantity: u32,
+    pub(crate) product_id: String,
+    pub(crate) quantity: u32,
+}
+
+impl Item {
+    /// As a mail order names it.
+    pub(crate) fn ordered(&self) -> OrderedItem {
+        OrderedItem {
+            product_id: self.product_id.clone(),
+            quantity: self.quantity.into(),
+        }
+    }
 }
 
 /// The part of the merchant's order that the wallet needs.
@@ -78,6 +90,9 @@ pub(crate) struct Record {
     pub(crate) outcome: Option<PurchaseOutcome>,
     pub(crate) problem: Option<String>,
     pub(crate) steps: Vec<StepReport>,
+    /// What was bought by mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by_catalogue: Option<Bought>,
 }
 
 /// A purchase as its owner sees it.
@@ -129,7 +144,7 @@ impl Wallet {
         Ok(self.vault.seal(&record_context(purchase_id), &json))
     }
 
-    fn view(&self, row: &PurchaseRow) -> Result<PurchaseView, Problem> {
+    pub(crate) fn view(&self, row: &PurchaseRow) -> Result<PurchaseView, Problem> {
         let record = self.open_record(row)?;
         let currency = openset_protocol::money::Currency::from_alpha(&row.currency);
         let outcome = record.outcome;
@@ -325,14 +340,7 @@ fn agreed(
     expected: Money,
 ) -> Result<AgreedOrder, Problem> {
     let set_url = allowed(wallet, &initiation.set_url, "/initiation/set_url")?;
-    if initiation.amount != expected {
-        let (asked, expected) = (shown(initiation.amount), shown(expected));
-        let detail = format!(
-            "the merchant asks for {asked}, but {expected} is expected; nothing was signed"
-        );
-        return Err(Problem::conflict("amount-differs", detail)
-            .with_field("/amount", format!("the merchant asks for {asked}")));
-    }
+    check_amount(initiation.amount, expected)?;
     let amount = CurrencyAmount::try_from(expected)
         .ok()
         .filter(|amount| amount.minor() > 0)
@@ -346,6 +354,18 @@ fn agreed(
         set_url,
         amount,
     })
+}
+
+/// The amount that the merchant asks for is the one that the person expects.
+pub(crate) fn check_amount(asked: Money, expected: Money) -> Result<(), Problem> {
+    if asked == expected {
+        return Ok(());
+    }
+    let (asked, expected) = (shown(asked), shown(expected));
+    let detail =
+        format!("the merchant asks for {asked}, but {expected} is expected; nothing was signed");
+    Err(Problem::conflict("amount-differs", detail)
+        .with_field("/amount", format!("the merchant asks for {asked}")))
 }
 
 fn shown(money: Money) -> String {

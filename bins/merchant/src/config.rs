@@ -1,12 +1,13 @@
 //! The merchant's own options, and what they amount to once they are checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use openset_jose::Thumbprint;
 use openset_protocol::BrandId;
 use openset_protocol::card::Bin;
+use openset_protocol::messages::mail_order::MAIL_ORDER_AGE_DAYS_MAX;
 use openset_protocol::messages::me_aq_c_init::IdData;
 use openset_service::auth::Tokens;
 use openset_service::client::join;
@@ -16,6 +17,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Catalogue;
+use crate::mail_order::Folder;
 
 /// How long PReq waits for the bank before PRes says that the order was received.
 const AUTHORIZATION_WAIT_MS: u64 = 8_000;
@@ -58,6 +60,12 @@ pub struct Options {
     /// What to do when nobody says whether a cardholder's certificate is revoked: closed (refuse, the default) or open.
     #[arg(long)]
     pub ocsp_policy: Option<OcspPolicy>,
+    /// Folder through which mail orders come (in/) and are answered (out/); without it none are taken.
+    #[arg(long)]
+    pub spool: Option<PathBuf>,
+    /// How many days a mail order may be on its way: 1 to 30, 30 unless given.
+    #[arg(long)]
+    pub mail_order_age_days: Option<u32>,
     /// The brands that the shop takes.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -91,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) merch_cat_code: String,
     pub(crate) authorization_wait: Duration,
     pub(crate) ocsp_policy: OcspPolicy,
+    pub(crate) spool: Option<Folder>,
+    pub(crate) mail_order_age_s: i64,
     pub(crate) tokens: Tokens,
     /// What to apply for.
     pub(crate) applications: Vec<Application>,
@@ -122,6 +132,11 @@ impl Options {
             merch_cat_code.len() == 4 && merch_cat_code.bytes().all(|b| b.is_ascii_digit()),
             "merch_cat_code = \"{merch_cat_code}\": four digits of ISO 18245, such as 5411"
         );
+        let age_days = self.mail_order_age_days.unwrap_or(MAIL_ORDER_AGE_DAYS_MAX);
+        ensure!(
+            (1..=MAIL_ORDER_AGE_DAYS_MAX).contains(&age_days),
+            "mail_order_age_days = {age_days}: 1 to {MAIL_ORDER_AGE_DAYS_MAX}"
+        );
         let policy = self.policy_sha256.as_deref();
         let policy = policy
             .map(|text| sha256(text, "policy_sha256"))
@@ -139,6 +154,8 @@ impl Options {
             merch_cat_code,
             authorization_wait: Duration::from_millis(wait_ms),
             ocsp_policy: self.ocsp_policy.unwrap_or_default(),
+            spool: self.spool.as_deref().map(open_spool).transpose()?,
+            mail_order_age_s: i64::from(age_days).saturating_mul(24 * 60 * 60),
             tokens: self.tokens,
             applications: applications(
                 &self.brands,
@@ -149,6 +166,10 @@ impl Options {
             brands: self.brands,
         })
     }
+}
+
+fn open_spool(path: &Path) -> anyhow::Result<Folder> {
+    Folder::open(path).with_context(|| format!("cannot use the spool folder {}", path.display()))
 }
 
 fn check_brands(brands: &[BrandId]) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@
 //! | `routes` | the shop's REST interface, one file for each group |
 //! | `set` | the wallet's messages: PInitReq, PReq, InqReq; each decodes, verifies, decides, commits, answers |
 //! | `gateway` | what is asked of the gateway, and its answers: AuthReq, CapReq, its certificates |
+//! | `mail_order` | the signed catalogue, and the folder through which orders by it come |
 //! | `store` | its tables |
 //! | `unpaid` | how many orders nobody pays, and which of them make room |
 //! | `upkeep` | what happens without being asked: enrolment, resending, expiry |
@@ -17,6 +18,7 @@ mod catalogue;
 pub mod config;
 mod failure;
 mod gateway;
+mod mail_order;
 mod routes;
 mod schema;
 mod set;
@@ -62,6 +64,8 @@ pub(crate) struct Merchant {
     /// What the OCSP responder said lately.
     pub(crate) ocsp_answers: cardholder_status::Answers,
     pub(crate) unpaid_orders: UnpaidOrders,
+    /// Held while a catalogue is looked for or signed.
+    pub(crate) catalogue_lock: tokio::sync::Mutex<()>,
 }
 
 impl Merchant {
@@ -188,6 +192,7 @@ pub async fn run(
         replica: common.replica.clone(),
         ocsp_answers: cardholder_status::Answers::default(),
         unpaid_orders: UnpaidOrders::default(),
+        catalogue_lock: tokio::sync::Mutex::default(),
     });
     upkeep::add_checks(&mut shell.health, &merchant);
     let upkeep = tokio::spawn(upkeep::run(

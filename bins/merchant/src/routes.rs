@@ -1,6 +1,7 @@
 //! The routes, and the document that describes them.
 
 mod capture;
+mod catalogue;
 mod certificates;
 mod money;
 mod order_view;
@@ -58,6 +59,7 @@ fn set() {}
 pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(products::list))
+        .routes(routes!(catalogue::signed))
         .routes(routes!(orders::place))
         .routes(routes!(orders::show))
         .routes(routes!(reverse::reverse))

@@ -1,13 +1,16 @@
 //! `POST /set`: PInitReq, PReq and InqReq of wallets.
 
 mod inq;
+mod mail;
 mod p;
 mod p_init;
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use openset_pki::PathError;
 use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::messages::mail_order::is_lid_m;
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
 use openset_protocol::{Context, Rejection};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
@@ -41,6 +44,30 @@ struct Received {
 struct Sender {
     name: String,
     keep_s: i64,
+    /// How old a message of it may be when it comes first.
+    age_s_max: i64,
+}
+
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Http,
+    /// Through the spool folder, where nobody waits for an answer.
+    Mail,
+}
+
+/// What becomes of a message from the spool folder.
+#[derive(Debug)]
+pub(crate) enum Mailed {
+    /// Its answer, which may be SET's Error.
+    Answer {
+        wire: Vec<u8>,
+        outcome: &'static str,
+    },
+    /// It is no message, and why.
+    Undecodable(String),
+    /// It has no answer yet, and why.
+    Waits(String),
 }
 
 impl SetHandler for SetEndpoint {
@@ -51,13 +78,7 @@ impl SetHandler for SetEndpoint {
             digest: openset_jose::sha256(&wire.bytes),
             bytes: wire.bytes,
         };
-        let mut answered = Box::pin(self.answer(&received)).await;
-        if let Err(Failure::Rejected(refusal)) = &answered
-            && self.0.has_news_after(refusal).await
-        {
-            answered = Box::pin(self.answer(&received)).await;
-        }
-        match answered {
+        match self.answer_with_news(&received, Way::Http).await {
             Ok(answer) => SetReply::Answer(answer),
             Err(failure) => refuse(
                 failure,
@@ -79,7 +100,46 @@ impl SetHandler for SetEndpoint {
 }
 
 impl SetEndpoint {
-    async fn answer(&self, received: &Received) -> Result<Vec<u8>, Failure> {
+    /// Takes a message from the spool folder as it would be taken at `POST /set`.
+    pub(crate) async fn by_mail(&self, bytes: Bytes) -> Mailed {
+        let received = Received {
+            digest: openset_jose::sha256(&bytes),
+            bytes,
+        };
+        let wrapper = match MessageWrapper::decode(&received.bytes) {
+            Ok(wrapper) => wrapper,
+            Err(refusal) => return Mailed::Undecodable(refusal.to_string()),
+        };
+        match self.answer_with_news(&received, Way::Mail).await {
+            Ok(wire) => Mailed::Answer {
+                wire,
+                outcome: "answered",
+            },
+            Err(Failure::Rejected(refusal)) if !passes(&refusal) => {
+                let set_message = wrapper.message.name();
+                tracing::warn!(set_message, outcome = "refused", error = %refusal, "message refused");
+                Mailed::Answer {
+                    wire: error(&refusal, Some(&wrapper)),
+                    outcome: "refused",
+                }
+            }
+            Err(Failure::Internal(cause)) => Mailed::Waits(format!("{cause:#}")),
+            Err(failure) => Mailed::Waits(failure.to_string()),
+        }
+    }
+
+    /// Answers, if need be after a look for news that may turn a refusal.
+    async fn answer_with_news(&self, received: &Received, way: Way) -> Result<Vec<u8>, Failure> {
+        let mut answered = Box::pin(self.answer(received, way)).await;
+        if let Err(Failure::Rejected(refusal)) = &answered
+            && self.0.has_news_after(refusal).await
+        {
+            answered = Box::pin(self.answer(received, way)).await;
+        }
+        answered
+    }
+
+    async fn answer(&self, received: &Received, way: Way) -> Result<Vec<u8>, Failure> {
         let merchant = &self.0;
         // The same bytes again get the same answer, before any key is used or date is judged.
         let mut connection = merchant.db.read().await?;
@@ -89,16 +149,47 @@ impl SetEndpoint {
             return Ok(answer);
         }
         let wrapper = MessageWrapper::decode(&received.bytes)?;
+        if recorded.is_some() && way == Way::Mail {
+            return Err(Failure::Overtaken("the gateway is asked"));
+        }
         if recorded.is_some() {
             return p::join(merchant, received, &wrapper).await;
         }
         match &wrapper.message {
             Message::PInitReq(_) => p_init::handle(merchant, received, wrapper).await,
+            Message::PReq(_) if is_mail_order(&wrapper) && way == Way::Mail => {
+                mail::handle(merchant, received, wrapper).await
+            }
+            Message::PReq(_) if is_mail_order(&wrapper) => {
+                Err(Rejection::NotServed("a mail order over HTTP").into())
+            }
             Message::PReq(_) => p::handle(merchant, received, wrapper).await,
             Message::InqReq(_) => inq::handle(merchant, received, wrapper).await,
             _ => Err(wrapper.not_taken().into()),
         }
     }
+}
+
+/// Whether the header says that nothing came before this PReq.
+fn is_mail_order(wrapper: &MessageWrapper) -> bool {
+    let ids = &wrapper.message_header.message_ids;
+    ids.lid_m.as_ref().is_some_and(is_lid_m)
+}
+
+/// Whether the same message may be good later. By mail it is not sent again, so it waits here.
+fn passes(refusal: &Rejection) -> bool {
+    matches!(
+        refusal,
+        Rejection::TooNew
+            | Rejection::Certificate(
+                PathError::CrlMissing(_)
+                    | PathError::CrlStale(_)
+                    | PathError::CrlBehindBci { .. }
+                    | PathError::BciMissing(_)
+                    | PathError::BciStale(_)
+                    | PathError::BciOmits(_)
+            )
+    )
 }
 
 /// SET's Error for what the sender can mend; "send it again" for all else.
@@ -183,7 +274,7 @@ async fn open(
     };
     match exchanges::open(tx, &recorded).await? {
         Opened::New => {
-            wrapper.check_date(now)?;
+            wrapper.check_date_within(now, sender.age_s_max)?;
             Ok(Found::New)
         }
         Opened::Same {

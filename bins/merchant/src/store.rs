@@ -1,6 +1,7 @@
 //! The merchant's tables. Every change of state is a guarded UPDATE with one row counted.
 
 pub(crate) mod authorizations;
+pub(crate) mod catalogues;
 pub(crate) mod gateway_certificates;
 pub(crate) mod learned_revocations;
 pub(crate) mod movements;
@@ -41,6 +42,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 170,
         name: "authorizations and movements",
         sql: include_str!("../migrations/170_movements.sql"),
+    },
+    Migration {
+        version: 180,
+        name: "catalogues for mail order",
+        sql: include_str!("../migrations/180_catalogues.sql"),
     },
 ];
 

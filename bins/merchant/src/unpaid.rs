@@ -20,7 +20,7 @@ pub(crate) const UNPAID_ORDER_SECONDS: i64 = 60 * 60;
 const DISPLACED_MAX: i64 = 64;
 
 /// Who placed an order: a keyed hash, so that the database names nobody's address; empty if it is not known.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct PlacedBy(String);
 
 impl PlacedBy {

@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use crate::Merchant;
 use crate::gateway::certificates;
 use crate::gateway::sending::Resending;
-use crate::store::{learned_revocations, orders, purchases};
+use crate::mail_order;
+use crate::store::{catalogues, learned_revocations, orders, purchases};
 use crate::unpaid::UNPAID_ORDER_SECONDS;
 
 /// Between two removals of what has expired.
@@ -84,6 +85,13 @@ async fn begin(
         common.trust_refresh,
         shutdown.clone(),
     ));
+    if let Some(folder) = merchant.settings.spool.clone() {
+        tasks.spawn(mail_order::run(
+            Arc::clone(&merchant),
+            folder,
+            shutdown.clone(),
+        ));
+    }
     let handler = Arc::new(Resending(Arc::clone(&merchant)));
     let worker = OutboxWorker::new(
         merchant.db.clone(),
@@ -119,6 +127,7 @@ async fn purge(merchant: &Merchant) -> Result<(), StoreError> {
     tx.commit().await?;
     let mut tx = db.begin().await?;
     learned_revocations::purge(&mut tx, now_s).await?;
+    catalogues::purge(&mut tx, now_s).await?;
     purchases::purge(&mut tx, now_s).await?;
     let created_before_s = now_s.saturating_sub(UNPAID_ORDER_SECONDS);
     orders::purge(&mut tx, now_s, created_before_s).await?;

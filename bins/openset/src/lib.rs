@@ -1,5 +1,5 @@
-//! `openset`: the command line. It starts the demo, writes its configuration, looks into messages, backs wallets up
-//! and asks services for their health.
+//! `openset`: the command line. It starts the demo, writes its configuration, looks into messages, backs wallets up, orders
+//! by mail and asks services for their health.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod demo;
 mod healthcheck;
 mod inspect;
+mod merchant;
 pub mod setup;
 mod wallet;
 
@@ -33,7 +34,10 @@ enum Command {
     Setup(setup::Options),
     /// Show what is inside a message: header, sender, receiver, certificates, size.
     Inspect(inspect::Options),
-    /// Back up a wallet, or restore it.
+    /// Write a shop's catalogue to a file.
+    #[command(subcommand)]
+    Merchant(merchant::Command),
+    /// Back up a wallet, restore it, or order by mail with it.
     #[command(subcommand)]
     Wallet(wallet::Command),
     /// Ask a service whether it is ready; ends with status 0 if it is.
@@ -65,7 +69,8 @@ pub fn main() -> ExitCode {
             Command::Demo(options) => Box::pin(demo::run(options)).await,
             Command::Setup(options) => setup::run(&options),
             Command::Inspect(options) => Box::pin(inspect::run(options)).await,
-            Command::Wallet(command) => wallet::run(command).await,
+            Command::Merchant(command) => merchant::run(command).await,
+            Command::Wallet(command) => Box::pin(wallet::run(command)).await,
             Command::Healthcheck { url, ca } => healthcheck::run(&url, ca.as_deref()).await,
         }
     });

@@ -1,4 +1,7 @@
-//! `openset wallet`: back-ups of a wallet, from a file or a variable: nothing is asked at the terminal.
+//! `openset wallet`: back-ups of a wallet and its orders by mail. Secrets come from a file or a variable: nothing is asked
+//! at the terminal.
+
+mod mail;
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +12,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use openset_service::client::join;
 use openset_service::problem::Problem;
-use reqwest::{Certificate, Client, redirect};
+use openset_service::set_endpoint::MediaType;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Certificate, Client, RequestBuilder, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -28,6 +33,8 @@ pub(crate) enum Command {
     Backup {
         #[command(flatten)]
         access: Access,
+        #[command(flatten)]
+        passphrase: Passphrase,
         /// The file to write; one that exists stays as it is.
         #[arg(long)]
         out: PathBuf,
@@ -36,10 +43,16 @@ pub(crate) enum Command {
     Restore {
         #[command(flatten)]
         access: Access,
+        #[command(flatten)]
+        passphrase: Passphrase,
         /// The file to read.
         #[arg(long)]
         file: PathBuf,
     },
+    /// Order by a shop's catalogue: writes a file that is sent to the shop.
+    MailOrder(mail::Order),
+    /// Take the file that the shop answered with.
+    MailAnswer(mail::Answer),
 }
 
 /// Which wallet, and with what.
@@ -51,31 +64,44 @@ pub(crate) struct Access {
     /// File whose first line is the owner's token; else the variable OPENSET_WALLET_TOKEN.
     #[arg(long)]
     token_file: Option<PathBuf>,
-    /// File whose first line is the passphrase; else the variable OPENSET_BACKUP_PASSPHRASE.
-    #[arg(long)]
-    passphrase_file: Option<PathBuf>,
     /// PEM file with the CA that the wallet's TLS certificate comes from.
     #[arg(long)]
     ca: Option<PathBuf>,
 }
 
+/// The passphrase of a back-up.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Passphrase {
+    /// File whose first line is the passphrase; else the variable OPENSET_BACKUP_PASSPHRASE.
+    #[arg(long)]
+    passphrase_file: Option<PathBuf>,
+}
+
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Backup { access, out } => {
+        Command::Backup {
+            access,
+            passphrase,
+            out,
+        } => {
             ensure!(
                 !out.exists(),
                 "{} is there already; choose another name",
                 out.display()
             );
-            let body = json!({"passphrase": access.passphrase()?.expose_secret()});
+            let body = json!({"passphrase": passphrase.read()?.expose_secret()});
             let file = access.post("backup", &body).await?;
             write(&out, &file)?;
             println!("back-up written to {}: {} bytes", out.display(), file.len());
         }
-        Command::Restore { access, file } => {
+        Command::Restore {
+            access,
+            passphrase,
+            file,
+        } => {
             let backup = fs::read_to_string(&file)
                 .with_context(|| format!("cannot read {} as text", file.display()))?;
-            let passphrase = access.passphrase()?;
+            let passphrase = passphrase.read()?;
             let body = json!({"backup": backup, "passphrase": passphrase.expose_secret()});
             let answer = access.post("restore", &body).await?;
             let counts: Value = serde_json::from_slice(&answer).context("the wallet's answer")?;
@@ -94,28 +120,45 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 );
             }
         }
+        Command::MailOrder(order) => mail::order(order).await?,
+        Command::MailAnswer(answer) => mail::answer(answer).await?,
     }
     Ok(())
 }
 
-impl Access {
-    fn passphrase(&self) -> anyhow::Result<SecretString> {
+impl Passphrase {
+    fn read(&self) -> anyhow::Result<SecretString> {
         secret(
             self.passphrase_file.as_deref(),
             PASSPHRASE,
             "--passphrase-file",
         )
     }
+}
 
+impl Access {
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
+        self.send(path, |request| request.json(body)).await
+    }
+
+    /// A SET message as it is.
+    async fn post_bytes(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        let content_type = (CONTENT_TYPE, MediaType::Payment.name());
+        let request = |request: RequestBuilder| request.header(content_type.0, content_type.1);
+        self.send(path, |post| request(post).body(body)).await
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        with_body: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> anyhow::Result<Vec<u8>> {
         let token = secret(self.token_file.as_deref(), TOKEN, "--token-file")?;
         let url = join(&openset_service::config::url(&self.url, "--url")?, path);
-        let request = self
-            .client()?
+        let request = client(self.ca.as_deref(), PATIENCE)?
             .post(url.clone())
             .bearer_auth(token.expose_secret());
-        let response = request
-            .json(body)
+        let response = with_body(request)
             .send()
             .await
             .map_err(reqwest::Error::without_url);
@@ -133,24 +176,25 @@ impl Access {
             Err(_) => bail!("the wallet at {url} answered with status {status}"),
         }
     }
+}
 
-    fn client(&self) -> anyhow::Result<Client> {
-        let mut extra = Vec::new();
-        if let Some(path) = &self.ca {
-            let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            extra = Certificate::from_pem_bundle(&pem)?;
-        }
-        let builder = || {
-            Client::builder()
-                .timeout(PATIENCE)
-                .redirect(redirect::Policy::none())
-                .no_proxy()
-        };
-        // A slim image has no CAs at all, which the builder takes for an error.
-        let merged = builder().tls_certs_merge(extra.clone()).build();
-        let client = merged.or_else(|_| builder().tls_certs_only(extra).build());
-        client.context("cannot set up the HTTP client")
+/// A client that also trusts the CA in this PEM file.
+pub(crate) fn client(ca: Option<&Path>, patience: Duration) -> anyhow::Result<Client> {
+    let mut extra = Vec::new();
+    if let Some(path) = ca {
+        let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        extra = Certificate::from_pem_bundle(&pem)?;
     }
+    let builder = || {
+        Client::builder()
+            .timeout(patience)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+    };
+    // A slim image has no CAs at all, which the builder takes for an error.
+    let merged = builder().tls_certs_merge(extra.clone()).build();
+    let client = merged.or_else(|_| builder().tls_certs_only(extra).build());
+    client.context("cannot set up the HTTP client")
 }
 
 /// The first line of a file, or a variable's value.
@@ -168,7 +212,7 @@ fn secret(file: Option<&Path>, variable: &str, flag: &str) -> anyhow::Result<Sec
 }
 
 /// A new file that its owner alone reads, whole on the disk before this ends.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let part = path.with_extension("part");
     let context = || format!("cannot write {}", path.display());
     let mut file = fs::OpenOptions::new()

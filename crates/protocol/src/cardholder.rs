@@ -1,6 +1,7 @@
 //! The cardholder's wallet: registers cards and buys with them.
 
 pub mod inquiry;
+pub mod mail_order;
 pub mod purchase;
 pub mod registration;
 

@@ -140,6 +140,8 @@ content_types! {
     CertInqReqTbs = "CertInqReqTBS",
     /// Challenge sealed for a key-exchange key that has no certificate yet.
     KeyExchangeChallenge = "KeyExchangeChallenge",
+    /// The merchant's signed catalogue for mail order.
+    Catalogue = "CatalogueTBS",
     /// A message wrapper as it travelled, hashed to answer it.
     Wrapper = "MessageWrapper",
 }

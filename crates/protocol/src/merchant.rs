@@ -22,6 +22,7 @@ pub mod batch_admin;
 pub mod cap;
 pub mod cap_rev_or_cred;
 pub mod inq;
+pub mod mail_order;
 pub mod p;
 pub mod p_cert;
 pub mod p_init;

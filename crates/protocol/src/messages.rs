@@ -13,6 +13,7 @@ pub mod error;
 pub mod initiation;
 pub mod inq;
 pub mod install_recur;
+pub mod mail_order;
 pub mod me_aq_c_init;
 pub mod p;
 pub mod p_cert;

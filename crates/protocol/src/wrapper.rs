@@ -354,10 +354,18 @@ impl MessageWrapper {
     /// # Errors
     /// [`Rejection::TooOld`] or [`Rejection::TooNew`].
     pub fn check_date(&self, now: Timestamp) -> Result<(), Rejection> {
+        self.check_date_within(now, AGE_SECONDS_MAX)
+    }
+
+    /// Judges the header's date where a message may take longer than most.
+    ///
+    /// # Errors
+    /// As [`Self::check_date`].
+    pub fn check_date_within(&self, now: Timestamp, age_seconds_max: i64) -> Result<(), Rejection> {
         let age = now
             .seconds()
             .saturating_sub(self.message_header.date.seconds());
-        if age > AGE_SECONDS_MAX {
+        if age > age_seconds_max {
             return Err(Rejection::TooOld);
         }
         if age < SKEW_SECONDS_MAX.saturating_neg() {

@@ -62,6 +62,9 @@ pub(super) struct PurchaseCopy {
     pub(super) created_at_s: i64,
     /// PReq, if it was not answered.
     pub(super) outgoing: Option<OutgoingCopy>,
+    /// PReq, if it went by mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by_mail: Option<ExactBytes>,
 }
 
 /// PReq on its way.
@@ -82,7 +85,11 @@ pub(super) async fn read(wallet: &Wallet) -> Result<Contents, Problem> {
             body: ExactBytes(outgoing.body),
             deadline_at_ms: outgoing.deadline_at_ms,
         });
-        purchases.push(purchase(wallet, row, outgoing)?);
+        let by_mail = store::mail_order_of(&mut conn, &row.purchase_id).await?;
+        purchases.push(PurchaseCopy {
+            by_mail: by_mail.map(ExactBytes),
+            ..purchase(wallet, row, outgoing)?
+        });
     }
     let cards = store::all_cards(&mut conn).await?;
     let cards = cards.into_iter().map(|row| card(wallet, row));
@@ -132,6 +139,7 @@ fn purchase(
         revision: row.revision,
         created_at_s: row.created_at_s,
         outgoing,
+        by_mail: None,
     })
 }
 

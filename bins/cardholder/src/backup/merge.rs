@@ -135,6 +135,9 @@ async fn purchase(wallet: &Wallet, tx: &mut Tx, copy: &PurchaseCopy) -> Result<T
         if !store::insert_purchase(tx, &row).await? {
             return Err(changed());
         }
+        if let Some(p_req) = &copy.by_mail {
+            store::insert_mail_order(tx, &row.purchase_id, &p_req.0).await?;
+        }
         if let Some(outgoing) = &copy.outgoing {
             go_on(wallet, tx, &row, outgoing).await?;
         }

@@ -168,6 +168,18 @@ pub(crate) async fn purchase_by_id(
     .await
 }
 
+pub(crate) async fn purchase_by_xid(
+    conn: &mut AnyConnection,
+    xid: &str,
+) -> Result<Option<PurchaseRow>, StoreError> {
+    one_purchase(
+        conn,
+        format!("SELECT {PURCHASE} FROM purchases WHERE xid = $1"),
+        xid,
+    )
+    .await
+}
+
 pub(crate) async fn purchase_by_key(
     conn: &mut AnyConnection,
     key: &str,

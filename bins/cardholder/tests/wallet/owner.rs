@@ -17,6 +17,9 @@ async fn every_route_is_for_the_owner_alone() {
         ("POST", "/purchases"),
         ("GET", "/purchases/some"),
         ("POST", "/purchases/some/inquiry"),
+        ("POST", "/mail-orders"),
+        ("GET", "/mail-orders/some"),
+        ("POST", "/mail-orders/some/answer"),
         ("POST", "/backup"),
         ("POST", "/restore"),
     ];
@@ -53,6 +56,7 @@ async fn every_route_is_for_the_owner_alone() {
         for method in methods.as_object().unwrap().keys() {
             let path = path
                 .replace("{purchase_id}", "some")
+                .replace("{id}", "some")
                 .replace("{card_id}", "some");
             let method = method.to_uppercase();
             assert!(

@@ -8,7 +8,7 @@ use openset_protocol::merchant::inq::{self, VerifiedInqReq};
 use openset_protocol::merchant::p::{Asked, p_res, without_results};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::signed::request_digest;
-use openset_protocol::wrapper::MessageWrapper;
+use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 use openset_protocol::{Rejection, Thumbprint};
 
 use super::{KEEP_SECONDS, Received, Sender};
@@ -36,6 +36,7 @@ pub(super) async fn handle(
     let sender = Sender {
         name: inquiry.cardholder.thumbprint().to_string(),
         keep_s: KEEP_SECONDS,
+        age_s_max: AGE_SECONDS_MAX,
     };
     let mut tx = merchant.db.begin().await?;
     let found = super::open(&mut tx, &sender, &wrapper, received).await?;

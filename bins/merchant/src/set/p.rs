@@ -10,7 +10,7 @@ use openset_protocol::merchant::auth::{self, Asking, AwaitingAuthRes};
 use openset_protocol::merchant::p::{self, OwnOrder, VerifiedPReq, p_res, without_results};
 use openset_protocol::messages::p::CompletionCode;
 use openset_protocol::signed::request_digest;
-use openset_protocol::wrapper::MessageWrapper;
+use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::clock;
 use openset_service::step_report::StepReport;
@@ -19,7 +19,7 @@ use openset_store::outbox::Outgoing;
 use tokio::time::{sleep, timeout_at};
 use tracing::Instrument as _;
 
-use super::{Found, KEEP_SECONDS, Received, Sender};
+use super::{Found, KEEP_SECONDS, Received, Sender, mail};
 use crate::cardholder_status::{self, Staple};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
@@ -56,14 +56,16 @@ enum Next {
 }
 
 /// What it takes to decide, all in memory.
-struct Ingredients {
-    purchase: Purchase,
-    ours: Arc<Vec<Credentials>>,
+pub(super) struct Ingredients {
+    pub(super) purchase: Purchase,
+    pub(super) ours: Arc<Vec<Credentials>>,
     /// What the purchase was opened with: the dual signature names it, so nothing else can sign AuthReq.
-    sign_with: Credentials,
-    gateway: Chain,
-    verifier: Arc<PathVerifier>,
-    merch_cat_code: String,
+    pub(super) sign_with: Credentials,
+    pub(super) gateway: Chain,
+    pub(super) verifier: Arc<PathVerifier>,
+    pub(super) merch_cat_code: String,
+    /// Whether the order comes with PReq, and PReq by mail.
+    pub(super) by_mail: bool,
 }
 
 pub(super) async fn handle(
@@ -72,9 +74,23 @@ pub(super) async fn handle(
     wrapper: MessageWrapper,
 ) -> Result<Vec<u8>, Failure> {
     let until = tokio::time::Instant::now() + merchant.settings.authorization_wait;
-    let begin = Instant::now();
     let xid = xid(&wrapper)?;
     let ingredients = Arc::new(gather(merchant, &xid).await?);
+    match take(merchant, received, &wrapper, ingredients).await? {
+        Committed::Answered(answer) => Ok(answer),
+        Committed::AtWork => wait(merchant, received, &xid, until).await,
+        Committed::Queued(outgoing) => ask(merchant, received, &xid, outgoing, until).await,
+    }
+}
+
+/// Verifies PReq, decides, and commits what follows.
+pub(super) async fn take(
+    merchant: &Arc<Merchant>,
+    received: &Received,
+    wrapper: &MessageWrapper,
+    ingredients: Arc<Ingredients>,
+) -> Result<Committed, Failure> {
+    let begin = Instant::now();
     let (with, copy) = (Arc::clone(&ingredients), wrapper.clone());
     let (p_req, staple) = offload(move |ctx| verify(ctx, &with, &copy)).await?;
     cardholder_status::check(merchant, &p_req.cardholder, staple).await?;
@@ -89,16 +105,11 @@ pub(super) async fn handle(
         received.bytes.len(),
         P_REQ_VERIFIED,
     );
-    let purchase = &ingredients.purchase;
-    match commit(merchant, received, &wrapper, purchase, &decided, &[step]).await? {
-        Committed::Answered(answer) => Ok(answer),
-        Committed::AtWork => wait(merchant, received, &xid, until).await,
-        Committed::Queued(outgoing) => ask(merchant, received, &xid, outgoing, until).await,
-    }
+    commit(merchant, received, wrapper, &ingredients, &decided, &[step]).await
 }
 
 /// What stands in the database after [`commit`].
-enum Committed {
+pub(super) enum Committed {
     /// The answer to this PReq.
     Answered(Vec<u8>),
     /// The same PReq, which was a moment faster.
@@ -113,11 +124,14 @@ async fn commit(
     merchant: &Merchant,
     received: &Received,
     wrapper: &MessageWrapper,
-    purchase: &Purchase,
+    ingredients: &Ingredients,
     decided: &Decided,
     steps: &[StepReport],
 ) -> Result<Committed, Failure> {
     let Decided { p_req, asked, next } = decided;
+    let Ingredients {
+        purchase, by_mail, ..
+    } = ingredients;
     let (order, xid) = (&purchase.order, asked.trans_ids.xid);
     let mut new = NewPayment {
         order_id: &order.id,
@@ -129,19 +143,30 @@ async fn commit(
         steps,
         created_at_ms: clock::now_ms(),
     };
-    let sender = Sender {
+    let mut sender = Sender {
         name: new.cardholder.to_string(),
         keep_s: KEEP_SECONDS,
+        age_s_max: AGE_SECONDS_MAX,
     };
+    if *by_mail {
+        sender.keep_s = mail::keep_seconds(merchant);
+        sender.age_s_max = merchant.settings.mail_order_age_s;
+    }
     let mut tx = merchant.db.begin().await?;
     match super::open(&mut tx, &sender, wrapper, received).await? {
         Found::New => {}
         Found::Answered(stored) => return Ok(Committed::Answered(stored)),
         Found::AtWork => return Ok(Committed::AtWork),
     }
+    if *by_mail {
+        mail::place(&mut tx, order, &xid).await?;
+    }
     let committed = match next {
         Next::Reject(answer) => {
             payments::insert(&mut tx, &new).await?;
+            if *by_mail {
+                orders::take(&mut tx, &order.id, order.xid, xid).await?;
+            }
             super::keep_answer(&mut tx, &sender, wrapper, answer).await?;
             Committed::Answered(answer.clone())
         }
@@ -206,6 +231,7 @@ async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> 
         merch_cat_code: merchant.settings.merch_cat_code.clone(),
         verifier,
         purchase,
+        by_mail: false,
     })
 }
 

@@ -10,7 +10,7 @@ use openset_protocol::identity::Credentials;
 use openset_protocol::merchant::p_init;
 use openset_protocol::messages::p_init::PInitReq;
 use openset_protocol::thumbs::RevocationState;
-use openset_protocol::wrapper::MessageWrapper;
+use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::{clock, random};
 
@@ -41,6 +41,7 @@ pub(super) async fn handle(
     let sender = Sender {
         name: format!("lid_c/{}", request.lid_c),
         keep_s: KEEP_UNAUTHENTICATED_SECONDS,
+        age_s_max: AGE_SECONDS_MAX,
     };
     let now_s = clock::now_seconds();
     let mut tx = merchant.db.begin().await?;

@@ -7,6 +7,7 @@ mod bank;
 mod captures;
 mod cardholder_status;
 mod crashes;
+mod mail_orders;
 mod movements;
 mod orders;
 mod purchases;

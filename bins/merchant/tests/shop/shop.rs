@@ -141,6 +141,7 @@ impl World {
             merchant_bin = "411111"
             brands = ["Visa"]
             authorization_wait_ms = {wait_ms}
+            spool = "{data}/spool"
             [[tokens]]
             token = "{OPERATOR}"
             scope = "operator"

@@ -7,9 +7,11 @@ use openset_protocol::Context;
 use openset_protocol::card::{CardExpiry, CardSecret, NonceCca, Pan};
 use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::inquiry;
+use openset_protocol::cardholder::mail_order::{Catalogue, Ordering};
 use openset_protocol::cardholder::purchase::{self, AwaitingPRes, Order, PurchaseOutcome, Step};
 use openset_protocol::ids::Language;
 use openset_protocol::messages::initiation::PaymentInitiation;
+use openset_protocol::messages::mail_order::OrderedItem;
 use openset_service::set_endpoint::SET_PAYMENT;
 use openset_service::{clock, random};
 use openset_testkit::pki::TestPki;
@@ -156,6 +158,30 @@ impl Wallet {
             thumbs: None,
         };
         purchase::start(&mut ctx, &self.card, order).unwrap().wire
+    }
+
+    /// PReq by a catalogue, for so many bags of espresso; all its names are drawn from `seed`.
+    pub(crate) fn order_by_mail(
+        &self,
+        catalogue: &str,
+        quantity: u64,
+        seed: u64,
+    ) -> Step<AwaitingPRes> {
+        let now = clock::now();
+        let brand = self.card.brand().unwrap();
+        let read = Catalogue::read(catalogue, brand, self.pki.verifier(), now).unwrap();
+        let items = vec![OrderedItem {
+            product_id: "espresso-250".to_owned(),
+            quantity,
+        }];
+        let ordering = Ordering {
+            purch_amt: read.price(&items).unwrap(),
+            items,
+            language: Language::english(),
+        };
+        let mut rng = openset_testkit::keys::rng(seed);
+        let mut ctx = Context { now, rng: &mut rng };
+        read.order(&mut ctx, &self.card, ordering, None).unwrap()
     }
 
     pub(crate) fn read(&self, state: &AwaitingPRes, reply: &Reply) -> PurchaseOutcome {

@@ -245,6 +245,15 @@ fn merchant(plan: &Plan, secrets: &Secrets, operator: Value) -> Vec<(&'static st
         ("merch_cat_code", "5942".into()),
         ("activation_code", secrets.merchant_code.clone().into()),
         ("gateway_url", plan.url_of("gateway").into()),
+        (
+            "spool",
+            plan.data_dir
+                .of("merchant")
+                .join("spool")
+                .display()
+                .to_string()
+                .into(),
+        ),
         ("tokens", list([operator])),
     ]
 }

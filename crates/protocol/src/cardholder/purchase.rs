@@ -7,6 +7,7 @@ use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::same_party;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid, TransIds};
+use crate::messages::mail_order::MailOrder;
 use crate::messages::p::{
     HodInput, OiData, PI_PLAINTEXT_BYTES, PReqTbe, PiData, PiHead, PiInputs, PiTbe,
 };
@@ -123,6 +124,12 @@ fn parse(der: &ExactBytes) -> Result<Certificate, Rejection> {
 }
 
 impl AwaitingPRes {
+    /// The request/response pair.
+    #[must_use]
+    pub fn rrpid(&self) -> Rrpid {
+        self.rrpid
+    }
+
     /// What both sides agreed.
     #[must_use]
     pub fn purchase(&self) -> &Purchase {
@@ -175,14 +182,29 @@ pub fn start(
     Ok(Step { state, wire })
 }
 
-/// The merchant as PInitRes showed it, every certificate verified.
-struct Shown {
-    trans_ids: TransIds,
-    chall_m: Challenge,
-    merchant: Certificate,
-    merchant_id: String,
-    merchant_key_exchange: Certificate,
-    gateway_key_exchange: Certificate,
+/// The merchant as PInitRes or a catalogue showed it, every certificate verified.
+pub(super) struct Shown {
+    pub(super) trans_ids: TransIds,
+    pub(super) chall_m: Option<Challenge>,
+    pub(super) merchant: Certificate,
+    pub(super) merchant_id: String,
+    pub(super) merchant_key_exchange: Certificate,
+    pub(super) gateway_key_exchange: Certificate,
+}
+
+/// What the person agreed to.
+pub(super) struct Agreed {
+    pub(super) order_description: ExactBytes,
+    pub(super) purch_amt: CurrencyAmount,
+    pub(super) brand_id: BrandId,
+    pub(super) bin: Bin,
+}
+
+/// A merchant's name and the key-exchange certificates that it shows, its own and its gateway's.
+pub(super) struct Parties {
+    pub(super) merchant_id: String,
+    pub(super) merchant_key_exchange: Certificate,
+    pub(super) gateway_key_exchange: Certificate,
 }
 
 impl AwaitingPInitRes {
@@ -205,8 +227,15 @@ impl AwaitingPInitRes {
         let sealing = Sealing {
             receiver: merchant.and(&gateway),
             ocsp: ocsp.map(ExactBytes),
+            order: None,
         };
-        self.p_req(ctx, card, shown, sealing)
+        let agreed = Agreed {
+            order_description: self.order_description,
+            purch_amt: self.purch_amt,
+            brand_id: self.brand_id,
+            bin: self.bin,
+        };
+        p_req(ctx, card, agreed, shown, sealing)
     }
 
     fn verify(
@@ -259,108 +288,116 @@ impl AwaitingPInitRes {
         data: PInitResData,
         verifier: &PathVerifier,
     ) -> Result<Shown, Rejection> {
-        let expect = |role| Expect {
-            role,
-            purpose: Purpose::KeyExchange,
-            brand: Some(&self.brand_id),
-        };
-        let theirs = verify_chain(
-            &data.merchant_key_exchange,
-            &expect(Role::Merchant),
-            verifier,
-            ctx.now,
-        )?;
-        if !same_party(&merchant, &theirs) {
-            return Err(Rejection::AnotherParty("merchant"));
-        }
-        let gateway = verify_chain(
-            &data.gateway_key_exchange,
-            &expect(Role::Gateway),
-            verifier,
-            ctx.now,
-        )?;
-        if gateway.thumbprint() != data.pe_thumb {
+        let key_exchange = [&data.merchant_key_exchange, &data.gateway_key_exchange];
+        let parties = shown_parties(&self.brand_id, &merchant, key_exchange, verifier, ctx.now)?;
+        if parties.gateway_key_exchange.thumbprint() != data.pe_thumb {
             return Err(Rejection::DigestMismatch(
                 "the gateway's certificate (pe_thumb)",
             ));
         }
-        let named = merchant
-            .merchant_data()
-            .ok_or(Rejection::MissingCertificate("merchantData"))?;
         Ok(Shown {
-            merchant_id: named.merchant_id.clone(),
+            merchant_id: parties.merchant_id,
             trans_ids: data.trans_ids,
-            chall_m: data.chall_m,
+            chall_m: Some(data.chall_m),
             merchant,
-            merchant_key_exchange: theirs,
-            gateway_key_exchange: gateway,
-        })
-    }
-
-    fn p_req(
-        self,
-        ctx: &mut Context<'_>,
-        card: &Card,
-        shown: Shown,
-        sealing: Sealing,
-    ) -> Result<Step<AwaitingPRes>, Rejection> {
-        let rrpid = Rrpid::generate(ctx.rng);
-        let chall_c = Challenge::generate(ctx.rng);
-        let od_salt = Nonce::generate(ctx.rng);
-        let input = HodInput {
-            od: &self.order_description.0,
-            purch_amt: self.purch_amt,
-            od_salt: &od_salt,
-        };
-        let hod = input.hod();
-        let order = OiData {
-            trans_ids: shown.trans_ids.clone(),
-            rrpid,
-            chall_c,
-            hod,
-            od_salt,
-            chall_m: shown.chall_m,
-            brand_id: self.brand_id.clone(),
-            bin: self.bin.clone(),
-        };
-        let oi_data = serde_json::to_vec(&order).map_err(|_| Rejection::Internal)?;
-        let acq_back_key_data = ContentKey::generate(ctx.rng);
-        let payment = payment_data(
-            ctx,
-            card,
-            &shown,
-            PiInputs {
-                hod,
-                purch_amt: self.purch_amt,
-            },
-            &acq_back_key_data,
-        );
-        let sealed = seal_halves(ctx, card, &shown, sealing, oi_data, &payment)?;
-        let ids = MessageIds::of(&shown.trans_ids);
-        let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PReq(sealed)).encode();
-        let purchase = Purchase {
-            trans_ids: shown.trans_ids,
-            brand_id: self.brand_id,
-            hod,
-            purch_amt: self.purch_amt,
-            merchant_id: shown.merchant_id,
-            merchant: ExactBytes(shown.merchant.der().to_vec()),
-            merchant_key_exchange: ExactBytes(shown.merchant_key_exchange.der().to_vec()),
-            gateway_key_exchange: ExactBytes(shown.gateway_key_exchange.der().to_vec()),
-            acq_back_key_data,
-        };
-        Ok(Step {
-            state: AwaitingPRes {
-                rrpid,
-                chall_c,
-                request: request_digest(&wire),
-                purchase,
-            },
-            wire,
+            merchant_key_exchange: parties.merchant_key_exchange,
+            gateway_key_exchange: parties.gateway_key_exchange,
         })
     }
 }
 
+/// The chains of merchant and gateway must lead to certificates of the brand, and the merchant's be of the party that
+/// signed.
+pub(super) fn shown_parties(
+    brand: &BrandId,
+    merchant: &Certificate,
+    [theirs, gateway]: [&Vec<ExactBytes>; 2],
+    verifier: &PathVerifier,
+    now: crate::Timestamp,
+) -> Result<Parties, Rejection> {
+    let expect = |role| Expect {
+        role,
+        purpose: Purpose::KeyExchange,
+        brand: Some(brand),
+    };
+    let theirs = verify_chain(theirs, &expect(Role::Merchant), verifier, now)?;
+    if !same_party(merchant, &theirs) {
+        return Err(Rejection::AnotherParty("merchant"));
+    }
+    let gateway = verify_chain(gateway, &expect(Role::Gateway), verifier, now)?;
+    let named = merchant
+        .merchant_data()
+        .ok_or(Rejection::MissingCertificate("merchantData"))?;
+    Ok(Parties {
+        merchant_id: named.merchant_id.clone(),
+        merchant_key_exchange: theirs,
+        gateway_key_exchange: gateway,
+    })
+}
+
+/// Makes PReq.
+pub(super) fn p_req(
+    ctx: &mut Context<'_>,
+    card: &Card,
+    agreed: Agreed,
+    shown: Shown,
+    sealing: Sealing,
+) -> Result<Step<AwaitingPRes>, Rejection> {
+    let rrpid = Rrpid::generate(ctx.rng);
+    let chall_c = Challenge::generate(ctx.rng);
+    let od_salt = Nonce::generate(ctx.rng);
+    let input = HodInput {
+        od: &agreed.order_description.0,
+        purch_amt: agreed.purch_amt,
+        od_salt: &od_salt,
+    };
+    let hod = input.hod();
+    let order = OiData {
+        trans_ids: shown.trans_ids.clone(),
+        rrpid,
+        chall_c,
+        hod,
+        od_salt,
+        chall_m: shown.chall_m,
+        brand_id: agreed.brand_id.clone(),
+        bin: agreed.bin.clone(),
+    };
+    let oi_data = serde_json::to_vec(&order).map_err(|_| Rejection::Internal)?;
+    let acq_back_key_data = ContentKey::generate(ctx.rng);
+    let payment = payment_data(
+        ctx,
+        card,
+        &shown,
+        PiInputs {
+            hod,
+            purch_amt: agreed.purch_amt,
+        },
+        &acq_back_key_data,
+    );
+    let sealed = seal_halves(ctx, card, &shown, sealing, oi_data, &payment)?;
+    let ids = MessageIds::of(&shown.trans_ids);
+    let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PReq(sealed)).encode();
+    let purchase = Purchase {
+        trans_ids: shown.trans_ids,
+        brand_id: agreed.brand_id,
+        hod,
+        purch_amt: agreed.purch_amt,
+        merchant_id: shown.merchant_id,
+        merchant: ExactBytes(shown.merchant.der().to_vec()),
+        merchant_key_exchange: ExactBytes(shown.merchant_key_exchange.der().to_vec()),
+        gateway_key_exchange: ExactBytes(shown.gateway_key_exchange.der().to_vec()),
+        acq_back_key_data,
+    };
+    Ok(Step {
+        state: AwaitingPRes {
+            rrpid,
+            chall_c,
+            request: request_digest(&wire),
+            purchase,
+        },
+        wire,
+    })
+}
 fn payment_data(
     ctx: &mut Context<'_>,
     card: &Card,
@@ -387,10 +424,12 @@ fn payment_data(
 }
 
 /// What PReq carries besides order and payment.
-struct Sealing {
+pub(super) struct Sealing {
     /// What both receivers hold.
-    receiver: Receiver,
-    ocsp: Option<ExactBytes>,
+    pub(super) receiver: Receiver,
+    pub(super) ocsp: Option<ExactBytes>,
+    /// What is ordered, if no order was placed before.
+    pub(super) order: Option<MailOrder>,
 }
 
 /// Signs both halves together, seals the payment for the gateway and all of it for the merchant.
@@ -428,6 +467,7 @@ fn seal_halves(
         dual_signature,
         pi,
         ocsp: sealing.ocsp,
+        order: sealing.order,
     };
     seal(
         ctx,

@@ -8,6 +8,7 @@ use crate::identity::Credentials;
 use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
 use crate::messages::auth::AuthResPayload;
 use crate::messages::cap::CapCode;
+use crate::messages::mail_order::MailOrder;
 use crate::messages::p::{
     AuthStatus, CapStatus, CompletionCode, HodInput, OiData, PReqTbe, PResData, PResPayload,
     Results,
@@ -30,6 +31,7 @@ pub struct OpenedPReq {
     dual_signature: Jws,
     pi: Jwe,
     ocsp: Option<ExactBytes>,
+    order: Option<MailOrder>,
 }
 
 impl OpenedPReq {
@@ -95,8 +97,13 @@ pub fn open(wrapper: &MessageWrapper, ours: &[&Credentials]) -> Result<OpenedPRe
         dual_signature,
         pi,
         ocsp,
+        order,
         ..
     } = p_req;
+    // Who orders by mail has seen no challenge, and who has seen one has placed the order before.
+    if oi.chall_m.is_some() && order.is_some() {
+        return Err(Rejection::Disagreement("order"));
+    }
     Ok(OpenedPReq {
         rrpid: wrapper.rrpid()?,
         oi,
@@ -105,10 +112,22 @@ pub fn open(wrapper: &MessageWrapper, ours: &[&Credentials]) -> Result<OpenedPRe
         dual_signature,
         pi,
         ocsp,
+        order,
     })
 }
 
 impl OpenedPReq {
+    /// OIData, not verified yet.
+    pub(super) fn oi(&self) -> &OiData {
+        &self.oi
+    }
+
+    /// What is ordered, if nothing was placed before; not verified yet.
+    #[must_use]
+    pub fn mail_order(&self) -> Option<&MailOrder> {
+        self.order.as_ref()
+    }
+
     /// Step 7: the cardholder's certificate, the dual signature, and that the order information is what
     /// this purchase was opened with. The date is the caller's to judge, after the search for a stored answer.
     ///

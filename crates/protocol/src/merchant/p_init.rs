@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 pub struct OpenedPurchase {
     /// The purchase's names.
     pub trans_ids: TransIds,
-    /// To be repeated in PReq.
-    pub chall_m: Challenge,
+    /// To be repeated in PReq; a mail order has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chall_m: Option<Challenge>,
     /// The card's brand.
     pub brand_id: BrandId,
     /// The card's BIN.
@@ -69,9 +70,10 @@ pub fn answer(
         p_req_date: ctx.now,
         language: request.language.clone(),
     };
+    let chall_m = Challenge::generate(ctx.rng);
     let opened = OpenedPurchase {
         trans_ids: trans_ids.clone(),
-        chall_m: Challenge::generate(ctx.rng),
+        chall_m: Some(chall_m),
         brand_id: request.brand_id.clone(),
         bin: request.bin.clone(),
         merchant: ours.signature.thumbprint(),
@@ -81,7 +83,7 @@ pub fn answer(
     let data = PInitResData {
         trans_ids: trans_ids.clone(),
         chall_c: request.chall_c,
-        chall_m: opened.chall_m,
+        chall_m,
         pe_thumb: opened.gateway,
         gateway_key_exchange: receiver.carried(gateway),
         merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),

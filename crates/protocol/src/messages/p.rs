@@ -3,6 +3,7 @@
 use crate::card::{Bin, PanData, TransStain};
 use crate::digest::{Digest, digest, length_prefixed};
 use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
+use crate::messages::mail_order::MailOrder;
 use crate::money::{CurrencyAmount, Ratio};
 use crate::wrapper::{Jwe, Jws};
 use crate::{BrandId, Timestamp, content_type::ContentType};
@@ -27,6 +28,9 @@ pub struct PReqTbe {
     /// A fresh OCSP response about the cardholder's certificate, DER (RFC 6960): stapled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ocsp: Option<ExactBytes>,
+    /// What is ordered, where no order was placed before: of mail orders alone. HOD covers it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub order: Option<MailOrder>,
 }
 
 /// OIData: what the merchant learns. The amount is absent on purpose: the merchant knows its own.
@@ -43,8 +47,9 @@ pub struct OiData {
     pub hod: Digest,
     /// The salt of HOD, so that the gateway cannot guess the order from it.
     pub od_salt: Nonce,
-    /// As in PInitRes.
-    pub chall_m: Challenge,
+    /// As in PInitRes; absent in a mail order, which has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chall_m: Option<Challenge>,
     /// The card's brand.
     pub brand_id: BrandId,
     /// The card's BIN.

@@ -15,6 +15,7 @@ mod exchanges;
 mod flow;
 #[path = "../support/layers.rs"]
 mod layers;
+mod mail;
 mod matrix;
 mod money;
 mod p_cert;

@@ -20,6 +20,7 @@ mod captures;
 mod certificates;
 mod credits;
 mod fields;
+mod mail_orders;
 mod requests;
 mod reversals;
 

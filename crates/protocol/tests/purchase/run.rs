@@ -497,7 +497,7 @@ impl Run<'_> {
         )
     }
 
-    fn go_on_from_auth_res(
+    pub fn go_on_from_auth_res(
         &self,
         shop: &AwaitingAuthRes,
         wire: &[u8],
