@@ -16,6 +16,7 @@ mod flow;
 mod layers;
 mod matrix;
 mod money;
+mod parts;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;
