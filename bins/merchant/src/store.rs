@@ -42,6 +42,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "authorizations and movements",
         sql: include_str!("../migrations/170_movements.sql"),
     },
+    Migration {
+        version: 175,
+        name: "orders in parts",
+        sql: include_str!("../migrations/175_parts.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.
