@@ -219,7 +219,9 @@ fn not_in_parts(state: &str) -> Problem {
 /// The answer by what the bank said; the same for good once it has.
 async fn answer(merchant: &Merchant, order: &Order, number: i64) -> Result<Answer, Problem> {
     let (_, payment) = order_view::find(merchant, order.id.as_str()).await?;
-    let one = payment.as_ref().and_then(|payment| payment.numbered(number));
+    let one = payment
+        .as_ref()
+        .and_then(|payment| payment.numbered(number));
     let one = one.ok_or_else(|| not_possible("of another payment"))?;
     let payload = one.answer.as_ref().map(|(payload, _)| payload);
     let view = |state: At| Authorized {
