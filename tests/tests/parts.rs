@@ -128,7 +128,7 @@ impl Ordered {
         );
         assert_eq!(told.json["receipts"].as_array().unwrap().len(), 2);
         let view = world.account_view(&self.account).await;
-        assert_eq!(view["owed"]["amount_minor"], first + second, "{view}");
+        assert_eq!(view["balance"]["amount_minor"], first + second, "{view}");
     }
 }
 
@@ -149,9 +149,21 @@ async fn order_in_two_parts_is_paid_part_by_part() {
     assert_eq!(seen.text("/state"), "authorized", "{:?}", seen.json);
     let path = format!("{order}/authorize");
     // The gateway asked, and lost: the third authorization is the second part.
-    let answer = world.post("merchant", &path, &fresh(), &json!({})).await;
+    let key = fresh();
+    let answer = world.post("merchant", &path, &key, &json!({})).await;
     let answer = answer.unwrap();
     assert_eq!(answer.json["auth"], 3, "{:?}", answer.json);
+    let view = world.account_view(&ordered.account).await;
+    let again = world.post("merchant", &path, &key, &json!({})).await;
+    assert_eq!(again.unwrap().bytes, answer.bytes);
+    // A key of one effect is none of another.
+    let other = json!({"last": false});
+    let other = world.post("merchant", &path, &key, &other).await.unwrap();
+    assert_eq!(other.text("/code"), "idempotency-key-reused");
+    let capture = format!("{order}/capture");
+    let other = world.post("merchant", &capture, &key, &json!({})).await;
+    assert_eq!(other.unwrap().text("/code"), "idempotency-key-reused");
+    assert_eq!(world.account_view(&ordered.account).await, view);
     let told = ordered.inquired(&world).await;
     let whole = ordered.first + ordered.second;
     assert_eq!(told.json["paid"]["amount_minor"], whole, "{:?}", told.json);
