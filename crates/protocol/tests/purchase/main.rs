@@ -17,6 +17,7 @@ mod flow;
 mod layers;
 mod matrix;
 mod money;
+mod p_cert;
 mod parts;
 #[path = "../support/rows.rs"]
 mod rows;
