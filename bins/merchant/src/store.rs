@@ -44,6 +44,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/170_movements.sql"),
     },
     Migration {
+        version: 175,
+        name: "orders in parts",
+        sql: include_str!("../migrations/175_parts.sql"),
+    },
+    Migration {
         version: 180,
         name: "catalogues for mail order",
         sql: include_str!("../migrations/180_catalogues.sql"),

@@ -19,6 +19,7 @@ mod mail;
 mod matrix;
 mod money;
 mod p_cert;
+mod parts;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;
