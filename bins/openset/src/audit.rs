@@ -1,0 +1,166 @@
+//! `openset audit`: reads the stores of issuer, gateway and merchant by itself, trusts none of them, changes nothing, and
+//! says where they contradict themselves or each other.
+//!
+//! The stores are three databases that go on while they are read, so there is no one moment to compare them at. The
+//! merchant is read first and the issuer last, against the direction in which a payment travels; what is asked for and not
+//! answered is not judged; and what does not agree is read once more: only what is wrong in both readings is a finding.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+
+mod between;
+mod books;
+mod finding;
+mod gateway;
+mod issuer;
+mod settlement;
+mod show;
+mod source;
+
+pub use finding::{Code, Finding, InFlight};
+pub use show::{Report, Summary, SummaryRow};
+
+use finding::Notes;
+use gateway::Gateway;
+use issuer::Issuer;
+use source::{Service, Source};
+
+/// Between two readings: what one service has done meanwhile the others have heard of.
+pub const PAUSE: Duration = Duration::from_secs(2);
+
+/// Flags of `openset audit`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// The folder of `openset demo`, with a folder for each service.
+    #[arg(long, default_value = ".openset")]
+    pub data: PathBuf,
+    /// The issuer's database, in place of the one in the folder.
+    #[arg(long)]
+    pub issuer_url: Option<String>,
+    /// The gateway's database, in place of the one in the folder.
+    #[arg(long)]
+    pub gateway_url: Option<String>,
+    /// The merchant's database, in place of the one in the folder.
+    #[arg(long)]
+    pub merchant_url: Option<String>,
+    /// What the issuer calls the gateway: the name of its token.
+    #[arg(long, default_value = "gateway")]
+    pub gateway_name: String,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    /// Between the first reading and the second.
+    #[arg(skip = PAUSE)]
+    pub pause: Duration,
+}
+
+/// The program's status when there is something that does not agree.
+const FOUND: u8 = 1;
+/// The program's status when it could not read.
+const UNREADABLE: u8 = 2;
+
+pub(crate) async fn run(options: &Options) -> ExitCode {
+    match audit(options).await {
+        Ok(report) => {
+            report.print(options.json);
+            if report.findings.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(FOUND)
+            }
+        }
+        Err(error) => {
+            eprintln!("openset audit: {error:#}");
+            ExitCode::from(UNREADABLE)
+        }
+    }
+}
+
+/// Reads all stores and compares them.
+///
+/// # Errors
+/// A database cannot be read, or is of a version that is not known.
+pub async fn audit(options: &Options) -> anyhow::Result<Report> {
+    let (first, stores) = judge(options).await?;
+    if first.findings.is_empty() {
+        return Ok(Report::new(
+            &stores.summaries(),
+            Vec::new(),
+            first.in_flight,
+        ));
+    }
+    tokio::time::sleep(options.pause).await;
+    let (second, stores) = judge(options).await?;
+    let seen: BTreeSet<(Code, &str)> = first.findings.iter().map(name).collect();
+    let (findings, new): (Vec<_>, Vec<_>) = second
+        .findings
+        .into_iter()
+        .partition(|one| seen.contains(&name(one)));
+    let mut in_flight = second.in_flight;
+    in_flight.extend(new.into_iter().map(|one| InFlight {
+        what: format!("{}, not yet in the first reading", one.code.name()),
+        at: one.at,
+    }));
+    Ok(Report::new(&stores.summaries(), findings, in_flight))
+}
+
+fn name(finding: &Finding) -> (Code, &str) {
+    (finding.code, finding.at.as_str())
+}
+
+/// All stores, one after the other.
+struct Stores {
+    gateway: Gateway,
+    issuer: Issuer,
+}
+
+async fn judge(options: &Options) -> anyhow::Result<(Notes, Stores)> {
+    let mut gateway = open(options, Service::Gateway).await?;
+    let stores_gateway = gateway::read(&mut gateway).await?;
+    gateway.close().await;
+    let mut issuer = open(options, Service::Issuer).await?;
+    let stores_issuer = issuer::read(&mut issuer).await?;
+    issuer.close().await;
+    let stores = Stores {
+        gateway: stores_gateway,
+        issuer: stores_issuer,
+    };
+    let now_s = now_s()?;
+    let mut notes = Notes::default();
+    stores.gateway.check(now_s, &mut notes);
+    stores.gateway.check_settlements(&mut notes);
+    stores.issuer.check(&mut notes);
+    let name = options.gateway_name.as_str();
+    between::compare(&stores.gateway, &stores.issuer, name, now_s, &mut notes);
+    Ok((notes, stores))
+}
+
+async fn open(options: &Options, service: Service) -> anyhow::Result<Source> {
+    let given = match service {
+        Service::Issuer => &options.issuer_url,
+        Service::Gateway => &options.gateway_url,
+        Service::Merchant => &options.merchant_url,
+    };
+    let url = match given {
+        Some(url) => url.clone(),
+        None => source::url_in(&options.data, service)?,
+    };
+    Source::open(service, &url).await
+}
+
+fn now_s() -> anyhow::Result<i64> {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("this machine's clock is before 1970")?;
+    Ok(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+impl Stores {
+    fn summaries(&self) -> Vec<Summary> {
+        vec![self.issuer.summary(), self.gateway.summary()]
+    }
+}
