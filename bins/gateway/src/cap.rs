@@ -14,7 +14,7 @@ use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::step_report::StepReport;
 
 use crate::error::GatewayError;
-use crate::items::Request;
+use crate::items::{Opens, Request};
 use crate::store::authorizations::name_of;
 use crate::store::items::{Item, What};
 use crate::work::{Ended, Items, WorkRef};
@@ -28,7 +28,7 @@ const VERIFIED: &[&str] = &[
     "not captured before",
 ];
 
-impl Request for VerifiedCapReq {
+impl Opens for VerifiedCapReq {
     fn open(
         (wire, wrapper): (&[u8], &MessageWrapper),
         ours: &[&Credentials],
@@ -39,6 +39,14 @@ impl Request for VerifiedCapReq {
         cap::open(wire, wrapper, ours, tokens, verifier, now)
     }
 
+    fn refuse_all(&mut self) {
+        for (_, refused) in &mut self.items {
+            *refused = Some(CapCode::InvalidCapToken);
+        }
+    }
+}
+
+impl Request for VerifiedCapReq {
     fn message(&self) -> &'static str {
         "CapReq"
     }
@@ -47,17 +55,11 @@ impl Request for VerifiedCapReq {
         &self.asker
     }
 
-    fn refuse_all(&mut self) {
-        for (_, refused) in &mut self.items {
-            *refused = Some(CapCode::InvalidCapToken);
-        }
-    }
-
     fn items(&self) -> Result<Vec<Item<'_>>, GatewayError> {
         let mut items = Vec::with_capacity(self.items.len());
         for (item, refused) in &self.items {
             items.push(Item {
-                trans_ids: &item.trans_ids,
+                xid: &item.trans_ids.xid,
                 auth_rrpid: &item.auth_rrpid,
                 amount: item.cap_req_amt,
                 what: What::Capture,

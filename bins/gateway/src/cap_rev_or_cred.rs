@@ -14,12 +14,12 @@ use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::step_report::StepReport;
 
 use crate::error::GatewayError;
-use crate::items::Request;
+use crate::items::{Opens, Request};
 use crate::store::authorizations::name_of;
 use crate::store::items::{Item, What};
 use crate::work::{Ended, Items, WorkRef};
 
-impl Request for VerifiedCapRevOrCredReq {
+impl Opens for VerifiedCapRevOrCredReq {
     fn open(
         (wire, wrapper): (&[u8], &MessageWrapper),
         ours: &[&Credentials],
@@ -30,18 +30,20 @@ impl Request for VerifiedCapRevOrCredReq {
         cap_rev_or_cred::open(wire, wrapper, ours, tokens, verifier, now)
     }
 
+    fn refuse_all(&mut self) {
+        for (_, refused) in &mut self.items {
+            *refused = Some(CapRevOrCredCode::InvalidCapToken);
+        }
+    }
+}
+
+impl Request for VerifiedCapRevOrCredReq {
     fn message(&self) -> &'static str {
         self.which.request()
     }
 
     fn asker(&self) -> &Asking {
         &self.asker
-    }
-
-    fn refuse_all(&mut self) {
-        for (_, refused) in &mut self.items {
-            *refused = Some(CapRevOrCredCode::InvalidCapToken);
-        }
     }
 
     fn items(&self) -> Result<Vec<Item<'_>>, GatewayError> {
@@ -59,7 +61,7 @@ impl Request for VerifiedCapRevOrCredReq {
                 }
             };
             items.push(Item {
-                trans_ids: &item.trans_ids,
+                xid: &item.trans_ids.xid,
                 auth_rrpid: &item.auth_rrpid,
                 amount: item.cap_rev_or_cred_req_amt,
                 what,

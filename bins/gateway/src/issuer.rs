@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
 use crate::store::authorizations::name_of;
+use crate::store::settlements::{Batch, Part};
 use crate::work::{Authorize, Order, ReverseOrder};
 
 /// The issuer's REST interface.
@@ -208,6 +209,73 @@ impl Issuer {
                 Some(Ok(code)) => Ok(Some(name_of(code)?)),
                 Some(Err(code)) => Ok(Some(name_of(code)?)),
                 None => Err(GatewayError::Unknown(error)),
+            },
+        }
+    }
+}
+
+/// What the issuer said to a part of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// It pays.
+    Yes,
+    /// It does not agree; its problem's code.
+    No(String),
+}
+
+#[derive(Serialize)]
+struct SettlementRequest<'a> {
+    batch_id: &'a str,
+    part: i64,
+    last: bool,
+    currency: &'a str,
+    /// Above zero: the issuer owes it; below: it is owed.
+    net_minor: i64,
+    items: Vec<SettlementItem<'a>>,
+}
+
+#[derive(Serialize)]
+struct SettlementItem<'a> {
+    movement: &'a str,
+}
+
+impl Issuer {
+    /// Asks it to settle a part of a closed batch.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unknown`] unless the issuer said what it did.
+    pub(crate) async fn settle(
+        &self,
+        batch: &Batch,
+        number: i64,
+        part: &Part,
+    ) -> Result<Settled, GatewayError> {
+        let request = SettlementRequest {
+            batch_id: &batch.id,
+            part: number,
+            last: number.saturating_add(1) == batch.parts,
+            currency: &batch.currency,
+            net_minor: part.net_minor,
+            items: part
+                .movements
+                .iter()
+                .map(|movement| SettlementItem { movement })
+                .collect(),
+        };
+        let url = client::join(&self.url, "settlements");
+        let key = format!("{}-{number}", batch.id);
+        let answer: Result<serde::de::IgnoredAny, _> = self
+            .client
+            .post_json(&url, Some(&self.token), Some(&key), &request)
+            .await;
+        match answer {
+            Ok(_) => Ok(Settled::Yes),
+            Err(error) => match problem_code(&error) {
+                Some(
+                    code @ ("net-mismatch" | "no-such-movement" | "already-settled"
+                    | "wrong-currency" | "part-reused" | "invalid-field"),
+                ) => Ok(Settled::No(code.to_owned())),
+                _ => Err(GatewayError::Unknown(error)),
             },
         }
     }

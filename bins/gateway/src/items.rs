@@ -25,8 +25,8 @@ use crate::store::pending::{self, Pending};
 use crate::work::{Ended, Items, Order, WorkRef, id_of};
 use crate::{Gateway, worker};
 
-/// A request with items, verified.
-pub(crate) trait Request: Clone + Send + Sync + Sized + 'static {
+/// A request whose items stand in it.
+pub(crate) trait Opens: Request {
     /// Verifies all that needs no database: seal, signature, paths, and each item against its token.
     fn open(
         wire: (&[u8], &MessageWrapper),
@@ -36,13 +36,19 @@ pub(crate) trait Request: Clone + Send + Sync + Sized + 'static {
         now: Timestamp,
     ) -> Result<Self, Rejection>;
 
+    /// Refuses every item: no token is this merchant's own.
+    fn refuse_all(&mut self);
+}
+
+/// A request with items, verified.
+pub(crate) trait Request: Clone + Send + Sync + Sized + 'static {
+    /// Whether what it undoes counts as purged.
+    const PURGES: bool = false;
+
     /// Its name on the wire.
     fn message(&self) -> &'static str;
 
     fn asker(&self) -> &Asking;
-
-    /// Refuses every item: no token is this merchant's own.
-    fn refuse_all(&mut self);
 
     fn items(&self) -> Result<Vec<Item<'_>>, GatewayError>;
 
@@ -62,7 +68,7 @@ pub(crate) trait Request: Clone + Send + Sync + Sized + 'static {
 }
 
 /// Answers a request with items.
-pub(crate) async fn handle<R: Request>(
+pub(crate) async fn handle<R: Opens>(
     gateway: &Gateway,
     received: Received,
 ) -> Result<Vec<u8>, GatewayError> {
@@ -73,13 +79,21 @@ pub(crate) async fn handle<R: Request>(
         }
         verified => verified,
     };
-    let request = verified?;
+    run(gateway, &received, verified?).await
+}
+
+/// Does a verified request, item by item.
+pub(crate) async fn run<R: Request>(
+    gateway: &Gateway,
+    received: &Received,
+    request: R,
+) -> Result<Vec<u8>, GatewayError> {
     let asker = request.asker();
     let id = id_of(&asker.merchant(), request.message(), &asker.rrpid());
     let Some(_flight) = gateway.flights.take_off(&id) else {
         return answer_of_first(gateway, &id, &received.digest).await;
     };
-    let items = match begin(gateway, &received, &id, request).await? {
+    let items = match begin(gateway, received, &id, request).await? {
         Begun::Asked(items) => items,
         Begun::Answered(response) => return Ok(response),
         Begun::AtWork => return Err(GatewayError::Working),
@@ -95,7 +109,7 @@ pub(crate) async fn handle<R: Request>(
     settled
 }
 
-async fn verify<R: Request>(gateway: &Gateway, received: &Received) -> Result<R, GatewayError> {
+async fn verify<R: Opens>(gateway: &Gateway, received: &Received) -> Result<R, GatewayError> {
     let verifier = gateway.verifier()?;
     let keyring = gateway.keyring.all();
     let tokens = gateway.token_key.clone();
@@ -139,6 +153,7 @@ async fn begin<R: Request>(
         merchant_id: asker.merchant_id(),
         brand: &asker.brand_id,
         items: request.items()?,
+        purges: R::PURGES,
         now_s: received.at.seconds(),
     };
     let plan = items::begin(&mut tx, &asked).await?;

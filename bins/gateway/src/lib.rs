@@ -7,6 +7,7 @@
 //! | `set` | `POST /set`: what is common to all messages, exactly once |
 //! | `auth`, `auth_rev` | AuthReq and AuthRevReq: decode, verify, decide, commit, answer |
 //! | `cap`, `cap_rev_or_cred`, `items` | CapReq; CapRevReq, CredReq and CredRevReq; and what is common to them |
+//! | `batch_admin`, `settlement` | BatchAdminReq; closed batches are settled with the issuer and paid out |
 //! | `issuer`, `work`, `worker`, `flights` | what the issuer is asked, and asked again until it has spoken |
 //! | `routes` | one file for each group of REST routes |
 //! | `store` | its tables and its books |
@@ -14,6 +15,7 @@
 
 mod auth;
 mod auth_rev;
+mod batch_admin;
 mod cap;
 mod cap_rev_or_cred;
 pub mod config;
@@ -24,6 +26,7 @@ mod items;
 mod metrics;
 mod routes;
 mod set;
+mod settlement;
 mod start;
 mod store;
 mod work;
@@ -216,6 +219,7 @@ impl Gateway {
             }
             Work::Capture(asked) => items::settle(self, id, asked, &wire_digest).await,
             Work::CapRevOrCred(asked) => items::settle(self, id, asked, &wire_digest).await,
+            Work::Purge(asked) => items::settle(self, id, asked, &wire_digest).await,
             Work::Reverse(reverse) => auth_rev::settle(self, id, reverse, &wire_digest).await,
         };
         if settled.is_err() {

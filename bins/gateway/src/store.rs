@@ -1,6 +1,7 @@
 //! The gateway's tables. Every change of state is a guarded UPDATE with one row counted.
 
 pub(crate) mod authorizations;
+pub(crate) mod batch_reports;
 pub(crate) mod batches;
 pub(crate) mod books;
 pub(crate) mod items;
@@ -9,6 +10,7 @@ pub(crate) mod payments;
 pub(crate) mod pending;
 pub(crate) mod registrations;
 pub(crate) mod reversals;
+pub(crate) mod settlements;
 
 use openset_store::{Migration, StoreError};
 
@@ -43,6 +45,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 170,
         name: "authorization tokens",
         sql: include_str!("../migrations/170_auth_token.sql"),
+    },
+    Migration {
+        version: 171,
+        name: "settlement",
+        sql: include_str!("../migrations/171_settlement.sql"),
     },
 ];
 

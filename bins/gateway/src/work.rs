@@ -12,6 +12,8 @@ use openset_protocol::money::CurrencyAmount;
 use openset_service::step_report::StepReport;
 use serde::{Deserialize, Serialize};
 
+use crate::batch_admin::Purge;
+
 /// Something that the issuer is asked.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,6 +24,8 @@ pub(crate) enum Work {
     Capture(Box<Items<VerifiedCapReq>>),
     /// To take back what it paid, or to pay it after all.
     CapRevOrCred(Box<Items<VerifiedCapRevOrCredReq>>),
+    /// To take back what stands in a batch.
+    Purge(Box<Items<Purge>>),
     /// To hold less.
     Reverse(Box<Reverse>),
 }
@@ -36,6 +40,8 @@ pub(crate) enum WorkRef<'a> {
     Capture(&'a Items<VerifiedCapReq>),
     /// See [`Work::CapRevOrCred`].
     CapRevOrCred(&'a Items<VerifiedCapRevOrCredReq>),
+    /// See [`Work::Purge`].
+    Purge(&'a Items<Purge>),
     /// See [`Work::Reverse`].
     Reverse(&'a Reverse),
 }
@@ -92,6 +98,9 @@ pub(crate) struct Order {
     /// What a capture does not take of the hold, and so gives back; absent in what was stored before it was counted.
     #[serde(default)]
     pub(crate) released_minor: u64,
+    /// Whether what it undoes counts as purged.
+    #[serde(default)]
+    pub(crate) purges: bool,
 }
 
 fn capture() -> Kind {

@@ -21,7 +21,7 @@ pub(crate) enum IssuerError {
     )]
     BookedBefore {
         /// The entry's kind.
-        kind: &'static str,
+        kind: String,
         /// The entry's reference.
         reference: String,
     },

@@ -80,6 +80,7 @@ pub async fn run_by(
     let db = Db::open(&common.database_url, MIGRATIONS).await?;
     let vault = Vault::unlock(&db, common.require_passphrase()?).await?;
     check_database(&mut shell, &db);
+    divide_settlement(&db, &clock).await?;
     let issuer = Arc::new(Issuer {
         db: db.clone(),
         vault,
@@ -109,6 +110,15 @@ fn warn_of_danger(settings: &Settings) {
             pause.as_millis()
         );
     }
+}
+
+/// Databases of before had one settlement account for all gateways.
+async fn divide_settlement(db: &Db, clock: &Clock) -> anyhow::Result<()> {
+    let mut tx = db.begin().await?;
+    let divided = ledger::divide_settlement(&mut tx, clock.now().seconds()).await;
+    divided.context("dividing the settlement account of before among the gateways")?;
+    tx.commit().await?;
+    Ok(())
 }
 
 fn check_database(shell: &mut Shell, db: &Db) {

@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Req
 use axum::http::request::Parts;
 use openset_service::auth::{Caller, Scope};
 use openset_service::client::IDEMPOTENCY_KEY;
-use openset_service::problem::{self, Json, Problem};
+use openset_service::problem::{self, Json, LongJson, Problem};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -116,8 +116,29 @@ impl<T: DeserializeOwned> FromRequest<Arc<Issuer>> for Decoded<T> {
         let Json(text) = Json::<Box<RawValue>>::from_request(request, issuer)
             .await
             .map_err(without_card_numbers)?;
+        Self::of(text)
+    }
+}
+
+impl<T: DeserializeOwned> Decoded<T> {
+    fn of(text: Box<RawValue>) -> Result<Self, Problem> {
         let value = problem::from_json(text.get().as_bytes()).map_err(without_card_numbers)?;
         Ok(Self { text, value })
+    }
+}
+
+/// A JSON body as [`Decoded`], of more bytes than others may have.
+#[derive(Debug)]
+pub(crate) struct Long<T>(pub(crate) Decoded<T>);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Issuer>> for Long<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Arc<Issuer>) -> Result<Self, Problem> {
+        let LongJson(text) = LongJson::<Box<RawValue>>::from_request(request, &())
+            .await
+            .map_err(without_card_numbers)?;
+        Decoded::of(text).map(Self)
     }
 }
 

@@ -6,6 +6,7 @@ mod activation_codes;
 mod authorizations;
 mod movements;
 mod registrations;
+mod settlements;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub(crate) fn router(issuer: Arc<Issuer>) -> (Router, utoipa::openapi::OpenApi) 
         .routes(routes!(movements::reverse_capture))
         .routes(routes!(movements::credit))
         .routes(routes!(movements::reverse_credit))
+        .routes(routes!(settlements::settle))
         .routes(routes!(registrations::approve))
         .split_for_parts();
     (router.with_state(issuer), api)

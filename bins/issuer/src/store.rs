@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod authorizations;
 pub(crate) mod codes;
 pub(crate) mod movements;
+pub(crate) mod settlements;
 
 use openset_store::{Migration, StoreError};
 
@@ -28,6 +29,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 160,
         name: "movements",
         sql: include_str!("../migrations/160_movements.sql"),
+    },
+    Migration {
+        version: 161,
+        name: "settlements",
+        sql: include_str!("../migrations/161_settlements.sql"),
     },
 ];
 

@@ -23,6 +23,8 @@ mod registrations;
 mod replicas;
 #[path = "rest/sequences.rs"]
 mod sequences;
+#[path = "rest/settlements.rs"]
+mod settlements;
 #[path = "rest/undoing.rs"]
 mod undoing;
 #[path = "rest/upgrade.rs"]

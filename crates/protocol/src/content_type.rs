@@ -104,6 +104,14 @@ content_types! {
     CredRevResData = "CredRevResData",
     /// Answer to a cancellation of refunds sealed for the merchant.
     CredRevResTbe = "CredRevResTBE",
+    /// Signed request about a batch.
+    BatchAdminReqData = "BatchAdminReqData",
+    /// Request about a batch sealed for the gateway.
+    BatchAdminReqTbe = "BatchAdminReqTBE",
+    /// Signed answer about a batch.
+    BatchAdminResData = "BatchAdminResData",
+    /// Answer about a batch sealed for the merchant.
+    BatchAdminResTbe = "BatchAdminResTBE",
     /// Signed answer to CardCInitReq.
     CardCInitResTbs = "CardCInitResTBS",
     /// Signed answer to Me-AqCInitReq.

@@ -18,6 +18,7 @@
 
 pub mod auth;
 pub mod auth_rev;
+pub mod batch_admin;
 pub mod cap;
 pub mod cap_rev_or_cred;
 pub mod inq;

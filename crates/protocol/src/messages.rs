@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod auth_rev;
 pub mod batch;
+pub mod batch_admin;
 pub mod cap;
 pub mod cap_rev_or_cred;
 pub mod card_c_init;

@@ -220,6 +220,10 @@ messages! {
     CredRevReq(Jwe) = "CredRevReq" in Payment,
     /// Gateway to merchant: cancelled or not, sealed.
     CredRevRes(Jwe) = "CredRevRes" in Payment,
+    /// Merchant to gateway: about a batch, sealed.
+    BatchAdminReq(Jwe) = "BatchAdminReq" in Payment,
+    /// Gateway to merchant: how it stands, sealed.
+    BatchAdminRes(Jwe) = "BatchAdminRes" in Payment,
     /// Anyone to anyone: the message could not be taken.
     Error(error::ErrorMessage) = "Error" in Payment,
 }

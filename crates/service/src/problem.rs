@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::body::{self, BodyError};
 use crate::detached;
-use crate::server::BODY_LIMIT_BYTES;
+use crate::server::{BODY_LIMIT_BYTES, SET_BODY_LIMIT_BYTES};
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -209,16 +209,35 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "send the body as JSON with Content-Type: application/json",
-            ));
-        }
-        let body = body::read(request.into_body(), BODY_LIMIT_BYTES).await?;
-        from_json(&body).map(Self)
+        read_json(request, BODY_LIMIT_BYTES).await.map(Self)
     }
+}
+
+/// [`Json`] of at most [`SET_BODY_LIMIT_BYTES`]: for the few requests that list very much.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LongJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for LongJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read_json(request, SET_BODY_LIMIT_BYTES).await.map(Self)
+    }
+}
+
+async fn read_json<T: DeserializeOwned>(
+    request: Request,
+    limit_bytes: usize,
+) -> Result<T, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "send the body as JSON with Content-Type: application/json",
+        ));
+    }
+    let body = body::read(request.into_body(), limit_bytes).await;
+    from_json(&body.map_err(|error| unread(error, limit_bytes))?)
 }
 
 /// Reads JSON bytes; the problem names the field and what is wrong with it.
@@ -260,20 +279,18 @@ fn pointer_to(path: &serde_path_to_error::Path) -> String {
     pointer
 }
 
-impl From<BodyError> for Problem {
-    fn from(error: BodyError) -> Self {
-        match error {
-            BodyError::TooLarge => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                format!("send at most {BODY_LIMIT_BYTES} bytes"),
-            ),
-            BodyError::Incomplete => Self::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body-incomplete",
-                "the body did not arrive whole and in time; send it again",
-            ),
-        }
+fn unread(error: BodyError, limit_bytes: usize) -> Problem {
+    match error {
+        BodyError::TooLarge => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            format!("send at most {limit_bytes} bytes"),
+        ),
+        BodyError::Incomplete => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-incomplete",
+            "the body did not arrive whole and in time; send it again",
+        ),
     }
 }
 

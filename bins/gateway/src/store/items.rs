@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use openset_protocol::BrandId;
 use openset_protocol::balance::{self, Kind, No, Original, Payment, Progress};
-use openset_protocol::ids::{LocalId, Rrpid, TransIds};
+use openset_protocol::ids::{LocalId, Rrpid, Xid};
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
@@ -26,13 +26,15 @@ pub(crate) struct Request<'a> {
     pub(crate) merchant_id: &'a str,
     pub(crate) brand: &'a BrandId,
     pub(crate) items: Vec<Item<'a>>,
+    /// Whether what is undone counts as purged.
+    pub(crate) purges: bool,
     pub(crate) now_s: i64,
 }
 
 /// One item of it.
 #[derive(Debug)]
 pub(crate) struct Item<'a> {
-    pub(crate) trans_ids: &'a TransIds,
+    pub(crate) xid: &'a Xid,
     pub(crate) auth_rrpid: &'a Rrpid,
     pub(crate) amount: CurrencyAmount,
     pub(crate) what: What<'a>,
@@ -104,7 +106,7 @@ async fn find(
     item: &Item<'_>,
 ) -> Result<Result<Found, Refusal>, GatewayError> {
     let whose = (request.merchant_id, request.brand);
-    let (xid, rrpid) = (&item.trans_ids.xid, item.auth_rrpid.to_string());
+    let (xid, rrpid) = (item.xid, item.auth_rrpid.to_string());
     let found = authorizations::find_approved(&mut *tx, whose, xid, &rrpid).await?;
     let Some(authorization) = found else {
         let unknown = match item.what {
@@ -183,6 +185,7 @@ async fn begin_one(
         kind,
         amount: item.amount,
         released_minor,
+        purges: request.purges,
     }))
 }
 
@@ -343,6 +346,9 @@ pub(crate) async fn end(
     let seq = Some(place.batch_sequence_num);
     if !movements::end(tx, id, None, amount.minor_i64(), seq, at_s).await? {
         return Ok(None);
+    }
+    if order.purges {
+        movements::set_purged(tx, &order.kind).await?;
     }
     if order.released_minor > 0 {
         let rest = format!("{id}-rest");

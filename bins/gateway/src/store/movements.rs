@@ -122,6 +122,16 @@ pub(crate) async fn end(
     }
 }
 
+/// What this kind of movement undoes was undone by a purge of its batch.
+pub(crate) async fn set_purged(tx: &mut Tx, kind: &Kind) -> Result<(), StoreError> {
+    let rows = sqlx::query("UPDATE movements SET purged = 1 WHERE id = $1")
+        .bind(undone_by(kind))
+        .execute(&mut **tx)
+        .await?
+        .rows_affected();
+    one_row(rows, "a purge undoes one movement at a time")
+}
+
 fn movement(row: &AnyRow) -> Result<Movement, StoreError> {
     let (kind, undoes): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
     let progress: String = row.try_get(4)?;

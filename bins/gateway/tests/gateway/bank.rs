@@ -27,6 +27,8 @@ pub(crate) enum Mood {
     InvalidField,
     /// The cardholder has spent what was given back.
     Spent,
+    /// It counts otherwise.
+    OtherBooks,
 }
 
 /// What the bank has done, each under its idempotency key.
@@ -87,6 +89,7 @@ impl Bank {
                 "/authorizations/{id}/credits/{credit}/reverse",
                 post(reverse_credit),
             )
+            .route("/settlements", post(settle))
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
@@ -107,6 +110,15 @@ impl Bank {
             .values()
             .filter(|(request, _, _)| request.starts_with(kind))
             .count()
+    }
+
+    /// What was asked for, of this kind.
+    pub(crate) fn requests(&self, kind: &str) -> Vec<String> {
+        let books = self.books.lock().unwrap();
+        let all = books.effects.values().map(|(request, _, _)| request);
+        all.filter(|request| request.starts_with(kind))
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -166,7 +178,7 @@ async fn authorize(
             Mood::Decline(reason) => {
                 json!({"authorization_id": id, "outcome": "declined", "reason": reason})
             }
-            Mood::Approve | Mood::NotHeld | Mood::InvalidField | Mood::Spent => json!({
+            _ => json!({
                 "authorization_id": id, "outcome": "approved", "approval_code": "A1B2C3",
                 "expires_at": "2030-01-01T00:00:00Z",
             }),
@@ -203,6 +215,16 @@ async fn reverse(
     bank.effect(&headers, request, |mood, _| match mood {
         Mood::NotHeld => (409, problem("not-held")),
         _ => (200, json!({"authorization_id": id, "state": "held"})),
+    })
+    .await
+}
+
+async fn settle(State(bank): State<Bank>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let (net, items) = (&body["net_minor"], body["items"].as_array().unwrap());
+    let request = format!("settle {net} {}", items.len());
+    bank.effect(&headers, request, |mood, _| match mood {
+        Mood::OtherBooks => (409, problem("net-mismatch")),
+        _ => (200, json!({"batch_id": body["batch_id"], "net_minor": net})),
     })
     .await
 }

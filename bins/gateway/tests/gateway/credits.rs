@@ -11,64 +11,12 @@ use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode::{
 use openset_testkit::postgres::PostgresServer;
 
 use crate::bank::{Bank, Mood};
-use crate::purchase::{Asked, Bought, OTHER_SHOP, SHOP, buy, claim, euros, undo};
+use crate::purchase::{OTHER_SHOP, SHOP, buy, claim, euros, undo};
+use crate::sale::Sale;
 use crate::service::{Premises, Service};
 
 const RECEIVABLE: &str = "receivable/issuer/EUR";
 const PAYABLE: &str = "payable/shop-1/EUR";
-
-/// A purchase that was authorized.
-struct Sale {
-    bought: Bought,
-    asked: Asked,
-    answer: Vec<u8>,
-}
-
-impl Sale {
-    async fn authorized(service: &Service, minor: u64) -> Self {
-        let bought = buy(&SHOP, minor);
-        let asked = bought.ask();
-        let answer = service.set(&asked.wire).await.taken();
-        Self {
-            bought,
-            asked,
-            answer,
-        }
-    }
-
-    /// Captured, and where that stands.
-    async fn captured(service: &Service, minor: u64) -> (Self, BatchPlace) {
-        let sale = Self::authorized(service, minor).await;
-        let (code, place) = sale.capture(service, minor).await;
-        assert_eq!(code, CapCode::Success);
-        (sale, place.unwrap())
-    }
-
-    async fn capture(&self, service: &Service, minor: u64) -> (CapCode, Option<BatchPlace>) {
-        let capture = self.asked.capture(&self.bought, &self.answer, minor);
-        let claimed = claim(&SHOP, vec![capture]);
-        let items = claimed.read(&service.set(&claimed.wire).await.taken());
-        (items[0].cap_code, items[0].batch.clone())
-    }
-
-    fn item(&self, minor: u64, original: Option<&BatchPlace>) -> Item {
-        let (bought, answer) = (&self.bought, &self.answer);
-        self.asked.item(bought, answer, minor, original.cloned())
-    }
-
-    /// What comes of one of the three, and where it stands if it was done.
-    async fn undo(
-        &self,
-        service: &Service,
-        which: CapRevOrCred,
-        minor: u64,
-        original: Option<&BatchPlace>,
-    ) -> (CapRevOrCredCode, Option<BatchPlace>) {
-        let asked = undo(&SHOP, which, vec![self.item(minor, original)]);
-        let items = asked.read(&service.set(&asked.wire).await.taken());
-        (items[0].cap_rev_or_cred_code, items[0].batch.clone())
-    }
-}
 
 async fn gateway() -> (Bank, Service) {
     let bank = Bank::open().await;

@@ -4,6 +4,7 @@
 mod authority;
 mod authorizations;
 mod bank;
+mod batches;
 mod captures;
 mod crashes;
 mod credits;
@@ -15,6 +16,7 @@ mod renewals;
 mod replicas;
 mod rest;
 mod reversals;
+mod sale;
 mod service;
 mod tokens;
 mod upgrade;

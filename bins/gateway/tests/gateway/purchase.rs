@@ -10,11 +10,13 @@ use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Language;
 use openset_protocol::merchant::auth::{self, Asking, AuthAnswer, AwaitingAuthRes, Instrument};
 use openset_protocol::merchant::auth_rev::{self, AwaitingAuthRevRes, ReversalAnswer, Reverse};
+use openset_protocol::merchant::batch_admin::{self, AwaitingBatchAdminRes};
 use openset_protocol::merchant::cap::{self, AwaitingCapRes, Capture};
 use openset_protocol::merchant::cap_rev_or_cred::{self, AwaitingCapRevOrCredRes, Item};
 use openset_protocol::merchant::p::{self, OwnOrder, VerifiedPReq};
 use openset_protocol::merchant::p_init;
 use openset_protocol::messages::batch::BatchPlace;
+use openset_protocol::messages::batch_admin::BatchAdminResData;
 use openset_protocol::messages::cap::{CapCode, CapResItem};
 use openset_protocol::messages::cap_rev_or_cred::{
     CapRevOrCred, CapRevOrCredCode, CapRevOrCredResItem,
@@ -413,5 +415,36 @@ impl Undoing {
     pub(crate) fn codes(&self, answer: &[u8]) -> Vec<CapRevOrCredCode> {
         let items = self.read(answer);
         items.iter().map(|item| item.cap_rev_or_cred_code).collect()
+    }
+}
+
+/// BatchAdminReq.
+pub(crate) fn administer(shop: &'static Credentials, asked: batch_admin::Asked) -> Administered {
+    let mut rng = random::system();
+    let ctx = &mut Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let gateway = GATEWAY.key_exchange.certificate();
+    let (awaiting, wire) = batch_admin::request(ctx, shop, gateway, asked, PKI.verifier()).unwrap();
+    Administered {
+        shop,
+        awaiting,
+        wire,
+    }
+}
+
+/// A BatchAdminReq on its way.
+pub(crate) struct Administered {
+    shop: &'static Credentials,
+    awaiting: AwaitingBatchAdminRes,
+    pub(crate) wire: Vec<u8>,
+}
+
+impl Administered {
+    pub(crate) fn read(&self, answer: &[u8]) -> BatchAdminResData {
+        self.awaiting
+            .handle(answer, &[self.shop], PKI.verifier(), clock::now())
+            .unwrap()
     }
 }

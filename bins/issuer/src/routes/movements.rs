@@ -284,6 +284,7 @@ async fn book(
         kind: moved.kind.name(),
         reference: &moved.kind.reference(moved.authorization_id, moved.n),
         account_id: account_id.ok_or(StoreError::Corrupt("authorizations.account_id"))?,
+        gateway: &authorization.gateway,
         currency: authorization.currency,
         owed_minor: moved.amount_minor,
         memo: authorization.memo(),

@@ -35,6 +35,29 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
              FROM movements m WHERE m.authorization_id = a.id)",
     ),
     (
+        "a settlement and its movements",
+        "SELECT COUNT(*) FROM settlements s WHERE s.net_minor <> \
+             (SELECT COALESCE(SUM(m.amount_minor), 0) FROM movements m WHERE m.gateway = s.gateway \
+              AND m.currency = s.currency AND m.settled_by = s.batch_id || '/' || s.part) \
+         OR s.items <> (SELECT COUNT(*) FROM movements m WHERE m.gateway = s.gateway \
+              AND m.settled_by = s.batch_id || '/' || s.part)",
+    ),
+    (
+        "what is to be settled and its ledger account",
+        "SELECT COUNT(*) FROM (SELECT gateway, currency, \
+             SUM(CASE WHEN settled_by IS NULL THEN amount_minor ELSE 0 END) AS open_minor \
+             FROM movements GROUP BY gateway, currency) m \
+         LEFT JOIN ledger_accounts l ON l.id = 'settlement/' || m.gateway || '/' || m.currency \
+         WHERE l.balance_minor IS NULL OR l.balance_minor <> -m.open_minor",
+    ),
+    (
+        "what was paid and the bank's cash",
+        "SELECT COUNT(*) FROM (SELECT currency, SUM(net_minor) AS paid_minor FROM settlements \
+             GROUP BY currency) s \
+         LEFT JOIN ledger_accounts l ON l.id = 'cash/' || s.currency \
+         WHERE s.paid_minor <> 0 AND (l.balance_minor IS NULL OR l.balance_minor <> -s.paid_minor)",
+    ),
+    (
         "movements and postings",
         "SELECT COUNT(*) FROM (SELECT m.kind, CASE m.kind \
              WHEN 'capture' THEN CASE WHEN m.n = 1 THEN a.id ELSE a.id || '/c' || m.n END \

@@ -225,6 +225,7 @@ async fn openapi_document_lists_every_route() {
         "/authorizations/{id}/credit",
         "/authorizations/{id}/credits/{credit_id}/reverse",
         "/registrations/approve",
+        "/settlements",
     ] {
         assert!(document["paths"][path].is_object(), "{path}");
     }

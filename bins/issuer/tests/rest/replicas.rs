@@ -4,9 +4,9 @@ use std::pin::pin;
 use std::task::Poll;
 
 use openset_testkit::postgres::PostgresServer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::bank::{Bank, Vaulted};
+use crate::bank::{Bank, GATEWAY, Vaulted};
 use crate::books;
 
 /// Two replicas of a new bank, or none where PostgreSQL is not installed.
@@ -17,7 +17,7 @@ async fn replicas(server: &PostgresServer) -> (Bank, Bank) {
     tokio::join!(one.start(), two.start())
 }
 
-fn postgres() -> Option<PostgresServer> {
+pub(crate) fn postgres() -> Option<PostgresServer> {
     let server = PostgresServer::start().unwrap();
     if server.is_none() {
         eprintln!("skipped: PostgreSQL is not installed");
@@ -175,6 +175,57 @@ async fn credits_that_two_replicas_undo_never_pass_the_limit() {
     let codes: Vec<String> = refused.map(|one| one.problem(409)).collect();
     assert_eq!(codes, ["insufficient-funds"; 7]);
     assert_eq!(two.sums(&card).await, [50, 650, 300]);
+    one.stop().await;
+    two.stop().await;
+    books::assert_right_at(&url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_settle_each_movement_once() {
+    let Some(server) = postgres() else { return };
+    let url = server.create_database().unwrap();
+    let one = Vaulted::new(&format!("database_url = \"{url}\""));
+    let two = one.replica();
+    let (one, two) = tokio::join!(one.start(), two.start());
+    let card = one.account(1000).await;
+    for number in 0..10 {
+        let key = |what: &str| format!("{what}-{number}");
+        let id = one.approved(&card, &key("a"), 100).await;
+        one.movement(&id, "capture", &key("c"), 100)
+            .await
+            .expect(200);
+    }
+    // Part n has movements n, n + 1 and n + 2, named in both directions: no two neighbours can both be paid.
+    let bodies: Vec<(String, Value)> = (0..8)
+        .map(|part| {
+            let mut items: Vec<Value> = (part..part + 3)
+                .map(|number| json!({"movement": format!("c-{number}")}))
+                .collect();
+            if part % 2 == 0 {
+                items.reverse();
+            }
+            let body = json!({
+                "batch_id": "b", "part": part, "last": false, "currency": "EUR",
+                "net_minor": 300, "items": items
+            });
+            (format!("s-{part}"), body)
+        })
+        .collect();
+    let asked = bodies.iter().flat_map(|(key, body)| {
+        [&one, &two].map(|bank| bank.post("/settlements", GATEWAY, key, body))
+    });
+    let answers = join_all(asked.collect()).await;
+    for (at, pair) in answers.chunks(2).enumerate() {
+        // Both replicas were asked for each part under one key: a payment is answered alike.
+        match pair[0].status {
+            200 => assert_eq!(pair[0], pair[1], "part {at}"),
+            _ => pair
+                .iter()
+                .for_each(|one| assert_eq!(one.problem(409), "already-settled", "part {at}")),
+        }
+    }
+    let paid = answers.iter().filter(|one| one.status == 200).count();
+    assert!([4, 6].contains(&paid), "{paid} answers of payments");
     one.stop().await;
     two.stop().await;
     books::assert_right_at(&url).await;

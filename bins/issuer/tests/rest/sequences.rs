@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::bank::{Answer, Bank, Opened};
+use serde_json::{Value, json};
+
+use crate::bank::{Answer, Bank, GATEWAY, Opened};
 use crate::books;
 
 const LIMIT: i64 = 2000;
@@ -13,11 +15,27 @@ const SEQUENCES: u32 = 24;
 #[derive(Clone, Debug)]
 enum Step {
     Authorize(i64),
-    Reverse { which: usize, to: i64 },
-    Capture { which: usize, amount: i64 },
-    UndoCapture { which: usize },
-    Credit { which: usize, amount: i64 },
-    UndoCredit { which: usize, credit: usize },
+    Reverse {
+        which: usize,
+        to: i64,
+    },
+    Capture {
+        which: usize,
+        amount: i64,
+    },
+    UndoCapture {
+        which: usize,
+    },
+    Credit {
+        which: usize,
+        amount: i64,
+    },
+    UndoCredit {
+        which: usize,
+        credit: usize,
+    },
+    /// All that was not settled yet.
+    Settle,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -30,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => which.prop_map(|which| Step::UndoCapture { which }),
         4 => (which, amount).prop_map(|(which, amount)| Step::Credit { which, amount }),
         3 => (which, any::<usize>()).prop_map(|(which, credit)| Step::UndoCredit { which, credit }),
+        1 => Just(Step::Settle),
     ]
 }
 
@@ -65,6 +84,8 @@ struct Run<'a> {
     bank: &'a Bank,
     card: Opened,
     authorizations: Vec<Authorization>,
+    /// Movements by their keys, and how much more is owed by each.
+    unsettled: Vec<(String, i64)>,
     asked: u32,
     number: u32,
 }
@@ -93,10 +114,20 @@ impl Run<'_> {
         if let Step::Authorize(amount) = *step {
             return self.bank.authorize(&self.card, key, amount).await;
         }
+        if let Step::Settle = step {
+            let items = self.unsettled.iter();
+            let items: Vec<Value> = items.map(|(id, _)| json!({"movement": id})).collect();
+            let net_minor: i64 = self.unsettled.iter().map(|(_, minor)| minor).sum();
+            let body = json!({
+                "batch_id": key, "part": 0, "last": true, "currency": "EUR",
+                "net_minor": net_minor, "items": items
+            });
+            return self.bank.post("/settlements", GATEWAY, key, &body).await;
+        }
         let one = &self.authorizations[at];
         let (bank, id) = (self.bank, one.id.as_str());
         match *step {
-            Step::Authorize(_) => unreachable!(),
+            Step::Authorize(_) | Step::Settle => unreachable!(),
             Step::Reverse { to, .. } => bank.movement(id, "reverse", key, to).await,
             Step::Capture { amount, .. } => bank.movement(id, "capture", key, amount).await,
             Step::UndoCapture { .. } => bank.undo_capture(id, key).await,
@@ -125,6 +156,11 @@ impl Run<'_> {
             }
             return;
         }
+        if let Step::Settle = step {
+            self.ask(step, 0, &key).await.expect(200);
+            self.unsettled.clear();
+            return;
+        }
         let (Step::Reverse { which, .. }
         | Step::Capture { which, .. }
         | Step::UndoCapture { which }
@@ -139,15 +175,19 @@ impl Run<'_> {
         let at = which % self.authorizations.len();
         let status = self.ask(step, at, &key).await.status;
         let one = &mut self.authorizations[at];
+        let before = one.left();
         let expected = follow(one, step, &key, available);
         assert_eq!(status, expected, "{step:?}");
+        if one.left() != before {
+            self.unsettled.push((key, one.left() - before));
+        }
     }
 }
 
 /// What a step makes of an authorization, and the status that says so.
 fn follow(one: &mut Authorization, step: &Step, key: &str, available: i64) -> u16 {
     match *step {
-        Step::Authorize(_) => 200,
+        Step::Authorize(_) | Step::Settle => 200,
         Step::Reverse { to, .. } if one.captured.is_none() && (one.held > 0 || to == 0) => {
             if to > one.held {
                 return 422;
@@ -211,6 +251,7 @@ fn counters_books_and_movements_agree_after_any_sequence() {
                 bank: &bank,
                 card: bank.account(LIMIT).await,
                 authorizations: Vec::new(),
+                unsettled: Vec::new(),
                 asked: 0,
                 number: number.get(),
             };

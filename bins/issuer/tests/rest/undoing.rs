@@ -86,11 +86,7 @@ async fn posting_that_is_booked_already_is_corruption_and_nothing_changes() {
     let url = bank.vaulted.database_url();
     let db = Db::open(&url, openset_issuer::MIGRATIONS).await.unwrap();
     let account = format!("cardholder/{}", card.account_id);
-    let settlement: String =
-        sqlx::query_scalar("SELECT id FROM ledger_accounts WHERE kind = 'settlement'")
-            .fetch_one(&mut *db.read().await.unwrap())
-            .await
-            .unwrap();
+    let settlement = "settlement/gateway/EUR";
     let posting = |account, amount_minor| Posting {
         account,
         currency: "EUR",
@@ -101,9 +97,12 @@ async fn posting_that_is_booked_already_is_corruption_and_nothing_changes() {
         reference: &id,
         at: 0,
         memo: "",
-        postings: &[posting(&account, 4000), posting(&settlement, -4000)],
+        postings: &[posting(&account, 4000), posting(settlement, -4000)],
     };
     let mut tx = db.begin().await.unwrap();
+    ledger::open_account(&mut tx, settlement, "settlement", "EUR")
+        .await
+        .unwrap();
     ledger::post(&mut tx, &entry).await.unwrap();
     tx.commit().await.unwrap();
     db.close().await;

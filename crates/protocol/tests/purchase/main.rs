@@ -9,6 +9,7 @@
 )]
 
 mod algorithms;
+mod batch;
 mod certificates;
 mod exchanges;
 mod flow;

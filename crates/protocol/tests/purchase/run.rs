@@ -25,6 +25,7 @@ use openset_protocol::merchant::p::{Asked, Authorized, VerifiedPReq, p_res, with
 use openset_protocol::merchant::p_init::OpenedPurchase;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
+use openset_protocol::messages::batch_admin::BaStatus;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
 use openset_protocol::signed::request_digest;
@@ -51,6 +52,8 @@ pub enum End {
     Unreversed(AuthRevCode),
     /// The gateway answered CapRevReq, CredReq or CredRevReq with this code.
     Undone(CapRevOrCredCode),
+    /// The gateway answered BatchAdminReq with this status.
+    NotClosed(BaStatus),
 }
 
 /// What is left when nobody objects.
