@@ -26,6 +26,8 @@ fn options(data: &Path) -> Options {
         issuer_url: None,
         gateway_url: None,
         merchant_url: None,
+        ca_url: None,
+        root_sha256: None,
         gateway_name: "gateway".to_owned(),
         json: false,
         pause: Duration::from_millis(200),

@@ -17,6 +17,8 @@ mod books;
 mod finding;
 mod gateway;
 mod issuer;
+mod merchant;
+mod proof;
 mod settlement;
 mod show;
 mod source;
@@ -27,6 +29,8 @@ pub use show::{Report, Summary, SummaryRow};
 use finding::Notes;
 use gateway::Gateway;
 use issuer::Issuer;
+use merchant::Merchant;
+use proof::Trust;
 use source::{Service, Source};
 
 /// Between two readings: what one service has done meanwhile the others have heard of.
@@ -47,6 +51,12 @@ pub struct Options {
     /// The merchant's database, in place of the one in the folder.
     #[arg(long)]
     pub merchant_url: Option<String>,
+    /// The certificate authority's database, in place of the one in the folder.
+    #[arg(long)]
+    pub ca_url: Option<String>,
+    /// The file with the root's SHA-256, in place of the one in the folder.
+    #[arg(long)]
+    pub root_sha256: Option<PathBuf>,
     /// What the issuer calls the gateway: the name of its token.
     #[arg(long, default_value = "gateway")]
     pub gateway_name: String,
@@ -85,16 +95,14 @@ pub(crate) async fn run(options: &Options) -> ExitCode {
 /// # Errors
 /// A database cannot be read, or is of a version that is not known.
 pub async fn audit(options: &Options) -> anyhow::Result<Report> {
-    let (first, stores) = judge(options).await?;
+    let trust = trust(options).await?;
+    let (first, stores) = judge(options, &trust).await?;
     if first.findings.is_empty() {
-        return Ok(Report::new(
-            &stores.summaries(),
-            Vec::new(),
-            first.in_flight,
-        ));
+        let summaries = stores.summaries();
+        return Ok(Report::new(summaries, Vec::new(), first.in_flight));
     }
     tokio::time::sleep(options.pause).await;
-    let (second, stores) = judge(options).await?;
+    let (second, stores) = judge(options, &trust).await?;
     let seen: BTreeSet<(Code, &str)> = first.findings.iter().map(name).collect();
     let (findings, new): (Vec<_>, Vec<_>) = second
         .findings
@@ -105,7 +113,7 @@ pub async fn audit(options: &Options) -> anyhow::Result<Report> {
         what: format!("{}, not yet in the first reading", one.code.name()),
         at: one.at,
     }));
-    Ok(Report::new(&stores.summaries(), findings, in_flight))
+    Ok(Report::new(stores.summaries(), findings, in_flight))
 }
 
 fn name(finding: &Finding) -> (Code, &str) {
@@ -114,29 +122,53 @@ fn name(finding: &Finding) -> (Code, &str) {
 
 /// All stores, one after the other.
 struct Stores {
+    merchant: Merchant,
     gateway: Gateway,
     issuer: Issuer,
 }
 
-async fn judge(options: &Options) -> anyhow::Result<(Notes, Stores)> {
-    let mut gateway = open(options, Service::Gateway).await?;
-    let stores_gateway = gateway::read(&mut gateway).await?;
-    gateway.close().await;
-    let mut issuer = open(options, Service::Issuer).await?;
-    let stores_issuer = issuer::read(&mut issuer).await?;
-    issuer.close().await;
-    let stores = Stores {
-        gateway: stores_gateway,
-        issuer: stores_issuer,
-    };
+async fn judge(options: &Options, trust: &Trust) -> anyhow::Result<(Notes, Stores)> {
+    let mut source = open(options, Service::Merchant).await?;
+    let merchant = merchant::read(&mut source).await?;
+    source.close().await;
+    let mut source = open(options, Service::Gateway).await?;
+    let gateway = gateway::read(&mut source).await?;
+    source.close().await;
+    let mut source = open(options, Service::Issuer).await?;
+    let issuer = issuer::read(&mut source).await?;
+    source.close().await;
     let now_s = now_s()?;
     let mut notes = Notes::default();
-    stores.gateway.check(now_s, &mut notes);
-    stores.gateway.check_settlements(&mut notes);
-    stores.issuer.check(&mut notes);
+    merchant.check(&gateway, trust, &mut notes);
+    gateway.check(now_s, &mut notes);
+    gateway.check_settlements(&mut notes);
+    issuer.check(&mut notes);
     let name = options.gateway_name.as_str();
-    between::compare(&stores.gateway, &stores.issuer, name, now_s, &mut notes);
+    between::compare(&gateway, &issuer, name, now_s, &mut notes);
+    let stores = Stores {
+        merchant,
+        gateway,
+        issuer,
+    };
     Ok((notes, stores))
+}
+
+/// The root that proofs must lead to.
+async fn trust(options: &Options) -> anyhow::Result<Trust> {
+    let file = match &options.root_sha256 {
+        Some(file) => file.clone(),
+        None => options.data.join("ca/root.sha256"),
+    };
+    let pinned = std::fs::read_to_string(&file).with_context(|| {
+        format!(
+            "cannot read {}; name the folder of `openset demo`, or the root's SHA-256 by --root-sha256",
+            file.display()
+        )
+    })?;
+    let mut source = open(options, Service::Ca).await?;
+    let trust = Trust::read(&mut source, &pinned).await?;
+    source.close().await;
+    Ok(trust)
 }
 
 async fn open(options: &Options, service: Service) -> anyhow::Result<Source> {
@@ -144,6 +176,7 @@ async fn open(options: &Options, service: Service) -> anyhow::Result<Source> {
         Service::Issuer => &options.issuer_url,
         Service::Gateway => &options.gateway_url,
         Service::Merchant => &options.merchant_url,
+        Service::Ca => &options.ca_url,
     };
     let url = match given {
         Some(url) => url.clone(),
@@ -161,6 +194,10 @@ fn now_s() -> anyhow::Result<i64> {
 
 impl Stores {
     fn summaries(&self) -> Vec<Summary> {
-        vec![self.issuer.summary(), self.gateway.summary()]
+        vec![
+            self.issuer.summary(),
+            self.gateway.summary(),
+            self.merchant.summary(),
+        ]
     }
 }

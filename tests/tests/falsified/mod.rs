@@ -44,6 +44,10 @@ const ALL: &[Falsified] = &[
     ("gateway", &["UPDATE batches SET items = items + 1"], Code::BatchGap),
     ("gateway", &["UPDATE batches SET merchant_id = 'another'"], Code::BatchMember),
     ("gateway", &["UPDATE movements SET batch_id = 'nowhere' WHERE id = {capture}"], Code::BatchMember),
+    ("gateway", &["UPDATE batches SET state = 'closed', credit_count = 1, credit_minor = 1, debit_count = 0, debit_minor = 0"], Code::BatchTotals),
+    ("gateway", &["INSERT INTO ledger_entries (kind, reference, at_s, memo) VALUES ('payout_sent', 'nobody', 1, '')"], Code::EntryWithoutMovement),
+    // What proves a payment.
+    ("ca", &["UPDATE authorities SET certificate = (SELECT certificate FROM authorities WHERE parent IS NULL) WHERE parent IS NOT NULL"], Code::ProofWrong),
     // What the issuer holds, and is owed.
     ("issuer", &["UPDATE accounts SET held_minor = held_minor + 1"], Code::HeldWrong),
     ("issuer", &["UPDATE accounts SET owed_minor = owed_minor - 1"], Code::OwedWrong),
@@ -53,6 +57,8 @@ const ALL: &[Falsified] = &[
     ("issuer", &["UPDATE authorizations SET held_minor = held_minor - 1 WHERE state = 'held'"], Code::AuthorizationWrong),
     ("issuer", &["UPDATE authorizations SET reversed_minor = reversed_minor + 1, held_minor = held_minor - 1 WHERE state = 'held'"], Code::HoldDiffers),
     ("issuer", &["UPDATE movements SET undone_by = 'nobody' WHERE id = {capture}"], Code::ReversalWrong),
+    ("issuer", &["UPDATE movements SET settled_by = 'nobody/0' WHERE id = {capture}"], Code::SettlementWrong),
+    ("issuer", &["INSERT INTO settlements (gateway, batch_id, part, is_last, currency, net_minor, items, content, settled_at_s) VALUES ('gateway', 'x', 0, 1, 'EUR', 0, 0, '', 1)"], Code::SettlementWrong),
     // One of two sides.
     ("issuer", &["DELETE FROM authorizations WHERE state = 'held'"], Code::HoldMissing),
     ("gateway", &["DELETE FROM authorizations WHERE state = 'authorized'"], Code::HoldUnknown),
@@ -62,21 +68,65 @@ const ALL: &[Falsified] = &[
     ("issuer", &["UPDATE movements SET kind = 'credit' WHERE id = {capture}"], Code::MovementDiffers),
 ];
 
+/// As above, of a merchant that keeps the gateway's answers and movements.
+#[rustfmt::skip]
+const OF_MERCHANT: &[Falsified] = &[
+    ("merchant", &["UPDATE authorizations SET auth_res = NULL, baggage = NULL"], Code::ProofMissing),
+    ("merchant", &["UPDATE authorizations SET auth_res = REPLACE(auth_res, SUBSTR(auth_res, -9, 4), 'AAAA')"], Code::ProofWrong),
+    ("merchant", &["UPDATE authorizations SET auth_res = (SELECT MIN(auth_res) FROM authorizations)"], Code::ProofWrong),
+    ("merchant", &["UPDATE authorizations SET baggage = (SELECT MIN(baggage) FROM authorizations)"], Code::ProofWrong),
+    ("merchant", &["UPDATE authorizations SET amount_minor = amount_minor + 1"], Code::ProofWrong),
+    ("merchant", &["UPDATE authorizations SET amount_minor = amount_minor + 1"], Code::ApprovalDiffers),
+    ("merchant", &["UPDATE authorizations SET state = 'failed' WHERE xid = (SELECT xid FROM movements WHERE kind = 'capture' LIMIT 1)"], Code::ApprovalDiffers),
+    ("merchant", &["DELETE FROM authorizations WHERE xid = (SELECT MIN(xid) FROM payments)"], Code::ProofMissing),
+    ("merchant", &["DELETE FROM authorizations WHERE xid = (SELECT MIN(xid) FROM payments)"], Code::ApprovalMissing),
+    ("merchant", &["UPDATE movements SET amount_minor = amount_minor + 1 WHERE kind = 'capture'"], Code::MovementDiffers),
+    ("merchant", &["UPDATE movements SET amount_minor = amount_minor + 1 WHERE kind = 'reversal'"], Code::MovementDiffers),
+    ("merchant", &["UPDATE movements SET batch_seq = batch_seq + 7 WHERE kind = 'capture'"], Code::MovementMissing),
+    ("merchant", &["DELETE FROM movements WHERE kind = 'capture'"], Code::MovementMissing),
+];
+
+/// As above, of a merchant that keeps receipts alone.
+#[rustfmt::skip]
+const OF_MERCHANT_BEFORE: &[Falsified] = &[
+    ("merchant", &["UPDATE payments SET auth_baggage = NULL"], Code::ProofMissing),
+    ("merchant", &["UPDATE payments SET auth_baggage = (SELECT MIN(auth_baggage) FROM payments)"], Code::ProofWrong),
+    ("merchant", &["UPDATE orders SET amount_minor = amount_minor + 1"], Code::ApprovalDiffers),
+    ("merchant", &["UPDATE payments SET state = 'failed' WHERE state = 'captured'"], Code::ApprovalDiffers),
+    ("merchant", &["DELETE FROM payments WHERE state = 'captured'"], Code::ApprovalMissing),
+];
+
+const STORES: [&str; 4] = ["issuer", "gateway", "merchant", "ca"];
+
 /// Falsifies each record in a copy of the stores, and audits that.
 pub(super) async fn each_is_found(folder: &Path) {
-    for party in ["issuer", "gateway", "merchant"] {
+    for party in STORES {
         let mut conn = open(folder, party).await;
         // All of it in one file, to be copied.
         conn.execute("PRAGMA journal_mode = DELETE").await.unwrap();
         conn.close().await.unwrap();
     }
-    for (party, statements, code) in ALL {
+    let keeps_answers = sqlx::query("SELECT auth_res FROM authorizations")
+        .fetch_all(&mut open(folder, "merchant").await)
+        .await
+        .is_ok();
+    let of_merchant = if keeps_answers {
+        OF_MERCHANT
+    } else {
+        OF_MERCHANT_BEFORE
+    };
+    for (party, statements, code) in ALL.iter().chain(of_merchant) {
         let copy = tempfile::tempdir().unwrap();
-        for party in ["issuer", "gateway", "merchant"] {
+        for party in STORES {
             let file = format!("{party}/{party}.db");
             std::fs::create_dir(copy.path().join(party)).unwrap();
             std::fs::copy(folder.join(&file), copy.path().join(&file)).unwrap();
         }
+        std::fs::copy(
+            folder.join("ca/root.sha256"),
+            copy.path().join("ca/root.sha256"),
+        )
+        .unwrap();
         let mut conn = open(copy.path(), party).await;
         for statement in *statements {
             let sql = statement.replace("{capture}", CAPTURE);

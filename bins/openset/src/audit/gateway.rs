@@ -47,6 +47,8 @@ pub(super) struct Movement {
     pub(super) state: String,
     pub(super) batch_id: Option<String>,
     pub(super) batch_seq: Option<i64>,
+    /// Undone by a purge of its batch.
+    pub(super) purged: bool,
     at_s: i64,
 }
 
@@ -98,18 +100,18 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Gateway> {
         gateway.authorizations.insert(one.id.clone(), one);
     }
     let movements = "SELECT id, authorization_id, kind, undoes, amount_minor, state, batch_id, batch_seq, \
-         COALESCE(ended_at_s, asked_at_s) FROM movements";
+         COALESCE(ended_at_s, asked_at_s), purged FROM movements";
     for row in source.rows(movements).await? {
         let one = movement(&row)?;
         gateway.movements.insert(one.id.clone(), one);
     }
-    let batches = if source.has(161) {
+    let batches = if source.has(171) {
         "SELECT id, merchant_id, brand, currency, state, items, credit_count, credit_minor, debit_count, debit_minor, \
          transmission, settled_parts FROM batches"
     } else {
         "SELECT id, merchant_id, brand, currency, state, items FROM batches"
     };
-    let closes = source.has(161);
+    let closes = source.has(171);
     for row in source.rows(batches).await? {
         gateway
             .batches
@@ -146,6 +148,7 @@ fn movement(row: &AnyRow) -> anyhow::Result<Movement> {
         batch_id: row.try_get(6)?,
         batch_seq: row.try_get(7)?,
         at_s: row.try_get(8)?,
+        purged: row.try_get::<i64, _>(9)? != 0,
     })
 }
 

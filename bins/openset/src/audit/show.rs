@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::finding::{Finding, InFlight, money};
 use super::gateway::Gateway;
 use super::issuer::Issuer;
+use super::merchant::Merchant;
 
 /// What one service has stored.
 #[derive(Debug, Clone, Serialize)]
@@ -71,6 +72,35 @@ impl<'a> Sums<'a> {
     }
 }
 
+/// What was done, in the plural.
+fn plural(kind: &str) -> &'static str {
+    match kind {
+        "reversal" => "reversals",
+        "capture" => "captures",
+        "capture_reversal" => "captures reversed",
+        "credit" => "credits",
+        _ => "credits reversed",
+    }
+}
+
+impl Merchant {
+    pub(super) fn summary(&self) -> Summary {
+        let mut sums = Sums::default();
+        for one in self.authorizations.values() {
+            let what = if one.state == "approved" {
+                "authorizations"
+            } else {
+                "not authorized"
+            };
+            sums.add(what, &one.currency, one.amount_minor);
+        }
+        for one in self.movements.iter().filter(|one| one.state == "done") {
+            sums.add(plural(&one.kind), self.currency_of(one), one.amount_minor);
+        }
+        sums.summary("merchant")
+    }
+}
+
 impl Gateway {
     pub(super) fn summary(&self) -> Summary {
         let mut sums = Sums::default();
@@ -83,13 +113,7 @@ impl Gateway {
         }
         for one in self.movements.values().filter(|one| one.is_done()) {
             let of = self.authorizations.get(&one.authorization_id);
-            let what = match one.kind.as_str() {
-                "reversal" => "reversals",
-                "capture" => "captures",
-                "capture_reversal" => "captures reversed",
-                "credit" => "credits",
-                _ => "credits reversed",
-            };
+            let what = plural(&one.kind);
             sums.add(
                 what,
                 of.map_or("?", |of| of.currency.as_str()),
@@ -140,7 +164,7 @@ impl Issuer {
 
 impl Report {
     pub(super) fn new(
-        services: &[Summary],
+        services: Vec<Summary>,
         mut findings: Vec<Finding>,
         mut in_flight: Vec<InFlight>,
     ) -> Self {
@@ -149,7 +173,7 @@ impl Report {
         in_flight.sort();
         in_flight.dedup();
         Self {
-            services: services.to_vec(),
+            services,
             agrees: findings.is_empty(),
             findings,
             in_flight,

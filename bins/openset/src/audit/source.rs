@@ -17,6 +17,8 @@ pub(super) enum Service {
     Gateway,
     /// The shop.
     Merchant,
+    /// The certificate authority, of which nothing but certificates is read.
+    Ca,
 }
 
 /// The store's own tables, which every service has.
@@ -29,6 +31,7 @@ impl Service {
             Self::Issuer => "issuer",
             Self::Gateway => "gateway",
             Self::Merchant => "merchant",
+            Self::Ca => "ca",
         }
     }
 
@@ -36,8 +39,9 @@ impl Service {
     fn versions(self) -> (&'static [i64], i64) {
         match self {
             Self::Issuer => (&[100, 140, 150, 160, 161], 160),
-            Self::Gateway => (&[100, 140, 150, 151, 160, 161, 170], 160),
-            Self::Merchant => (&[100, 140, 150, 160, 170, 171, 180], 160),
+            Self::Gateway => (&[100, 140, 150, 151, 160, 170, 171], 160),
+            Self::Merchant => (&[100, 140, 150, 160, 170, 180], 160),
+            Self::Ca => (&[100], 100),
         }
     }
 }
@@ -55,8 +59,8 @@ pub(super) fn url_in(data: &Path, service: Service) -> anyhow::Result<String> {
     let file = data.join(name).join(format!("{name}.db"));
     ensure!(
         file.exists(),
-        "{} is not there; name the folder of `openset demo`, or the databases by --issuer-url, --gateway-url and \
-         --merchant-url",
+        "{} is not there; name the folder of `openset demo`, or the databases by --issuer-url, --gateway-url, \
+         --merchant-url and --ca-url",
         file.display()
     );
     let file = file
@@ -76,7 +80,9 @@ impl Source {
         let versions = versions.with_context(|| {
             format!("the {name}'s database has no table of versions; is it another service's?")
         })?;
-        check_versions(service, &versions)?;
+        if service != Service::Ca {
+            check_versions(service, &versions)?;
+        }
         Ok(Self {
             conn,
             service,
