@@ -8,6 +8,7 @@
 //! | `auth`, `auth_rev` | AuthReq and AuthRevReq: decode, verify, decide, commit, answer |
 //! | `cap`, `cap_rev_or_cred`, `items` | CapReq; CapRevReq, CredReq and CredRevReq; and what is common to them |
 //! | `batch_admin`, `settlement` | BatchAdminReq; closed batches are settled with the issuer and paid out |
+//! | `p_cert` | PCertReq |
 //! | `issuer`, `work`, `worker`, `flights` | what the issuer is asked, and asked again until it has spoken |
 //! | `routes` | one file for each group of REST routes |
 //! | `store` | its tables and its books |
@@ -24,6 +25,7 @@ mod flights;
 mod issuer;
 mod items;
 mod metrics;
+mod p_cert;
 mod routes;
 mod set;
 mod settlement;

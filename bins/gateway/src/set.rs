@@ -18,7 +18,7 @@ use openset_store::{Tx, exchanges};
 
 use crate::error::GatewayError;
 use crate::store::pending;
-use crate::{Gateway, auth, auth_rev, batch_admin, items};
+use crate::{Gateway, auth, auth_rev, batch_admin, items, p_cert};
 
 /// How long a repeated request waits for the answer to its first copy.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
@@ -100,6 +100,7 @@ impl SetEndpoint {
                 Box::pin(items::handle::<VerifiedCapRevOrCredReq>(&self.0, received)).await
             }
             Message::BatchAdminReq(_) => Box::pin(batch_admin::handle(&self.0, received)).await,
+            Message::PCertReq(_) => p_cert::handle(&self.0, received).await,
             _ => Err(received.wrapper.not_taken().into()),
         }
     }

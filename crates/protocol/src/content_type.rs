@@ -112,6 +112,10 @@ content_types! {
     BatchAdminResData = "BatchAdminResData",
     /// Answer about a batch sealed for the merchant.
     BatchAdminResTbe = "BatchAdminResTBE",
+    /// Signed request for the gateway's certificates.
+    PCertReqData = "PCertReqData",
+    /// Signed answer with the gateway's certificates.
+    PCertResTbs = "PCertResTBS",
     /// Signed answer to CardCInitReq.
     CardCInitResTbs = "CardCInitResTBS",
     /// Signed answer to Me-AqCInitReq.

@@ -21,4 +21,5 @@ pub mod auth_rev;
 pub mod batch_admin;
 pub mod cap;
 pub mod cap_rev_or_cred;
+pub mod p_cert;
 mod pi;

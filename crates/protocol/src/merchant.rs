@@ -23,6 +23,7 @@ pub mod cap;
 pub mod cap_rev_or_cred;
 pub mod inq;
 pub mod p;
+pub mod p_cert;
 pub mod p_init;
 
 use crate::content_type::ContentType;

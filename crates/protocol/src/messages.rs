@@ -15,5 +15,6 @@ pub mod inq;
 pub mod install_recur;
 pub mod me_aq_c_init;
 pub mod p;
+pub mod p_cert;
 pub mod p_init;
 pub mod reg_form;

@@ -23,6 +23,8 @@ pub enum Who {
     Key(Thumbprint),
     /// A cardholder, by its name for the exchange (lid-C, lid-EE).
     Exchange(LocalId),
+    /// An acquirer, by its BIN: for whoever does not know its gateway's certificates yet.
+    Acquirer(String),
 }
 
 /// What stands around the data in every signed payload.

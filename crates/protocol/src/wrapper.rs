@@ -224,6 +224,10 @@ messages! {
     BatchAdminReq(Jwe) = "BatchAdminReq" in Payment,
     /// Gateway to merchant: how it stands, sealed.
     BatchAdminRes(Jwe) = "BatchAdminRes" in Payment,
+    /// Merchant to gateway: which certificates are yours?
+    PCertReq(Jws) = "PCertReq" in Payment,
+    /// Gateway to merchant: these.
+    PCertRes(Jws) = "PCertRes" in Payment,
     /// Anyone to anyone: the message could not be taken.
     Error(error::ErrorMessage) = "Error" in Payment,
 }

@@ -6,6 +6,7 @@ mod authorizations;
 mod bank;
 mod batches;
 mod captures;
+mod certificates;
 mod crashes;
 mod credits;
 mod enrolment;

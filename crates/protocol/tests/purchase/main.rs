@@ -17,6 +17,7 @@ mod flow;
 mod layers;
 mod matrix;
 mod money;
+mod p_cert;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;

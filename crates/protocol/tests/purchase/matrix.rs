@@ -17,6 +17,7 @@ use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
 mod answers;
 mod batches;
 mod captures;
+mod certificates;
 mod credits;
 mod fields;
 mod requests;
@@ -138,6 +139,7 @@ pub fn all() -> Vec<Case> {
         captures::all(),
         credits::all(),
         batches::all(),
+        certificates::all(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -28,6 +28,7 @@ use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::batch_admin::BaStatus;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
+use openset_protocol::messages::p_cert::PCertCode;
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
 use serde::Serialize;
@@ -54,6 +55,8 @@ pub enum End {
     Undone(CapRevOrCredCode),
     /// The gateway answered BatchAdminReq with this status.
     NotClosed(BaStatus),
+    /// The gateway answered PCertReq with this code.
+    NoCertificate(PCertCode),
 }
 
 /// What is left when nobody objects.

@@ -15,10 +15,9 @@ pub type Rows = Vec<Row<End>>;
 /// What stands around the data in every signed payload.
 pub fn frame(message: &'static str, prefix: &str, to: &str, is_response: bool) -> Rows {
     let refused = |rejection| End::Refused(message, rejection);
-    let receiver = if to == "exchange" {
-        Text("somebody-else")
-    } else {
-        Bit
+    let receiver = match to {
+        "exchange" | "acquirer" => Text("somebody-else"),
+        _ => Bit,
     };
     let mut rows = vec![
         row(
