@@ -110,9 +110,6 @@ async fn decide(
     )
     .await?;
     tx.commit().await?;
-    if request.operation == Some(BatchOperation::Close) {
-        gateway.wake.notify_one();
-    }
     tracing::info!(set_message = "BatchAdminReq", operation = ?request.operation, outcome = ?status, "answered");
     Ok(response)
 }
@@ -149,7 +146,17 @@ async fn report(
     }
     let found = match &request.batch_id {
         Some(named) => batch_reports::lock(tx, request.asker.merchant_id(), named).await?,
-        None => batch_reports::lock_open(tx, key).await?,
+        None => {
+            // What a close began it goes on with, though the next batch may be open by now.
+            let states = match request.operation {
+                Some(BatchOperation::Close) => [State::Closing, State::Open],
+                _ => [State::Open, State::Closing],
+            };
+            match batch_reports::find_unclosed(&mut *tx, key, &states).await? {
+                Some(id) => batch_reports::lock(tx, request.asker.merchant_id(), &id).await?,
+                None => None,
+            }
+        }
     };
     let Some(batch) = found else {
         return answer(BaStatus::UnknownBatchId);
@@ -184,6 +191,7 @@ async fn close(
     }
     let totals = batch_reports::totals(&mut *tx, &batch).await?;
     if request.totals != Some(totals) {
+        batch_reports::reopen(tx, &batch).await?;
         let told = VerifiedBatchAdminReq {
             summary: true,
             ..request.clone()
@@ -266,12 +274,16 @@ async fn members(
     gateway: &Gateway,
     request: &VerifiedBatchAdminReq,
 ) -> Result<Option<Purge>, GatewayError> {
-    let mut tx = gateway.db.begin().await?;
-    let found = match &request.batch_id {
-        Some(named) => batch_reports::lock(&mut tx, request.asker.merchant_id(), named).await?,
-        None => batch_reports::lock_open(&mut tx, key(request)).await?,
+    let mut connection = gateway.db.read().await?;
+    let (key, merchant_id) = (key(request), request.asker.merchant_id());
+    let named = match &request.batch_id {
+        Some(named) => Some(named.clone()),
+        None => batch_reports::find_unclosed(&mut connection, key, &[State::Open]).await?,
     };
-    let key = key(request);
+    let found = match named {
+        Some(named) => batch_reports::find(&mut connection, merchant_id, &named).await?,
+        None => None,
+    };
     let open = found.filter(|batch| {
         batch.state == State::Open
             && batch.brand == key.brand
@@ -279,7 +291,7 @@ async fn members(
     });
     let Some(batch) = open else { return Ok(None) };
     let most = u32::try_from(ITEMS_MAX).unwrap_or(u32::MAX);
-    let standing = batch_reports::standing(&mut tx, &batch.id, most).await?;
+    let standing = batch_reports::standing(&mut connection, &batch.id, most).await?;
     let batch_id: LocalId = batch
         .id
         .parse()

@@ -237,6 +237,8 @@ struct SettlementRequest<'a> {
 #[derive(Serialize)]
 struct SettlementItem<'a> {
     movement: &'a str,
+    /// By which the issuer finds a capture of before it kept our keys.
+    authorization: &'a str,
 }
 
 impl Issuer {
@@ -259,7 +261,10 @@ impl Issuer {
             items: part
                 .movements
                 .iter()
-                .map(|movement| SettlementItem { movement })
+                .map(|(movement, authorization)| SettlementItem {
+                    movement,
+                    authorization,
+                })
                 .collect(),
         };
         let url = client::join(&self.url, "settlements");

@@ -154,11 +154,13 @@ async fn serve(
     start::add_checks(&mut shell.health, &gateway);
     let db = gateway.db.clone();
     let working = tokio::spawn(worker::run(Arc::clone(&gateway), shutdown.clone()));
+    let settling = tokio::spawn(settlement::run(Arc::clone(&gateway), shutdown.clone()));
     let (router, api) = routes::router(Arc::clone(&gateway));
     let router = router.merge(set_endpoint::router(Arc::new(SetEndpoint(gateway))));
     let served = shell.serve(listener, router, &api, shutdown.clone()).await;
     shutdown.cancel();
     working.await?;
+    settling.await?;
     db.close().await;
     served
 }

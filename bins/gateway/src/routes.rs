@@ -38,6 +38,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> (Router, utoipa::openapi::OpenApi
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(authorizations::show))
         .routes(routes!(batches::list))
+        .routes(routes!(batches::settle))
         .routes(routes!(certificates::show))
         .routes(routes!(certificates::own))
         .routes(routes!(ledger::show))

@@ -10,9 +10,9 @@ use openset_store::{Backend, StoreError, exchanges};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::Gateway;
 use crate::error::GatewayError;
 use crate::store::{batches, pending, settlements};
-use crate::{Gateway, settlement};
 
 /// How often it is looked for what is due when nobody wakes the worker.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -32,7 +32,6 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: CancellationToken) {
             log_failure(purge(&gateway).await.map_err(Into::into));
         }
         log_failure(round(&gateway).await);
-        log_failure(settlement::round(&gateway).await);
         tokio::select! {
             () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = gateway.wake.notified() => {}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use openset_protocol::Timestamp;
 use openset_protocol::messages::batch_admin::BatchTotals;
 use openset_service::paging::{Asked, Page, Query};
@@ -12,7 +13,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Operator;
 use crate::Gateway;
-use crate::store::batch_reports::{self, Batch, Filter, State as Stage};
+use crate::store::batch_reports::{self, Batch, Filter};
+use crate::store::settlements;
 
 /// Which batches.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -94,14 +96,36 @@ pub(super) async fn list(
     )))
 }
 
+/// Goes on with a batch that the issuer had rejected, once people have looked into it.
+#[utoipa::path(
+    post, path = "/batches/{id}/settle", tag = "operator",
+    params(("id" = String, Path, description = "The batch's id")),
+    responses(
+        (status = 204, description = "The issuer is asked again"),
+        (status = 409, content_type = "application/problem+json", description = "There is no such batch, or it was not rejected"),
+    )
+)]
+pub(super) async fn settle(
+    State(gateway): State<Arc<Gateway>>,
+    _: Operator,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let mut tx = gateway.db.begin().await?;
+    if !settlements::retry(&mut tx, &id).await? {
+        return Err(Problem::conflict(
+            "not-rejected",
+            "only a batch that the issuer has rejected is settled again; GET /batches to see them",
+        ));
+    }
+    tx.commit().await?;
+    tracing::info!(batch = id, "a rejected batch is settled again");
+    Ok(StatusCode::NO_CONTENT)
+}
+
 impl BatchView {
     fn of(batch: Batch, totals: BatchTotals) -> Self {
         Self {
-            state: match batch.state {
-                Stage::Open => "open",
-                Stage::Closing => "closing",
-                Stage::Closed => "closed",
-            },
+            state: batch.state.name(),
             opened_at: Timestamp::from_seconds(batch.opened_at_s),
             closed_at: batch.closed_at_s.map(Timestamp::from_seconds),
             credits: totals.transaction_count_credit,

@@ -45,6 +45,46 @@ pub(crate) enum State {
 const COLUMNS: &str = "id, brand, currency, state, opened_at_s, closed_at_s, transmission, paid_at_s, \
      credit_count, credit_minor, debit_count, debit_minor, merchant_id";
 
+/// The batch of this name, if it is this merchant's.
+pub(crate) async fn find(
+    conn: &mut AnyConnection,
+    merchant_id: &str,
+    id: &LocalId,
+) -> Result<Option<Batch>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM batches WHERE id = $1 AND merchant_id = $2");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.as_str())
+        .bind(merchant_id)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(batch).transpose()
+}
+
+/// The batch that takes items, or took them last: by state, then the oldest.
+pub(crate) async fn find_unclosed(
+    conn: &mut AnyConnection,
+    key: Key<'_>,
+    states: &[State],
+) -> Result<Option<LocalId>, StoreError> {
+    for state in states {
+        let id: Option<String> = sqlx::query_scalar(
+            "SELECT id FROM batches WHERE merchant_id = $1 AND brand = $2 AND currency = $3 AND state = $4 \
+             ORDER BY opened_at_s, id LIMIT 1",
+        )
+        .bind(key.merchant_id)
+        .bind(key.brand)
+        .bind(key.currency.alpha())
+        .bind(state.name())
+        .fetch_optional(&mut *conn)
+        .await?;
+        if let Some(id) = id {
+            let id = id.parse().map_err(|_| StoreError::Corrupt("batches.id"))?;
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
 /// The batch of this name, if it is this merchant's; nobody else changes it until the transaction ends.
 pub(crate) async fn lock(
     tx: &mut Tx,
@@ -191,6 +231,21 @@ pub(crate) async fn set_closing(tx: &mut Tx, batch_id: &str) -> Result<(), Store
     one_row(rows, "the batch was closed meanwhile")
 }
 
+/// It takes items again, unless another one does meanwhile.
+pub(crate) async fn reopen(tx: &mut Tx, batch: &Batch) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE batches SET state = 'open' WHERE id = $1 AND state = 'closing' AND NOT EXISTS \
+         (SELECT 1 FROM batches o WHERE o.merchant_id = $2 AND o.brand = $3 AND o.currency = $4 AND o.state = 'open')",
+    )
+    .bind(&batch.id)
+    .bind(&batch.merchant_id)
+    .bind(&batch.brand)
+    .bind(&batch.currency)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Its members and totals stand for good; it is to be paid out.
 pub(crate) async fn close(
     tx: &mut Tx,
@@ -215,6 +270,17 @@ pub(crate) async fn close(
     .await?
     .rows_affected();
     Ok(one_row(rows, "the batch was closed meanwhile")?)
+}
+
+impl State {
+    /// As the database spells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 impl Batch {
@@ -255,10 +321,9 @@ impl Batch {
         );
         let currency = Currency::from_alpha(&self.currency)
             .map_err(|_| StoreError::Corrupt("batches.currency"))?;
-        let amount = CurrencyAmount::new(currency, to.abs_diff(from))
-            .map_err(|_| StoreError::Corrupt("batches.credit_minor"))?;
         Ok(Some(SettlementInfo {
-            settlement_amount: amount,
+            currency,
+            settlement_amount_minor: to.abs_diff(from),
             settlement_type: if to >= from {
                 AmountType::Credit
             } else {
@@ -295,7 +360,8 @@ pub(crate) async fn details(
     })
 }
 
-/// What stands in an open batch and may be undone, refunds first: a capture with a refund is not undone.
+/// What stands in an open batch and may be undone: what was never tried first, and refunds before captures, for a
+/// capture with a refund is not undone.
 pub(crate) async fn standing(
     conn: &mut AnyConnection,
     batch_id: &str,
@@ -303,8 +369,9 @@ pub(crate) async fn standing(
 ) -> Result<Vec<(TransactionDetail, bool)>, GatewayError> {
     let sql = format!(
         "{DETAIL} WHERE m.batch_id = $1 AND m.state = 'done' AND m.kind IN ('capture', 'credit') \
-         AND NOT EXISTS (SELECT 1 FROM movements u WHERE u.undoes = m.id AND u.state = 'done') \
-         ORDER BY CASE WHEN m.kind = 'credit' THEN 0 ELSE 1 END, m.batch_seq LIMIT $2"
+         AND NOT EXISTS (SELECT 1 FROM movements u WHERE u.authorization_id = m.authorization_id AND u.undoes = m.id \
+         AND u.state = 'done') ORDER BY (SELECT COUNT(*) FROM movements r WHERE r.authorization_id = m.authorization_id \
+         AND r.undoes = m.id AND r.state = 'refused'), CASE WHEN m.kind = 'credit' THEN 0 ELSE 1 END, m.batch_seq LIMIT $2"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(batch_id)

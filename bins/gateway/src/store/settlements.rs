@@ -25,8 +25,8 @@ pub(crate) struct Batch {
 /// One part of a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
-    /// The idempotency keys of its movements at the issuer.
-    pub(crate) movements: Vec<String>,
+    /// The idempotency keys of its movements at the issuer, each beside the issuer's id of the authorization.
+    pub(crate) movements: Vec<(String, String)>,
     /// Their sum, as the batch counts.
     pub(crate) net_minor: i64,
 }
@@ -115,9 +115,9 @@ pub(crate) async fn part(
 ) -> Result<Part, StoreError> {
     let before = number.saturating_mul(PART_ITEMS);
     let rows = sqlx::query(
-        "SELECT id, CASE WHEN kind IN ('capture', 'credit_reversal') THEN amount_minor ELSE -amount_minor END \
-         FROM movements WHERE batch_id = $1 AND state = 'done' AND batch_seq > $2 AND batch_seq <= $3 \
-         ORDER BY batch_seq",
+        "SELECT m.id, CASE WHEN m.kind IN ('capture', 'credit_reversal') THEN m.amount_minor ELSE -m.amount_minor END, \
+         a.issuer_authorization FROM movements m JOIN authorizations a ON a.id = m.authorization_id \
+         WHERE m.batch_id = $1 AND m.state = 'done' AND m.batch_seq > $2 AND m.batch_seq <= $3 ORDER BY m.batch_seq",
     )
     .bind(&batch.id)
     .bind(before)
@@ -129,7 +129,7 @@ pub(crate) async fn part(
         net_minor: 0,
     };
     for row in rows {
-        part.movements.push(row.try_get(0)?);
+        part.movements.push((row.try_get(0)?, row.try_get(2)?));
         let minor: i64 = row.try_get(1)?;
         part.net_minor = part
             .net_minor
@@ -237,6 +237,18 @@ pub(crate) async fn book_paid(tx: &mut Tx, batch: &Batch, at_s: i64) -> Result<b
     )
     .await?;
     Ok(true)
+}
+
+/// People have looked into it: it is gone on with. `false`: it was not rejected, or is none.
+pub(crate) async fn retry(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE batches SET transmission = 'pending', next_attempt_at_ms = 0 \
+         WHERE id = $1 AND transmission = 'batchRejectedByAcquirer'",
+    )
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// The issuer does not agree: people have to look into it.

@@ -112,6 +112,14 @@ impl Bank {
             .count()
     }
 
+    /// As if nothing of this kind had been asked for.
+    pub(crate) fn forget(&self, kind: &str) {
+        let mut books = self.books.lock().unwrap();
+        books
+            .effects
+            .retain(|_, (request, _, _)| !request.starts_with(kind));
+    }
+
     /// What was asked for, of this kind.
     pub(crate) fn requests(&self, kind: &str) -> Vec<String> {
         let books = self.books.lock().unwrap();

@@ -171,7 +171,7 @@ async fn batch_closes_if_both_sides_count_alike_and_is_paid_out() {
         Some(TransmissionStatus::CompletedSuccessfully)
     );
     let payout = paid.settlement_info.unwrap();
-    assert_eq!(payout.settlement_amount, euros(700));
+    assert_eq!(payout.settlement_amount_minor, 700);
     assert_eq!(payout.settlement_type, AmountType::Credit);
     assert_eq!(bank.requests("settle"), ["settle 700 2"]);
     assert_eq!(balances(&service).await, [0; 5]);
@@ -205,7 +205,7 @@ async fn batch_of_refunds_alone_is_paid_by_the_merchant() {
     let batch = refund.clone().unwrap().batch_id;
     ask(&service, close(&batch, totals((0, 0), (1, 400)))).await;
     let paid = ended(&service, &batch).await.settlement_info.unwrap();
-    assert_eq!(paid.settlement_amount, euros(400));
+    assert_eq!(paid.settlement_amount_minor, 400);
     assert_eq!(paid.settlement_type, AmountType::Debit);
     let mut asked = bank.requests("settle");
     asked.sort();
@@ -249,6 +249,39 @@ async fn batch_with_an_item_at_work_closes_once_that_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn close_that_names_no_batch_closes_the_one_that_it_began_with() {
+    let (bank, service) = gateway().await;
+    let (_, place) = Sale::captured(&service, 1000).await;
+    let slow = Sale::authorized(&service, 50).await;
+    let quick = Sale::authorized(&service, 1050).await;
+    bank.set_answering(false);
+    let capture = slow.asked.capture(&slow.bought, &slow.answer, 50);
+    let claimed = claim(&SHOP, vec![capture]);
+    let calls = bank.calls();
+    tokio::select! {
+        _ = service.set(&claimed.wire) => panic!("the issuer has not answered"),
+        () = bank.asked(calls + 1) => {}
+    }
+    let unnamed = |totals| Asked {
+        totals: Some(totals),
+        ..operate(BatchOperation::Close)
+    };
+    let wrong = administer(&SHOP, unnamed(totals((1, 1050), (0, 0))));
+    service.set(&wrong.wire).await.working();
+    bank.set_answering(true);
+    service.set_until_answered(&claimed.wire).await;
+    // Nothing else is open: it is again.
+    let told = wrong.read(&service.set_until_answered(&wrong.wire).await);
+    assert_eq!(told.ba_status, BaStatus::TotalsOutOfBalance);
+    assert_eq!(told.batch_id, Some(place.batch_id.clone()));
+    let (_, other) = quick.capture(&service, 1050).await;
+    assert_eq!(other.unwrap().batch_id, place.batch_id);
+    let told = ask(&service, unnamed(totals((3, 2100), (0, 0)))).await;
+    assert_eq!(told.ba_status, BaStatus::Success);
+    assert_eq!(told.batch_id, Some(place.batch_id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn settlement_that_a_crash_cut_short_is_finished_once() {
     let (bank, service) = gateway().await;
     let (_, place) = Sale::captured(&service, 1000).await;
@@ -278,6 +311,16 @@ async fn batch_that_the_issuer_counts_otherwise_is_not_paid_out() {
     );
     assert_eq!(told.settlement_info, None);
     assert_eq!(balances(&service).await, [0, -1000, 0, 1000, 0]);
+    // People have looked into it. The bank does not keep what it refused.
+    bank.set_mood(Mood::Approve);
+    bank.forget("settle");
+    let path = format!("/batches/{}/settle", place.batch_id);
+    let operator = crate::service::OPERATOR;
+    assert_eq!(service.post_empty(&path, operator).await, 204);
+    let told = ended(&service, &place.batch_id).await;
+    assert!(told.settlement_info.is_some());
+    assert_eq!(balances(&service).await, [0; 5]);
+    assert_eq!(service.post_empty(&path, operator).await, 409);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -366,6 +366,13 @@ impl Service {
         reqwest::get(url).await.unwrap().text().await.unwrap()
     }
 
+    /// POST without a body: the status alone.
+    pub(crate) async fn post_empty(&self, path: &str, token: &str) -> u16 {
+        let url = format!("{}{path}", self.url);
+        let answer = self.client.post(url).bearer_auth(token).send().await;
+        answer.unwrap().status().as_u16()
+    }
+
     pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> (u16, Value) {
         let request = self
             .client

@@ -50,6 +50,9 @@ pub(crate) struct SettlementRequest {
 pub(crate) struct SettledItem {
     /// The Idempotency-Key under which the capture, credit or reversal of one was made.
     movement: String,
+    /// The authorization's id: by it captures are found of which the key was not kept then.
+    #[serde(default)]
+    authorization: Option<String>,
 }
 
 /// A part of a batch, paid.
@@ -114,20 +117,16 @@ pub(crate) async fn settle(
 
 /// Settles each movement and books the payment. A refusal is not kept: nothing has happened, and the batch may be mended.
 async fn pay(tx: &mut Tx, asked: &Settlement, items: &[SettledItem]) -> Result<(), Problem> {
-    let mut named: Vec<(usize, &str)> = items
-        .iter()
-        .map(|item| item.movement.as_str())
-        .enumerate()
-        .collect();
-    named.sort_unstable_by_key(|(_, movement)| *movement);
+    let mut named: Vec<(usize, &SettledItem)> = items.iter().enumerate().collect();
+    named.sort_unstable_by_key(|(_, item)| &item.movement);
     let settled_by = format!("{}/{}", asked.batch_id, asked.part);
     let mut net_minor = 0_i64;
-    for (place, movement) in named {
+    for (place, item) in named {
         let refuse = |status, code, detail: &str| {
             let pointer = format!("/items/{place}/movement");
             Err(Problem::new(status, code, detail).with_field(pointer, detail))
         };
-        let found = settlements::lock_movement(tx, &asked.gateway, movement).await?;
+        let found = settlements::lock_movement(tx, &asked.gateway, item.names()).await?;
         let Some(found) = found else {
             return refuse(
                 StatusCode::CONFLICT,
@@ -149,7 +148,7 @@ async fn pay(tx: &mut Tx, asked: &Settlement, items: &[SettledItem]) -> Result<(
                 "another part has settled this movement; leave it out",
             );
         }
-        settlements::settle_movement(tx, &asked.gateway, movement, &settled_by).await?;
+        settlements::settle_movement(tx, &asked.gateway, &found.id, &settled_by).await?;
         // A thousand amounts below 10^12 do not overflow.
         net_minor = net_minor.saturating_add(found.amount_minor);
     }
@@ -165,6 +164,12 @@ async fn pay(tx: &mut Tx, asked: &Settlement, items: &[SettledItem]) -> Result<(
         ledger::pay(tx, asked).await?;
     }
     Ok(())
+}
+
+impl SettledItem {
+    fn names(&self) -> (&str, Option<&str>) {
+        (&self.movement, self.authorization.as_deref())
+    }
 }
 
 fn part_reused() -> Problem {

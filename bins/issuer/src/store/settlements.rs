@@ -34,6 +34,8 @@ impl Settlement {
 /// A movement that is to be settled. Nobody else can settle it until the transaction ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unsettled {
+    /// Its own name.
+    pub(crate) id: String,
     pub(crate) currency: Currency,
     pub(crate) amount_minor: i64,
     /// The part that settled it before.
@@ -105,24 +107,40 @@ pub(crate) async fn list(
     rows.iter().map(settlement).collect()
 }
 
-/// Locks a movement and reads it. Those of one settlement are locked in the order of their ids: two settlements
+/// Locks a movement and reads it: the one of this name or, of captures of before movements had names, the one that the
+/// authorization of this id had. Those of one settlement are locked in the order of their ids: two settlements
 /// cannot wait for each other.
 pub(crate) async fn lock_movement(
     tx: &mut Tx,
     gateway: &str,
-    id: &str,
+    (id, authorization): (&str, Option<&str>),
 ) -> Result<Option<Unsettled>, StoreError> {
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
     let row = sqlx::query(
         "UPDATE movements SET settled_by = settled_by WHERE gateway = $1 AND id = $2 \
-         RETURNING currency, amount_minor, settled_by",
+         RETURNING currency, amount_minor, settled_by, id",
     )
     .bind(gateway)
     .bind(id)
     .fetch_optional(&mut **tx)
     .await?;
+    let row = match (row, authorization) {
+        (None, Some(authorization)) => {
+            sqlx::query(
+                "UPDATE movements SET settled_by = settled_by WHERE gateway = $1 AND id = $2 \
+                 AND authorization_id = $2 AND kind = 'capture' \
+                 RETURNING currency, amount_minor, settled_by, id",
+            )
+            .bind(gateway)
+            .bind(authorization)
+            .fetch_optional(&mut **tx)
+            .await?
+        }
+        (row, _) => row,
+    };
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Unsettled {
+        id: row.try_get(3)?,
         currency: currency(&row, 0, "movements.currency")?,
         amount_minor: row.try_get(1)?,
         settled_by: row.try_get(2)?,

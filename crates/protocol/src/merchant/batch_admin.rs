@@ -175,7 +175,7 @@ impl AwaitingBatchAdminRes {
                 "batch_id",
             ),
             (
-                paid.is_none_or(|paid| paid.settlement_amount.currency() == currency),
+                paid.is_none_or(|paid| paid.currency == currency),
                 "settlement_info",
             ),
             (

@@ -151,8 +151,10 @@ pub enum TransmissionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettlementInfo {
-    /// How much.
-    pub settlement_amount: CurrencyAmount,
+    /// In which currency.
+    pub currency: Currency,
+    /// How much, in minor units: more, perhaps, than one purchase may come to.
+    pub settlement_amount_minor: u64,
     /// To the merchant's account, or from it.
     pub settlement_type: AmountType,
     /// When.

@@ -77,7 +77,8 @@ fn report() -> BatchReport {
         }),
         transmission_status: Some(TransmissionStatus::CompletedSuccessfully),
         settlement_info: Some(SettlementInfo {
-            settlement_amount: amount(4000),
+            currency: amount(0).currency(),
+            settlement_amount_minor: 4000,
             settlement_type: AmountType::Credit,
             settlement_deposit_date: w.now,
             settlement_reference: "payout-1".to_owned(),
