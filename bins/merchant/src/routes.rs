@@ -6,6 +6,7 @@ mod money;
 mod order_view;
 mod orders;
 mod products;
+mod refund;
 mod replay;
 mod reverse;
 
@@ -62,6 +63,9 @@ pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenA
         .routes(routes!(orders::show))
         .routes(routes!(reverse::reverse))
         .routes(routes!(capture::capture))
+        .routes(routes!(refund::void_capture))
+        .routes(routes!(refund::refund))
+        .routes(routes!(refund::void_refund))
         .routes(routes!(certificates::own))
         .split_for_parts();
     let set = set_endpoint::router(Arc::new(SetEndpoint(Arc::clone(&merchant))));
