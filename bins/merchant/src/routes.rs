@@ -3,6 +3,7 @@
 mod capture;
 mod certificates;
 mod money;
+mod order_list;
 mod order_view;
 mod orders;
 mod products;
@@ -59,7 +60,7 @@ fn set() {}
 pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(products::list))
-        .routes(routes!(orders::place))
+        .routes(routes!(orders::place, order_list::list))
         .routes(routes!(orders::show))
         .routes(routes!(reverse::reverse))
         .routes(routes!(capture::capture))
