@@ -3,9 +3,11 @@
 mod capture;
 mod certificates;
 mod money;
+mod order_list;
 mod order_view;
 mod orders;
 mod products;
+mod refund;
 mod replay;
 mod reverse;
 
@@ -58,10 +60,13 @@ fn set() {}
 pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(products::list))
-        .routes(routes!(orders::place))
+        .routes(routes!(orders::place, order_list::list))
         .routes(routes!(orders::show))
         .routes(routes!(reverse::reverse))
         .routes(routes!(capture::capture))
+        .routes(routes!(refund::void_capture))
+        .routes(routes!(refund::refund))
+        .routes(routes!(refund::void_refund))
         .routes(routes!(certificates::own))
         .split_for_parts();
     let set = set_endpoint::router(Arc::new(SetEndpoint(Arc::clone(&merchant))));

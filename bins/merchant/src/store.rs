@@ -42,6 +42,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "authorizations and movements",
         sql: include_str!("../migrations/170_movements.sql"),
     },
+    Migration {
+        version: 171,
+        name: "order lists",
+        sql: include_str!("../migrations/171_order_lists.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.

@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod demo;
 mod healthcheck;
 mod inspect;
+mod merchant;
 pub mod setup;
 mod wallet;
 
@@ -36,6 +37,9 @@ enum Command {
     /// Back up a wallet, or restore it.
     #[command(subcommand)]
     Wallet(wallet::Command),
+    /// List a shop's orders, and move their money.
+    #[command(subcommand)]
+    Merchant(merchant::Command),
     /// Ask a service whether it is ready; ends with status 0 if it is.
     Healthcheck {
         /// For example http://127.0.0.1:7001/readyz.
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
             Command::Setup(options) => setup::run(&options),
             Command::Inspect(options) => Box::pin(inspect::run(options)).await,
             Command::Wallet(command) => wallet::run(command).await,
+            Command::Merchant(command) => merchant::run(command).await,
             Command::Healthcheck { url, ca } => healthcheck::run(&url, ca.as_deref()).await,
         }
     });

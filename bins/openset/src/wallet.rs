@@ -110,8 +110,7 @@ impl Access {
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
         let token = secret(self.token_file.as_deref(), TOKEN, "--token-file")?;
         let url = join(&openset_service::config::url(&self.url, "--url")?, path);
-        let request = self
-            .client()?
+        let request = client(self.ca.as_deref())?
             .post(url.clone())
             .bearer_auth(token.expose_secret());
         let response = request
@@ -133,28 +132,33 @@ impl Access {
             Err(_) => bail!("the wallet at {url} answered with status {status}"),
         }
     }
+}
 
-    fn client(&self) -> anyhow::Result<Client> {
-        let mut extra = Vec::new();
-        if let Some(path) = &self.ca {
-            let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            extra = Certificate::from_pem_bundle(&pem)?;
-        }
-        let builder = || {
-            Client::builder()
-                .timeout(PATIENCE)
-                .redirect(redirect::Policy::none())
-                .no_proxy()
-        };
-        // A slim image has no CAs at all, which the builder takes for an error.
-        let merged = builder().tls_certs_merge(extra.clone()).build();
-        let client = merged.or_else(|_| builder().tls_certs_only(extra).build());
-        client.context("cannot set up the HTTP client")
+/// A client that trusts the CAs of a PEM file as well.
+pub(crate) fn client(ca: Option<&Path>) -> anyhow::Result<Client> {
+    let mut extra = Vec::new();
+    if let Some(path) = ca {
+        let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        extra = Certificate::from_pem_bundle(&pem)?;
     }
+    let builder = || {
+        Client::builder()
+            .timeout(PATIENCE)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+    };
+    // A slim image has no CAs at all, which the builder takes for an error.
+    let merged = builder().tls_certs_merge(extra.clone()).build();
+    let client = merged.or_else(|_| builder().tls_certs_only(extra).build());
+    client.context("cannot set up the HTTP client")
 }
 
 /// The first line of a file, or a variable's value.
-fn secret(file: Option<&Path>, variable: &str, flag: &str) -> anyhow::Result<SecretString> {
+pub(crate) fn secret(
+    file: Option<&Path>,
+    variable: &str,
+    flag: &str,
+) -> anyhow::Result<SecretString> {
     let text = match file {
         Some(path) => {
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?

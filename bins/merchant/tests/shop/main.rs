@@ -10,6 +10,7 @@ mod crashes;
 mod movements;
 mod orders;
 mod purchases;
+mod refunds;
 mod refusals;
 mod renewals;
 mod replicas;
