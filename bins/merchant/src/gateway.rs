@@ -4,5 +4,6 @@ pub(crate) mod asking;
 pub(crate) mod authorization;
 mod capture;
 pub(crate) mod certificates;
+mod refund;
 mod reversal;
 pub(crate) mod sending;

@@ -5,9 +5,11 @@ mod capture;
 mod catalogue;
 mod certificates;
 mod money;
+mod order_list;
 mod order_view;
 mod orders;
 mod products;
+mod refund;
 mod replay;
 mod reverse;
 
@@ -61,11 +63,14 @@ pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenA
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(products::list))
         .routes(routes!(catalogue::signed))
-        .routes(routes!(orders::place))
+        .routes(routes!(orders::place, order_list::list))
         .routes(routes!(orders::show))
         .routes(routes!(authorize::authorize))
         .routes(routes!(reverse::reverse))
         .routes(routes!(capture::capture))
+        .routes(routes!(refund::void_capture))
+        .routes(routes!(refund::refund))
+        .routes(routes!(refund::void_refund))
         .routes(routes!(certificates::own))
         .split_for_parts();
     let set = set_endpoint::router(Arc::new(SetEndpoint(Arc::clone(&merchant))));

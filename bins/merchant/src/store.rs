@@ -44,6 +44,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/170_movements.sql"),
     },
     Migration {
+        version: 171,
+        name: "order lists",
+        sql: include_str!("../migrations/171_order_lists.sql"),
+    },
+    Migration {
         version: 175,
         name: "orders in parts",
         sql: include_str!("../migrations/175_parts.sql"),

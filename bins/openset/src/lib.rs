@@ -35,14 +35,14 @@ enum Command {
     Setup(setup::Options),
     /// Show what is inside a message: header, sender, receiver, certificates, size.
     Inspect(inspect::Options),
-    /// Write a shop's catalogue to a file.
-    #[command(subcommand)]
-    Merchant(merchant::Command),
     /// Compare what issuer, gateway and merchant have stored; ends with status 0 only if all of it agrees.
     Audit(audit::Options),
     /// Back up a wallet, restore it, or order by mail with it.
     #[command(subcommand)]
     Wallet(wallet::Command),
+    /// List a shop's orders, move their money, or write its catalogue to a file.
+    #[command(subcommand)]
+    Merchant(merchant::Command),
     /// Ask a service whether it is ready; ends with status 0 if it is.
     Healthcheck {
         /// For example http://127.0.0.1:7001/readyz.

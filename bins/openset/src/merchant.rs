@@ -1,80 +1,298 @@
-//! `openset merchant`: a shop, from the command line.
+//! `openset merchant`: what a shop's staff does with its orders, over the merchant's REST interface.
+
+mod catalogue;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use openset_protocol::messages::mail_order::CATALOGUE_BYTES_MAX;
-use openset_service::client::join;
+use openset_protocol::messages::initiation::Money;
+use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_service::client::{IDEMPOTENCY_KEY, join};
 use openset_service::problem::Problem;
+use openset_service::random;
+use reqwest::{Method, Url};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
 
-use crate::wallet::{client, write};
+use crate::wallet::{client, secret};
 
+/// Where a merchant answers unless told otherwise.
+const MERCHANT_URL: &str = "http://127.0.0.1:7004";
 /// To the answer's last byte.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The environment's name of the operator's token.
+const TOKEN: &str = "OPENSET_MERCHANT_TOKEN";
 
-/// What to do with a shop.
+/// What to do at a shop.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Write the shop's signed catalogue to a file, for orders by mail.
-    Catalogue {
-        /// Where the shop answers.
-        #[arg(long, default_value = "http://127.0.0.1:7004")]
-        url: String,
-        /// The card's brand; may be left out where the shop takes one alone.
+    Catalogue(catalogue::Options),
+    /// List orders, the newest first.
+    Orders {
+        #[command(flatten)]
+        access: Access,
+        /// Only those in this state, for example authorized.
         #[arg(long)]
-        brand: Option<String>,
-        /// The file to write; one that exists stays as it is.
+        state: Option<String>,
+        /// What the page before ended with.
         #[arg(long)]
-        out: PathBuf,
-        /// PEM file with the CA that the shop's TLS certificate comes from.
+        after: Option<String>,
+        /// At most so many.
         #[arg(long)]
-        ca: Option<PathBuf>,
+        limit: Option<u32>,
+    },
+    /// Capture what is authorized, or a part of it; the rest is free again.
+    Capture {
+        #[command(flatten)]
+        asked: Asked,
+        /// How much, for example 12.50, in the order's currency; without, all.
+        #[arg(long)]
+        amount: Option<String>,
+    },
+    /// Give an authorization back, or a part of it.
+    Reverse {
+        #[command(flatten)]
+        asked: Asked,
+        /// How much stays authorized, for example 12.50, in the order's currency; without, nothing.
+        #[arg(long)]
+        new_amount: Option<String>,
+    },
+    /// Give back what was captured, or a part of it.
+    Refund {
+        #[command(flatten)]
+        asked: Asked,
+        /// How much, for example 12.50, in the order's currency; without, all that is left.
+        #[arg(long)]
+        amount: Option<String>,
+    },
+    /// Cancel a capture: the order is authorized again.
+    VoidCapture {
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Cancel a refund.
+    VoidRefund {
+        #[command(flatten)]
+        asked: Asked,
+        /// The refund's movement.
+        #[arg(long)]
+        refund: String,
     },
 }
 
+/// Which merchant, and with what.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Access {
+    /// Where the merchant answers.
+    #[arg(long, default_value = MERCHANT_URL)]
+    url: String,
+    /// File whose first line is the operator's token; else the variable OPENSET_MERCHANT_TOKEN.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// PEM file with the CA that the merchant's TLS certificate comes from.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+}
+
+/// Which order, and how the request is known again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asked {
+    /// The order's id.
+    order: String,
+    #[command(flatten)]
+    access: Access,
+    /// The number of the authorization, where the order has several.
+    #[arg(long)]
+    auth: Option<u32>,
+    /// Idempotency-Key: the same one again brings the same answer and moves nothing; without, a fresh one.
+    #[arg(long)]
+    key: Option<String>,
+}
+
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
-    let Command::Catalogue {
-        url,
-        brand,
-        out,
-        ca,
-    } = command;
-    ensure!(
-        !out.exists(),
-        "{} is there already; choose another name",
-        out.display()
-    );
-    let mut url = join(&openset_service::config::url(&url, "--url")?, "catalogue");
-    if let Some(brand) = &brand {
-        url.query_pairs_mut().append_pair("brand", brand);
-    }
-    let response = client(ca.as_deref(), PATIENCE)?
-        .get(url.clone())
-        .send()
-        .await
-        .map_err(reqwest::Error::without_url);
-    let response = response.with_context(|| format!("the shop at {url} does not answer"))?;
-    let status = response.status();
-    let answer = response
-        .bytes()
-        .await
-        .context("the shop's answer breaks off")?;
-    if !status.is_success() {
-        match serde_json::from_slice::<Problem>(&answer) {
-            Ok(problem) => bail!("{} ({})", problem.detail, problem.code),
-            Err(_) => bail!("the shop at {url} answered with status {status}"),
+    match command {
+        Command::Catalogue(options) => catalogue::run(options).await,
+        Command::Orders {
+            access,
+            state,
+            after,
+            limit,
+        } => {
+            let mut url = access.url("orders")?;
+            let limit = limit.map(|limit| limit.to_string());
+            for (name, value) in [("state", state), ("after", after), ("limit", limit)] {
+                if let Some(value) = value {
+                    url.query_pairs_mut().append_pair(name, &value);
+                }
+            }
+            show_orders(&access.call(Method::GET, url, None).await?)
+        }
+        Command::Capture { asked, amount } => {
+            let body = asked.with_amount("amount", amount.as_deref()).await?;
+            asked.ask("capture", body).await
+        }
+        Command::Reverse { asked, new_amount } => {
+            let body = asked
+                .with_amount("new_amount", new_amount.as_deref())
+                .await?;
+            asked.ask("reverse", body).await
+        }
+        Command::Refund { asked, amount } => {
+            let body = asked.with_amount("amount", amount.as_deref()).await?;
+            asked.ask("refund", body).await
+        }
+        Command::VoidCapture { asked } => asked.ask("void-capture", json!({})).await,
+        Command::VoidRefund { asked, refund } => {
+            ensure!(
+                asked.auth.is_none(),
+                "the refund says which authorization it is of"
+            );
+            asked.ask("void-refund", json!({ "refund": refund })).await
         }
     }
-    ensure!(
-        answer.len() <= CATALOGUE_BYTES_MAX,
-        "the catalogue is larger than {CATALOGUE_BYTES_MAX} bytes"
-    );
-    write(&out, &answer)?;
-    println!(
-        "catalogue written to {}: {} bytes",
-        out.display(),
-        answer.len()
-    );
+}
+
+impl Asked {
+    /// `{field: amount}`, in the order's currency.
+    async fn with_amount(&self, field: &str, amount: Option<&str>) -> anyhow::Result<Value> {
+        let Some(text) = amount else {
+            return Ok(json!({}));
+        };
+        let url = self.access.url(&format!("orders/{}", self.order))?;
+        let order = self.access.call(Method::GET, url, None).await?;
+        let of = order.pointer("/amount/currency").and_then(Value::as_str);
+        let currency = Currency::from_alpha(of.context("the order names no currency")?)?;
+        let amount_minor = minor(text, currency.exponent())?;
+        let money = Money {
+            currency,
+            amount_minor,
+        };
+        Ok(json!({ field: money }))
+    }
+
+    async fn ask(&self, what: &str, mut body: Value) -> anyhow::Result<()> {
+        if let (Some(auth), Some(fields)) = (self.auth, body.as_object_mut()) {
+            fields.insert("auth".to_owned(), auth.into());
+        }
+        let fresh = random::hex_id::<16>;
+        let key = self.key.clone().unwrap_or_else(fresh);
+        let url = self.access.url(&format!("orders/{}/{what}", self.order))?;
+        let answered = self
+            .access
+            .call(Method::POST, url, Some((&key, body)))
+            .await;
+        let answer = answered.with_context(|| format!("{what} under the key {key}"))?;
+        let text = |field: &str| answer.get(field).and_then(Value::as_str).unwrap_or("?");
+        println!("{}, movement {}", text("state"), text("movement"));
+        for field in ["authorized", "captured", "refunded", "voided"] {
+            if let Some(amount) = answer.get(field) {
+                println!("{field}: {}", shown(amount)?);
+            }
+        }
+        if text("state").ends_with("ing") {
+            println!("the gateway has not answered yet; ask again with --key {key}");
+        }
+        Ok(())
+    }
+}
+
+impl Access {
+    fn url(&self, path: &str) -> anyhow::Result<Url> {
+        Ok(join(
+            &openset_service::config::url(&self.url, "--url")?,
+            path,
+        ))
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        url: Url,
+        post: Option<(&str, Value)>,
+    ) -> anyhow::Result<Value> {
+        let token = secret(self.token_file.as_deref(), TOKEN, "--token-file")?;
+        let mut request = client(self.ca.as_deref(), PATIENCE)?
+            .request(method, url.clone())
+            .bearer_auth(token.expose_secret());
+        if let Some((key, body)) = post {
+            request = request.header(IDEMPOTENCY_KEY, key).json(&body);
+        }
+        let response = request.send().await.map_err(reqwest::Error::without_url);
+        let response =
+            response.with_context(|| format!("the merchant at {url} does not answer"))?;
+        let status = response.status();
+        let answer = response.bytes().await;
+        let answer = answer.context("the merchant's answer breaks off")?;
+        if status.is_success() {
+            return serde_json::from_slice(&answer).context("the merchant's answer");
+        }
+        match serde_json::from_slice::<Problem>(&answer) {
+            Ok(problem) => bail!("{} ({})", problem.detail, problem.code),
+            Err(_) => bail!("the merchant at {url} answered with status {status}"),
+        }
+    }
+}
+
+fn show_orders(page: &Value) -> anyhow::Result<()> {
+    let orders = page.get("orders").and_then(Value::as_array);
+    for order in orders.context("the merchant's answer has no orders")? {
+        let text = |field: &str| order.get(field).and_then(Value::as_str).unwrap_or("?");
+        let amount = shown(order.get("amount").unwrap_or(&Value::Null))?;
+        println!(
+            "{}  {}  {:<10}  {amount}",
+            text("order_id"),
+            text("created_at"),
+            text("state")
+        );
+    }
+    if let Some(next) = page.get("next").and_then(Value::as_str) {
+        println!("more: --after {next}");
+    }
     Ok(())
+}
+
+/// An amount as people write it.
+fn shown(amount: &Value) -> anyhow::Result<CurrencyAmount> {
+    let money: Money = serde_json::from_value(amount.clone()).context("an amount")?;
+    Ok(CurrencyAmount::new(money.currency, money.amount_minor)?)
+}
+
+/// `12.50` in minor units of a currency with so many decimals.
+fn minor(text: &str, decimals: u16) -> anyhow::Result<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let places = usize::from(decimals);
+    ensure!(
+        !whole.is_empty() && digits(whole) && digits(part) && part.len() <= places,
+        "{text} is no amount: write digits, and at most {decimals} of them behind a point"
+    );
+    format!("{whole}{part:0<places$}")
+        .parse()
+        .with_context(|| format!("{text} is too much"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minor;
+
+    #[test]
+    fn amounts_are_read_as_people_write_them() {
+        for (text, decimals, expected) in [
+            ("12.50", 2, Some(1250)),
+            ("12.5", 2, Some(1250)),
+            ("12", 2, Some(1200)),
+            ("0.001", 3, Some(1)),
+            ("100", 0, Some(100)),
+            ("1.5", 0, None),
+            ("1.505", 2, None),
+            ("-1", 2, None),
+            (".5", 2, None),
+            ("", 2, None),
+            ("1,50", 2, None),
+        ] {
+            assert_eq!(minor(text, decimals).ok(), expected, "{text}");
+        }
+    }
 }

@@ -198,7 +198,11 @@ pub(crate) fn client(ca: Option<&Path>, patience: Duration) -> anyhow::Result<Cl
 }
 
 /// The first line of a file, or a variable's value.
-fn secret(file: Option<&Path>, variable: &str, flag: &str) -> anyhow::Result<SecretString> {
+pub(crate) fn secret(
+    file: Option<&Path>,
+    variable: &str,
+    flag: &str,
+) -> anyhow::Result<SecretString> {
     let text = match file {
         Some(path) => {
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?

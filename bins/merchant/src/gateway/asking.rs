@@ -8,6 +8,8 @@ use anyhow::{Context as _, anyhow, bail};
 use openset_protocol::balance::{Kind, Progress};
 use openset_protocol::ids::{Rrpid, Xid};
 use openset_protocol::merchant::auth_rev::ReversalAnswer;
+use openset_protocol::messages::batch::BatchPlace;
+use openset_protocol::messages::cap_rev_or_cred::CapRevOrCred;
 use openset_protocol::money::CurrencyAmount;
 use openset_service::client::SetAnswer;
 use openset_service::clock;
@@ -16,7 +18,7 @@ use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
 use super::sending::{self, ASKED_FOR, Took, final_error, is_error_doubted};
-use super::{capture, reversal};
+use super::{capture, refund, reversal};
 use crate::Merchant;
 use crate::failure::Failure;
 use crate::store::authorizations::{self, Authorization, Said};
@@ -40,6 +42,12 @@ pub(crate) enum What {
     Reverse(CurrencyAmount),
     /// So much is to be captured.
     Capture(CurrencyAmount),
+    /// The capture of this name, at this place and of this amount, is to be cancelled.
+    VoidCapture(String, Option<BatchPlace>, CurrencyAmount),
+    /// So much of the capture at this place is to go back.
+    Refund(Option<BatchPlace>, CurrencyAmount),
+    /// The refund of this name, at this place and of this amount, is to be cancelled.
+    VoidRefund(String, Option<BatchPlace>, CurrencyAmount),
 }
 
 impl What {
@@ -47,6 +55,9 @@ impl What {
         match self {
             Self::Reverse(_) => Kind::Reversal,
             Self::Capture(_) => Kind::Capture,
+            Self::VoidCapture(capture, ..) => Kind::CaptureReversal(capture.clone()),
+            Self::Refund(..) => Kind::Credit,
+            Self::VoidRefund(refund, ..) => Kind::CreditReversal(refund.clone()),
         }
     }
 }
@@ -91,10 +102,21 @@ pub(crate) async fn draft(
     let one = payment.numbered(wish.auth_number);
     let one = one.context("no authorization has this number");
     let one = one.map_err(Failure::Internal)?;
-    match &wish.what {
-        What::Reverse(new_amount) => reversal::draft(merchant, payment, one, *new_amount).await,
-        What::Capture(amount) => capture::draft(merchant, payment, one, *amount).await,
-    }
+    let (which, original, amount) = match &wish.what {
+        What::Reverse(new_amount) => {
+            return reversal::draft(merchant, payment, one, *new_amount).await;
+        }
+        What::Capture(amount) => return capture::draft(merchant, payment, one, *amount).await,
+        What::VoidCapture(_, original, amount) => (CapRevOrCred::CapRev, original, amount),
+        What::Refund(original, amount) => (CapRevOrCred::Cred, original, amount),
+        What::VoidRefund(_, original, amount) => (CapRevOrCred::CredRev, original, amount),
+    };
+    let asked = refund::Asked {
+        which,
+        original: original.clone(),
+        amount: *amount,
+    };
+    refund::draft(merchant, payment, one, asked).await
 }
 
 /// Records what is asked, and gives the request that the caller puts into the outbox. The caller holds the payment, and
@@ -152,10 +174,10 @@ pub(super) async fn settle(
     let told = match waiting.movement.kind {
         Kind::Reversal => reversal::verify(merchant, &waiting, answer).await?,
         Kind::Capture => capture::verify(merchant, &waiting, answer).await?,
-        _ => bail!(
-            "the merchant does not ask for a {}",
-            waiting.movement.kind.name()
-        ),
+        Kind::CaptureReversal(_) | Kind::Credit | Kind::CreditReversal(_) => {
+            let anew = outgoing.id != waiting.movement.id;
+            refund::verify(merchant, &waiting, answer, anew).await?
+        }
     };
     let lasted = took.lasted(outgoing) + begin.elapsed();
     finish(merchant, outgoing, &waiting, &told, lasted).await
@@ -209,8 +231,9 @@ async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Opt
 }
 
 /// An Error about a request that the gateway can no longer take for new: if it took it before, it gives its answer to
-/// whoever asks for the same again, and if not, it does it now. A reversal is to an amount and an authorization is
-/// captured once, so that neither happens twice.
+/// whoever asks for the same again, and if not, it does it now. A reversal is to an amount, an authorization is captured
+/// once, and a capture or a refund is cancelled once, so that none of it happens twice. A refund may happen twice: it is
+/// never asked for anew.
 async fn ask_anew(
     merchant: &Arc<Merchant>,
     outgoing: &Outgoing,
@@ -222,13 +245,18 @@ async fn ask_anew(
     if since_ms > i64::try_from(ASKED_FOR.as_millis()).unwrap_or(i64::MAX) {
         bail!("{reason}; ask the acquirer what became of it");
     }
-    let what = match movement.kind {
+    let amount = || payment.of(movement.amount_minor).context("too much");
+    let place = |id: &str| {
+        let named = |one: &&Movement| one.id == id;
+        waiting.one.movements.iter().find(named)?.batch.clone()
+    };
+    let what = match &movement.kind {
         Kind::Reversal => What::Reverse(reversal::wanted(&waiting.awaiting)?),
-        Kind::Capture => {
-            let amount = payment.of(movement.amount_minor);
-            What::Capture(amount.context("a capture of too much")?)
-        }
-        _ => bail!("{reason}; it is asked again"),
+        Kind::Capture => What::Capture(amount()?),
+        Kind::CaptureReversal(id) => What::VoidCapture(id.clone(), place(id), amount()?),
+        Kind::CreditReversal(id) => What::VoidRefund(id.clone(), place(id), amount()?),
+        // A second one would be another refund.
+        Kind::Credit => bail!("{reason}; ask the acquirer what became of it, should this go on"),
     };
     let wish = Wish {
         auth_number: movement.auth_number,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use openset_protocol::ids::Rrpid;
+use openset_protocol::messages::cap_rev_or_cred::CapRevOrCred;
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
 use openset_service::client::SetAnswer;
 use openset_service::clock;
@@ -22,6 +23,9 @@ pub(crate) const AUTH_REQ: &str = "AuthReq";
 pub(crate) const AUTH_REV_REQ: &str = "AuthRevReq";
 /// The kind of a capture request in the outbox.
 pub(crate) const CAP_REQ: &str = "CapReq";
+const CAP_REV_REQ: &str = CapRevOrCred::CapRev.request();
+const CRED_REQ: &str = CapRevOrCred::Cred.request();
+const CRED_REV_REQ: &str = CapRevOrCred::CredRev.request();
 /// So long the same AuthReq is sent again. The gateway takes a new one for ten minutes only, but it
 /// may have taken this one before it was lost, and then answers it as long as it remembers. After that the
 /// authorization is given back.
@@ -145,7 +149,7 @@ async fn settle(
 ) -> anyhow::Result<Option<Vec<u8>>> {
     match outgoing.kind.as_str() {
         AUTH_REQ => authorization::settle(merchant, outgoing, answer, took).await,
-        AUTH_REV_REQ | CAP_REQ => {
+        AUTH_REV_REQ | CAP_REQ | CAP_REV_REQ | CRED_REQ | CRED_REV_REQ => {
             asking::settle(merchant, outgoing, answer, took).await?;
             Ok(None)
         }
@@ -194,7 +198,9 @@ impl OutboxHandler for Resending {
     async fn gave_up(&self, outgoing: &Outgoing) -> anyhow::Result<()> {
         match outgoing.kind.as_str() {
             AUTH_REQ => Box::pin(authorization::give_up(&self.0, outgoing)).await,
-            AUTH_REV_REQ | CAP_REQ => asking::give_up(&self.0, outgoing).await,
+            AUTH_REV_REQ | CAP_REQ | CAP_REV_REQ | CRED_REQ | CRED_REV_REQ => {
+                asking::give_up(&self.0, outgoing).await
+            }
             other => bail!("the outbox holds a {other}, which the merchant does not send"),
         }
     }

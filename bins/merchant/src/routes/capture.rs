@@ -106,7 +106,7 @@ fn wish(payment: Option<&Payment>, request: &CaptureRequest) -> Result<Wish, Pro
 
 fn impossible(state: Option<At>) -> Problem {
     match state {
-        Some(At::Captured) => Problem::conflict(
+        Some(At::Refunded | At::Captured) => Problem::conflict(
             "already-captured",
             "the order was captured before; nothing was done",
         ),
@@ -117,6 +117,10 @@ fn impossible(state: Option<At>) -> Problem {
         Some(At::Capturing) => Problem::conflict(
             "capture-in-progress",
             "the order is being captured; GET it to see how far that is",
+        ),
+        Some(At::Voiding) => Problem::conflict(
+            "void-in-progress",
+            "a capture or a refund is being cancelled; GET the order to see how far that is",
         ),
         state => {
             let state = state.map_or("open", At::name);

@@ -38,9 +38,10 @@ pub(crate) struct Moved {
     /// The movement's name.
     movement: String,
     /// After a reversal `reversed` when nothing is authorized any more, or `authorized` for what is left; after a capture
-    /// `captured`. `reversing` or `capturing` while the gateway has not answered; then it is asked on.
+    /// `captured`; after a refund `refunded`; `authorized` after a capture, `captured` after a refund was cancelled.
+    /// `reversing`, `capturing`, `refunding` or `voiding` while the gateway has not answered; then it is asked on.
     state: &'static str,
-    /// What is authorized after a reversal.
+    /// What is authorized after a reversal, or after a capture was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Amount>)]
     authorized: Option<Money>,
@@ -51,6 +52,14 @@ pub(crate) struct Moved {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     captured_at: Option<Timestamp>,
+    /// What went back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Amount>)]
+    refunded: Option<Money>,
+    /// What was cancelled of captures or refunds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Amount>)]
+    voided: Option<Money>,
     /// Where it stands at the acquirer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::BatchPlace>)]
@@ -207,6 +216,8 @@ fn view(order: &Order, payment: &Payment, one: &Authorization, movement: &Moveme
         authorized: None,
         captured: None,
         captured_at: None,
+        refunded: None,
+        voided: None,
         batch: movement.batch.clone(),
     };
     if !is_done {
@@ -220,7 +231,21 @@ fn view(order: &Order, payment: &Payment, one: &Authorization, movement: &Moveme
             view.captured = amount;
             view.captured_at = Some(Timestamp::from_seconds(at.div_euclid(1000)));
         }
-        _ => {
+        Kind::Credit => {
+            view.state = State::Refunded.name();
+            view.refunded = amount;
+        }
+        Kind::CreditReversal(_) => {
+            view.state = State::Captured.name();
+            view.voided = amount;
+        }
+        Kind::CaptureReversal(_) => {
+            view.state = State::Authorized.name();
+            view.voided = amount;
+            let left = one.remaining_after(movement);
+            view.authorized = payment.of(left).map(Money::from);
+        }
+        Kind::Reversal => {
             let left = one.remaining_after(movement);
             view.state = if left == 0 {
                 State::Reversed.name()
@@ -237,7 +262,9 @@ fn view(order: &Order, payment: &Payment, one: &Authorization, movement: &Moveme
 fn asking_for(kind: &Kind) -> &'static str {
     match kind {
         Kind::Capture => State::Capturing.name(),
-        _ => State::Reversing.name(),
+        Kind::Reversal => State::Reversing.name(),
+        Kind::Credit => "refunding",
+        Kind::CaptureReversal(_) | Kind::CreditReversal(_) => State::Voiding.name(),
     }
 }
 
@@ -245,7 +272,9 @@ fn asking_for(kind: &Kind) -> &'static str {
 fn refused(kind: &Kind) -> &'static str {
     match kind {
         Kind::Capture => "capture-refused",
-        _ => "reversal-refused",
+        Kind::Reversal => "reversal-refused",
+        Kind::Credit => "refund-refused",
+        Kind::CaptureReversal(_) | Kind::CreditReversal(_) => "void-refused",
     }
 }
 

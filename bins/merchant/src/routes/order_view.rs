@@ -4,6 +4,7 @@ use openset_protocol::Timestamp;
 use openset_protocol::balance::Kind;
 use openset_protocol::ids::{LocalId, Xid};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::initiation::Money;
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::catalogue::Line;
 use crate::store::authorizations::Authorization;
+use crate::store::movements::Movement;
 use crate::store::orders::{self, Order};
 use crate::store::payments::{self, Payment};
 use crate::{Merchant, schema};
@@ -22,7 +24,7 @@ pub(crate) struct OrderView {
     #[schema(value_type = String)]
     order_id: LocalId,
     /// `open` until somebody begins to pay, then `ordered`, `authorized`, `declined`, `failed`,
-    /// `reversing`, `reversed`, `capturing` or `captured`.
+    /// `reversing`, `reversed`, `capturing`, `captured`, `voiding` or `refunded`.
     state: &'static str,
     #[schema(value_type = schema::Amount)]
     amount: Money,
@@ -43,6 +45,13 @@ pub(crate) struct OrderView {
     /// Where the order is sent in parts: each of them, by its number.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     parts: Vec<PartView>,
+    /// What went back of the capture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Amount>)]
+    refunded: Option<Money>,
+    /// What was asked of the gateway: each authorization, with what was done about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authorizations: Vec<AskedView>,
     /// Why there is no authorization, where the bank did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -58,6 +67,85 @@ pub(crate) struct OrderView {
     capture_refusal: Option<String>,
     /// What the merchant did for this order.
     steps: Vec<StepReport>,
+}
+
+/// An authorization, whatever became of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AskedView {
+    /// Its number within the order.
+    number: i64,
+    /// As the order's.
+    state: &'static str,
+    /// What was asked for.
+    #[schema(value_type = schema::Amount)]
+    asked: Money,
+    /// What is authorized of it, or captured.
+    #[schema(value_type = schema::Amount)]
+    stands: Money,
+    captures: Vec<MovementView>,
+    refunds: Vec<MovementView>,
+    reversals: Vec<MovementView>,
+}
+
+/// A capture, a refund, a reversal or the cancellation of one.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MovementView {
+    /// Its name.
+    movement: String,
+    /// `asked`, `done`, `refused`, or `voided` once it was cancelled.
+    state: &'static str,
+    #[schema(value_type = schema::Amount)]
+    amount: Money,
+    #[schema(value_type = String, format = DateTime)]
+    asked_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    answered_at: Option<Timestamp>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
+    /// Where it stands at the acquirer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::BatchPlace>)]
+    batch: Option<BatchPlace>,
+}
+
+impl AskedView {
+    fn of(payment: &Payment, one: &Authorization) -> Option<Self> {
+        let rules = one.for_rules();
+        let view = |movement: &Movement| {
+            let at = |ms: i64| Timestamp::from_seconds(ms.div_euclid(1000));
+            Some(MovementView {
+                movement: movement.id.clone(),
+                state: if rules.is_undone(&movement.id) {
+                    "voided"
+                } else {
+                    movement.progress.name()
+                },
+                amount: payment.of(movement.amount_minor)?.into(),
+                asked_at: at(movement.asked_at_ms),
+                answered_at: movement.done_at_ms.map(at),
+                refusal: movement.refusal.clone(),
+                batch: movement.batch.clone(),
+            })
+        };
+        let all = |kind: Kind| {
+            let of_kind = one
+                .movements
+                .iter()
+                .filter(|movement| movement.kind == kind);
+            of_kind.filter_map(view).collect()
+        };
+        Some(Self {
+            number: one.number,
+            state: one.state().name(),
+            asked: one.amount.into(),
+            stands: payment.of(one.remaining_minor())?.into(),
+            captures: all(Kind::Capture),
+            refunds: all(Kind::Credit),
+            reversals: all(Kind::Reversal),
+        })
+    }
 }
 
 /// The bank's answer.
@@ -144,6 +232,11 @@ pub(super) async fn find(
     Ok((order, payment))
 }
 
+fn authorizations(payment: &Payment) -> Vec<AskedView> {
+    let view = |one| AskedView::of(payment, one);
+    payment.authorizations.iter().filter_map(view).collect()
+}
+
 impl OrderView {
     pub(super) fn of(order: &Order, payment: Option<&Payment>) -> Self {
         let leading = payment.and_then(Payment::leading);
@@ -180,6 +273,11 @@ impl OrderView {
                     date,
                 }),
             parts: payment.map(parts).unwrap_or_default(),
+            refunded: leading
+                .map(Authorization::refunded_minor)
+                .filter(|refunded| *refunded > 0)
+                .and_then(amount),
+            authorizations: payment.map(authorizations).unwrap_or_default(),
             failure: payment.and_then(Payment::failure).map(ToOwned::to_owned),
             reversed: leading
                 .map(Authorization::reversed_minor)

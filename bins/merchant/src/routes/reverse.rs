@@ -97,7 +97,7 @@ fn wish(payment: Option<&Payment>, request: &ReverseRequest) -> Result<Wish, Pro
 
 fn impossible(state: Option<At>) -> Problem {
     match state {
-        Some(At::Captured | At::Capturing) => Problem::conflict(
+        Some(At::Captured | At::Capturing | At::Refunded) => Problem::conflict(
             "already-captured",
             "the order was captured, or is being; nothing was done",
         ),
@@ -108,6 +108,10 @@ fn impossible(state: Option<At>) -> Problem {
         Some(At::Reversed) => Problem::conflict(
             "already-reversed",
             "nothing is authorized any more; nothing was done",
+        ),
+        Some(At::Voiding) => Problem::conflict(
+            "void-in-progress",
+            "a capture or a refund is being cancelled; GET the order to see how far that is",
         ),
         state => {
             let state = state.map_or("open", At::name);

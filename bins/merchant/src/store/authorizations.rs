@@ -270,8 +270,12 @@ impl Authorization {
         match self.standing() {
             Standing::AtWork => match self.at_work().map(|movement| &movement.kind) {
                 Some(Kind::Capture) => State::Capturing,
+                Some(Kind::CaptureReversal(_) | Kind::CreditReversal(_)) => State::Voiding,
                 _ => State::Reversing,
             },
+            Standing::Captured { amount_minor, .. } if self.refunded_minor() == amount_minor => {
+                State::Refunded
+            }
             Standing::Captured { .. } => State::Captured,
             Standing::Reversed => State::Reversed,
             Standing::Authorized { .. } | Standing::Expired | Standing::Refused => {
@@ -297,6 +301,15 @@ impl Authorization {
     pub(crate) fn capture(&self) -> Option<&Movement> {
         let id = self.for_rules().capture()?.id.clone();
         self.movements.iter().find(|one| one.id == id)
+    }
+
+    /// What went back of the capture that stands, in minor units, as far as the gateway has said so.
+    pub(crate) fn refunded_minor(&self) -> u64 {
+        let rules = self.for_rules();
+        let done = rules
+            .credits()
+            .filter(|credit| credit.progress == Progress::Done);
+        done.fold(0, |sum, credit| sum.saturating_add(credit.amount_minor))
     }
 
     /// What is authorized, in minor units: what was approved, less what was given back.

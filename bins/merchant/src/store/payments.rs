@@ -43,10 +43,14 @@ pub(crate) enum State {
     Capturing,
     /// The money was captured.
     Captured,
+    /// The gateway was asked to cancel the capture or a refund, and has not answered yet.
+    Voiding,
+    /// All that was captured went back.
+    Refunded,
 }
 
 impl State {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Ordered,
         Self::Authorized,
         Self::Reversing,
@@ -56,6 +60,8 @@ impl State {
         Self::Rejected,
         Self::Capturing,
         Self::Captured,
+        Self::Voiding,
+        Self::Refunded,
     ];
 
     /// Which of several authorizations tells where their payment stands.
@@ -66,10 +72,12 @@ impl State {
             Self::Failed => 2,
             Self::Reversed => 3,
             Self::Ordered => 4,
-            Self::Captured => 5,
-            Self::Authorized => 6,
-            Self::Capturing => 7,
-            Self::Reversing => 8,
+            Self::Refunded => 5,
+            Self::Captured => 6,
+            Self::Authorized => 7,
+            Self::Voiding => 8,
+            Self::Capturing => 9,
+            Self::Reversing => 10,
         }
     }
 
@@ -85,6 +93,8 @@ impl State {
             Self::Rejected => "rejected",
             Self::Capturing => "capturing",
             Self::Captured => "captured",
+            Self::Voiding => "voiding",
+            Self::Refunded => "refunded",
         }
     }
 }

@@ -17,13 +17,16 @@ use openset_pki::{Chain, Purpose, Role};
 use openset_protocol::gateway::auth::{self, Answering, Approval, Decision, Shown, TokenKey};
 use openset_protocol::gateway::auth_rev::{self, ReceiptFacts, ReceiptFor, Reversal};
 use openset_protocol::gateway::cap::{self, Outcome};
+use openset_protocol::gateway::cap_rev_or_cred;
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap::CapCode;
+use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
 use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::money::CurrencyAmount;
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_protocol::{Context, Rejection};
@@ -50,6 +53,10 @@ pub(crate) enum Mood {
     Errors,
     /// Approves, but does not capture.
     RefusesCaptures,
+    /// Says that so many minor units were captured before.
+    CapturedBefore(u64),
+    /// Captures, but gives nothing back and cancels nothing.
+    RefusesRefunds,
     /// Approves, but does not reverse.
     RefusesReversals,
     /// Answers with the answer to another request.
@@ -203,6 +210,9 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
                 Message::AuthReq(_) => authorize(&bank, &wire, &wrapper, mood),
                 Message::AuthRevReq(_) => reverse(&bank, &wire, &wrapper, mood),
                 Message::CapReq(_) => capture(&bank, &wire, &wrapper, mood),
+                Message::CapRevReq(_) | Message::CredReq(_) | Message::CredRevReq(_) => {
+                    refund(&bank, &wire, &wrapper, mood)
+                }
                 other => panic!("a merchant does not send {}", other.name()),
             };
             bank.answers
@@ -314,6 +324,10 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     bank.signers.lock().unwrap().push(signed);
     let outcome = |(place, refused): (u32, Option<CapCode>)| match (mood, refused) {
         (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::AuthExpired),
+        (Mood::CapturedBefore(minor), _) => {
+            let currency = request.items[0].0.cap_req_amt.currency();
+            Outcome::Duplicate(CurrencyAmount::new(currency, minor).unwrap(), None)
+        }
         (_, Some(code)) => Outcome::Refused(code),
         (_, None) => Outcome::Captured(BatchPlace {
             batch_id: "batch-1".parse().unwrap(),
@@ -324,4 +338,32 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let outcomes: Vec<_> = (1..).zip(refused).map(outcome).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
+}
+
+fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let verifier = bank.pki.verifier();
+    let held = bank.ours.lock().unwrap().clone();
+    let ours: Vec<_> = held.iter().collect();
+    let tokens = &bank.tokens;
+    let request = cap_rev_or_cred::open(wire, wrapper, &ours, tokens, verifier, ctx.now).unwrap();
+    let number = bank.received.lock().unwrap().len();
+    let outcome = |refused: Option<CapRevOrCredCode>| match (mood, refused) {
+        (Mood::RefusesRefunds, _) => {
+            cap_rev_or_cred::Outcome::Refused(CapRevOrCredCode::CapDataMismatch)
+        }
+        (_, Some(code)) => cap_rev_or_cred::Outcome::Refused(code),
+        (_, None) => cap_rev_or_cred::Outcome::Done(BatchPlace {
+            batch_id: "batch-1".parse().unwrap(),
+            batch_sequence_num: u32::try_from(number).unwrap(),
+        }),
+    };
+    let refused = request.items.iter().map(|(_, refused)| *refused);
+    let outcomes: Vec<_> = refused.map(outcome).collect();
+    let state = RevocationState::of(verifier, &request.asker.brand_id);
+    cap_rev_or_cred::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }

@@ -11,6 +11,7 @@ mod mail_orders;
 mod movements;
 mod orders;
 mod purchases;
+mod refunds;
 mod refusals;
 mod renewals;
 mod replicas;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::shop::World;
+use crate::shop::{OPERATOR, World};
 
 #[tokio::test]
 async fn order_comes_with_its_payment_initiation() {
@@ -171,4 +171,45 @@ async fn interface_is_described() {
     ] {
         assert!(api["paths"][path].is_object(), "{path}");
     }
+}
+
+#[tokio::test]
+async fn orders_are_listed_newest_first_by_state_and_page_by_page() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let mut placed = Vec::new();
+    for _ in 0..5 {
+        placed.push(shop.order().await);
+    }
+    crate::wallet::Wallet::new(&world.pki, 1)
+        .buy(&shop, &placed[1])
+        .await;
+    shop.wait_for_state(&placed[1], "authorized").await;
+    let (mut seen, mut path) = (Vec::new(), "/orders?limit=2".to_owned());
+    loop {
+        let (status, page) = shop.get(&path, Some(OPERATOR)).await;
+        assert_eq!(status, 200, "{page}");
+        let orders = page["orders"].as_array().unwrap();
+        assert!((1..=2).contains(&orders.len()), "{page}");
+        seen.extend(orders.iter().map(|order| order["order_id"].clone()));
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        path = format!("/orders?limit=2&after={next}");
+    }
+    assert_eq!(seen.len(), placed.len(), "each once: {seen:?}");
+    for order in &placed {
+        let id = order.lid_m.as_str();
+        assert!(seen.iter().any(|one| one == id), "{id} in {seen:?}");
+    }
+    let (_, page) = shop.get("/orders?state=authorized", Some(OPERATOR)).await;
+    assert_eq!(page["orders"].as_array().unwrap().len(), 1, "{page}");
+    assert_eq!(page["orders"][0]["order_id"], placed[1].lid_m.as_str());
+    let (_, page) = shop.get("/orders?state=open", Some(OPERATOR)).await;
+    assert_eq!(page["orders"].as_array().unwrap().len(), 4, "{page}");
+    for wrong in ["state=sold", "limit=0", "limit=201", "after=x"] {
+        let (status, problem) = shop.get(&format!("/orders?{wrong}"), Some(OPERATOR)).await;
+        assert_eq!(status, 422, "{wrong}: {problem}");
+    }
+    assert_eq!(shop.get("/orders", None).await.0, 401);
 }

@@ -329,6 +329,18 @@ impl Shop {
             .await
     }
 
+    /// POSTs to the order, for what moves money.
+    pub(crate) async fn ask(
+        &self,
+        order: &PaymentInitiation,
+        what: &str,
+        key: &str,
+        body: Value,
+    ) -> (u16, Value) {
+        let path = format!("/orders/{}/{what}", order.lid_m);
+        self.post(&path, Some(key), &body.to_string()).await
+    }
+
     pub(crate) async fn capture_of(
         &self,
         order: &PaymentInitiation,

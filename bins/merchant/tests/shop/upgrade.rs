@@ -80,6 +80,8 @@ async fn purchases(world: &World, shop: &Shop) -> Vec<Old> {
 
 /// Makes the tables what they were before, with the same in them.
 const BACK: &[&str] = &[
+    "DROP INDEX orders_created",
+    "DROP INDEX payments_state",
     "ALTER TABLE payments ADD COLUMN awaiting_auth TEXT",
     "ALTER TABLE payments ADD COLUMN auth_payload TEXT",
     "ALTER TABLE payments ADD COLUMN auth_baggage TEXT",

@@ -1,0 +1,201 @@
+//! After the capture: money goes back, once or in parts, and captures and refunds are cancelled.
+
+use openset_protocol::cardholder::purchase::PaymentStatus;
+use openset_protocol::messages::initiation::PaymentInitiation;
+use serde_json::{Value, json};
+
+use crate::bank::Mood;
+use crate::movements::TWELVE_MINUTES_LATER;
+use crate::shop::{Shop, World};
+use crate::wallet::Wallet;
+
+fn of(minor: u64) -> Value {
+    json!({"amount": {"currency": "EUR", "amount_minor": minor}})
+}
+
+async fn sold(world: &World, shop: &Shop) -> PaymentInitiation {
+    let order = shop.order().await;
+    Wallet::new(&world.pki, 1).buy(shop, &order).await;
+    shop.wait_for_state(&order, "authorized").await;
+    let key = format!("capture-{}", order.lid_m);
+    assert_eq!(shop.capture(&order, Some(&key)).await.0, 200);
+    order
+}
+
+fn code((status, problem): &(u16, Value)) -> (u16, &str) {
+    (*status, problem["code"].as_str().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn money_goes_back_in_parts_up_to_what_was_captured() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = sold(&world, &shop).await;
+    let first = shop.ask(&order, "refund", "a", of(500)).await;
+    assert_eq!(
+        (first.0, first.1["state"].as_str()),
+        (200, Some("refunded"))
+    );
+    assert_eq!(first.1["refunded"]["amount_minor"], 500);
+    assert_eq!(first.1["batch"]["batch_id"], "batch-1");
+    let view = shop.show(&order).await;
+    assert_eq!(view["state"], "captured");
+    assert_eq!(view["refunded"]["amount_minor"], 500);
+    let more = shop.ask(&order, "refund", "b", of(1001)).await;
+    assert_eq!(code(&more), (422, "invalid-field"));
+    let (status, rest) = shop.ask(&order, "refund", "c", json!({})).await;
+    assert_eq!(
+        (status, &rest["refunded"]["amount_minor"]),
+        (200, &json!(1000))
+    );
+    assert_eq!(shop.show(&order).await["state"], "refunded");
+    let none = shop.ask(&order, "refund", "d", json!({})).await;
+    assert_eq!(code(&none), (409, "already-refunded"));
+    let refunds = shop.show(&order).await["authorizations"][0]["refunds"].clone();
+    assert_eq!(refunds.as_array().unwrap().len(), 2, "{refunds}");
+    assert_eq!(shop.ask(&order, "refund", "a", of(500)).await, first);
+    assert_eq!(world.bank.received("CredReq"), (2, 2));
+}
+
+#[tokio::test]
+async fn refund_is_cancelled_and_may_be_made_again() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = sold(&world, &shop).await;
+    let (_, refund) = shop.ask(&order, "refund", "a", json!({})).await;
+    let standing = shop.ask(&order, "void-capture", "b", json!({})).await;
+    assert_eq!(code(&standing), (409, "refund-stands"));
+    let unknown = shop
+        .ask(&order, "void-refund", "c", json!({"refund": "x"}))
+        .await;
+    assert_eq!(code(&unknown), (422, "invalid-field"));
+    let named = json!({"refund": refund["movement"]});
+    let (status, voided) = shop.ask(&order, "void-refund", "d", named.clone()).await;
+    assert_eq!((status, voided["state"].as_str()), (200, Some("captured")));
+    assert_eq!(voided["voided"]["amount_minor"], 1500);
+    let twice = shop.ask(&order, "void-refund", "e", named).await;
+    assert_eq!(code(&twice), (409, "already-voided"));
+    let view = shop.show(&order).await;
+    assert_eq!(view["state"], "captured");
+    assert_eq!(view["authorizations"][0]["refunds"][0]["state"], "voided");
+    assert_eq!(shop.ask(&order, "refund", "f", json!({})).await.0, 200);
+    assert_eq!(world.bank.received("CapRevReq"), (0, 0));
+}
+
+#[tokio::test]
+async fn cancelled_capture_leaves_what_was_captured_authorized() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = shop.order().await;
+    let early = shop.ask(&order, "refund", "early", json!({})).await;
+    assert_eq!(code(&early), (409, "not-captured"));
+    let wallet = Wallet::new(&world.pki, 1);
+    let (step, _) = wallet.buy(&shop, &order).await;
+    let early = shop.ask(&order, "void-capture", "early", json!({})).await;
+    assert_eq!(code(&early), (409, "not-captured"));
+    assert_eq!(shop.capture_of(&order, "part", 600).await.0, 200);
+    let (status, voided) = shop.ask(&order, "void-capture", "a", json!({})).await;
+    assert_eq!(
+        (status, voided["state"].as_str()),
+        (200, Some("authorized"))
+    );
+    assert_eq!(voided["voided"]["amount_minor"], 600);
+    assert_eq!(voided["authorized"]["amount_minor"], 600);
+    let inquired = wallet.inquire(&shop, &step.state).await.unwrap();
+    assert_eq!(inquired.status, PaymentStatus::Paid);
+    let (status, again) = shop.capture(&order, Some("again")).await;
+    assert_eq!(
+        (status, &again["captured"]["amount_minor"]),
+        (200, &json!(600))
+    );
+    let (_, same) = shop.ask(&order, "void-capture", "a", json!({})).await;
+    assert_eq!(same, voided, "whatever was done since");
+}
+
+#[tokio::test]
+async fn refunds_at_once_never_give_back_more_than_was_captured() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = sold(&world, &shop).await;
+    let ask = |key| shop.ask(&order, "refund", key, of(400));
+    let (a, b, c, d, e, f) =
+        tokio::join!(ask("a"), ask("b"), ask("c"), ask("d"), ask("e"), ask("f"));
+    let statuses = [a.0, b.0, c.0, d.0, e.0, f.0];
+    let done = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(done, 3, "{statuses:?}");
+    assert_eq!(shop.show(&order).await["refunded"]["amount_minor"], 1200);
+    assert_eq!(world.bank.received("CredReq").0, 3);
+}
+
+#[tokio::test]
+async fn refund_that_nobody_answers_counts_and_is_never_asked_for_under_another_name() {
+    let world = World::new().await;
+    let shop = world.open_shop_waiting(300).await;
+    let order = sold(&world, &shop).await;
+    world.bank.be(Mood::Errors);
+    let (status, asked) = shop.ask(&order, "refund", "a", of(1000)).await;
+    assert_eq!((status, asked["state"].as_str()), (202, Some("refunding")));
+    let more = shop.ask(&order, "refund", "b", of(501)).await;
+    assert_eq!(code(&more), (422, "invalid-field"));
+    let void = shop.ask(&order, "void-capture", "c", json!({})).await;
+    assert_eq!(code(&void), (409, "refund-in-progress"));
+    shop.close().await;
+    world.alter(TWELVE_MINUTES_LATER).await;
+    let shop = world.open_shop_waiting(300).await;
+    let before = world.bank.received("CredReq").1;
+    for _ in 0..1200 {
+        if world.bank.received("CredReq").1 > before + 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.bank.received("CredReq").0, 1, "the same bytes");
+    world.bank.be(Mood::Approves);
+    let answered = |view: &Value| view["refunded"]["amount_minor"] == 1000;
+    for _ in 0..1200 {
+        if answered(&shop.show(&order).await) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let (status, done) = shop.ask(&order, "refund", "a", of(1000)).await;
+    assert_eq!((status, &done["movement"]), (200, &asked["movement"]));
+    assert_eq!(world.bank.received("CredReq").0, 1, "the same bytes");
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn refused_refund_leaves_the_capture_as_it_was() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = sold(&world, &shop).await;
+    world.bank.be(Mood::RefusesRefunds);
+    for (what, expected) in [
+        ("refund", "refund-refused"),
+        ("void-capture", "void-refused"),
+    ] {
+        let refused = shop.ask(&order, what, what, json!({})).await;
+        assert_eq!(code(&refused), (502, expected));
+        assert_eq!(shop.ask(&order, what, what, json!({})).await, refused);
+        assert_eq!(shop.show(&order).await["state"], "captured");
+    }
+    world.bank.be(Mood::Approves);
+    assert_eq!(shop.ask(&order, "refund", "again", json!({})).await.0, 200);
+}
+
+#[tokio::test]
+async fn capture_that_was_made_before_is_booked_as_the_gateway_names_it() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = shop.order().await;
+    Wallet::new(&world.pki, 1).buy(&shop, &order).await;
+    world.bank.be(Mood::CapturedBefore(600));
+    let (status, captured) = shop.capture(&order, Some("key")).await;
+    assert_eq!(
+        (status, &captured["captured"]["amount_minor"]),
+        (200, &json!(600))
+    );
+    let view = shop.show(&order).await;
+    assert_eq!(view["capture"]["amount"]["amount_minor"], 600);
+    assert_eq!(view["reversed"]["amount_minor"], 900);
+}
