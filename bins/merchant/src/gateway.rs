@@ -1,7 +1,8 @@
 //! The merchant's dealings with its acquirer's payment gateway.
 
+pub(crate) mod asking;
 pub(crate) mod authorization;
-pub(crate) mod capture;
+mod capture;
 pub(crate) mod certificates;
-pub(crate) mod reversal;
+mod reversal;
 pub(crate) mod sending;

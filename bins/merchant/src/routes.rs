@@ -3,6 +3,7 @@
 mod capture;
 mod catalogue;
 mod certificates;
+mod money;
 mod order_view;
 mod orders;
 mod products;
@@ -31,7 +32,8 @@ use crate::set::SetEndpoint;
         title = "OpenSET merchant",
         description = "A web shop that never sees a card number. Amounts are integers in minor units. \
                        Errors are application/problem+json (RFC 9457) and name the field that must be \
-                       mended. A POST with an Idempotency-Key may be sent again and brings the same answer."
+                       mended. A POST with an Idempotency-Key may be sent again and brings the same answer. \
+                       What moves money needs one, which stands for that one movement for good."
     ),
     paths(set),
     modifiers(&Bearer)

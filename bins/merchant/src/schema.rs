@@ -15,6 +15,14 @@ pub(crate) struct Amount {
     amount_minor: u64,
 }
 
+/// A batch of the acquirer, and which of its items.
+#[derive(ToSchema)]
+pub(crate) struct BatchPlace {
+    batch_id: String,
+    #[schema(minimum = 1)]
+    batch_sequence_num: u32,
+}
+
 /// The payment initiation: what starts a wallet for an order.
 #[derive(ToSchema)]
 pub(crate) struct PaymentInitiation {

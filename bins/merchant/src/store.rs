@@ -1,12 +1,13 @@
 //! The merchant's tables. Every change of state is a guarded UPDATE with one row counted.
 
+pub(crate) mod authorizations;
 pub(crate) mod catalogues;
 pub(crate) mod gateway_certificates;
 pub(crate) mod learned_revocations;
+pub(crate) mod movements;
 pub(crate) mod orders;
 pub(crate) mod payments;
 pub(crate) mod purchases;
-pub(crate) mod reversals;
 
 use std::str::FromStr;
 
@@ -36,6 +37,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 160,
         name: "reversals",
         sql: include_str!("../migrations/160_reversals.sql"),
+    },
+    Migration {
+        version: 170,
+        name: "authorizations and movements",
+        sql: include_str!("../migrations/170_movements.sql"),
     },
     Migration {
         version: 180,

@@ -13,6 +13,7 @@
 //!                            └──hold runs out──> Expired
 //! ```
 
+mod names;
 mod rules;
 
 pub use rules::{AskedAuthorization, Instrument, No, Original};

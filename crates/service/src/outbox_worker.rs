@@ -25,6 +25,10 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub const BACKOFF_MIN: Duration = Duration::from_millis(500);
 /// The longest pause.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// After so many attempts, about a day of them, only [`SLOW`] ones follow.
+pub const SLOW_AFTER_ATTEMPTS: u32 = 2_000;
+/// The pause of a request that was not answered for so long.
+pub const SLOW: Duration = Duration::from_secs(60 * 60);
 /// Requests being sent at once.
 const IN_FLIGHT_MAX: usize = 16;
 
@@ -144,9 +148,19 @@ impl<H: OutboxHandler> OutboxWorker<H> {
     async fn postpone(&self, id: &str) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
         let attempts = outbox::attempts(&mut tx, id).await?.unwrap_or(1);
-        let at_ms = clock::now_ms().saturating_add(millis(backoff(attempts)));
+        let at_ms = clock::now_ms().saturating_add(millis(pause(attempts)));
         outbox::retry_at(&mut tx, id, at_ms).await?;
         tx.commit().await
+    }
+}
+
+/// The pause before a request is sent again: as [`backoff`] says for a day, and an hour from then on.
+#[must_use]
+pub fn pause(attempts: u32) -> Duration {
+    if attempts > SLOW_AFTER_ATTEMPTS {
+        SLOW
+    } else {
+        backoff(attempts)
     }
 }
 

@@ -14,8 +14,10 @@ use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, exchanges};
 
+use super::asking;
 use super::sending::{Took, final_error, is_error_doubted};
-use crate::store::payments::{self, AskedBy, Outcome, Payment, State};
+use crate::store::authorizations::{self, Authorization, Outcome, Said};
+use crate::store::payments::{self, AskedBy, Payment, State};
 use crate::{Merchant, offload};
 
 /// What [`openset_protocol::merchant::auth::AwaitingAuthRes::handle`] checks.
@@ -42,8 +44,14 @@ impl AskedBy {
     }
 }
 
+/// What InqRes says of a payment.
+pub(crate) fn told(payment: &Payment) -> PResPayload {
+    let auth = payment.leading().and_then(|one| one.answer.as_ref());
+    payload(payment.amount, payment.state(), auth, payment.captured())
+}
+
 /// What PRes or InqRes says of a payment in this state.
-pub(crate) fn payload(
+fn payload(
     amount: CurrencyAmount,
     state: State,
     auth: Option<&(AuthResPayload, AuthResBaggage)>,
@@ -72,13 +80,10 @@ pub(crate) async fn settle(
     answer: &SetAnswer,
     took: Took,
 ) -> anyhow::Result<Option<Vec<u8>>> {
-    let Some(payment) = waiting(merchant, outgoing).await? else {
+    let Some((payment, one)) = waiting(merchant, outgoing).await? else {
         return Ok(None);
     };
-    let awaiting = payment
-        .awaiting_auth
-        .clone()
-        .context("the payment has no request")?;
+    let awaiting = one.awaiting.clone();
     let mut steps = payment.steps.clone();
     steps.push(StepReport::lasting(
         took.lasted(outgoing),
@@ -111,10 +116,11 @@ pub(crate) async fn settle(
                     return Err(anyhow!("AuthRes refused: {refusal}"));
                 }
             };
-            Outcome::Answered(Box::new((answer.payload, answer.baggage)))
+            let told = Box::new((answer.payload, answer.baggage));
+            Outcome::Answered(told, Box::new(answer.proof))
         }
     };
-    if matches!(outcome, Outcome::Answered(_)) {
+    if matches!(outcome, Outcome::Answered(..)) {
         steps.push(StepReport::since(
             begin,
             10,
@@ -125,29 +131,36 @@ pub(crate) async fn settle(
             AUTH_RES_VERIFIED,
         ));
     }
-    finish(merchant, outgoing, &payment, &outcome, &steps).await
+    finish(merchant, outgoing, (&payment, &one), &outcome, &steps).await
 }
 
-/// The deadline has passed: no answer will be waited for any more.
+/// The deadline has passed: no answer will be waited for any more, and what the bank may hold is given back.
 pub(crate) async fn give_up(merchant: &Arc<Merchant>, outgoing: &Outgoing) -> anyhow::Result<()> {
-    let Some(payment) = waiting(merchant, outgoing).await? else {
+    let Some((payment, one)) = waiting(merchant, outgoing).await? else {
         return Ok(());
     };
     let outcome = Outcome::Failed("the gateway did not answer before the deadline".to_owned());
-    finish(merchant, outgoing, &payment, &outcome, &payment.steps).await?;
+    let steps = payment.steps.clone();
+    finish(merchant, outgoing, (&payment, &one), &outcome, &steps).await?;
     Ok(())
 }
 
-/// The payment that waits for this request's answer; none when somebody else has settled it.
-async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Option<Payment>> {
+/// The authorization that waits for this request's answer; none when somebody else has settled it.
+async fn waiting(
+    merchant: &Merchant,
+    outgoing: &Outgoing,
+) -> anyhow::Result<Option<(Payment, Authorization)>> {
     let xid: Xid = outgoing
         .reference
         .parse()
         .context("the outbox names no purchase")?;
     let payment = payments::find(&mut *merchant.db.read().await?, &xid).await?;
     let payment = payment.context("the outbox names an unknown purchase")?;
-    if payment.state == State::Ordered {
-        return Ok(Some(payment));
+    let asked = |one: &&Authorization| {
+        one.said == Said::Nothing && one.awaiting.rrpid().to_string() == outgoing.id
+    };
+    if let Some(one) = payment.authorizations.iter().find(asked).cloned() {
+        return Ok(Some((payment, one)));
     }
     let mut tx = merchant.db.begin().await?;
     outbox::remove(&mut tx, &outgoing.id).await?;
@@ -159,17 +172,29 @@ async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Opt
 async fn finish(
     merchant: &Arc<Merchant>,
     outgoing: &Outgoing,
-    payment: &Payment,
+    (payment, one): (&Payment, &Authorization),
     outcome: &Outcome,
     steps: &[StepReport],
 ) -> anyhow::Result<Option<Vec<u8>>> {
+    let xid = &payment.xid;
     let answer = sign_p_res(merchant, payment, outcome).await?;
     for answer in [Some(answer), None] {
+        let release = match outcome {
+            Outcome::Answered(..) => None,
+            Outcome::Failed(_) => Some(asking::draft_release(merchant, payment, one).await?),
+        };
         let mut tx = merchant.db.begin().await?;
         if !outbox::remove(&mut tx, &outgoing.id).await? {
             return Ok(None);
         }
-        payments::conclude(&mut tx, &payment.xid, outcome, steps).await?;
+        payments::lock(&mut tx, xid).await?;
+        authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
+        payments::set_steps(&mut tx, xid, steps).await?;
+        if let Some((wish, draft)) = release {
+            let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
+            outbox::enqueue(&mut tx, &queued).await?;
+        }
+        let state = payments::restate(&mut tx, xid).await?;
         if let Some(answer) = &answer {
             match answer_p_req(&mut tx, payment, answer).await {
                 Ok(()) => {}
@@ -179,7 +204,6 @@ async fn finish(
             }
         }
         tx.commit().await?;
-        let state = outcome.state();
         tracing::info!(
             step = 10,
             set_message = "AuthRes",
@@ -199,7 +223,7 @@ async fn sign_p_res(
     outcome: &Outcome,
 ) -> anyhow::Result<Vec<u8>> {
     let auth = match outcome {
-        Outcome::Answered(answer) => Some(&**answer),
+        Outcome::Answered(answer, _) => Some(&**answer),
         Outcome::Failed(_) => None,
     };
     let payload = payload(payment.amount, outcome.state(), auth, None);

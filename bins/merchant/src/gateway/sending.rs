@@ -13,7 +13,7 @@ use openset_service::set_endpoint::MediaType;
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
-use super::{authorization, capture, reversal};
+use super::{asking, authorization};
 use crate::Merchant;
 
 /// The kind of an authorization request in the outbox.
@@ -22,9 +22,12 @@ pub(crate) const AUTH_REQ: &str = "AuthReq";
 pub(crate) const AUTH_REV_REQ: &str = "AuthRevReq";
 /// The kind of a capture request in the outbox.
 pub(crate) const CAP_REQ: &str = "CapReq";
-/// So long the same request is sent again. The gateway takes a new one for ten minutes only, but it
-/// may have taken this one before it was lost, and then answers it as long as it remembers.
-const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+/// So long the same AuthReq is sent again. The gateway takes a new one for ten minutes only, but it
+/// may have taken this one before it was lost, and then answers it as long as it remembers. After that the
+/// authorization is given back.
+const AUTHORIZATION_WAITS: Duration = Duration::from_secs(24 * 60 * 60);
+/// So long all else is asked, which moves money: as long as the gateway remembers its answers.
+pub(super) const ASKED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// For so long an Error is no answer to a request: nobody signs one, so that it may be anybody's, while the gateway,
 /// which takes the request for so long, may have acted on it.
@@ -50,11 +53,20 @@ impl Took {
     }
 }
 
+/// How long a request of this kind is sent again.
+fn deadline(kind: &str) -> Duration {
+    if kind == AUTH_REQ {
+        AUTHORIZATION_WAITS
+    } else {
+        ASKED_FOR
+    }
+}
+
 /// The time since a request was stored.
 fn age(outgoing: &Outgoing) -> Duration {
     let left_ms = outgoing.deadline_at_ms.saturating_sub(clock::now_ms());
     let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
-    DEADLINE.saturating_sub(left)
+    deadline(&outgoing.kind).saturating_sub(left)
 }
 
 /// Whether an Error about this request says nothing yet.
@@ -62,17 +74,16 @@ pub(crate) fn is_error_doubted(outgoing: &Outgoing) -> bool {
     age(outgoing) < ERROR_DOUBTED
 }
 
-/// Puts a request into the outbox, held by this replica, which sends it right after the commit.
-pub(crate) async fn enqueue(
-    tx: &mut Tx,
+/// A request as it will stand in the outbox.
+pub(crate) fn outgoing(
     merchant: &Merchant,
     kind: &str,
     rrpid: Rrpid,
     reference: String,
     body: Vec<u8>,
-) -> Result<Outgoing, StoreError> {
+) -> Outgoing {
     let now_ms = clock::now_ms();
-    let outgoing = Outgoing {
+    Outgoing {
         id: rrpid.to_string(),
         kind: kind.to_owned(),
         reference,
@@ -80,10 +91,18 @@ pub(crate) async fn enqueue(
         media_type: MediaType::Payment.name().to_owned(),
         body,
         next_attempt_at_ms: now_ms,
-        deadline_at_ms: now_ms.saturating_add(millis(DEADLINE)),
-    };
-    outbox::enqueue_leased(tx, &outgoing, &merchant.replica, now_ms, millis(LEASE)).await?;
-    Ok(outgoing)
+        deadline_at_ms: now_ms.saturating_add(millis(deadline(kind))),
+    }
+}
+
+/// Puts a request into the outbox, held by this replica, which sends it right after the commit.
+pub(crate) async fn enqueue(
+    tx: &mut Tx,
+    merchant: &Merchant,
+    outgoing: &Outgoing,
+) -> Result<(), StoreError> {
+    let (now_ms, lease_ms) = (outgoing.next_attempt_at_ms, millis(LEASE));
+    outbox::enqueue_leased(tx, outgoing, &merchant.replica, now_ms, lease_ms).await
 }
 
 /// Sends once and settles the answer; gives back what was answered to the wallet, if there was
@@ -126,12 +145,8 @@ async fn settle(
 ) -> anyhow::Result<Option<Vec<u8>>> {
     match outgoing.kind.as_str() {
         AUTH_REQ => authorization::settle(merchant, outgoing, answer, took).await,
-        AUTH_REV_REQ => {
-            reversal::settle(merchant, outgoing, answer).await?;
-            Ok(None)
-        }
-        CAP_REQ => {
-            capture::settle(merchant, outgoing, answer, took).await?;
+        AUTH_REV_REQ | CAP_REQ => {
+            asking::settle(merchant, outgoing, answer, took).await?;
             Ok(None)
         }
         other => bail!("the outbox holds a {other}, which the merchant does not send"),
@@ -179,8 +194,7 @@ impl OutboxHandler for Resending {
     async fn gave_up(&self, outgoing: &Outgoing) -> anyhow::Result<()> {
         match outgoing.kind.as_str() {
             AUTH_REQ => Box::pin(authorization::give_up(&self.0, outgoing)).await,
-            AUTH_REV_REQ => reversal::give_up(&self.0, outgoing).await,
-            CAP_REQ => capture::give_up(&self.0, outgoing).await,
+            AUTH_REV_REQ | CAP_REQ => asking::give_up(&self.0, outgoing).await,
             other => bail!("the outbox holds a {other}, which the merchant does not send"),
         }
     }

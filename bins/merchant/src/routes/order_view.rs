@@ -1,6 +1,7 @@
 //! An order as the shop's own staff see it. There is no card number here to be hidden.
 
 use openset_protocol::Timestamp;
+use openset_protocol::balance::Kind;
 use openset_protocol::ids::{LocalId, Xid};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::initiation::Money;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::catalogue::Line;
+use crate::store::authorizations::Authorization;
 use crate::store::orders::{self, Order};
 use crate::store::payments::{self, Payment};
 use crate::{Merchant, schema};
@@ -109,37 +111,46 @@ pub(super) async fn find(
 
 impl OrderView {
     pub(super) fn of(order: &Order, payment: Option<&Payment>) -> Self {
-        let auth = payment.and_then(|payment| payment.auth.as_ref());
+        let leading = payment.and_then(Payment::leading);
+        let amount = |minor| {
+            payment
+                .and_then(|payment| payment.of(minor))
+                .map(Into::into)
+        };
+        let refusal = |kind| leading?.last(&kind)?.refusal.clone();
         Self {
             order_id: order.id.clone(),
-            state: payment.map_or("open", |payment| payment.state.name()),
+            state: payment.map_or("open", |payment| payment.state().name()),
             amount: order.amount.into(),
             items: order.lines.clone(),
             order_description: order.description.clone(),
             created_at: Timestamp::from_seconds(order.created_at_s),
             xid: order.xid,
             brand: payment.map(|payment| payment.brand.to_string()),
-            authorization: auth.map(|(payload, baggage)| AuthorizationView {
-                auth_code: payload.auth_code,
-                approval_code: payload.approval_code.clone(),
-                amount: payload.auth_amt.into(),
-                date: payload.auth_date,
-                resp_reason: payload.resp_reason,
-                receipt: baggage.receipt.is_some(),
+            authorization: leading.and_then(|one| {
+                let (payload, baggage) = one.answer.as_ref()?;
+                Some(AuthorizationView {
+                    auth_code: payload.auth_code,
+                    approval_code: payload.approval_code.clone(),
+                    amount: amount(one.remaining_minor())?,
+                    date: payload.auth_date,
+                    resp_reason: payload.resp_reason,
+                    receipt: baggage.receipt.is_some(),
+                })
             }),
             capture: payment
-                .and_then(|payment| payment.captured)
+                .and_then(Payment::captured)
                 .map(|(date, amount)| CaptureView {
                     amount: amount.into(),
                     date,
                 }),
-            failure: payment.and_then(|payment| payment.failure.clone()),
-            reversed: payment
-                .map(|payment| payment.reversed)
-                .filter(|reversed| reversed.minor() > 0)
-                .map(Into::into),
-            reversal_refusal: payment.and_then(|payment| payment.rev_refusal.clone()),
-            capture_refusal: payment.and_then(|payment| payment.cap_refusal.clone()),
+            failure: payment.and_then(Payment::failure).map(ToOwned::to_owned),
+            reversed: leading
+                .map(Authorization::reversed_minor)
+                .filter(|reversed| *reversed > 0)
+                .and_then(amount),
+            reversal_refusal: refusal(Kind::Reversal),
+            capture_refusal: refusal(Kind::Capture),
             steps: payment
                 .map(|payment| payment.steps.clone())
                 .unwrap_or_default(),

@@ -62,6 +62,12 @@ impl IdempotencyKey {
     }
 }
 
+impl From<IdempotencyKey> for String {
+    fn from(key: IdempotencyKey) -> Self {
+        key.0
+    }
+}
+
 /// A status and a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -78,9 +84,13 @@ impl Answer {
         })
     }
 
-    /// A refusal that is kept as an answer.
-    pub(crate) fn problem(problem: &Problem) -> Result<Self, Problem> {
-        let body = serde_json::to_vec(problem).map_err(Problem::internal)?;
+    /// A refusal that is an answer: the same for each repeated request, so without the id of one.
+    pub(crate) fn problem(problem: Problem) -> Result<Self, Problem> {
+        let problem = Problem {
+            request_id: None,
+            ..problem
+        };
+        let body = serde_json::to_vec(&problem).map_err(Problem::internal)?;
         Ok(Self {
             status: problem.status,
             body,

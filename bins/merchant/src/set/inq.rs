@@ -13,7 +13,7 @@ use openset_protocol::{Rejection, Thumbprint};
 
 use super::{KEEP_SECONDS, Received, Sender};
 use crate::failure::Failure;
-use crate::gateway::authorization::payload;
+use crate::gateway::authorization;
 use crate::store::payments::{self, Payment};
 use crate::{Merchant, offload};
 
@@ -76,12 +76,7 @@ fn told(inquiry: &VerifiedInqReq, payment: Option<&Payment>) -> Result<PResPaylo
         return Ok(without_results(CompletionCode::OrderNotReceived));
     };
     inquiry.check_owner(&payment.cardholder, &payment.asked.trans_ids)?;
-    Ok(payload(
-        payment.amount,
-        payment.state,
-        payment.auth.as_ref(),
-        payment.captured,
-    ))
+    Ok(authorization::told(payment))
 }
 
 async fn sign(

@@ -138,7 +138,7 @@ async fn commit(
         brand: &purchase.opened.brand_id,
         cardholder: p_req.cardholder.thumbprint(),
         asked,
-        dual_signature: &p_req.dual_signature,
+        p_req,
         awaiting_auth: None,
         steps,
         created_at_ms: clock::now_ms(),
@@ -171,15 +171,15 @@ async fn commit(
             Committed::Answered(answer.clone())
         }
         Next::Ask(awaiting, wire) => {
-            new.awaiting_auth = Some(awaiting);
+            new.awaiting_auth = Some((awaiting, order.amount));
             let taken = orders::take(&mut tx, &order.id, order.xid, xid).await?;
             if !(taken && payments::insert(&mut tx, &new).await?) {
                 return Err(Failure::Overtaken("another payment took the order"));
             }
             let (rrpid, wire) = (awaiting.rrpid(), wire.clone());
-            let queued =
-                sending::enqueue(&mut tx, merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
-            Committed::Queued(queued.await?)
+            let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
+            sending::enqueue(&mut tx, merchant, &queued).await?;
+            Committed::Queued(queued)
         }
     };
     tx.commit().await?;

@@ -1,17 +1,16 @@
-//! Payments: one row for each XID under which a verified PReq came, and what became of it.
+//! Payments: one row for each XID under which a verified PReq came. What became of it is told by its authorizations and
+//! their movements, by the state rules that the gateway decides by.
 
 use std::fmt;
 use std::str::FromStr;
 
-use openset_protocol::Timestamp;
+use openset_protocol::balance;
 use openset_protocol::digest::Digest;
 use openset_protocol::ids::{Challenge, LocalId, Rrpid, TransIds, Xid};
 use openset_protocol::merchant::auth::AwaitingAuthRes;
-use openset_protocol::merchant::cap::AwaitingCapRes;
-use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
+use openset_protocol::merchant::p::VerifiedPReq;
 use openset_protocol::money::CurrencyAmount;
-use openset_protocol::wrapper::Jws;
-use openset_protocol::{BrandId, Thumbprint};
+use openset_protocol::{BrandId, Thumbprint, Timestamp};
 use openset_service::step_report::StepReport;
 use openset_store::{StoreError, Tx};
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use utoipa::ToSchema;
 
+use super::authorizations::{self, Authorization};
 use super::{amount, from_json, one_row, stored, to_json};
 
 /// Where a payment stands.
@@ -57,6 +57,21 @@ impl State {
         Self::Capturing,
         Self::Captured,
     ];
+
+    /// Which of several authorizations tells where their payment stands.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Rejected => 0,
+            Self::Declined => 1,
+            Self::Failed => 2,
+            Self::Reversed => 3,
+            Self::Ordered => 4,
+            Self::Captured => 5,
+            Self::Authorized => 6,
+            Self::Capturing => 7,
+            Self::Reversing => 8,
+        }
+    }
 
     /// As stored and as REST shows it.
     pub(crate) fn name(self) -> &'static str {
@@ -110,27 +125,17 @@ pub(crate) struct AskedBy {
 pub(crate) struct Payment {
     pub(crate) xid: Xid,
     pub(crate) order_id: LocalId,
-    pub(crate) state: State,
     pub(crate) brand: BrandId,
     /// The thumbprint of the certificate that signed PReq: nobody else may inquire.
     pub(crate) cardholder: Thumbprint,
     pub(crate) asked: AskedBy,
-    /// The order's amount.
+    /// The order's.
     pub(crate) amount: CurrencyAmount,
-    pub(crate) awaiting_auth: Option<AwaitingAuthRes>,
-    /// The bank's answer, with what stands of it after reversals.
-    pub(crate) auth: Option<(AuthResPayload, AuthResBaggage)>,
-    /// Why there is no authorization, where the bank did not say.
+    /// Why the gateway was not asked.
     pub(crate) failure: Option<String>,
-    pub(crate) awaiting_cap: Option<AwaitingCapRes>,
-    /// Why the last attempt to capture brought nothing.
-    pub(crate) cap_refusal: Option<String>,
-    pub(crate) captured: Option<(Timestamp, CurrencyAmount)>,
-    /// What was given back of the authorization.
-    pub(crate) reversed: CurrencyAmount,
-    /// Why the last attempt to reverse brought nothing.
-    pub(crate) rev_refusal: Option<String>,
     pub(crate) steps: Vec<StepReport>,
+    /// By number.
+    pub(crate) authorizations: Vec<Authorization>,
 }
 
 /// A payment that begins.
@@ -140,9 +145,10 @@ pub(crate) struct NewPayment<'a> {
     pub(crate) brand: &'a BrandId,
     pub(crate) cardholder: Thumbprint,
     pub(crate) asked: &'a AskedBy,
-    pub(crate) dual_signature: &'a Jws,
-    /// None for one that is rejected at once.
-    pub(crate) awaiting_auth: Option<&'a AwaitingAuthRes>,
+    /// Kept with its payment instruction, for later authorizations.
+    pub(crate) p_req: &'a VerifiedPReq,
+    /// What is asked of the gateway; None for one that is rejected at once.
+    pub(crate) awaiting_auth: Option<(&'a AwaitingAuthRes, CurrencyAmount)>,
     pub(crate) steps: &'a [StepReport],
     pub(crate) created_at_ms: i64,
 }
@@ -156,28 +162,35 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, St
             Some("not the order that was placed, or paid already"),
         ),
     };
-    let awaiting = new
-        .awaiting_auth
-        .map(|auth| to_json(auth, "payments.awaiting_auth"));
+    let (xid, p_req) = (new.asked.trans_ids.xid, new.p_req);
     let done = sqlx::query(
-        "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, \
-         awaiting_auth, failure, steps, created_at_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+        "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, failure, steps, \
+         created_at_ms, pi, hoi, hpi, od_salt) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
     )
-    .bind(new.asked.trans_ids.xid.to_string())
+    .bind(xid.to_string())
     .bind(new.order_id.as_str())
     .bind(state.name())
     .bind(new.brand.as_str())
     .bind(new.cardholder.to_string())
     .bind(to_json(new.asked, "payments.asked")?)
-    .bind(new.dual_signature.0.as_str())
-    .bind(awaiting.transpose()?)
+    .bind(p_req.dual_signature.0.as_str())
     .bind(failure)
     .bind(to_json(&new.steps, "payments.steps")?)
     .bind(new.created_at_ms)
+    .bind(p_req.pi.0.as_str())
+    .bind(p_req.hoi.to_string())
+    .bind(p_req.hpi.to_string())
+    .bind(p_req.od_salt.to_string())
     .execute(&mut **tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() != 1 {
+        return Ok(false);
+    }
+    if let Some((awaiting, amount)) = new.awaiting_auth {
+        authorizations::insert(tx, &xid, 1, amount, awaiting, new.created_at_ms).await?;
+    }
+    Ok(true)
 }
 
 pub(crate) async fn find(
@@ -185,168 +198,122 @@ pub(crate) async fn find(
     xid: &Xid,
 ) -> Result<Option<Payment>, StoreError> {
     let row = sqlx::query(
-        "SELECT p.xid, p.order_id, p.state, p.brand, p.cardholder, p.asked, o.currency, \
-         o.amount_minor, p.awaiting_auth, p.auth_payload, p.auth_baggage, p.failure, \
-         p.awaiting_cap, p.cap_refusal, p.captured_minor, p.captured_at_s, p.steps, \
-         p.reversed_minor, p.rev_refusal \
+        "SELECT p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, p.steps \
          FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.xid = $1",
     )
     .bind(xid.to_string())
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    row.as_ref().map(read).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let mut payment = read(&row)?;
+    let currency = payment.amount.currency();
+    payment.authorizations = authorizations::of_payment(conn, xid, currency).await?;
+    Ok(Some(payment))
+}
+
+/// The payment, which nobody else can decide about until the transaction ends.
+pub(crate) async fn lock(tx: &mut Tx, xid: &Xid) -> Result<Payment, StoreError> {
+    // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
+    let done = sqlx::query("UPDATE payments SET state = state WHERE xid = $1")
+        .bind(xid.to_string())
+        .execute(&mut **tx)
+        .await?;
+    one_row(done.rows_affected(), "there is no such payment")?;
+    let payment = find(&mut *tx, xid).await?;
+    payment.ok_or(StoreError::Corrupt("payments.xid"))
+}
+
+/// Writes where the payment stands now, for lists; every transaction that changes something of it ends with this.
+pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {
+    let payment = find(&mut *tx, xid).await?;
+    let state = payment.ok_or(StoreError::Corrupt("payments.xid"))?.state();
+    sqlx::query("UPDATE payments SET state = $1 WHERE xid = $2")
+        .bind(state.name())
+        .bind(xid.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(state)
+}
+
+/// Writes what the merchant has done so far for this payment.
+pub(crate) async fn set_steps(
+    tx: &mut Tx,
+    xid: &Xid,
+    steps: &[StepReport],
+) -> Result<(), StoreError> {
+    let done = sqlx::query("UPDATE payments SET steps = $1 WHERE xid = $2")
+        .bind(to_json(&steps, "payments.steps")?)
+        .bind(xid.to_string())
+        .execute(&mut **tx)
+        .await?;
+    one_row(done.rows_affected(), "there is no such payment")
 }
 
 fn read(row: &AnyRow) -> Result<Payment, StoreError> {
     let text = |column: usize| row.try_get::<String, _>(column);
-    let optional = |column: usize| row.try_get::<Option<String>, _>(column);
-    let currency = text(6)?;
-    let payload = optional(9)?
-        .map(|t| from_json(&t, "payments.auth_payload"))
-        .transpose()?;
-    let baggage = optional(10)?
-        .map(|t| from_json(&t, "payments.auth_baggage"))
-        .transpose()?;
-    let captured: (Option<i64>, Option<i64>) = (row.try_get(14)?, row.try_get(15)?);
-    let captured = match captured {
-        (Some(minor), Some(at)) => Some((
-            Timestamp::from_seconds(at),
-            amount(&currency, minor, "payments.captured_minor")?,
-        )),
-        _ => None,
-    };
     Ok(Payment {
         xid: stored(&text(0)?, "payments.xid")?,
         order_id: stored(&text(1)?, "payments.order_id")?,
-        state: stored(&text(2)?, "payments.state")?,
-        brand: stored(&text(3)?, "payments.brand")?,
-        cardholder: stored(&text(4)?, "payments.cardholder")?,
-        asked: from_json(&text(5)?, "payments.asked")?,
-        amount: amount(&currency, row.try_get(7)?, "orders.amount_minor")?,
-        awaiting_auth: optional(8)?
-            .map(|t| from_json(&t, "payments.awaiting_auth"))
-            .transpose()?,
-        auth: payload.zip(baggage),
-        failure: optional(11)?,
-        awaiting_cap: optional(12)?
-            .map(|t| from_json(&t, "payments.awaiting_cap"))
-            .transpose()?,
-        cap_refusal: optional(13)?,
-        captured,
-        reversed: amount(&currency, row.try_get(17)?, "payments.reversed_minor")?,
-        rev_refusal: optional(18)?,
-        steps: from_json(&text(16)?, "payments.steps")?,
+        brand: stored(&text(2)?, "payments.brand")?,
+        cardholder: stored(&text(3)?, "payments.cardholder")?,
+        asked: from_json(&text(4)?, "payments.asked")?,
+        amount: amount(&text(5)?, row.try_get(6)?, "orders.amount_minor")?,
+        failure: row.try_get(7)?,
+        steps: from_json(&text(8)?, "payments.steps")?,
+        authorizations: Vec::new(),
     })
 }
 
-/// What ended the wait for an authorization.
-#[derive(Debug, Clone)]
-pub(crate) enum Outcome {
-    /// The gateway's signed answer, an approval or a decline.
-    Answered(Box<(AuthResPayload, AuthResBaggage)>),
-    /// No signed answer will come, and why.
-    Failed(String),
-}
+impl Payment {
+    /// The authorization that tells where the payment stands: what an answer is waited for comes first, then what is
+    /// held, what was captured, and what came to nothing; among equals the newest.
+    pub(crate) fn leading(&self) -> Option<&Authorization> {
+        self.authorizations
+            .iter()
+            .max_by_key(|one| (one.state().rank(), one.number))
+    }
 
-impl Outcome {
+    /// Where it stands.
     pub(crate) fn state(&self) -> State {
-        match self {
-            Self::Answered(answer) if answer.0.approved() => State::Authorized,
-            Self::Answered(_) => State::Declined,
-            Self::Failed(_) => State::Failed,
+        self.leading().map_or(State::Rejected, Authorization::state)
+    }
+
+    /// The authorization of this number.
+    pub(crate) fn numbered(&self, number: i64) -> Option<&Authorization> {
+        self.authorizations.iter().find(|one| one.number == number)
+    }
+
+    /// Why there is no authorization, where the bank did not say.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        let of_authorization = self.leading().and_then(|one| one.failure.as_deref());
+        of_authorization.or(self.failure.as_deref())
+    }
+
+    /// When and how much was captured.
+    pub(crate) fn captured(&self) -> Option<(Timestamp, CurrencyAmount)> {
+        let capture = self.leading()?.capture()?;
+        let at_ms = capture.done_at_ms.unwrap_or(capture.asked_at_ms);
+        let at = Timestamp::from_seconds(at_ms.div_euclid(1000));
+        Some((at, self.of(capture.amount_minor)?))
+    }
+
+    /// So many minor units in the payment's currency.
+    pub(crate) fn of(&self, minor: u64) -> Option<CurrencyAmount> {
+        CurrencyAmount::new(self.amount.currency(), minor).ok()
+    }
+
+    /// As the state rules read it.
+    pub(crate) fn for_rules(&self) -> balance::Payment {
+        balance::Payment {
+            currency: self.amount.currency(),
+            limit_minor: self.amount.minor(),
+            plan: None,
+            opened_at_s: self.asked.trans_ids.p_req_date.seconds(),
+            authorizations: self
+                .authorizations
+                .iter()
+                .map(Authorization::for_rules)
+                .collect(),
         }
     }
-}
-
-/// Ends the wait for an authorization.
-pub(crate) async fn conclude(
-    tx: &mut Tx,
-    xid: &Xid,
-    outcome: &Outcome,
-    steps: &[StepReport],
-) -> Result<(), StoreError> {
-    let (payload, baggage, failure) = match outcome {
-        Outcome::Answered(answer) => (
-            Some(to_json(&answer.0, "payments.auth_payload")?),
-            Some(to_json(&answer.1, "payments.auth_baggage")?),
-            None,
-        ),
-        Outcome::Failed(reason) => (None, None, Some(reason.as_str())),
-    };
-    let done = sqlx::query(
-        "UPDATE payments SET state = $1, auth_payload = $2, auth_baggage = $3, failure = $4, \
-         steps = $5 WHERE xid = $6 AND state = 'ordered'",
-    )
-    .bind(outcome.state().name())
-    .bind(payload)
-    .bind(baggage)
-    .bind(failure)
-    .bind(to_json(&steps, "payments.steps")?)
-    .bind(xid.to_string())
-    .execute(&mut **tx)
-    .await?;
-    one_row(
-        done.rows_affected(),
-        "the payment was not waiting for an authorization",
-    )
-}
-
-/// Begins a capture. `false`: the payment is not (or no longer) authorized.
-pub(crate) async fn begin_capture(
-    tx: &mut Tx,
-    xid: &Xid,
-    awaiting: &AwaitingCapRes,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "UPDATE payments SET state = 'capturing', awaiting_cap = $1, cap_refusal = NULL \
-         WHERE xid = $2 AND state = 'authorized'",
-    )
-    .bind(to_json(awaiting, "payments.awaiting_cap")?)
-    .bind(xid.to_string())
-    .execute(&mut **tx)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// What ended the wait for a capture.
-#[derive(Debug, Clone)]
-pub(crate) enum CaptureOutcome {
-    /// The money was captured: when and how much.
-    Captured(Timestamp, CurrencyAmount),
-    /// It was not, and why; the authorization stands.
-    Refused(String),
-}
-
-/// Ends the wait for a capture.
-pub(crate) async fn conclude_capture(
-    tx: &mut Tx,
-    xid: &Xid,
-    outcome: &CaptureOutcome,
-    steps: &[StepReport],
-) -> Result<(), StoreError> {
-    let (state, minor, at, refusal) = match outcome {
-        CaptureOutcome::Captured(at, amount) => (
-            State::Captured,
-            Some(amount.minor_i64()),
-            Some(at.seconds()),
-            None,
-        ),
-        CaptureOutcome::Refused(reason) => (State::Authorized, None, None, Some(reason.as_str())),
-    };
-    let done = sqlx::query(
-        "UPDATE payments SET state = $1, captured_minor = $2, captured_at_s = $3, \
-         cap_refusal = $4, steps = $5 WHERE xid = $6 AND state = 'capturing'",
-    )
-    .bind(state.name())
-    .bind(minor)
-    .bind(at)
-    .bind(refusal)
-    .bind(to_json(&steps, "payments.steps")?)
-    .bind(xid.to_string())
-    .execute(&mut **tx)
-    .await?;
-    one_row(
-        done.rows_affected(),
-        "the payment was not waiting for a capture",
-    )
 }

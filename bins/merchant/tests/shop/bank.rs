@@ -277,11 +277,20 @@ fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let reversal = match (mood, request.refused) {
         (Mood::RefusesReversals, _) => Reversal::Refused(AuthRevCode::InvalidTransaction),
         (_, Some(code)) => Reversal::Refused(code),
-        _ => Reversal::Approved(Some(ReceiptFacts {
-            receipt_for: bank.receipts.lock().unwrap()[&request.auth_rrpid].clone(),
-            approval_code: "A1B2C3".to_owned(),
-            sequence: 2,
-        })),
+        _ => {
+            // None for an authorization that never came.
+            let receipt_for = bank
+                .receipts
+                .lock()
+                .unwrap()
+                .get(&request.auth_rrpid)
+                .cloned();
+            Reversal::Approved(receipt_for.map(|receipt_for| ReceiptFacts {
+                receipt_for,
+                approval_code: "A1B2C3".to_owned(),
+                sequence: 2,
+            }))
+        }
     };
     let with = Answering {
         ours: ours[0],

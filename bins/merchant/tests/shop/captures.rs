@@ -31,8 +31,11 @@ async fn capture_happens_once() {
         (status, problem["code"].as_str()),
         (409, Some("already-captured"))
     );
-    let (status, _) = shop.capture(&order, None).await;
-    assert_eq!(status, 409);
+    let (status, problem) = shop.capture(&order, None).await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (400, Some("idempotency-key-missing"))
+    );
     assert_eq!(world.bank.received("CapReq"), (1, 1));
 
     let view = shop.show(&order).await;
@@ -125,7 +128,7 @@ async fn captures_at_once_ask_the_gateway_once() {
     let (a, b, c) = tokio::join!(
         shop.capture(&order, Some("a")),
         shop.capture(&order, Some("b")),
-        shop.capture(&order, None)
+        shop.capture(&order, Some("c"))
     );
     let mut statuses = [a.0, b.0, c.0];
     statuses.sort_unstable();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use openset_protocol::cardholder::purchase::PaymentStatus;
 
 use crate::bank::Mood;
+use crate::movements;
 use crate::shop::World;
 use crate::wallet::{PAN, Wallet, post};
 
@@ -199,16 +200,7 @@ async fn error_of_the_gateway_ends_the_payment_once_the_gateway_takes_it_no_more
     world.bank.be(Mood::Errors);
     let (step, _) = wallet.buy(&shop, &order).await;
     shop.close().await;
-    let (db, _) = world.open_database().await;
-    let mut tx = db.begin().await.unwrap();
-    sqlx::query(
-        "UPDATE outbox SET deadline_at_ms = deadline_at_ms - 720000, next_attempt_at_ms = 0, lease_until_ms = 0",
-    )
-    .execute(&mut *tx)
-    .await
-    .unwrap();
-    tx.commit().await.unwrap();
-    db.close().await;
+    world.alter(movements::TWELVE_MINUTES_LATER).await;
 
     let shop = world.open_shop().await;
     shop.wait_for_state(&order, "failed").await;
@@ -223,6 +215,11 @@ async fn error_of_the_gateway_ends_the_payment_once_the_gateway_takes_it_no_more
     let inquired = wallet.inquire(&shop, &step.state).await.unwrap();
     assert_eq!(inquired.status, PaymentStatus::Rejected);
     assert_eq!(world.bank.received("AuthReq").0, 1);
+    // Nobody signed the Error: what the bank may hold is given back, once it can be asked.
+    world.bank.be(Mood::Approves);
+    movements::wait_until_done(&world, "reversal").await;
+    assert_eq!(world.bank.received("AuthRevReq").0, 1);
+    assert_eq!(shop.show(&order).await["state"], "failed");
 }
 
 #[tokio::test]
@@ -232,7 +229,7 @@ async fn database_holds_no_card_number_in_any_form() {
     let order = shop.order().await;
     let wallet = Wallet::new(&world.pki, 1);
     wallet.buy(&shop, &order).await;
-    assert_eq!(shop.capture(&order, None).await.0, 200);
+    assert_eq!(shop.capture(&order, Some("key")).await.0, 200);
     shop.close().await;
 
     let database = world.database_bytes();

@@ -26,7 +26,7 @@ async fn purchase_opened_before_a_renewal_is_finished_with_the_keys_it_was_opene
     let signers = world.bank.signers("AuthReq");
     assert_ne!(signers[0], signers[1], "the new purchase has the new keys");
 
-    assert_eq!(shop.capture(&before, None).await.0, 200);
+    assert_eq!(shop.capture(&before, Some("key")).await.0, 200);
     assert_eq!(
         world.bank.signers("CapReq"),
         [signers[1]],
@@ -67,7 +67,7 @@ async fn answers_to_what_was_asked_before_a_renewal_are_opened_after_it() {
         wallet.read(&step.state, &reply).status,
         PaymentStatus::Pending
     );
-    assert_eq!(shop.capture(&captured, None).await.0, 202);
+    assert_eq!(shop.capture(&captured, Some("key")).await.0, 202);
     shop.close().await;
 
     world.renew().await;
@@ -95,7 +95,7 @@ async fn gateway_that_has_renewed_opens_what_was_sealed_for_its_old_keys() {
     world.bank.renew();
     let reply = post(&shop.url, &step.wire).await;
     assert_eq!(wallet.read(&step.state, &reply).status, PaymentStatus::Paid);
-    assert_eq!(shop.capture(&order, None).await.0, 200);
+    assert_eq!(shop.capture(&order, Some("key")).await.0, 200);
 }
 
 #[tokio::test]

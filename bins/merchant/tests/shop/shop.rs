@@ -192,6 +192,15 @@ impl World {
         (db, vault)
     }
 
+    /// Changes the database of a shop that is closed.
+    pub(crate) async fn alter(&self, statement: &'static str) {
+        let (db, _) = self.open_database().await;
+        let mut tx = db.begin().await.unwrap();
+        sqlx::query(statement).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+    }
+
     /// All bytes of the database's files.
     pub(crate) fn database_bytes(&self) -> Vec<u8> {
         let mut all = Vec::new();
@@ -318,6 +327,21 @@ impl Shop {
         let body = body.map_or_else(String::new, |body| body.to_string());
         self.post(&format!("/orders/{}/reverse", order.lid_m), key, &body)
             .await
+    }
+
+    pub(crate) async fn capture_of(
+        &self,
+        order: &PaymentInitiation,
+        key: &str,
+        minor: u64,
+    ) -> (u16, Value) {
+        let body = json!({"amount": {"currency": "EUR", "amount_minor": minor}}).to_string();
+        self.post(
+            &format!("/orders/{}/capture", order.lid_m),
+            Some(key),
+            &body,
+        )
+        .await
     }
 
     pub(crate) async fn capture(

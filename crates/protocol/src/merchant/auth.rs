@@ -235,6 +235,17 @@ pub struct AuthAnswer {
     pub payload: AuthResPayload,
     /// Tokens, card message and receipt.
     pub baggage: AuthResBaggage,
+    /// What was verified: the proof of the bank's answer, for whoever asks later.
+    pub proof: AuthResProof,
+}
+
+/// AuthRes as it came, opened: the gateway's signature, and the exact bytes whose digest it signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthResProof {
+    /// AuthResData, signed by the gateway.
+    pub auth_res: Jws,
+    /// The baggage.
+    pub baggage: ExactBytes,
 }
 
 impl AwaitingAuthRes {
@@ -270,7 +281,7 @@ impl AwaitingAuthRes {
         };
         let (data, chosen): (AuthResData, _) =
             verify_answer(&wrapper, &sealed.auth_res, &expected, verifier, now)?;
-        let answer = self.check(&wrapper, data, &sealed.baggage)?;
+        let answer = self.check(&wrapper, data, sealed)?;
         self.check_contents(&answer, &chosen, verifier, now)?;
         Ok(answer)
     }
@@ -279,7 +290,7 @@ impl AwaitingAuthRes {
         &self,
         wrapper: &MessageWrapper,
         data: AuthResData,
-        baggage: &ExactBytes,
+        sealed: AuthResTbe,
     ) -> Result<AuthAnswer, Rejection> {
         wrapper.check_ids(
             &MessageIds::of(&data.auth_tags.trans_ids),
@@ -288,12 +299,14 @@ impl AwaitingAuthRes {
         if data.auth_tags != self.auth_tags {
             return Err(Rejection::Disagreement("auth_tags"));
         }
-        if data.baggage_digest != digest(ContentType::AuthResBaggage, &baggage.0) {
+        if data.baggage_digest != digest(ContentType::AuthResBaggage, &sealed.baggage.0) {
             return Err(Rejection::DigestMismatch("the baggage"));
         }
+        let AuthResTbe { auth_res, baggage } = sealed;
         Ok(AuthAnswer {
             payload: data.auth_res_payload,
             baggage: decode(&baggage.0)?,
+            proof: AuthResProof { auth_res, baggage },
         })
     }
 
@@ -306,7 +319,9 @@ impl AwaitingAuthRes {
         verifier: &PathVerifier,
         now: Timestamp,
     ) -> Result<(), Rejection> {
-        let AuthAnswer { payload, baggage } = answer;
+        let AuthAnswer {
+            payload, baggage, ..
+        } = answer;
         let approved = payload.approved();
         let amount = if approved { self.amount.minor() } else { 0 };
         if payload.auth_amt.minor() != amount

@@ -127,6 +127,12 @@ pub fn request(
 }
 
 impl AwaitingAuthRevRes {
+    /// How much is to stay authorized.
+    #[must_use]
+    pub fn new_amount(&self) -> CurrencyAmount {
+        self.new_amount
+    }
+
     /// The request/response pair.
     #[must_use]
     pub fn rrpid(&self) -> Rrpid {

@@ -5,7 +5,7 @@ use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::Credentials;
-use crate::ids::{Challenge, ExactBytes, Rrpid, TransIds};
+use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
 use crate::messages::auth::AuthResPayload;
 use crate::messages::cap::CapCode;
 use crate::messages::mail_order::MailOrder;
@@ -55,6 +55,10 @@ pub struct VerifiedPReq {
     pub cardholder: Certificate,
     /// The digest of the order information.
     pub hoi: Digest,
+    /// The digest of the payment data, which the merchant never sees.
+    pub hpi: Digest,
+    /// The salt of HOD.
+    pub od_salt: Nonce,
     /// HOD as the cardholder signed it.
     pub hod: Digest,
     /// Whether HOD is that of our own order: if not, the order is rejected.
@@ -159,6 +163,8 @@ impl OpenedPReq {
             chall_c: self.oi.chall_c,
             cardholder: cardholder.leaf().clone(),
             hoi: self.hoi,
+            hpi: self.hpi,
+            od_salt: self.oi.od_salt,
             order_agrees: input.hod() == self.oi.hod,
             hod: self.oi.hod,
             trans_ids: self.oi.trans_ids,

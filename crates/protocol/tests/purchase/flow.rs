@@ -34,7 +34,9 @@ fn an_approved_purchase_is_paid_and_captured_with_every_state_right() {
     let g = genuine();
     assert!(g.verified.order_agrees);
     assert_eq!(g.verified.trans_ids, g.opened.trans_ids);
-    let AuthAnswer { payload, baggage } = &g.answer;
+    let AuthAnswer {
+        payload, baggage, ..
+    } = &g.answer;
     assert_eq!(payload.auth_code, AuthCode::Approved);
     assert_eq!(payload.auth_amt, amount(4200));
     assert_eq!(payload.approval_code.as_deref(), Some(APPROVAL));

@@ -12,7 +12,8 @@ use openset_service::CancellationToken;
 use openset_service::client::{HttpClient, SetAnswer};
 use openset_service::clock;
 use openset_service::outbox_worker::{
-    BACKOFF_MAX, BACKOFF_MIN, OutboxHandler, OutboxWorker, backoff,
+    BACKOFF_MAX, BACKOFF_MIN, OutboxHandler, OutboxWorker, SLOW, SLOW_AFTER_ATTEMPTS, backoff,
+    pause,
 };
 use openset_service::set_endpoint::SET_PAYMENT;
 use openset_store::outbox::{self, Outgoing};
@@ -156,4 +157,6 @@ fn backoff_grows_from_its_least_to_its_most() {
     assert!(backoff(0) >= BACKOFF_MIN / 2 && backoff(1) <= BACKOFF_MIN);
     assert!(backoff(4) >= BACKOFF_MIN * 4 && backoff(4) <= BACKOFF_MIN * 8);
     assert!(backoff(u32::MAX) >= BACKOFF_MAX / 2 && backoff(u32::MAX) <= BACKOFF_MAX);
+    assert!(pause(SLOW_AFTER_ATTEMPTS) <= BACKOFF_MAX);
+    assert_eq!(pause(SLOW_AFTER_ATTEMPTS + 1), SLOW);
 }

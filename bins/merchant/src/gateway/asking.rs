@@ -1,0 +1,355 @@
+//! What is asked of the gateway about an authorization after it was given: each request is a movement, stored before it
+//! is sent, and only an answer that the gateway signed ends it. Silence and unsigned Errors never do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use openset_protocol::balance::{Kind, Progress};
+use openset_protocol::ids::{Rrpid, Xid};
+use openset_protocol::merchant::auth_rev::ReversalAnswer;
+use openset_protocol::money::CurrencyAmount;
+use openset_service::client::SetAnswer;
+use openset_service::clock;
+use openset_service::step_report::StepReport;
+use openset_store::outbox::{self, Outgoing};
+use openset_store::{StoreError, Tx};
+
+use super::sending::{self, ASKED_FOR, Took, final_error, is_error_doubted};
+use super::{capture, reversal};
+use crate::Merchant;
+use crate::failure::Failure;
+use crate::store::authorizations::{self, Authorization, Said};
+use crate::store::movements::{self, End, Movement, New, RestKey};
+use crate::store::payments::{self, Payment};
+
+/// What is to be asked about an authorization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Which authorization of the payment.
+    pub(crate) auth_number: i64,
+    pub(crate) what: What,
+    /// By how many minor units something changes.
+    pub(crate) amount_minor: u64,
+}
+
+/// What for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// So much is to stay authorized.
+    Reverse(CurrencyAmount),
+    /// So much is to be captured.
+    Capture(CurrencyAmount),
+}
+
+impl What {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Reverse(_) => Kind::Reversal,
+            Self::Capture(_) => Kind::Capture,
+        }
+    }
+}
+
+/// A request, made but not yet stored.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(super) rrpid: Rrpid,
+    /// Its kind in the outbox.
+    pub(super) message: &'static str,
+    /// What its answer is checked against, as JSON.
+    pub(super) awaiting: String,
+    pub(super) wire: Vec<u8>,
+}
+
+/// What the gateway answered, verified.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) end: End,
+    /// What a capture left of the hold, which is free now.
+    pub(super) released_minor: u64,
+    pub(super) reversal: Option<ReversalAnswer>,
+    /// What the gateway's answer was checked for, where a step of the cycle ends with it.
+    pub(super) verified: Option<&'static [&'static str]>,
+}
+
+/// A movement that waits for its answer.
+pub(super) struct Waiting {
+    pub(super) payment: Payment,
+    pub(super) one: Authorization,
+    pub(super) movement: Movement,
+    /// As JSON.
+    pub(super) awaiting: String,
+}
+
+/// Makes the request.
+pub(crate) async fn draft(
+    merchant: &Arc<Merchant>,
+    payment: &Payment,
+    wish: &Wish,
+) -> Result<Draft, Failure> {
+    let one = payment.numbered(wish.auth_number);
+    let one = one.context("no authorization has this number");
+    let one = one.map_err(Failure::Internal)?;
+    match &wish.what {
+        What::Reverse(new_amount) => reversal::draft(merchant, payment, one, *new_amount).await,
+        What::Capture(amount) => capture::draft(merchant, payment, one, *amount).await,
+    }
+}
+
+/// Records what is asked, and gives the request that the caller puts into the outbox. The caller holds the payment, and
+/// decided by it.
+pub(crate) async fn begin(
+    tx: &mut Tx,
+    merchant: &Merchant,
+    xid: &Xid,
+    wish: &Wish,
+    draft: Draft,
+    rest: Option<&RestKey>,
+) -> Result<Outgoing, StoreError> {
+    let id = draft.rrpid.to_string();
+    let new = New {
+        id: &id,
+        xid,
+        auth_number: wish.auth_number,
+        kind: &wish.what.kind(),
+        amount_minor: wish.amount_minor,
+        progress: Progress::Asked,
+        rest,
+        awaiting: Some(&draft.awaiting),
+        at_ms: clock::now_ms(),
+    };
+    movements::insert(tx, &new).await?;
+    payments::restate(tx, xid).await?;
+    let Draft {
+        message,
+        rrpid,
+        wire,
+        ..
+    } = draft;
+    Ok(sending::outgoing(merchant, message, rrpid, id, wire))
+}
+
+/// Verifies the gateway's answer and commits it.
+pub(super) async fn settle(
+    merchant: &Arc<Merchant>,
+    outgoing: &Outgoing,
+    answer: &SetAnswer,
+    took: Took,
+) -> anyhow::Result<()> {
+    let Some(waiting) = waiting(merchant, outgoing).await? else {
+        return Ok(());
+    };
+    let begin = Instant::now();
+    let rrpid: Rrpid = outgoing.id.parse().context("the outbox names no request")?;
+    if let Some(reason) = final_error(answer, rrpid)? {
+        // Nobody signs an Error: the bank may have done it.
+        if is_error_doubted(outgoing) {
+            bail!("{reason}; it is asked again");
+        }
+        return ask_anew(merchant, outgoing, &waiting, &reason).await;
+    }
+    let told = match waiting.movement.kind {
+        Kind::Reversal => reversal::verify(merchant, &waiting, answer).await?,
+        Kind::Capture => capture::verify(merchant, &waiting, answer).await?,
+        _ => bail!(
+            "the merchant does not ask for a {}",
+            waiting.movement.kind.name()
+        ),
+    };
+    let lasted = took.lasted(outgoing) + begin.elapsed();
+    finish(merchant, outgoing, &waiting, &told, lasted).await
+}
+
+/// Nobody answers any more; the movement stays as it is, for the operator to settle.
+pub(super) async fn give_up(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<()> {
+    let mut tx = merchant.db.begin().await?;
+    outbox::remove(&mut tx, &outgoing.id).await?;
+    tx.commit().await?;
+    tracing::error!(
+        set_message = %outgoing.kind,
+        rrpid = %outgoing.id,
+        outcome = "unknown",
+        "the gateway has not answered for 30 days; ask the acquirer what became of it"
+    );
+    Ok(())
+}
+
+/// The movement that waits for this request's answer; none when somebody else has settled it.
+async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Option<Waiting>> {
+    let mut connection = merchant.db.read().await?;
+    // Requests of before there were movements name the purchase; their movements have the requests' names.
+    for id in [&outgoing.reference, &outgoing.id] {
+        let Some((xid, awaiting)) = movements::awaiting(&mut connection, id).await? else {
+            continue;
+        };
+        let payment = payments::find(&mut connection, &xid).await?;
+        let payment = payment.context("a movement without a payment")?;
+        let of = |one: &Authorization| {
+            let movement = one.movements.iter().find(|movement| movement.id == *id)?;
+            Some((one.clone(), movement.clone()))
+        };
+        let (one, movement) = payment
+            .authorizations
+            .iter()
+            .find_map(of)
+            .context("a movement without an authorization")?;
+        return Ok(Some(Waiting {
+            payment,
+            one,
+            movement,
+            awaiting,
+        }));
+    }
+    drop(connection);
+    let mut tx = merchant.db.begin().await?;
+    outbox::remove(&mut tx, &outgoing.id).await?;
+    tx.commit().await?;
+    Ok(None)
+}
+
+/// An Error about a request that the gateway can no longer take for new: if it took it before, it gives its answer to
+/// whoever asks for the same again, and if not, it does it now. A reversal is to an amount and an authorization is
+/// captured once, so that neither happens twice.
+async fn ask_anew(
+    merchant: &Arc<Merchant>,
+    outgoing: &Outgoing,
+    waiting: &Waiting,
+    reason: &str,
+) -> anyhow::Result<()> {
+    let (payment, movement) = (&waiting.payment, &waiting.movement);
+    let since_ms = clock::now_ms().saturating_sub(movement.asked_at_ms);
+    if since_ms > i64::try_from(ASKED_FOR.as_millis()).unwrap_or(i64::MAX) {
+        bail!("{reason}; ask the acquirer what became of it");
+    }
+    let what = match movement.kind {
+        Kind::Reversal => What::Reverse(reversal::wanted(&waiting.awaiting)?),
+        Kind::Capture => {
+            let amount = payment.of(movement.amount_minor);
+            What::Capture(amount.context("a capture of too much")?)
+        }
+        _ => bail!("{reason}; it is asked again"),
+    };
+    let wish = Wish {
+        auth_number: movement.auth_number,
+        what,
+        amount_minor: movement.amount_minor,
+    };
+    let draft = draft(merchant, payment, &wish).await?;
+    let mut tx = merchant.db.begin().await?;
+    if !outbox::remove(&mut tx, &outgoing.id).await? {
+        return Ok(());
+    }
+    movements::await_anew(&mut tx, &movement.id, &draft.awaiting).await?;
+    let Draft {
+        message,
+        rrpid,
+        wire,
+        ..
+    } = draft;
+    let reference = movement.id.clone();
+    let anew = sending::outgoing(merchant, message, rrpid, reference, wire);
+    outbox::enqueue(&mut tx, &anew).await?;
+    tx.commit().await?;
+    tracing::warn!(
+        set_message = %outgoing.kind,
+        xid = %payment.xid,
+        outcome = "asked anew",
+        error = reason,
+        "the gateway takes the old request no more"
+    );
+    Ok(())
+}
+
+/// One transaction: the request leaves the outbox, the movement ends, and the payment stands where that puts it.
+async fn finish(
+    merchant: &Merchant,
+    outgoing: &Outgoing,
+    waiting: &Waiting,
+    told: &Told,
+    lasted: Duration,
+) -> anyhow::Result<()> {
+    let (xid, movement) = (&waiting.payment.xid, &waiting.movement);
+    let mut tx = merchant.db.begin().await?;
+    if !outbox::remove(&mut tx, &outgoing.id).await? {
+        return Ok(());
+    }
+    let payment = payments::lock(&mut tx, xid).await?;
+    let at_ms = clock::now_ms();
+    movements::end(&mut tx, &movement.id, &told.end, at_ms).await?;
+    if told.released_minor > 0 {
+        let rest = New {
+            id: &format!("{}-rest", movement.id),
+            xid,
+            auth_number: movement.auth_number,
+            kind: &Kind::Reversal,
+            amount_minor: told.released_minor,
+            progress: Progress::Done,
+            rest: None,
+            awaiting: None,
+            at_ms,
+        };
+        movements::insert(&mut tx, &rest).await?;
+    }
+    if let (Some(answer), None) = (&told.reversal, &told.end.refusal) {
+        authorizations::replace_receipt(&mut tx, xid, &waiting.one, answer).await?;
+    }
+    if let Some(verified) = told.verified {
+        let mut steps = payment.steps;
+        steps.push(StepReport::lasting(
+            lasted,
+            11,
+            "merchant paid",
+            ["merchant", "gateway"],
+            "CapReq",
+            outgoing.body.len(),
+            verified,
+        ));
+        payments::set_steps(&mut tx, xid, &steps).await?;
+    }
+    let state = payments::restate(&mut tx, xid).await?;
+    tx.commit().await?;
+    tracing::info!(
+        set_message = %outgoing.kind,
+        xid = %xid,
+        lid_m = %payment.order_id,
+        outcome = told.end.refusal.as_deref().unwrap_or("done"),
+        state = %state,
+        "answered"
+    );
+    Ok(())
+}
+
+/// Why nothing was done, with the gateway's code as the wire has it.
+pub(super) fn refusal(what: &str, code: &impl serde::Serialize) -> String {
+    let code = serde_json::to_value(code).unwrap_or_default();
+    let code = code.as_str().unwrap_or("unknown");
+    format!("the gateway did not {what}: {code}")
+}
+
+/// What is wrong with an answer that was refused; the next attempt may find it good.
+pub(super) async fn unusable(
+    merchant: &Merchant,
+    message: &str,
+    refusal: &openset_protocol::Rejection,
+) -> anyhow::Error {
+    merchant.has_news_after(refusal).await;
+    anyhow!("{message} refused: {refusal}")
+}
+
+/// Asks for the whole of an authorization back whose answer will not be waited for: the bank may hold it.
+pub(super) async fn draft_release(
+    merchant: &Arc<Merchant>,
+    payment: &Payment,
+    one: &Authorization,
+) -> anyhow::Result<(Wish, Draft)> {
+    let nothing = payment.of(0).context("an amount of 0")?;
+    debug_assert_eq!(one.said, Said::Nothing);
+    let wish = Wish {
+        auth_number: one.number,
+        what: What::Reverse(nothing),
+        amount_minor: one.amount.minor(),
+    };
+    let draft = draft(merchant, payment, &wish).await?;
+    Ok((wish, draft))
+}

@@ -1,0 +1,295 @@
+//! Authorizations: what the gateway was asked to hold under a payment, from number 1, with what was done about each.
+
+use openset_protocol::balance::{self, AuthAnswer, Kind, Progress, Standing};
+use openset_protocol::ids::Xid;
+use openset_protocol::merchant::auth::{AuthResProof, AwaitingAuthRes};
+use openset_protocol::merchant::auth_rev::ReversalAnswer;
+use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
+use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_store::{StoreError, Tx};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::movements::{self, Movement};
+use super::payments::State;
+use super::{amount, from_json, one_row, to_json};
+
+/// What the gateway said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Nothing yet: the bank may hold the amount.
+    Nothing,
+    Approved,
+    Declined,
+    /// Nothing that it signed, for so long that none is waited for; the amount is given back, should it be held.
+    Refused,
+}
+
+/// An authorization, as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorization {
+    pub(crate) number: i64,
+    pub(crate) said: Said,
+    /// What was asked for.
+    pub(crate) amount: CurrencyAmount,
+    pub(crate) awaiting: AwaitingAuthRes,
+    /// The gateway's answer, with the newest receipt and the amount that it names: what the wallet is told.
+    pub(crate) answer: Option<(AuthResPayload, AuthResBaggage)>,
+    /// Why there is no answer.
+    pub(crate) failure: Option<String>,
+    /// In the order in which they were asked for.
+    pub(crate) movements: Vec<Movement>,
+}
+
+/// Records that the gateway is asked. The caller holds the payment.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    xid: &Xid,
+    number: i64,
+    amount: CurrencyAmount,
+    awaiting: &AwaitingAuthRes,
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO authorizations (xid, number, auth_rrpid, state, amount_minor, awaiting, asked_at_ms) \
+         VALUES ($1, $2, $3, 'asked', $4, $5, $6)",
+    )
+    .bind(xid.to_string())
+    .bind(number)
+    .bind(awaiting.rrpid().to_string())
+    .bind(amount.minor_i64())
+    .bind(to_json(awaiting, "authorizations.awaiting")?)
+    .bind(at_ms)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// All of a payment, by number.
+pub(super) async fn of_payment(
+    conn: &mut AnyConnection,
+    xid: &Xid,
+    currency: Currency,
+) -> Result<Vec<Authorization>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT number, state, amount_minor, awaiting, payload, baggage, failure FROM authorizations \
+         WHERE xid = $1 ORDER BY number",
+    )
+    .bind(xid.to_string())
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut all = Vec::with_capacity(rows.len());
+    for row in &rows {
+        all.push(read(row, currency)?);
+    }
+    for movement in movements::of_payment(conn, xid).await? {
+        let of = all
+            .iter_mut()
+            .find(|one| one.number == movement.auth_number);
+        let of = of.ok_or(StoreError::Corrupt("movements.auth_number"))?;
+        of.movements.push(movement);
+    }
+    Ok(all)
+}
+
+fn read(row: &AnyRow, currency: Currency) -> Result<Authorization, StoreError> {
+    let optional = |column: usize| row.try_get::<Option<String>, _>(column);
+    let (said, awaiting): (String, String) = (row.try_get(1)?, row.try_get(3)?);
+    let payload = optional(4)?.map(|text| from_json(&text, "authorizations.payload"));
+    let baggage = optional(5)?.map(|text| from_json(&text, "authorizations.baggage"));
+    Ok(Authorization {
+        number: row.try_get(0)?,
+        said: match said.as_str() {
+            "asked" => Said::Nothing,
+            "approved" => Said::Approved,
+            "declined" => Said::Declined,
+            "failed" => Said::Refused,
+            _ => return Err(StoreError::Corrupt("authorizations.state")),
+        },
+        amount: amount(
+            currency.alpha(),
+            row.try_get(2)?,
+            "authorizations.amount_minor",
+        )?,
+        awaiting: from_json(&awaiting, "authorizations.awaiting")?,
+        answer: payload.transpose()?.zip(baggage.transpose()?),
+        failure: optional(6)?,
+        movements: Vec::new(),
+    })
+}
+
+/// What ended the wait for an authorization.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// The gateway's signed answer, an approval or a decline, and the proof of it.
+    Answered(Box<(AuthResPayload, AuthResBaggage)>, Box<AuthResProof>),
+    /// No signed answer will come, and why.
+    Failed(String),
+}
+
+impl Outcome {
+    /// What becomes of the payment, if this is its only authorization.
+    pub(crate) fn state(&self) -> State {
+        match self {
+            Self::Answered(answer, _) if answer.0.approved() => State::Authorized,
+            Self::Answered(..) => State::Declined,
+            Self::Failed(_) => State::Failed,
+        }
+    }
+}
+
+/// Ends the wait for an authorization.
+pub(crate) async fn conclude(
+    tx: &mut Tx,
+    xid: &Xid,
+    number: i64,
+    outcome: &Outcome,
+) -> Result<(), StoreError> {
+    let (answer, proof, failure) = match outcome {
+        Outcome::Answered(answer, proof) => (Some(answer), Some(proof), None),
+        Outcome::Failed(reason) => (None, None, Some(reason.as_str())),
+    };
+    let payload = answer.map(|answer| to_json(&answer.0, "authorizations.payload"));
+    let baggage = answer.map(|answer| to_json(&answer.1, "authorizations.baggage"));
+    let said = match outcome.state() {
+        State::Authorized => "approved",
+        State::Declined => "declined",
+        _ => "failed",
+    };
+    let done = sqlx::query(
+        "UPDATE authorizations SET state = $1, payload = $2, baggage = $3, auth_res = $4, auth_res_baggage = $5, \
+         failure = $6 WHERE xid = $7 AND number = $8 AND state = 'asked'",
+    )
+    .bind(said)
+    .bind(payload.transpose()?)
+    .bind(baggage.transpose()?)
+    .bind(proof.map(|proof| proof.auth_res.0.as_str()))
+    .bind(proof.map(|proof| proof.baggage.0.clone()))
+    .bind(failure)
+    .bind(xid.to_string())
+    .bind(number)
+    .execute(&mut **tx)
+    .await?;
+    one_row(
+        done.rows_affected(),
+        "the payment was not waiting for an authorization",
+    )
+}
+
+/// After a reversal: the wallet believes the bank's word alone, so what it is told is what the new receipt says.
+pub(crate) async fn replace_receipt(
+    tx: &mut Tx,
+    xid: &Xid,
+    one: &Authorization,
+    answer: &ReversalAnswer,
+) -> Result<(), StoreError> {
+    let (Some((payload, baggage)), said) = (&one.answer, one.said) else {
+        return Ok(());
+    };
+    if said != Said::Approved {
+        return Ok(());
+    }
+    let (mut payload, mut baggage) = (payload.clone(), baggage.clone());
+    payload.auth_amt = answer.new_amount;
+    if let Some((receipt, date)) = &answer.receipt {
+        payload.auth_date = *date;
+        baggage.receipt = Some(receipt.clone());
+    }
+    let done = sqlx::query(
+        "UPDATE authorizations SET payload = $1, baggage = $2 WHERE xid = $3 AND number = $4",
+    )
+    .bind(to_json(&payload, "authorizations.payload")?)
+    .bind(to_json(&baggage, "authorizations.baggage")?)
+    .bind(xid.to_string())
+    .bind(one.number)
+    .execute(&mut **tx)
+    .await?;
+    one_row(done.rows_affected(), "the authorization is gone")
+}
+
+impl Authorization {
+    /// As the state rules read it. When the bank's hold runs out the gateway knows alone: here it never does.
+    pub(crate) fn for_rules(&self) -> balance::Authorization {
+        let at_s = |payload: &AuthResPayload| payload.auth_date.seconds();
+        balance::Authorization {
+            auth_rrpid: self.awaiting.rrpid(),
+            amount_minor: self.amount.minor(),
+            answer: match self.said {
+                Said::Nothing => AuthAnswer::Asked,
+                Said::Declined | Said::Refused => AuthAnswer::Refused,
+                Said::Approved => AuthAnswer::Approved {
+                    at_s: self.answer.as_ref().map_or(0, |(payload, _)| at_s(payload)),
+                    expires_at_s: i64::MAX,
+                },
+            },
+            movements: self.movements.iter().map(Movement::for_rules).collect(),
+        }
+    }
+
+    /// Where it stands.
+    pub(crate) fn standing(&self) -> Standing {
+        self.for_rules().standing(0)
+    }
+
+    /// Where a payment with this one alone would stand.
+    pub(crate) fn state(&self) -> State {
+        match self.said {
+            Said::Nothing => return State::Ordered,
+            Said::Declined => return State::Declined,
+            Said::Refused => return State::Failed,
+            Said::Approved => {}
+        }
+        match self.standing() {
+            Standing::AtWork => match self.at_work().map(|movement| &movement.kind) {
+                Some(Kind::Capture) => State::Capturing,
+                _ => State::Reversing,
+            },
+            Standing::Captured { .. } => State::Captured,
+            Standing::Reversed => State::Reversed,
+            Standing::Authorized { .. } | Standing::Expired | Standing::Refused => {
+                State::Authorized
+            }
+        }
+    }
+
+    /// What else has to wait for.
+    fn at_work(&self) -> Option<&Movement> {
+        let waited_for = |movement: &&Movement| {
+            movement.progress == Progress::Asked && movement.kind != Kind::Credit
+        };
+        self.movements.iter().find(waited_for)
+    }
+
+    /// The newest movement of a kind.
+    pub(crate) fn last(&self, kind: &Kind) -> Option<&Movement> {
+        self.movements.iter().rfind(|one| one.kind == *kind)
+    }
+
+    /// The capture that stands.
+    pub(crate) fn capture(&self) -> Option<&Movement> {
+        let id = self.for_rules().capture()?.id.clone();
+        self.movements.iter().find(|one| one.id == id)
+    }
+
+    /// What is authorized, in minor units: what was approved, less what was given back.
+    pub(crate) fn remaining_minor(&self) -> u64 {
+        self.for_rules().remaining_minor()
+    }
+
+    /// What was given back of an approval, in minor units.
+    pub(crate) fn reversed_minor(&self) -> u64 {
+        match self.said {
+            Said::Approved => self.amount.minor().saturating_sub(self.remaining_minor()),
+            _ => 0,
+        }
+    }
+
+    /// What stood authorized after a movement, in minor units.
+    pub(crate) fn remaining_after(&self, movement: &Movement) -> u64 {
+        let mut then = self.for_rules();
+        let after = then.movements.iter().position(|one| one.id == movement.id);
+        then.movements
+            .truncate(after.map_or(0, |place| place.saturating_add(1)));
+        then.remaining_minor()
+    }
+}
