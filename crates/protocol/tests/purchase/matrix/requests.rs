@@ -76,6 +76,10 @@ fn p_req() -> Case {
         optional: vec![
             ("pi/pi_data/pi_head/acq_back_key_data", None),
             ("ocsp", None),
+            (
+                "oi_data/chall_m",
+                Some(End::Refused("PReq", ChallengeMismatch("chall_m"))),
+            ),
         ],
     }
 }
