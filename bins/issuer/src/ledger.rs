@@ -82,7 +82,7 @@ pub(crate) async fn pay(tx: &mut Tx, paid: &Settlement) -> Result<(), IssuerErro
     let transfer = Transfer {
         kind: "settlement",
         // A gateway's batches are its own: another one may have a batch of the same name.
-        reference: &format!("{}/{}/{}", paid.gateway, paid.batch_id, paid.part),
+        reference: &paid.name(),
         to: &settlement,
         from: &cash,
         currency,

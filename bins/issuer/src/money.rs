@@ -6,15 +6,38 @@ use openset_protocol::money::{AMOUNT_MINOR_MAX, Currency, NotACurrency};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 
-/// An amount as answers state it: `{"currency": "EUR", "amount_minor": 4200}` is 42.00 EUR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+/// An amount as answers state it: for programs in minor units, for people as they write it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Money {
     /// ISO 4217 letters.
     #[schema(value_type = String, examples("EUR"))]
-    pub(crate) currency: Currency,
+    currency: Currency,
     /// Minor units.
     #[schema(examples(4200))]
-    pub(crate) amount_minor: i64,
+    amount_minor: i64,
+    /// The same with as many decimals as the currency has.
+    #[schema(examples("EUR 42.00"))]
+    text: String,
+}
+
+impl Money {
+    pub(crate) fn new(currency: Currency, amount_minor: i64) -> Self {
+        Self {
+            text: written(currency, amount_minor),
+            currency,
+            amount_minor,
+        }
+    }
+}
+
+/// An amount as people write it: `USD 19.90`, `JPY 1990`, `KWD 1.990`.
+fn written(currency: Currency, amount_minor: i64) -> String {
+    let places = usize::from(currency.exponent());
+    let digits = format!("{:0>1$}", amount_minor.unsigned_abs(), places + 1);
+    let (major, minor) = digits.split_at(digits.len() - places);
+    let sign = if amount_minor < 0 { "-" } else { "" };
+    let point = if places > 0 { "." } else { "" };
+    format!("{} {sign}{major}{point}{minor}", currency.alpha())
 }
 
 /// An amount that is asked for: above zero.
@@ -108,6 +131,23 @@ mod tests {
     fn read(amount: &str) -> Result<RequestedAmount, String> {
         let json = format!(r#"{{"currency":"EUR","amount_minor":{amount}}}"#);
         serde_json::from_str(&json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn amount_is_written_with_the_decimals_of_its_currency() {
+        for (currency, minor, text) in [
+            ("USD", 1990, "USD 19.90"),
+            ("USD", 5, "USD 0.05"),
+            ("USD", -199_000, "USD -1990.00"),
+            ("JPY", 1990, "JPY 1990"),
+            ("JPY", 0, "JPY 0"),
+            ("KWD", 1990, "KWD 1.990"),
+            ("KWD", -9, "KWD -0.009"),
+            ("EUR", i64::MIN, "EUR -92233720368547758.08"),
+        ] {
+            let currency = Currency::from_alpha(currency).unwrap();
+            assert_eq!(written(currency, minor), text);
+        }
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "settlements",
         sql: include_str!("../migrations/161_settlements.sql"),
     },
+    Migration {
+        version: 162,
+        name: "lists",
+        sql: include_str!("../migrations/162_lists.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.

@@ -9,6 +9,8 @@ mod bank;
 mod books;
 #[path = "rest/durability.rs"]
 mod durability;
+#[path = "rest/lists.rs"]
+mod lists;
 #[path = "rest/lockout.rs"]
 mod lockout;
 #[path = "rest/movements.rs"]

@@ -1,5 +1,5 @@
-//! `openset`: the command line. It starts the demo, writes its configuration, looks into messages, backs wallets up
-//! and asks services for their health.
+//! `openset`: the command line. It starts the demo, writes its configuration, looks into messages, backs wallets up,
+//! audits the stores of all parties and asks services for their health.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod audit;
 mod demo;
 mod healthcheck;
 mod inspect;
@@ -34,6 +35,8 @@ enum Command {
     Setup(setup::Options),
     /// Show what is inside a message: header, sender, receiver, certificates, size.
     Inspect(inspect::Options),
+    /// Compare what issuer, gateway and merchant have stored; ends with status 0 only if all of it agrees.
+    Audit(audit::Options),
     /// Back up a wallet, or restore it.
     #[command(subcommand)]
     Wallet(wallet::Command),
@@ -64,21 +67,23 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(async {
-        match Cli::parse().command {
+    runtime.block_on(async {
+        let outcome = match Cli::parse().command {
             Command::Demo(options) => Box::pin(demo::run(options)).await,
             Command::Setup(options) => setup::run(&options),
             Command::Inspect(options) => Box::pin(inspect::run(options)).await,
+            // Its status tells what it found.
+            Command::Audit(options) => return Box::pin(audit::run(&options)).await,
             Command::Wallet(command) => wallet::run(command).await,
             Command::Merchant(command) => merchant::run(command).await,
             Command::Healthcheck { url, ca } => healthcheck::run(&url, ca.as_deref()).await,
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("openset: {error:#}");
+                ExitCode::FAILURE
+            }
         }
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("openset: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }

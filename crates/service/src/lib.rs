@@ -15,6 +15,7 @@ pub mod ocsp;
 pub mod offload;
 pub mod openapi;
 pub mod outbox_worker;
+pub mod paging;
 pub mod peer;
 pub mod problem;
 pub mod random;

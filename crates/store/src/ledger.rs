@@ -363,6 +363,35 @@ pub async fn entries(
     rows.iter().map(entry_line).collect()
 }
 
+/// Lines of an account in the order in which it was posted to: those after the line `after`, booked from `from` on and
+/// before `until` (seconds since the epoch).
+///
+/// # Errors
+/// The database's own failure.
+pub async fn statement(
+    conn: &mut AnyConnection,
+    account: &str,
+    (from, until): (i64, i64),
+    after: i64,
+    limit: i64,
+) -> Result<Vec<EntryLine>, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT p.account_line, p.kind, p.reference, e.at_s, e.memo, p.currency, \
+         p.amount_minor, p.balance_after_minor FROM ledger_postings p \
+         JOIN ledger_entries e ON e.kind = p.kind AND e.reference = p.reference \
+         WHERE p.account = $1 AND p.account_line > $2 AND e.at_s >= $3 AND e.at_s < $4 \
+         ORDER BY p.account_line LIMIT $5",
+    )
+    .bind(account)
+    .bind(after)
+    .bind(from)
+    .bind(until)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(entry_line).collect()
+}
+
 fn entry_line(row: &AnyRow) -> Result<EntryLine, LedgerError> {
     Ok(EntryLine {
         account_line: row.try_get(0)?,

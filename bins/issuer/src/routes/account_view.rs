@@ -66,7 +66,7 @@ pub(crate) struct CardView {
 pub(crate) struct PostingView {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// `capture` or `credit`.
+    /// `capture`, `credit`, or the reversal of one.
     kind: String,
     reference: String,
     memo: String,
@@ -99,10 +99,7 @@ pub(super) async fn of(issuer: &Issuer, id: &str) -> Result<Option<AccountView>,
     let balance_minor = openset_store::ledger::balance(&mut tx, &ledger_account).await?;
     tx.rollback().await.map_err(StoreError::from)?;
     let pan_masked = masked_pan(issuer, &account)?;
-    let money = |amount_minor| Money {
-        currency: account.currency,
-        amount_minor,
-    };
+    let money = |amount_minor| Money::new(account.currency, amount_minor);
     let shown = |list: &[Authorization]| {
         list.iter()
             .map(|one| AuthorizationView::of(one, now))
@@ -138,14 +135,8 @@ fn posting(line: EntryLine, currency: Currency) -> PostingView {
         kind: line.kind,
         reference: line.reference,
         memo: line.memo,
-        amount: Money {
-            currency,
-            amount_minor: line.amount_minor,
-        },
-        balance_after: Money {
-            currency,
-            amount_minor: line.balance_after_minor,
-        },
+        amount: Money::new(currency, line.amount_minor),
+        balance_after: Money::new(currency, line.balance_after_minor),
     }
 }
 

@@ -3,6 +3,7 @@
 use openset_protocol::BrandId;
 use openset_protocol::card::CardExpiry;
 use openset_protocol::money::Currency;
+use openset_service::paging::Asked;
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -102,6 +103,25 @@ pub(crate) async fn find(
         .fetch_optional(conn)
         .await?;
     row.as_ref().map(account).transpose()
+}
+
+/// Accounts, the newest first; with `blocked`, those that are or are not.
+pub(crate) async fn list(
+    conn: &mut AnyConnection,
+    blocked: Option<bool>,
+    asked: &Asked,
+) -> Result<Vec<Account>, StoreError> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "{SELECT} WHERE ($1 < 0 OR a.blocked = $1) AND ($2 = '' OR (a.opened_at_s, a.id) < ($3, $2)) \
+         ORDER BY a.opened_at_s DESC, a.id DESC LIMIT $4"
+    )))
+    .bind(blocked.map_or(-1, i64::from))
+    .bind(asked.id())
+    .bind(asked.at())
+    .bind(asked.rows())
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(account).collect()
 }
 
 /// The account of a card number, by its blind index.

@@ -1,8 +1,9 @@
 //! Authorizations and the holds that they are.
 
 use openset_protocol::money::Currency;
+use openset_service::paging::Asked;
 use openset_store::{StoreError, Tx};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use utoipa::ToSchema;
@@ -13,7 +14,7 @@ use crate::decision::Decline;
 use crate::money::Money;
 
 /// What has become of an authorization.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
     /// The amount is set aside.
@@ -129,6 +130,40 @@ pub(crate) async fn of_account(
         .bind(account_id)
         .bind(state.map_or("", State::name))
         .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(authorization).collect()
+}
+
+/// What a list of authorizations is to have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filter<'a> {
+    /// In this state at `now_s`.
+    pub(crate) state: Option<State>,
+    pub(crate) account_id: Option<&'a str>,
+    pub(crate) now_s: i64,
+}
+
+/// Authorizations, the newest first.
+pub(crate) async fn list(
+    conn: &mut AnyConnection,
+    filter: Filter<'_>,
+    asked: &Asked,
+) -> Result<Vec<Authorization>, StoreError> {
+    // As Authorization::state_at has it: the sweep may not have come by yet.
+    let sql = format!(
+        "SELECT {COLUMNS} FROM authorizations WHERE ($1 = '' OR account_id = $1) \
+         AND ($2 = '' OR $2 = CASE WHEN state = 'held' AND expires_at_s <= $3 THEN 'expired' ELSE state END) \
+         AND ($4 = '' OR (created_at_s, id) < ($5, $4)) \
+         ORDER BY created_at_s DESC, id DESC LIMIT $6"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(filter.account_id.unwrap_or_default())
+        .bind(filter.state.map_or("", State::name))
+        .bind(filter.now_s)
+        .bind(asked.id())
+        .bind(asked.at())
+        .bind(asked.rows())
         .fetch_all(conn)
         .await?;
     rows.iter().map(authorization).collect()
@@ -254,10 +289,7 @@ impl Authorization {
 
     /// An amount in the authorization's currency.
     pub(crate) fn money(&self, amount_minor: i64) -> Money {
-        Money {
-            currency: self.currency,
-            amount_minor,
-        }
+        Money::new(self.currency, amount_minor)
     }
 
     /// Its state at `now_s`: a hold that has come of age counts as expired before the sweep sees it.

@@ -1,9 +1,10 @@
 //! What was paid to gateways, and by which movements it came about.
 
 use openset_protocol::money::Currency;
+use openset_service::paging::Asked;
 use openset_store::{StoreError, Tx};
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 
 /// A part of a gateway's batch, settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,13 @@ pub(crate) struct Settlement {
     pub(crate) settled_at_s: i64,
 }
 
+impl Settlement {
+    /// Its name among those of all gateways.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}/{}", self.gateway, self.batch_id, self.part)
+    }
+}
+
 /// A movement that is to be settled. Nobody else can settle it until the transaction ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unsettled {
@@ -32,6 +40,8 @@ pub(crate) struct Unsettled {
     pub(crate) settled_by: Option<String>,
 }
 
+/// [`Settlement::name`].
+const NAME: &str = "(gateway || '/' || batch_id || '/' || part)";
 const COLUMNS: &str =
     "gateway, batch_id, part, is_last, currency, net_minor, items, content, settled_at_s";
 
@@ -72,6 +82,27 @@ pub(crate) async fn find(
         .fetch_optional(&mut **tx)
         .await?;
     row.as_ref().map(settlement).transpose()
+}
+
+/// Settlements, the newest first; with `gateway`, its own alone.
+pub(crate) async fn list(
+    conn: &mut AnyConnection,
+    gateway: Option<&str>,
+    asked: &Asked,
+) -> Result<Vec<Settlement>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM settlements WHERE ($1 = '' OR gateway = $1) \
+         AND ($2 = '' OR (settled_at_s, {NAME}) < ($3, $2)) \
+         ORDER BY settled_at_s DESC, {NAME} DESC LIMIT $4"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(gateway.unwrap_or_default())
+        .bind(asked.id())
+        .bind(asked.at())
+        .bind(asked.rows())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(settlement).collect()
 }
 
 /// Locks a movement and reads it. Those of one settlement are locked in the order of their ids: two settlements

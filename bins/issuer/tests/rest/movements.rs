@@ -15,7 +15,7 @@ async fn capture_takes_a_part_and_frees_the_rest() {
     assert_eq!(captured["state"], "captured");
     assert_eq!(
         captured["captured"],
-        json!({"currency": "EUR", "amount_minor": 4000})
+        json!({"currency": "EUR", "amount_minor": 4000, "text": "EUR 40.00"})
     );
     assert_eq!(bank.sums(&card).await, [6000, 0, 4000]);
     let shown = bank.show(&card).await;

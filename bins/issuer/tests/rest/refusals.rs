@@ -153,6 +153,14 @@ async fn each_route_wants_a_token_of_its_scope() {
     let routes = [
         (Method::POST, "/accounts".to_owned(), vec![OPERATOR]),
         (Method::GET, account.clone(), vec![OPERATOR]),
+        (Method::GET, "/accounts".to_owned(), vec![OPERATOR]),
+        (Method::GET, format!("{account}/statement"), vec![OPERATOR]),
+        (Method::GET, "/authorizations".to_owned(), vec![OPERATOR]),
+        (
+            Method::GET,
+            "/settlements".to_owned(),
+            vec![GATEWAY, OPERATOR],
+        ),
         (Method::POST, format!("{account}/block"), vec![OPERATOR]),
         (Method::POST, format!("{account}/unblock"), vec![OPERATOR]),
         (Method::POST, "/authorizations".to_owned(), vec![GATEWAY]),
@@ -215,6 +223,7 @@ async fn openapi_document_lists_every_route() {
     for path in [
         "/accounts",
         "/accounts/{id}",
+        "/accounts/{id}/statement",
         "/accounts/{id}/block",
         "/accounts/{id}/unblock",
         "/authorizations",

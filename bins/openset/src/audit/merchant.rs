@@ -1,0 +1,487 @@
+//! The merchant's store against the gateway's: every payment is proved by the gateway's signature, and every movement
+//! is the gateway's too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use openset_store::sqlx::Row as _;
+use openset_store::sqlx::any::AnyRow;
+use serde_json::Value;
+
+use super::books::{self, Books};
+use super::finding::{Code, Notes, money};
+use super::gateway::{self, Gateway};
+use super::proof::{Claim, Trust};
+use super::source::Source;
+
+/// A payment as a list shows it.
+#[derive(Debug, Clone)]
+struct Payment {
+    state: String,
+}
+
+/// What the gateway was asked to hold.
+#[derive(Debug, Clone)]
+pub(super) struct Authorization {
+    xid: String,
+    number: i64,
+    auth_rrpid: String,
+    merchant_id: String,
+    brand: String,
+    pub(super) state: String,
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
+    auth_res: Option<String>,
+    receipt: Option<String>,
+}
+
+/// What was done with it.
+#[derive(Debug, Clone)]
+pub(super) struct Movement {
+    id: String,
+    xid: String,
+    auth_number: i64,
+    pub(super) kind: String,
+    pub(super) amount_minor: i64,
+    pub(super) state: String,
+    place: Option<(String, i64)>,
+}
+
+/// The merchant's store at one moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Merchant {
+    payments: BTreeMap<String, Payment>,
+    /// By XID and number.
+    pub(super) authorizations: BTreeMap<(String, i64), Authorization>,
+    pub(super) movements: Vec<Movement>,
+    /// It keeps movements; an older one keeps sums.
+    keeps_movements: bool,
+    /// Payments of which something is still to be sent.
+    sending: BTreeSet<String>,
+    pub(super) books: Books,
+}
+
+/// States of a payment that stands on an approval.
+const PAID: [&str; 5] = [
+    "authorized",
+    "reversing",
+    "reversed",
+    "capturing",
+    "captured",
+];
+
+pub(super) async fn read(source: &mut Source) -> anyhow::Result<Merchant> {
+    let mut merchant = Merchant {
+        books: books::read(source).await?,
+        keeps_movements: source.has(170),
+        ..Merchant::default()
+    };
+    for row in source.rows("SELECT xid, state FROM payments").await? {
+        let payment = Payment {
+            state: row.try_get(1)?,
+        };
+        merchant.payments.insert(row.try_get(0)?, payment);
+    }
+    let authorizations = if source.has(170) {
+        "SELECT a.xid, a.number, a.auth_rrpid, a.state, o.currency, a.amount_minor, a.auth_res, a.baggage, a.awaiting, \
+         p.brand FROM authorizations a JOIN payments p ON p.xid = a.xid JOIN orders o ON o.id = p.order_id"
+    } else {
+        "SELECT p.xid, 1, NULL, CASE p.state WHEN 'ordered' THEN 'asked' WHEN 'declined' THEN 'declined' WHEN 'failed' \
+         THEN 'failed' ELSE 'approved' END, o.currency, o.amount_minor, NULL, p.auth_baggage, p.awaiting_auth, p.brand \
+         FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.awaiting_auth IS NOT NULL"
+    };
+    for row in source.rows(authorizations).await? {
+        let one = authorization(&row)?;
+        merchant
+            .authorizations
+            .insert((one.xid.clone(), one.number), one);
+    }
+    if source.has(170) {
+        let movements = "SELECT id, xid, auth_number, kind, amount_minor, state, batch_id, batch_seq FROM movements";
+        for row in source.rows(movements).await? {
+            merchant.movements.push(movement(&row)?);
+        }
+    }
+    for row in source.rows("SELECT reference FROM outbox").await? {
+        merchant.sending.insert(row.try_get(0)?);
+    }
+    Ok(merchant)
+}
+
+fn authorization(row: &AnyRow) -> anyhow::Result<Authorization> {
+    let xid: String = row.try_get(0)?;
+    let awaiting: String = row.try_get(8)?;
+    let awaiting: Value =
+        serde_json::from_str(&awaiting).context("merchant authorizations.awaiting is not JSON")?;
+    let baggage: Option<String> = row.try_get(7)?;
+    let baggage: Value = baggage
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    let asked = |member: &str| text_at(&awaiting, &format!("/auth_tags/auth_rr_tags/{member}"));
+    let auth_rrpid: Option<String> = row.try_get(2)?;
+    Ok(Authorization {
+        number: row.try_get(1)?,
+        auth_rrpid: auth_rrpid.or_else(|| asked("rrpid")).unwrap_or_default(),
+        merchant_id: asked("merchant_id").unwrap_or_default(),
+        state: row.try_get(3)?,
+        currency: row.try_get(4)?,
+        amount_minor: row.try_get(5)?,
+        auth_res: row.try_get(6)?,
+        receipt: text_at(&baggage, "/receipt"),
+        brand: row.try_get(9)?,
+        xid,
+    })
+}
+
+fn text_at(value: &Value, pointer: &str) -> Option<String> {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+}
+
+fn movement(row: &AnyRow) -> anyhow::Result<Movement> {
+    let place: (Option<String>, Option<i64>) = (row.try_get(6)?, row.try_get(7)?);
+    Ok(Movement {
+        id: row.try_get(0)?,
+        xid: row.try_get(1)?,
+        auth_number: row.try_get(2)?,
+        kind: row.try_get(3)?,
+        amount_minor: row.try_get(4)?,
+        state: row.try_get(5)?,
+        place: place.0.zip(place.1),
+    })
+}
+
+impl Authorization {
+    fn at(&self) -> String {
+        format!("merchant authorizations/{}/{}", self.xid, self.number)
+    }
+
+    fn claim(&self) -> Claim<'_> {
+        Claim {
+            xid: &self.xid,
+            auth_rrpid: &self.auth_rrpid,
+            merchant_id: &self.merchant_id,
+            brand: &self.brand,
+            currency: &self.currency,
+            amount_minor: self.amount_minor,
+        }
+    }
+}
+
+impl Movement {
+    fn at(&self) -> String {
+        format!("merchant movements/{}", self.id)
+    }
+
+    fn moves_money(&self) -> bool {
+        self.kind != "reversal"
+    }
+}
+
+/// The gateway's authorizations by what both sides know them by.
+type Theirs<'a> = BTreeMap<(&'a str, &'a str), &'a gateway::Authorization>;
+
+impl Merchant {
+    /// Everything that must hold in the merchant's own store, and between it and the gateway's.
+    pub(super) fn check(&self, gateway: &Gateway, trust: &Trust, notes: &mut Notes) {
+        self.books.check("merchant", notes);
+        let approved = gateway
+            .authorizations
+            .values()
+            .filter(|one| one.state == "authorized");
+        let theirs: Theirs<'_> = approved
+            .map(|one| ((one.xid.as_str(), one.auth_rrpid.as_str()), one))
+            .collect();
+        for (xid, payment) in &self.payments {
+            let mut of = self.authorizations.values().filter(|one| one.xid == *xid);
+            if PAID.contains(&payment.state.as_str()) && !of.any(|one| one.state == "approved") {
+                let at = format!("merchant payments/{xid}");
+                notes.find(Code::ProofMissing, at, "an approved authorization", "none");
+            }
+        }
+        for one in self.authorizations.values() {
+            match one.state.as_str() {
+                "asked" => notes.wait(one.at(), "the gateway is asked for it"),
+                "approved" => {
+                    check_proof(one, trust, notes);
+                    check_approval(one, &theirs, notes);
+                }
+                _ => {}
+            }
+        }
+        self.check_known(gateway, notes);
+        if self.keeps_movements {
+            self.check_movements(gateway, &theirs, notes);
+        }
+    }
+
+    /// The reverse: what the gateway approved for this merchant it knows of, or asks about.
+    fn check_known(&self, gateway: &Gateway, notes: &mut Notes) {
+        let own: BTreeSet<&str> = self
+            .authorizations
+            .values()
+            .map(|one| one.merchant_id.as_str())
+            .collect();
+        let known: BTreeMap<(&str, &str), &Authorization> = self
+            .authorizations
+            .values()
+            .map(|one| ((one.xid.as_str(), one.auth_rrpid.as_str()), one))
+            .collect();
+        let by = gateway.by_authorization();
+        for theirs in gateway.authorizations.values() {
+            if theirs.state != "authorized" || !own.contains(theirs.merchant_id.as_str()) {
+                continue;
+            }
+            let ours = known.get(&(theirs.xid.as_str(), theirs.auth_rrpid.as_str()));
+            let Some(ours) = ours else {
+                notes.find(
+                    Code::ApprovalMissing,
+                    theirs.at(),
+                    "an authorization at the merchant",
+                    "none",
+                );
+                continue;
+            };
+            if ours.state == "approved" || ours.state == "asked" {
+                continue;
+            }
+            let movements = by
+                .get(theirs.id.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let remains = theirs
+                .for_rules(movements)
+                .map_or(1, |rules| rules.remaining_minor());
+            if self.sending.contains(&ours.xid) {
+                notes.wait(ours.at(), "it is being given back");
+            } else if remains > 0 {
+                let found = format!("{}, and not given back", ours.state);
+                notes.find(
+                    Code::ApprovalDiffers,
+                    ours.at(),
+                    "an approval, as at the gateway",
+                    found,
+                );
+            }
+        }
+    }
+
+    fn check_movements(&self, gateway: &Gateway, theirs: &Theirs<'_>, notes: &mut Notes) {
+        let by_place: BTreeMap<(&str, i64), &gateway::Movement> = gateway
+            .movements
+            .values()
+            .filter(|one| one.is_done())
+            .filter_map(|one| Some(((one.batch_id.as_deref()?, one.batch_seq?), one)))
+            .collect();
+        let by = gateway.by_authorization();
+        let mut known: BTreeSet<&str> = BTreeSet::new();
+        for one in &self.movements {
+            if one.state == "asked" {
+                notes.wait(
+                    one.at(),
+                    format!("the gateway is asked for this {}", one.kind),
+                );
+            }
+            if one.state != "done" || !one.moves_money() {
+                continue;
+            }
+            let of = self.of(one, theirs);
+            let at_place = one
+                .place
+                .as_ref()
+                .and_then(|(batch, seq)| by_place.get(&(batch.as_str(), *seq)).copied());
+            // Captures of before there were places.
+            let found = at_place.or_else(|| {
+                let movements = by.get(of?.id.as_str())?;
+                let mut same = movements
+                    .iter()
+                    .filter(|m| m.is_done() && m.kind == one.kind);
+                same.next().copied().filter(|_| one.place.is_none())
+            });
+            let Some(found) = found else {
+                notes.find(
+                    Code::MovementMissing,
+                    one.at(),
+                    format!("the gateway's {}", one.kind),
+                    "none",
+                );
+                continue;
+            };
+            known.insert(&found.id);
+            let same = found.kind == one.kind
+                && found.amount_minor == one.amount_minor
+                && of.is_some_and(|of| of.id == found.authorization_id);
+            if !same {
+                let currency = of.map_or("", |of| of.currency.as_str());
+                let expected = format!(
+                    "{} of {}",
+                    found.kind,
+                    money(currency, found.amount_minor.into())
+                );
+                let found = format!(
+                    "{} of {}",
+                    one.kind,
+                    money(currency, one.amount_minor.into())
+                );
+                notes.find(Code::MovementDiffers, one.at(), expected, found);
+            }
+        }
+        self.check_movements_known(gateway, &known, notes);
+        self.check_reversals(theirs, &by, notes);
+    }
+
+    /// The currency of a movement.
+    pub(super) fn currency_of(&self, one: &Movement) -> &str {
+        let of = self.authorizations.get(&(one.xid.clone(), one.auth_number));
+        of.map_or("?", |of| of.currency.as_str())
+    }
+
+    /// The gateway's authorization that a movement belongs to.
+    fn of<'a>(&self, one: &Movement, theirs: &Theirs<'a>) -> Option<&'a gateway::Authorization> {
+        let ours = self
+            .authorizations
+            .get(&(one.xid.clone(), one.auth_number))?;
+        theirs
+            .get(&(ours.xid.as_str(), ours.auth_rrpid.as_str()))
+            .copied()
+    }
+
+    fn check_movements_known(&self, gateway: &Gateway, known: &BTreeSet<&str>, notes: &mut Notes) {
+        let own: BTreeMap<(&str, &str), &Authorization> = self
+            .authorizations
+            .values()
+            .map(|one| ((one.xid.as_str(), one.auth_rrpid.as_str()), one))
+            .collect();
+        for theirs in gateway.movements.values() {
+            if !theirs.is_done() || !theirs.moves_money() || known.contains(theirs.id.as_str()) {
+                continue;
+            }
+            let of = gateway.authorizations.get(&theirs.authorization_id);
+            let ours = of.and_then(|of| own.get(&(of.xid.as_str(), of.auth_rrpid.as_str())));
+            let Some(ours) = ours else { continue };
+            let asked = self.movements.iter().any(|one| {
+                one.state == "asked"
+                    && one.xid == ours.xid
+                    && one.auth_number == ours.number
+                    && one.kind == theirs.kind
+            });
+            let undone = theirs
+                .undoes
+                .as_ref()
+                .and_then(|id| gateway.movements.get(id));
+            if asked || self.sending.contains(&ours.xid) {
+                notes.wait(theirs.at(), "the merchant has not heard of it yet");
+            } else if undone.is_some_and(|undone| undone.purged) {
+                notes.wait(
+                    theirs.at(),
+                    "its batch was purged; the merchant learns of it when it asks",
+                );
+            } else {
+                notes.find(
+                    Code::MovementMissing,
+                    theirs.at(),
+                    format!("the merchant's {}", theirs.kind),
+                    "none",
+                );
+            }
+        }
+    }
+
+    /// What was given back before capture stands in no batch: the sums must agree.
+    fn check_reversals(
+        &self,
+        theirs: &Theirs<'_>,
+        by: &BTreeMap<&str, Vec<&gateway::Movement>>,
+        notes: &mut Notes,
+    ) {
+        let mut sums: BTreeMap<(&str, i64), (i128, bool)> = BTreeMap::new();
+        for one in &self.movements {
+            let sum = sums.entry((one.xid.as_str(), one.auth_number)).or_default();
+            if one.state == "done" && !one.moves_money() {
+                sum.0 += i128::from(one.amount_minor);
+            }
+            sum.1 |= one.state == "asked";
+        }
+        for ours in self
+            .authorizations
+            .values()
+            .filter(|one| one.state == "approved")
+        {
+            let (sum, asked) = sums
+                .get(&(ours.xid.as_str(), ours.number))
+                .copied()
+                .unwrap_or_default();
+            let Some(of) = theirs.get(&(ours.xid.as_str(), ours.auth_rrpid.as_str())) else {
+                continue;
+            };
+            if asked || self.sending.contains(&ours.xid) {
+                continue;
+            }
+            let movements = by
+                .get(of.id.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let reversed = movements
+                .iter()
+                .filter(|one| one.is_done() && one.kind == "reversal");
+            let reversed: i128 = reversed.map(|one| i128::from(one.amount_minor)).sum();
+            let at = format!("{} reversed", ours.at());
+            notes.same(Code::MovementDiffers, at, &ours.currency, (reversed, sum));
+        }
+    }
+}
+
+fn check_proof(one: &Authorization, trust: &Trust, notes: &mut Notes) {
+    let claim = one.claim();
+    if one.auth_res.is_none() && one.receipt.is_none() {
+        notes.find(
+            Code::ProofMissing,
+            one.at(),
+            "the gateway's signed answer",
+            "none",
+        );
+    }
+    // Rows of before answers were kept have the receipt alone.
+    let answer = one
+        .auth_res
+        .as_ref()
+        .map(|text| ("auth_res", trust.check_auth_res(text, &claim)));
+    let receipt = one
+        .receipt
+        .as_ref()
+        .map(|text| ("receipt", trust.check_receipt(text, &claim)));
+    for (what, checked) in answer.into_iter().chain(receipt) {
+        if let Err(error) = checked {
+            let at = format!("{} {what}", one.at());
+            notes.find(
+                Code::ProofWrong,
+                at,
+                "signed by the gateway for this payment",
+                error.to_string(),
+            );
+        }
+    }
+}
+
+fn check_approval(one: &Authorization, theirs: &Theirs<'_>, notes: &mut Notes) {
+    let Some(of) = theirs.get(&(one.xid.as_str(), one.auth_rrpid.as_str())) else {
+        notes.find(
+            Code::ApprovalMissing,
+            one.at(),
+            "an approval at the gateway",
+            "none",
+        );
+        return;
+    };
+    let same = of.currency == one.currency
+        && of.amount_minor == one.amount_minor
+        && of.merchant_id == one.merchant_id
+        && of.brand == one.brand;
+    if !same {
+        let expected = money(&of.currency, of.amount_minor.into());
+        let found = money(&one.currency, one.amount_minor.into());
+        notes.find(Code::ApprovalDiffers, one.at(), expected, found);
+    }
+}

@@ -1,0 +1,141 @@
+//! `openset audit` on the stores of real services: they agree, also while purchases go on, and each kind of record that is
+//! falsified is found by its name.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod falsified;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use openset::audit::{Options, Report, audit};
+use openset_tests::{Answer, World, fresh};
+use serde_json::{Value, json};
+
+/// The audit of the databases below a folder.
+fn options(data: &Path) -> Options {
+    Options {
+        data: data.to_owned(),
+        issuer_url: None,
+        gateway_url: None,
+        merchant_url: None,
+        ca_url: None,
+        root_sha256: None,
+        gateway_name: "gateway".to_owned(),
+        json: false,
+        pause: Duration::from_millis(200),
+    }
+}
+
+fn data(world: &World) -> std::path::PathBuf {
+    world.folder_of("gateway").parent().unwrap().to_owned()
+}
+
+async fn bought(world: &World, card_id: &str) -> Answer {
+    let answer = world.purchase(card_id, &fresh()).await.unwrap();
+    assert_eq!(answer.text("/status"), "paid", "{:?}", answer.json);
+    answer
+}
+
+async fn ask(world: &World, purchase: &Answer, what: &str, body: &Value) -> Answer {
+    let path = format!("orders/{}/{what}", purchase.text("/order_id"));
+    let answer = world.post("merchant", &path, &fresh(), body).await.unwrap();
+    assert_eq!(answer.status, 200, "{:?}", answer.json);
+    answer
+}
+
+/// One purchase given back in part and captured, one captured whole, one held, one given back whole.
+async fn four_purchases(world: &World) {
+    let account = world.account(1_000_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    let part = bought(world, &card_id).await;
+    let (_, price) = world.product().await;
+    let left = json!({"new_amount": {"currency": "EUR", "amount_minor": price - 100}});
+    ask(world, &part, "reverse", &left).await;
+    ask(world, &part, "capture", &json!({})).await;
+    let whole = bought(world, &card_id).await;
+    ask(world, &whole, "capture", &json!({})).await;
+    bought(world, &card_id).await;
+    let reversed = bought(world, &card_id).await;
+    ask(world, &reversed, "reverse", &json!({})).await;
+}
+
+fn assert_agrees(report: &Report) {
+    assert!(report.agrees, "{report}");
+}
+
+#[tokio::test]
+async fn stores_agree_and_every_record_that_is_falsified_is_found_by_its_name() {
+    let mut world = World::start().await;
+    four_purchases(&world).await;
+    let folder = data(&world);
+    let mut report = audit(&options(&folder)).await.unwrap();
+    for _ in 0..600 {
+        if report.in_flight.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        report = audit(&options(&folder)).await.unwrap();
+    }
+    assert_agrees(&report);
+    assert_eq!(report.in_flight, [], "{report}");
+
+    for party in ["merchant", "cardholder", "gateway", "issuer", "ca"] {
+        world.kill(party);
+    }
+    let said = command(&folder);
+    assert_eq!(said.0, Some(0), "{}", said.1);
+    assert!(said.1.ends_with("nor each other\n"), "{}", said.1);
+    falsified::each_is_found(&folder).await;
+    drop(world);
+}
+
+/// The program's status, and what it prints.
+fn command(folder: &Path) -> (Option<i32>, String) {
+    let mut command = Command::new(openset_tests::openset());
+    let output = command.arg("audit").arg("--data").arg(folder).output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), said)
+}
+
+#[tokio::test]
+async fn purchases_under_way_are_not_taken_for_discrepancies() {
+    let world = Arc::new(World::start().await);
+    let account = world.account(90_000_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (going_on, until) = (world.clone(), stop.clone());
+    let stream = tokio::spawn(async move {
+        let mut count = 0;
+        while !until.load(Ordering::Relaxed) {
+            let purchase = going_on.purchase(&card_id, &fresh()).await.unwrap();
+            let path = format!("orders/{}/capture", purchase.text("/order_id"));
+            let captured = going_on.post("merchant", &path, &fresh(), &json!({})).await;
+            count += u32::from(captured.is_some());
+        }
+        count
+    });
+    for _ in 0..8 {
+        let report = audit(&options(&data(&world))).await.unwrap();
+        assert_agrees(&report);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(stream.await.unwrap() > 0, "there was nothing under way");
+    let report = audit(&options(&data(&world))).await.unwrap();
+    assert_agrees(&report);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_no_agreement() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(command(folder.path()).0, Some(2));
+}
