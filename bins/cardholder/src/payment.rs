@@ -30,6 +30,8 @@ use crate::{Wallet, call_problem, corrupt, registration, staples, with_context};
 
 /// How long PReq is sent again while nobody answers: shorter than the receiver keeps its answer.
 pub(crate) const DEADLINE_MS: i64 = 24 * 60 * 60 * 1000;
+/// How often an answer is written down anew because another came meanwhile.
+const LEARN_ROUNDS: usize = 20;
 /// The kind of the wallet's outgoing messages.
 pub(crate) const P_REQ: &str = "PReq";
 
@@ -295,11 +297,11 @@ async fn settle(
                 bytes,
                 checks(&outcome),
             ));
-            let outcome = newest(record.outcome.take(), outcome);
-            let status = status_text(outcome.status);
-            record.outcome = Some(outcome);
-            record.problem = None;
-            status
+            let learnt = learn(wallet, &row.purchase_id, (outcome, true), |stored| {
+                stored.steps.clone_from(&record.steps);
+                stored.problem = None;
+            });
+            return learnt.await.map_err(Told::Failed);
         }
         Err(Told::Error(error)) => {
             record.problem = Some(format!("{:?}: {}", error.error_code, error.error_text));
@@ -322,15 +324,45 @@ fn checks(outcome: &PurchaseOutcome) -> &'static [&'static str] {
     }
 }
 
-/// What is known after another answer: an older receipt takes no newer one's place.
-fn newest(known: Option<PurchaseOutcome>, told: PurchaseOutcome) -> PurchaseOutcome {
-    match known {
-        Some(known) if !told.is_newer_than(&known) => known,
-        _ => told,
+/// Commits a verified answer, and the end of PReq if it is PReq's, whatever was learnt meanwhile: no receipt is given up, and
+/// without one nothing takes back what is final. `note` mends the record.
+async fn learn(
+    wallet: &Wallet,
+    purchase_id: &str,
+    (told, ends): (PurchaseOutcome, bool),
+    note: impl Fn(&mut Record),
+) -> Result<(), Problem> {
+    for _ in 0..LEARN_ROUNDS {
+        let mut tx = wallet.db.begin().await?;
+        let row = store::purchase_by_id(&mut tx, purchase_id).await?;
+        let row = row.ok_or_else(|| corrupt("purchases.purchase_id"))?;
+        let mut record = wallet.open_record(&row)?;
+        let outcome = told.clone().after(record.outcome.take());
+        let moves = !outcome.all_receipts().is_empty() || store::is_open(&row.state);
+        let state = status_text(outcome.status);
+        record.outcome = Some(outcome);
+        note(&mut record);
+        let next = PurchaseRow {
+            state: state.to_owned(),
+            record: wallet.seal_record(purchase_id, &record)?,
+            revision: row.revision.saturating_add(1),
+            ..row.clone()
+        };
+        if moves && !store::update_purchase(&mut tx, &next, row.revision).await? {
+            // Another answer was first: with what it brought, again.
+            continue;
+        }
+        if ends {
+            outbox::remove(&mut tx, purchase_id).await?;
+        }
+        tx.commit().await?;
+        return Ok(());
     }
+    let detail = "other answers came meanwhile; inquire again";
+    Err(Problem::unavailable("busy", detail))
 }
 
-fn status_text(status: PaymentStatus) -> &'static str {
+pub(crate) fn status_text(status: PaymentStatus) -> &'static str {
     match status {
         PaymentStatus::Paid => "paid",
         PaymentStatus::Reversed => "reversed",
@@ -365,11 +397,7 @@ async fn commit(
 }
 
 /// Asks the merchant what became of a purchase, and takes its word as far as it can be verified.
-pub(crate) async fn inquire(
-    wallet: &Arc<Wallet>,
-    row: &PurchaseRow,
-    mut record: Record,
-) -> Result<(), Problem> {
+pub(crate) async fn inquire(wallet: &Arc<Wallet>, row: &PurchaseRow) -> Result<(), Problem> {
     let card = registration::card(wallet, &row.card_id, row.certificate.as_deref()).await?;
     let state = stored_state(wallet, row)?;
     // It may have come with a back-up from a wallet that was allowed to call other addresses.
@@ -390,22 +418,20 @@ pub(crate) async fn inquire(
     })
     .await
     .map_err(|told| told.problem("merchant-not-verified"))?;
-    let mut tx = wallet.db.begin().await?;
     let unknown = outcome.status == PaymentStatus::Unknown;
-    if unknown && outbox::find(&mut tx, &row.purchase_id).await?.is_some() {
-        // The merchant does not know the order because PReq is still on its way.
-        return Ok(());
+    if unknown {
+        let mut tx = wallet.db.begin().await?;
+        if outbox::find(&mut tx, &row.purchase_id).await?.is_some() {
+            // The merchant does not know the order because PReq is still on its way.
+            return Ok(());
+        }
     }
-    let outcome = newest(record.outcome.take(), outcome);
-    let state = status_text(outcome.status);
-    record.outcome = Some(outcome);
-    if !unknown {
-        record.problem = None;
-    }
-    let record = wallet.seal_record(&row.purchase_id, &record)?;
-    store::move_purchase(&mut tx, &row.purchase_id, state, &record).await?;
-    tx.commit().await?;
-    Ok(())
+    learn(wallet, &row.purchase_id, (outcome, false), |record| {
+        if !unknown {
+            record.problem = None;
+        }
+    })
+    .await
 }
 
 pub(crate) fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<AwaitingPRes, Problem> {

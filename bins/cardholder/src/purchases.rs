@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use openset_protocol::cardholder::purchase::PurchaseOutcome;
+use openset_protocol::cardholder::purchase::{KeptReceipt, PurchaseOutcome};
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::messages::initiation::{Money, PaymentInitiation};
 use openset_protocol::messages::p::Receipt;
@@ -95,13 +95,21 @@ pub(crate) struct PurchaseView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     auth_code: Option<AuthCode>,
-    /// The bank's word, signed by the gateway and verified here.
+    /// What the bank's receipts come to: below the amount while parts are still to be sent, or were given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    paid: Option<Money>,
+    /// The bank's word, signed by the gateway and verified here; of several parts the newest one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     receipt: Option<Receipt>,
     /// The receipt as it was signed, to keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt_jws: Option<String>,
+    /// Where the order is paid in several parts: the newest receipt of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    receipts: Vec<KeptReceipt>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     /// Why it failed, or why it is not known yet what became of it.
@@ -133,6 +141,9 @@ impl Wallet {
         let record = self.open_record(row)?;
         let currency = openset_protocol::money::Currency::from_alpha(&row.currency);
         let outcome = record.outcome;
+        let currency = currency.map_err(|_| corrupt("purchases.currency"))?;
+        let receipts = outcome.as_ref().map(PurchaseOutcome::all_receipts);
+        let paid = receipts.as_ref().filter(|receipts| !receipts.is_empty());
         // Until the merchant's word is there, nothing is known: never "paid".
         let status = if row.state == "sent" {
             "pending"
@@ -144,7 +155,7 @@ impl Wallet {
             status: status.to_owned(),
             card_id: row.card_id.clone(),
             amount: Money {
-                currency: currency.map_err(|_| corrupt("purchases.currency"))?,
+                currency,
                 amount_minor: u64::try_from(row.amount_minor)
                     .map_err(|_| corrupt("purchases.amount_minor"))?,
             },
@@ -155,6 +166,14 @@ impl Wallet {
                 .as_ref()
                 .and_then(|o| o.auth_status.as_ref())
                 .map(|a| a.auth_code),
+            paid: paid.and(outcome.as_ref()).map(|outcome| Money {
+                currency,
+                amount_minor: outcome.paid_minor(),
+            }),
+            receipts: match receipts {
+                Some(several) if several.len() > 1 => several.into_values().collect(),
+                _ => Vec::new(),
+            },
             receipt: outcome.as_ref().and_then(|o| o.receipt.clone()),
             receipt_jws: outcome
                 .as_ref()
@@ -395,7 +414,7 @@ pub(crate) async fn inquire(
 ) -> Result<Json<PurchaseView>, Problem> {
     wallet.require_owner(&headers)?;
     let row = load(&wallet, &purchase_id).await?;
-    payment::inquire(&wallet, &row, wallet.open_record(&row)?).await?;
+    payment::inquire(&wallet, &row).await?;
     let row = load(&wallet, &purchase_id).await?;
     Ok(Json(wallet.view(&row)?))
 }

@@ -11,7 +11,7 @@ pub(crate) use cards::{
     CardRow, all_cards, card_by_id, card_by_key, cards_in, insert_card, update_card,
 };
 pub(crate) use purchases::{
-    PurchaseRow, all_purchases, insert_purchase, move_purchase, purchase_by_id, purchase_by_key,
-    state_rank, update_purchase,
+    PurchaseRow, all_purchases, insert_purchase, is_open, move_purchase, purchase_by_id,
+    purchase_by_key, state_rank, update_purchase,
 };
 pub(crate) use staples::{Staple, drop_stale_staples, drop_staple, keep_staple, staple_of};

@@ -33,6 +33,9 @@ pub(crate) struct Product {
     pub(crate) description: String,
     #[schema(value_type = schema::Amount)]
     pub(crate) price: Money,
+    /// It is not in stock: what else is ordered with it is paid first, and it once it is sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ships_later: bool,
 }
 
 /// All products, of one currency.
@@ -51,6 +54,23 @@ pub(crate) struct Line {
     pub(crate) quantity: u64,
     #[schema(value_type = schema::Amount)]
     pub(crate) unit_price: Money,
+    /// It is sent and paid in a later part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ships_later: bool,
+}
+
+/// The first part of an order: what it comes to in minor units, and whether more follows. Where nothing is in stock it is
+/// all of it.
+pub(crate) fn first_part(lines: &[Line], whole_minor: u64) -> (u64, bool) {
+    let sum = |lines: &mut dyn Iterator<Item = &Line>| {
+        lines.fold(0_u64, |sum, line| {
+            sum.saturating_add(line.unit_price.amount_minor.saturating_mul(line.quantity))
+        })
+    };
+    match sum(&mut lines.iter().filter(|line| line.ships_later)) {
+        later if later > 0 && later < whole_minor => (whole_minor.saturating_sub(later), true),
+        _ => (whole_minor, false),
+    }
 }
 
 /// A priced order.
@@ -187,6 +207,7 @@ impl Catalogue {
                 name: product.name.clone(),
                 quantity: *quantity,
                 unit_price: product.price,
+                ships_later: product.ships_later,
             });
         }
         let amount =

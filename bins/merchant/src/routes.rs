@@ -1,5 +1,6 @@
 //! The routes, and the document that describes them.
 
+mod authorize;
 mod capture;
 mod certificates;
 mod money;
@@ -62,6 +63,7 @@ pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenA
         .routes(routes!(products::list))
         .routes(routes!(orders::place, order_list::list))
         .routes(routes!(orders::show))
+        .routes(routes!(authorize::authorize))
         .routes(routes!(reverse::reverse))
         .routes(routes!(capture::capture))
         .routes(routes!(refund::void_capture))

@@ -17,6 +17,7 @@ pub(crate) struct ExpectedReceipt<'a> {
     pub(crate) brand: &'a BrandId,
     pub(crate) trans_ids: &'a TransIds,
     pub(crate) hod: Digest,
+    /// Where any amount is good, only its currency counts.
     pub(crate) amount: CurrencyAmount,
     pub(crate) merchant_id: &'a str,
     /// The authorization, where it is known.
@@ -32,18 +33,29 @@ pub(crate) enum Which {
     First,
     /// One that came with a reversal, for this amount.
     Later,
-    /// The first for this amount, or a later one for less.
+    /// Any of them, for any amount: the cardholder reads what the bank says.
     Any,
+}
+
+/// A receipt that was verified.
+pub(crate) struct Verified {
+    /// The authorization.
+    pub(crate) auth_rrpid: Rrpid,
+    pub(crate) receipt: Receipt,
+}
+
+/// The authorization that a receipt names which was verified before.
+pub(crate) fn auth_rrpid_of(jws: &Jws) -> Result<Rrpid, Rejection> {
+    let object = openset_jose::jws::Unverified::parse(&jws.0)?;
+    let payload: Payload<Receipt> = decode(object.danger_unverified_payload())?;
+    Ok(payload.rrpid)
 }
 
 impl Which {
     fn takes(self, receipt: &Receipt, amount: CurrencyAmount) -> bool {
-        let exactly = receipt.auth_amt == amount;
-        let less = receipt.auth_amt.currency() == amount.currency()
-            && receipt.auth_amt.minor() < amount.minor();
         match (self, receipt.sequence > RECEIPT_SEQUENCE_FIRST) {
-            (Self::First, false) | (Self::Later, true) | (Self::Any, false) => exactly,
-            (Self::Any, true) => less,
+            (Self::First, false) | (Self::Later, true) => receipt.auth_amt == amount,
+            (Self::Any, _) => receipt.auth_amt.currency() == amount.currency(),
             (Self::First, true) | (Self::Later, false) => false,
         }
     }
@@ -56,7 +68,7 @@ impl ExpectedReceipt<'_> {
         jws: &Jws,
         verifier: &PathVerifier,
         now: Timestamp,
-    ) -> Result<Receipt, Rejection> {
+    ) -> Result<Verified, Rejection> {
         let signer = Signer {
             role: Role::Gateway,
             brand: Some(self.brand),
@@ -70,7 +82,12 @@ impl ExpectedReceipt<'_> {
             return Err(Rejection::NotFromSigner);
         }
         self.check_frame(&payload)?;
-        self.check_data(payload)
+        let auth_rrpid = payload.rrpid;
+        let receipt = self.check_data(payload)?;
+        Ok(Verified {
+            auth_rrpid,
+            receipt,
+        })
     }
 
     fn check_frame(&self, payload: &Payload<Receipt>) -> Result<(), Rejection> {

@@ -141,14 +141,50 @@ async fn purchase(wallet: &Wallet, tx: &mut Tx, copy: &PurchaseCopy) -> Result<T
         return Ok(Taken::Added);
     };
     let age = |state: &str, revision: i64| (state_rank(state), revision);
-    if age(&row.state, row.revision) <= age(&held.state, held.revision) {
-        return Ok(Taken::Kept);
-    }
+    let is_older = age(&row.state, row.revision) <= age(&held.state, held.revision);
+    let (older, newer) = if is_older {
+        (&row, &held)
+    } else {
+        (&held, &row)
+    };
+    let row = match with_receipts_of(wallet, older, newer)? {
+        Some(united) => united,
+        None if is_older => return Ok(Taken::Kept),
+        None => row.clone(),
+    };
     if !store::update_purchase(tx, &row, held.revision).await? {
         return Err(changed());
     }
-    outbox::remove(tx, &row.purchase_id).await?;
+    if !is_older {
+        outbox::remove(tx, &row.purchase_id).await?;
+    }
     Ok(Taken::Updated)
+}
+
+/// Two copies may have inquired apart from each other: no receipt is lost. None if the newer one lacks nothing.
+fn with_receipts_of(
+    wallet: &Wallet,
+    older: &PurchaseRow,
+    newer: &PurchaseRow,
+) -> Result<Option<PurchaseRow>, Problem> {
+    let mut record = wallet.open_record(newer)?;
+    let (Some(known), Some(told)) = (record.outcome.take(), wallet.open_record(older)?.outcome)
+    else {
+        return Ok(None);
+    };
+    let before = known.all_receipts();
+    let united = told.after(Some(known));
+    if united.all_receipts() == before {
+        return Ok(None);
+    }
+    let state = payment::status_text(united.status).to_owned();
+    record.outcome = Some(united);
+    Ok(Some(PurchaseRow {
+        state,
+        record: wallet.seal_record(&newer.purchase_id, &record)?,
+        revision: newer.revision.max(older.revision).saturating_add(1),
+        ..newer.clone()
+    }))
 }
 
 /// PReq goes on as the same bytes, to an address that this wallet may call and while there is time.

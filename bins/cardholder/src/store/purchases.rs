@@ -90,6 +90,11 @@ pub(crate) fn state_rank(state: &str) -> u8 {
     }
 }
 
+/// Whether a word that brings no receipt may still change it.
+pub(crate) fn is_open(state: &str) -> bool {
+    state_rank(state) < 2
+}
+
 /// Moves a purchase on, as far as [`state_rank`] lets it.
 pub(crate) async fn move_purchase(
     tx: &mut Tx,

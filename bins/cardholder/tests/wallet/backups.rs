@@ -412,9 +412,11 @@ async fn killed_in_the_midst_of_a_restore_it_has_all_or_nothing() {
         while !sending.is_finished() && size().saturating_sub(before) < written {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let answered = sending.is_finished();
+        let finished = sending.is_finished();
         wallet.kill();
-        drop(sending.await);
+        // A busy machine may give up the request before it is answered.
+        let taken = sending.await.unwrap();
+        let answered = finished && taken.is_ok_and(|answer| answer.status() == 200);
         let wallet = world.open(&name).await;
         let cards = wallet.get("/cards").await.json();
         let last = format!("/purchases/purchase-{}", PURCHASES - 1);

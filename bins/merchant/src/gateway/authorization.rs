@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use openset_protocol::Timestamp;
+use openset_protocol::digest::Digest;
 use openset_protocol::ids::Xid;
+use openset_protocol::merchant::auth::{self, Asking, AwaitingAuthRes, Instrument};
 use openset_protocol::merchant::p::{Asked, Authorized, p_res, with_results, without_results};
 use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::money::CurrencyAmount;
+use openset_protocol::wrapper::Jwe;
 use openset_service::client::SetAnswer;
 use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
@@ -16,6 +19,7 @@ use openset_store::{StoreError, exchanges};
 
 use super::asking;
 use super::sending::{Took, final_error, is_error_doubted};
+use crate::failure::Failure;
 use crate::store::authorizations::{self, Authorization, Outcome, Said};
 use crate::store::payments::{self, AskedBy, Payment, State};
 use crate::{Merchant, offload};
@@ -44,10 +48,63 @@ impl AskedBy {
     }
 }
 
-/// What InqRes says of a payment.
-pub(crate) fn told(payment: &Payment) -> PResPayload {
-    let auth = payment.leading().and_then(|one| one.answer.as_ref());
-    payload(payment.amount, payment.state(), auth, payment.captured())
+/// What InqRes says of a payment: of each authorization that the bank gave or, if it gave none, where the payment stands.
+pub(crate) fn told(payment: &Payment) -> Vec<PResPayload> {
+    let tell = |one: &Authorization| {
+        let state = one.state();
+        let captured = payment.captured_of(one);
+        payload(payment.amount, state, one.answer.as_ref(), captured)
+    };
+    let approved = |one: &&Authorization| one.said == Said::Approved && one.answer.is_some();
+    let all: Vec<_> = payment.authorizations.iter().filter(approved).collect();
+    if all.is_empty() {
+        let auth = payment.leading().and_then(|one| one.answer.as_ref());
+        let captured = payment.captured();
+        return vec![payload(payment.amount, payment.state(), auth, captured)];
+    }
+    all.into_iter().map(tell).collect()
+}
+
+/// A later authorization that is to be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Its number.
+    pub(crate) number: i64,
+    pub(crate) amount: CurrencyAmount,
+    /// Whether more are to follow.
+    pub(crate) more: bool,
+    /// What the gateway gave for it.
+    pub(crate) token: Jwe,
+    /// HOD of the purchase.
+    pub(crate) hod: Digest,
+}
+
+/// Makes AuthReq for a later part, with whatever keys merchant and gateway have now.
+pub(crate) async fn draft(
+    merchant: &Merchant,
+    payment: &Payment,
+    part: &Part,
+) -> Result<(AwaitingAuthRes, Vec<u8>), Failure> {
+    let ours = merchant.credentials(&payment.brand)?;
+    let verifier = merchant.verifier()?;
+    let gateway = merchant.gateways.of_brand(&payment.brand, &verifier);
+    let gateway = gateway.ok_or(Failure::NotReady(
+        "the gateway's certificate is not here yet",
+    ))?;
+    let (trans_ids, part) = (payment.asked.trans_ids.clone(), part.clone());
+    let merch_cat_code = merchant.settings.merch_cat_code.clone();
+    let made = offload(move |ctx| {
+        let asking = Asking {
+            trans_ids: &trans_ids,
+            instrument: Instrument::Token(&part.token),
+            hod2: part.hod,
+            amount: part.amount,
+            merch_cat_code: &merch_cat_code,
+            subsequent_auth_ind: part.more,
+        };
+        auth::request(ctx, &ours, gateway.leaf(), &asking, &verifier)
+    });
+    Ok(made.await?)
 }
 
 /// What PRes or InqRes says of a payment in this state.

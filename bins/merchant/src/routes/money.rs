@@ -24,7 +24,7 @@ use super::order_view;
 use super::replay::{Answer, IdempotencyKey};
 use crate::gateway::asking::{self, Draft, Wish};
 use crate::gateway::sending;
-use crate::store::authorizations::Authorization;
+use crate::store::authorizations::{self, Authorization};
 use crate::store::movements::{self, Movement, RestKey};
 use crate::store::orders::Order;
 use crate::store::payments::{self, Payment, State};
@@ -84,7 +84,7 @@ impl Call {
         problem::from_json(&self.body)
     }
 
-    fn rest_key(&self, order: &Order) -> Result<RestKey, Problem> {
+    pub(super) fn rest_key(&self, order: &Order) -> Result<RestKey, Problem> {
         let key = self.key.clone().ok_or_else(|| {
             Problem::bad_request(
                 "idempotency-key-missing",
@@ -168,14 +168,21 @@ async fn commit(
 /// # Errors
 /// 422 when it stands for another request.
 async fn known(conn: &mut AnyConnection, rest: &RestKey) -> Result<Option<String>, Problem> {
+    let other = authorizations::of_key(&mut *conn, &rest.key).await?;
     match movements::of_key(conn, &rest.key).await? {
-        Some((_, known)) if known.digest != rest.digest => Err(Problem::unprocessable(
-            "idempotency-key-reused",
-            "this Idempotency-Key was used for another request; take a new key for a new effect",
-        )),
+        Some((_, known)) if known.digest != rest.digest => Err(key_reused()),
         Some((movement, _)) => Ok(Some(movement)),
+        None if other.is_some() => Err(key_reused()),
         None => Ok(None),
     }
+}
+
+/// The key stands for something else.
+pub(super) fn key_reused() -> Problem {
+    Problem::unprocessable(
+        "idempotency-key-reused",
+        "this Idempotency-Key was used for another request; take a new key for a new effect",
+    )
 }
 
 /// The answer by what became of the movement; the same for good once the gateway has spoken.

@@ -49,6 +49,9 @@ pub(crate) struct OrderView {
     /// What was asked of the gateway: each authorization, with what was done about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     authorizations: Vec<AskedView>,
+    /// Where the order is sent in parts: each of them, by its number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<PartView>,
     /// Why there is no authorization, where the bank did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -165,6 +168,38 @@ pub(crate) struct AuthorizationView {
     receipt: bool,
 }
 
+/// A part of an order that is sent in several.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PartView {
+    /// Its authorization's number.
+    auth: i64,
+    /// As the order's.
+    state: &'static str,
+    /// What was asked for.
+    #[schema(value_type = schema::Amount)]
+    amount: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, examples("approved"))]
+    auth_code: Option<AuthCode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Amount>)]
+    captured: Option<Money>,
+}
+
+/// The parts, if there are or will be several.
+fn parts(payment: &Payment) -> Vec<PartView> {
+    let all = &payment.authorizations;
+    let several = all.len() > 1 || all.iter().any(|one| one.auth_token().is_some());
+    let view = |one: &Authorization| PartView {
+        auth: one.number,
+        state: one.state().name(),
+        amount: one.amount.into(),
+        auth_code: one.answer.as_ref().map(|(payload, _)| payload.auth_code),
+        captured: payment.captured_of(one).map(|(_, amount)| amount.into()),
+    };
+    all.iter().filter(|_| several).map(view).collect()
+}
+
 /// The money that was captured.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CaptureView {
@@ -242,6 +277,7 @@ impl OrderView {
                 .filter(|refunded| *refunded > 0)
                 .and_then(amount),
             authorizations: payment.map(authorizations).unwrap_or_default(),
+            parts: payment.map(parts).unwrap_or_default(),
             failure: payment.and_then(Payment::failure).map(ToOwned::to_owned),
             reversed: leading
                 .map(Authorization::reversed_minor)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use openset_pki::PathVerifier;
 use openset_protocol::identity::Credentials;
 use openset_protocol::merchant::inq::{self, VerifiedInqReq};
-use openset_protocol::merchant::p::{Asked, p_res, without_results};
+use openset_protocol::merchant::p::{Asked, p_res_of_all, without_results};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
@@ -29,7 +29,7 @@ pub(super) async fn handle(
     let payment = payments::find(&mut connection, &inquiry.trans_ids.xid).await?;
     drop(connection);
     let payload = told(&inquiry, payment.as_ref())?;
-    let outcome = payload.completion_code;
+    let outcome = payload.last().map(|payload| payload.completion_code);
     let opened_with = payment.and_then(|payment| payment.asked.merchant);
     let answer = sign(merchant, received, &inquiry, opened_with, payload).await?;
 
@@ -70,9 +70,12 @@ async fn verify(
 }
 
 /// What the asker may know: all of its own purchase, nothing of another's.
-fn told(inquiry: &VerifiedInqReq, payment: Option<&Payment>) -> Result<PResPayload, Rejection> {
+fn told(
+    inquiry: &VerifiedInqReq,
+    payment: Option<&Payment>,
+) -> Result<Vec<PResPayload>, Rejection> {
     let Some(payment) = payment else {
-        return Ok(without_results(CompletionCode::OrderNotReceived));
+        return Ok(vec![without_results(CompletionCode::OrderNotReceived)]);
     };
     inquiry.check_owner(&payment.cardholder, &payment.asked.trans_ids)?;
     Ok(authorization::told(payment))
@@ -83,7 +86,7 @@ async fn sign(
     received: &Received,
     inquiry: &VerifiedInqReq,
     opened_with: Option<Thumbprint>,
-    payload: PResPayload,
+    payloads: Vec<PResPayload>,
 ) -> Result<Vec<u8>, Failure> {
     let brand = inquiry.cardholder.brand();
     let brand = brand.ok_or(Rejection::MissingCertificate(
@@ -99,7 +102,7 @@ async fn sign(
             request: request_digest(&wire),
             inquiry: true,
         };
-        p_res(ctx, &ours, &asked, payload)
+        p_res_of_all(ctx, &ours, &asked, payloads)
     });
     Ok(signed.await?)
 }

@@ -146,7 +146,7 @@ async fn commit(
             Committed::Answered(answer.clone())
         }
         Next::Ask(awaiting, wire) => {
-            new.awaiting_auth = Some((awaiting, order.amount));
+            new.awaiting_auth = Some((awaiting, order.first_part().0));
             let taken = orders::take(&mut tx, &order.id, order.xid, xid).await?;
             if !(taken && payments::insert(&mut tx, &new).await?) {
                 return Err(Failure::Overtaken("another payment took the order"));
@@ -250,13 +250,14 @@ fn decide(
     // One authorization for each order: only a signed decline frees it, for another purchase.
     let free = !used && matches!(held_in, None | Some(State::Declined));
     let next = if p_req.order_agrees && free {
+        let (amount, more) = order.first_part();
         let asking = Asking {
             trans_ids: &p_req.trans_ids,
             instrument: p_req.payment_instruction(),
             hod2: p_req.hod,
-            amount: order.amount,
+            amount,
             merch_cat_code: &with.merch_cat_code,
-            subsequent_auth_ind: false,
+            subsequent_auth_ind: more,
         };
         let (awaiting, wire) = auth::request(
             ctx,

@@ -6,11 +6,12 @@ use openset_protocol::merchant::auth::{AuthResProof, AwaitingAuthRes};
 use openset_protocol::merchant::auth_rev::ReversalAnswer;
 use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
 use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_protocol::wrapper::Jwe;
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::movements::{self, Movement};
+use super::movements::{self, Movement, RestKey};
 use super::payments::State;
 use super::{amount, from_json, one_row, to_json};
 
@@ -48,11 +49,11 @@ pub(crate) async fn insert(
     number: i64,
     amount: CurrencyAmount,
     awaiting: &AwaitingAuthRes,
-    at_ms: i64,
+    (at_ms, rest): (i64, Option<&RestKey>),
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO authorizations (xid, number, auth_rrpid, state, amount_minor, awaiting, asked_at_ms) \
-         VALUES ($1, $2, $3, 'asked', $4, $5, $6)",
+        "INSERT INTO authorizations (xid, number, auth_rrpid, state, amount_minor, awaiting, asked_at_ms, \
+         rest_key, rest_digest) VALUES ($1, $2, $3, 'asked', $4, $5, $6, $7, $8)",
     )
     .bind(xid.to_string())
     .bind(number)
@@ -60,9 +61,30 @@ pub(crate) async fn insert(
     .bind(amount.minor_i64())
     .bind(to_json(awaiting, "authorizations.awaiting")?)
     .bind(at_ms)
+    .bind(rest.map(|rest| rest.key.as_str()))
+    .bind(rest.map(|rest| rest.digest.to_vec()))
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// The number of the authorization that an Idempotency-Key stands for, and what for.
+pub(crate) async fn of_key(
+    conn: &mut AnyConnection,
+    key: &str,
+) -> Result<Option<(i64, RestKey)>, StoreError> {
+    let row = sqlx::query("SELECT number, rest_digest FROM authorizations WHERE rest_key = $1")
+        .bind(key)
+        .fetch_optional(conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let digest: Vec<u8> = row.try_get(1)?;
+    let digest = digest.try_into();
+    let rest = RestKey {
+        key: key.to_owned(),
+        digest: digest.map_err(|_| StoreError::Corrupt("authorizations.rest_digest"))?,
+    };
+    Ok(Some((row.try_get(0)?, rest)))
 }
 
 /// All of a payment, by number.
@@ -224,6 +246,12 @@ impl Authorization {
             },
             movements: self.movements.iter().map(Movement::for_rules).collect(),
         }
+    }
+
+    /// What a further authorization of the payment may be asked for with.
+    pub(crate) fn auth_token(&self) -> Option<&Jwe> {
+        let (_, baggage) = self.answer.as_ref()?;
+        baggage.auth_token.as_ref()
     }
 
     /// Where it stands.

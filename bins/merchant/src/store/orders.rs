@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::{amount, from_json, stored, to_json};
-use crate::catalogue::Line;
+use crate::catalogue::{Line, first_part};
 use crate::unpaid::PlacedBy;
 
 /// Rows that one purge removes at most, to keep its transaction short.
@@ -37,6 +37,15 @@ pub(crate) struct Order {
     pub(crate) xid: Option<Xid>,
     /// Seconds since 1970.
     pub(crate) created_at_s: i64,
+}
+
+impl Order {
+    /// What is authorized when it is paid, and whether more is to follow.
+    pub(crate) fn first_part(&self) -> (CurrencyAmount, bool) {
+        let (minor, more) = first_part(&self.lines, self.amount.minor());
+        let part = CurrencyAmount::new(self.amount.currency(), minor);
+        part.map_or((self.amount, false), |part| (part, more))
+    }
 }
 
 pub(super) fn read(row: &AnyRow) -> Result<Order, StoreError> {

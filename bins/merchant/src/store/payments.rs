@@ -198,7 +198,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, St
         return Ok(false);
     }
     if let Some((awaiting, amount)) = new.awaiting_auth {
-        authorizations::insert(tx, &xid, 1, amount, awaiting, new.created_at_ms).await?;
+        authorizations::insert(tx, &xid, 1, amount, awaiting, (new.created_at_ms, None)).await?;
     }
     Ok(true)
 }
@@ -301,7 +301,12 @@ impl Payment {
 
     /// When and how much was captured.
     pub(crate) fn captured(&self) -> Option<(Timestamp, CurrencyAmount)> {
-        let capture = self.leading()?.capture()?;
+        self.captured_of(self.leading()?)
+    }
+
+    /// When and how much was captured of an authorization.
+    pub(crate) fn captured_of(&self, one: &Authorization) -> Option<(Timestamp, CurrencyAmount)> {
+        let capture = one.capture()?;
         let at_ms = capture.done_at_ms.unwrap_or(capture.asked_at_ms);
         let at = Timestamp::from_seconds(at_ms.div_euclid(1000));
         Some((at, self.of(capture.amount_minor)?))

@@ -38,9 +38,9 @@ impl Service {
     /// The versions of its tables that the audit reads, all but [`SHARED`]; and the first of them without which it cannot.
     fn versions(self) -> (&'static [i64], i64) {
         match self {
-            Self::Issuer => (&[100, 140, 150, 160, 161], 160),
+            Self::Issuer => (&[100, 140, 150, 160, 161, 162], 160),
             Self::Gateway => (&[100, 140, 150, 151, 160, 170, 171], 160),
-            Self::Merchant => (&[100, 140, 150, 160, 170, 180], 160),
+            Self::Merchant => (&[100, 140, 150, 160, 170, 171, 175, 180], 160),
             Self::Ca => (&[100], 100),
         }
     }

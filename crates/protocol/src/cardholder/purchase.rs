@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 mod outcome;
 pub(crate) use outcome::read_answer;
-pub use outcome::{Answer, PaymentStatus, PurchaseOutcome};
+pub use outcome::{Answer, KeptReceipt, PaymentStatus, PurchaseOutcome};
 
 /// A message to send, and what to remember until its answer comes. Store both before sending: after a
 /// crash the same bytes are sent again.

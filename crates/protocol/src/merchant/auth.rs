@@ -357,7 +357,7 @@ impl AwaitingAuthRes {
             rrpid: Some(self.rrpid()),
             which: Which::First,
         };
-        let receipt = expected.verify(receipt, verifier, now)?;
+        let receipt = expected.verify(receipt, verifier, now)?.receipt;
         if receipt.auth_date != payload.auth_date {
             return Err(Rejection::Disagreement("receipt auth_date"));
         }

@@ -233,7 +233,7 @@ impl AwaitingAuthRevRes {
             rrpid: Some(self.auth_rrpid),
             which: Which::Later,
         };
-        let receipt = expected.verify(receipt, verifier, now)?;
+        let receipt = expected.verify(receipt, verifier, now)?.receipt;
         Ok(Some(receipt.auth_date))
     }
 }

@@ -9,8 +9,8 @@ use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
 use crate::messages::auth::AuthResPayload;
 use crate::messages::cap::CapCode;
 use crate::messages::p::{
-    AuthStatus, CapStatus, CompletionCode, HodInput, OiData, PReqTbe, PResData, PResPayload,
-    Results,
+    AuthStatus, CapStatus, CompletionCode, HodInput, OiData, P_RES_PAYLOADS_MAX, PReqTbe, PResData,
+    PResPayload, Results,
 };
 use crate::money::{CurrencyAmount, Ratio};
 use crate::sealed::open as open_sealed;
@@ -194,7 +194,7 @@ pub struct Asked<'a> {
     pub inquiry: bool,
 }
 
-/// Signs PRes or InqRes.
+/// Signs PRes or InqRes with one payload.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when the key cannot sign.
@@ -204,10 +204,26 @@ pub fn p_res(
     asked: &Asked<'_>,
     payload: PResPayload,
 ) -> Result<Vec<u8>, Rejection> {
+    p_res_of_all(ctx, ours, asked, vec![payload])
+}
+
+/// Signs PRes or InqRes: one payload for each authorization, in their order, of very many the newest; one while there is
+/// none.
+///
+/// # Errors
+/// [`Rejection::Internal`] when the key cannot sign.
+pub fn p_res_of_all(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    asked: &Asked<'_>,
+    mut payloads: Vec<PResPayload>,
+) -> Result<Vec<u8>, Rejection> {
+    let surplus = payloads.len().saturating_sub(P_RES_PAYLOADS_MAX);
+    payloads.drain(..surplus);
     let data = PResData {
         trans_ids: asked.trans_ids.clone(),
         chall_c: asked.chall_c,
-        p_res_payload_seq: vec![payload],
+        p_res_payload_seq: payloads,
     };
     let frame = Frame {
         to: Who::Exchange(asked.trans_ids.lid_c.clone()),

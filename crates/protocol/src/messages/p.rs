@@ -118,6 +118,10 @@ pub(crate) struct PiInputs {
     pub(crate) purch_amt: CurrencyAmount,
 }
 
+/// Authorizations of one purchase that are told at once at most: the newest. Each brings a receipt with its signer's
+/// certificate, and answers have a size.
+pub const P_RES_PAYLOADS_MAX: usize = 32;
+
 /// PResData, signed by the merchant; the answer to PReq and to InqReq.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -18,6 +18,7 @@ mod layers;
 mod matrix;
 mod money;
 mod p_cert;
+mod parts;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;

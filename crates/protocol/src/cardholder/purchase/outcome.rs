@@ -1,4 +1,5 @@
-//! PRes and InqRes as the wallet reads them.
+//! PRes and InqRes as the wallet reads them: what the merchant tells of each authorization, and the gateway's receipts,
+//! which alone say what was paid.
 
 use super::{AwaitingPRes, Purchase};
 use crate::content_type::ContentType;
@@ -8,26 +9,28 @@ use crate::ids::{Challenge, Rrpid};
 use crate::messages::auth::AuthCode;
 use crate::messages::cap::CapCode;
 use crate::messages::p::{
-    AcqCardMsg, AuthStatus, CompletionCode, PResData, PResPayload, Receipt, Results,
+    AcqCardMsg, AuthStatus, CompletionCode, P_RES_PAYLOADS_MAX, PResData, PResPayload, Receipt,
+    Results,
 };
-use crate::receipt::{ExpectedReceipt, Which};
+use crate::receipt::{self, ExpectedReceipt, Which};
 use crate::sealed::open_direct;
 use crate::signed::{Expected, Signer, Verified, Who, verify};
 use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection};
 use openset_pki::{PathVerifier, Role};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where a purchase stands, as far as the wallet could verify it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PaymentStatus {
-    /// The bank's receipt says so.
+    /// The bank's receipts say so: something stands authorized.
     Paid,
     /// The order is there; the bank has not answered yet.
     Pending,
-    /// The bank's receipt says that all of it was given back.
+    /// The bank's receipts say that all of it was given back.
     Reversed,
     /// The bank declined.
     Declined,
@@ -37,7 +40,7 @@ pub enum PaymentStatus {
     Unknown,
 }
 
-/// What PRes or InqRes said, verified.
+/// What PRes or InqRes said, verified. Of several authorizations the newest leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurchaseOutcome {
     /// Where the purchase stands.
@@ -52,6 +55,18 @@ pub struct PurchaseOutcome {
     pub receipt_jws: Option<Jws>,
     /// The gateway's message for the cardholder alone.
     pub message: Option<String>,
+    /// The newest receipt of each authorization, by the authorization's RRPID.
+    #[serde(default)]
+    pub receipts: BTreeMap<String, KeptReceipt>,
+}
+
+/// A receipt that was verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReceipt {
+    /// What it says.
+    pub receipt: Receipt,
+    /// As it was signed.
+    pub jws: Jws,
 }
 
 /// What an answer is checked against.
@@ -67,8 +82,74 @@ impl PurchaseOutcome {
     /// Whether it tells something newer than `known`: an answer that was sent before a reversal may come after it.
     #[must_use]
     pub fn is_newer_than(&self, known: &Self) -> bool {
-        let sequence = |outcome: &Self| outcome.receipt.as_ref().map(|r| r.sequence);
-        sequence(self) >= sequence(known)
+        let (told, known) = (self.all_receipts(), known.all_receipts());
+        let older = |(rrpid, one): (&String, &KeptReceipt)| {
+            known
+                .get(rrpid)
+                .is_some_and(|known| one.receipt.sequence < known.receipt.sequence)
+        };
+        told.len() >= known.len().min(P_RES_PAYLOADS_MAX) && !told.iter().any(older)
+    }
+
+    /// What is known after this answer: no receipt is ever given up, and they say what was paid, not this answer alone.
+    #[must_use]
+    pub fn after(self, known: Option<Self>) -> Self {
+        let Some(known) = known else { return self };
+        let mut receipts = known.all_receipts();
+        for (rrpid, told) in self.all_receipts() {
+            let is_newer = |held: &KeptReceipt| told.receipt.sequence > held.receipt.sequence;
+            if receipts.get(&rrpid).is_none_or(is_newer) {
+                receipts.insert(rrpid, told);
+            }
+        }
+        let leading = if self.is_newer_than(&known) {
+            self
+        } else {
+            known
+        };
+        Self {
+            status: status_of(&receipts).unwrap_or(leading.status),
+            receipts,
+            ..leading
+        }
+    }
+
+    /// What the receipts come to, in minor units of the purchase's currency.
+    #[must_use]
+    pub fn paid_minor(&self) -> u64 {
+        sum_minor(&self.all_receipts())
+    }
+
+    /// With the one receipt of what was kept before there were several.
+    #[must_use]
+    pub fn all_receipts(&self) -> BTreeMap<String, KeptReceipt> {
+        let mut all = self.receipts.clone();
+        if let (true, Some(receipt), Some(jws)) = (all.is_empty(), &self.receipt, &self.receipt_jws)
+            && let Ok(rrpid) = receipt::auth_rrpid_of(jws)
+        {
+            let kept = KeptReceipt {
+                receipt: receipt.clone(),
+                jws: jws.clone(),
+            };
+            all.insert(rrpid.to_string(), kept);
+        }
+        all
+    }
+}
+
+fn sum_minor(receipts: &BTreeMap<String, KeptReceipt>) -> u64 {
+    let minor = |kept: &KeptReceipt| kept.receipt.auth_amt.minor();
+    receipts
+        .values()
+        .fold(0, |sum, kept| sum.saturating_add(minor(kept)))
+}
+
+/// What the bank says, if it has said something.
+fn status_of(receipts: &BTreeMap<String, KeptReceipt>) -> Option<PaymentStatus> {
+    match (receipts.is_empty(), sum_minor(receipts)) {
+        (true, _) => None,
+        (false, 0) => Some(PaymentStatus::Reversed),
+        (false, _) => Some(PaymentStatus::Paid),
     }
 }
 
@@ -138,11 +219,41 @@ pub(crate) fn read_answer(
     if data.chall_c != answer.challenge {
         return Err(Rejection::ChallengeMismatch("chall_c"));
     }
-    // One authorization for each purchase until split shipments come.
-    let [payload] = data.p_res_payload_seq.as_slice() else {
+    let payloads = data.p_res_payload_seq.as_slice();
+    if payloads.len() > P_RES_PAYLOADS_MAX {
         return Err(Rejection::Disagreement("p_res_payload_seq"));
-    };
-    read_payload(ctx, payload, purchase, verifier)
+    }
+    let mut outcome: Option<PurchaseOutcome> = None;
+    for payload in payloads {
+        // An order without an answer from the bank has one payload, which says so.
+        if payloads.len() > 1 && payload.results.is_none() {
+            return Err(Rejection::Disagreement("p_res_payload_seq"));
+        }
+        let next = read_payload(ctx, payload, purchase, verifier)?;
+        outcome = Some(match outcome {
+            None => next,
+            Some(before) => beside(before, next)?,
+        });
+    }
+    outcome.ok_or(Rejection::Disagreement("p_res_payload_seq"))
+}
+
+/// Two authorizations of one purchase, the newer one second.
+fn beside(before: PurchaseOutcome, next: PurchaseOutcome) -> Result<PurchaseOutcome, Rejection> {
+    let mut receipts = before.receipts;
+    for (rrpid, kept) in next.receipts {
+        if receipts.insert(rrpid, kept).is_some() {
+            return Err(Rejection::Disagreement("one receipt shown twice"));
+        }
+    }
+    Ok(PurchaseOutcome {
+        status: status_of(&receipts).unwrap_or(next.status),
+        message: next.message.or(before.message),
+        receipt: next.receipt.or(before.receipt),
+        receipt_jws: next.receipt_jws.or(before.receipt_jws),
+        receipts,
+        ..next
+    })
 }
 
 fn read_payload(
@@ -160,16 +271,18 @@ fn read_payload(
     let results = payload.results.clone().unwrap_or(none);
     let status = read_status(payload.completion_code, &results)?;
     check_ratio(&results, purchase)?;
-    let receipt = results
-        .receipt
-        .as_ref()
-        .map(|jws| verify_receipt(ctx, jws, purchase, verifier))
-        .transpose()?;
+    let mut receipts = BTreeMap::new();
+    if let Some(jws) = &results.receipt {
+        let verified = verify_receipt(ctx, jws, purchase, verifier)?;
+        let kept = KeptReceipt {
+            receipt: verified.receipt,
+            jws: jws.clone(),
+        };
+        receipts.insert(verified.auth_rrpid.to_string(), kept);
+    }
+    let receipt = receipts.values().next().map(|kept| kept.receipt.clone());
     check_told_as_signed(results.auth_status.as_ref(), receipt.as_ref())?;
-    let status = match &receipt {
-        Some(receipt) if receipt.auth_amt.minor() == 0 => PaymentStatus::Reversed,
-        _ => status,
-    };
+    let status = status_of(&receipts).unwrap_or(status);
     let message = results
         .acq_card_msg
         .as_ref()
@@ -182,6 +295,7 @@ fn read_payload(
         receipt,
         receipt_jws: results.receipt,
         message,
+        receipts,
     })
 }
 
@@ -218,18 +332,19 @@ fn read_status(
 fn check_ratio(results: &Results, purchase: &Purchase) -> Result<(), Rejection> {
     let auth = results.auth_status.as_ref().map(|a| a.auth_ratio);
     let cap = results.cap_status.as_ref().map(|c| c.cap_ratio);
-    let fits = |r: crate::money::Ratio| {
-        r.denominator == purchase.purch_amt.minor() && r.numerator <= r.denominator
-    };
-    if auth.into_iter().chain(cap).all(fits) {
+    let whole = purchase.purch_amt.minor();
+    let of_all = |r: crate::money::Ratio| r.denominator == whole;
+    // What was authorized the receipt says; more than that is not captured.
+    let within = cap.is_none_or(|cap| auth.is_some_and(|auth| cap.numerator <= auth.numerator));
+    if auth.into_iter().chain(cap).all(of_all) && within {
         Ok(())
     } else {
         Err(Rejection::Disagreement("ratio"))
     }
 }
 
-/// What the merchant tells of the authorization is what the receipt says: its date and the whole amount, or
-/// nothing at all without one.
+/// What the merchant tells of the authorization is what the receipt says: its date and its amount, or nothing at all
+/// without one.
 fn check_told_as_signed(
     told: Option<&AuthStatus>,
     receipt: Option<&Receipt>,
@@ -264,7 +379,7 @@ fn verify_receipt(
     jws: &Jws,
     purchase: &Purchase,
     verifier: &PathVerifier,
-) -> Result<Receipt, Rejection> {
+) -> Result<receipt::Verified, Rejection> {
     let expected = ExpectedReceipt {
         gateway: &purchase.gateway_certificate()?,
         brand: &purchase.brand_id,

@@ -1,0 +1,245 @@
+//! `POST /orders/{id}/authorize`: the shop sends a further part of an order, and the bank is asked for it.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use openset_protocol::ids::LocalId;
+use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::initiation::Money;
+use openset_service::clock;
+use openset_service::problem::Problem;
+use openset_store::outbox::Outgoing;
+use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+use utoipa::ToSchema;
+
+use super::money::{Call, at_most, invalid_field, key_reused, not_possible};
+use super::replay::{Answer, IdempotencyKey};
+use super::{Operator, order_view};
+use crate::gateway::authorization::{self, Part};
+use crate::gateway::sending::{self, AUTH_REQ};
+use crate::store::authorizations::{self, Said};
+use crate::store::movements::RestKey;
+use crate::store::orders::Order;
+use crate::store::payments::{self, Payment, State as At};
+use crate::{Merchant, schema};
+
+/// How much is asked for, and whether it is the last part.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuthorizeRequest {
+    /// All that is not authorized yet, if it is left out.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Amount>)]
+    amount: Option<Money>,
+    /// Whether no more is to follow. Left out: once all of the order is authorized.
+    #[serde(default)]
+    last: Option<bool>,
+}
+
+/// A further authorization.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Authorized {
+    #[schema(value_type = String)]
+    order_id: LocalId,
+    /// Its number, by which it is captured or reversed.
+    auth: i64,
+    /// `authorized` or `declined`; `ordered` while the gateway has not answered; then it is asked on.
+    state: &'static str,
+    /// What was asked for.
+    #[schema(value_type = schema::Amount)]
+    amount: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, examples("approved"))]
+    auth_code: Option<AuthCode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, examples("insufficientFunds"))]
+    resp_reason: Option<RespReason>,
+}
+
+/// Asks the bank for a further part of an order that is sent in parts.
+#[utoipa::path(
+    post, path = "/orders/{id}/authorize", tag = "operator", security(("bearer" = [])),
+    params(
+        ("id" = String, Path, description = "order_id"),
+        ("Idempotency-Key" = String, Header, description = "The same key brings the same answer, for good"),
+    ),
+    request_body(content = Option<AuthorizeRequest>, description = "Nothing, or how much"),
+    responses(
+        (status = 200, body = Authorized, description = "Authorized or declined"),
+        (status = 202, body = Authorized, description = "The gateway does not answer; it is asked on"),
+        (status = 400, content_type = "application/problem+json", description = "No Idempotency-Key"),
+        (status = 401, content_type = "application/problem+json", description = "No token"),
+        (status = 403, content_type = "application/problem+json", description = "A token of another scope"),
+        (status = 404, content_type = "application/problem+json", description = "No such order"),
+        (status = 409, content_type = "application/problem+json", description = "Not an order in parts, or a part of it is being asked for"),
+        (status = 422, content_type = "application/problem+json", description = "Nothing is left, another currency, or the key was used for another request"),
+        (status = 502, content_type = "application/problem+json", description = "The gateway did not take it"),
+    )
+)]
+pub(crate) async fn authorize(
+    State(merchant): State<Arc<Merchant>>,
+    _: Operator,
+    Path(order_id): Path<String>,
+    key: Option<IdempotencyKey>,
+    body: Bytes,
+) -> Result<Answer, Problem> {
+    let call = Call {
+        route: "authorize",
+        order_id,
+        key,
+        body,
+    };
+    let request: AuthorizeRequest = call.body()?;
+    let (order, payment) = order_view::find(&merchant, &call.order_id).await?;
+    let rest = call.rest_key(&order)?;
+    let known = known(&mut *merchant.db.read().await?, &rest).await?;
+    if let Some(number) = known {
+        return answer(&merchant, &order, number).await;
+    }
+    let payment = payment.ok_or_else(|| not_in_parts("open"))?;
+    let part = part(&payment, &request)?;
+    let number = match commit(&merchant, &payment, (&part, &request), &rest).await? {
+        Committed::Known(number) => number,
+        Committed::Queued(outgoing) => {
+            let sending = sending::send_now(Arc::clone(&merchant), outgoing).in_current_span();
+            // Without an answer in time the sending goes on by itself.
+            let _ = timeout(merchant.settings.authorization_wait, tokio::spawn(sending)).await;
+            part.number
+        }
+    };
+    answer(&merchant, &order, number).await
+}
+
+enum Committed {
+    /// The same call was a moment faster.
+    Known(i64),
+    /// AuthReq, which is to be sent now.
+    Queued(Outgoing),
+}
+
+/// One transaction: the key has its authorization, which is asked for, and AuthReq stands in the outbox.
+async fn commit(
+    merchant: &Arc<Merchant>,
+    payment: &Payment,
+    (wanted, request): (&Part, &AuthorizeRequest),
+    rest: &RestKey,
+) -> Result<Committed, Problem> {
+    let (awaiting, wire) = authorization::draft(merchant, payment, wanted).await?;
+    let xid = &payment.xid;
+    let mut tx = merchant.db.begin().await?;
+    let locked = payments::lock(&mut tx, xid).await?;
+    if let Some(number) = known(&mut tx, rest).await? {
+        return Ok(Committed::Known(number));
+    }
+    if part(&locked, request)? != *wanted {
+        return Err(Problem::unavailable(
+            "overtaken",
+            "another request has changed the payment; send the same again",
+        ));
+    }
+    let now = (clock::now_ms(), Some(rest));
+    authorizations::insert(&mut tx, xid, wanted.number, wanted.amount, &awaiting, now).await?;
+    payments::restate(&mut tx, xid).await?;
+    let rrpid = awaiting.rrpid();
+    let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
+    sending::enqueue(&mut tx, merchant, &queued).await?;
+    tx.commit().await?;
+    Ok(Committed::Queued(queued))
+}
+
+/// The authorization that the key stands for.
+async fn known(conn: &mut AnyConnection, rest: &RestKey) -> Result<Option<i64>, Problem> {
+    let other = crate::store::movements::of_key(&mut *conn, &rest.key).await?;
+    match authorizations::of_key(conn, &rest.key).await? {
+        Some((_, known)) if known.digest != rest.digest => Err(key_reused()),
+        Some((number, _)) => Ok(Some(number)),
+        None if other.is_some() => Err(key_reused()),
+        None => Ok(None),
+    }
+}
+
+/// What is to be asked for. How much may be, the gateway knows: the acquirer may tolerate more than was signed.
+fn part(payment: &Payment, request: &AuthorizeRequest) -> Result<Part, Problem> {
+    let all = &payment.authorizations;
+    if all.iter().any(|one| one.said == Said::Nothing) {
+        return Err(Problem::conflict(
+            "authorization-in-progress",
+            "a part of the order is being asked for; GET the order to see how far that is",
+        ));
+    }
+    let newest = all.iter().rfind(|one| one.said == Said::Approved);
+    let newest = newest.and_then(|one| Some((one, one.auth_token()?)));
+    let Some((newest, token)) = newest else {
+        return Err(not_in_parts(payment.state().name()));
+    };
+    let rules = payment.for_rules();
+    let left_minor = rules.limit_minor.saturating_sub(rules.counts_minor(0));
+    let minor = request
+        .amount
+        .as_ref()
+        .map_or(left_minor, |amount| amount.amount_minor);
+    if minor == 0 {
+        let detail = "all of the order is authorized; name what else is asked for";
+        return Err(invalid_field("/amount", detail.to_owned()));
+    }
+    let amount = match &request.amount {
+        Some(named) => at_most(payment, "amount", named, u64::MAX, "no order is so large")?,
+        None => payment
+            .of(left_minor)
+            .ok_or_else(|| not_possible("its amount"))?,
+    };
+    let last = request.last.unwrap_or(minor >= left_minor);
+    let number = all.iter().map(|one| one.number).max().unwrap_or_default();
+    Ok(Part {
+        number: number.saturating_add(1),
+        amount,
+        more: !last,
+        token: token.clone(),
+        hod: newest.awaiting.hod(),
+    })
+}
+
+fn not_in_parts(state: &str) -> Problem {
+    Problem::conflict(
+        "not-in-parts",
+        format!(
+            "the order is {state}, and the gateway gave nothing to ask with for more: only what was ordered with \
+             products that ship later is sent in parts, until the last one"
+        ),
+    )
+}
+
+/// The answer by what the bank said; the same for good once it has.
+async fn answer(merchant: &Merchant, order: &Order, number: i64) -> Result<Answer, Problem> {
+    let (_, payment) = order_view::find(merchant, order.id.as_str()).await?;
+    let one = payment
+        .as_ref()
+        .and_then(|payment| payment.numbered(number));
+    let one = one.ok_or_else(|| not_possible("of another payment"))?;
+    let payload = one.answer.as_ref().map(|(payload, _)| payload);
+    let view = |state: At| Authorized {
+        order_id: order.id.clone(),
+        auth: number,
+        state: state.name(),
+        amount: one.amount.into(),
+        auth_code: payload.map(|payload| payload.auth_code),
+        approval_code: payload.and_then(|payload| payload.approval_code.clone()),
+        resp_reason: payload.and_then(|payload| payload.resp_reason),
+    };
+    match one.said {
+        Said::Nothing => Answer::json(StatusCode::ACCEPTED, &view(At::Ordered)),
+        Said::Approved => Answer::json(StatusCode::OK, &view(At::Authorized)),
+        Said::Declined => Answer::json(StatusCode::OK, &view(At::Declined)),
+        Said::Refused => {
+            let reason = one.failure.clone().unwrap_or_default();
+            Answer::problem(Problem::bad_gateway("authorization-refused", reason))
+        }
+    }
+}
