@@ -44,10 +44,10 @@ async fn owed_and_held(world: &World, account: &Account) -> (Value, Value) {
 #[tokio::test]
 async fn captures_and_refunds_are_made_and_cancelled_and_all_books_agree() {
     let world = World::start().await;
-    let (account, purchase, order) = sold(&world, 1000).await;
+    let (account, purchase, order) = sold(&world, 700).await;
     assert_eq!(
         owed_and_held(&world, &account).await,
-        (json!(1000), json!(0))
+        (json!(700), json!(0))
     );
 
     let part = ask(&world, &order, "refund", &of(300)).await;
@@ -58,7 +58,7 @@ async fn captures_and_refunds_are_made_and_cancelled_and_all_books_agree() {
     );
     let rest = ask(&world, &order, "refund", &json!({})).await;
     assert_eq!(
-        rest.json["refunded"]["amount_minor"], 700,
+        rest.json["refunded"]["amount_minor"], 400,
         "{:?}",
         rest.json
     );
@@ -73,28 +73,28 @@ async fn captures_and_refunds_are_made_and_cancelled_and_all_books_agree() {
     }
     assert_eq!(
         owed_and_held(&world, &account).await,
-        (json!(1000), json!(0))
+        (json!(700), json!(0))
     );
     let voided = ask(&world, &order, "void-capture", &json!({})).await;
     assert_eq!(
-        voided.json["authorized"]["amount_minor"], 1000,
+        voided.json["authorized"]["amount_minor"], 700,
         "{:?}",
         voided.json
     );
     assert_eq!(
         owed_and_held(&world, &account).await,
-        (json!(0), json!(1000))
+        (json!(0), json!(700))
     );
 
     let again = ask(&world, &order, "capture", &json!({})).await;
     assert_eq!(
-        again.json["captured"]["amount_minor"], 1000,
+        again.json["captured"]["amount_minor"], 700,
         "{:?}",
         again.json
     );
     assert_eq!(
         owed_and_held(&world, &account).await,
-        (json!(1000), json!(0))
+        (json!(700), json!(0))
     );
     let path = format!("authorizations/{}", purchase.text("/xid"));
     let gateway = world.get("gateway", &path).await.unwrap();
@@ -104,8 +104,8 @@ async fn captures_and_refunds_are_made_and_cancelled_and_all_books_agree() {
 #[tokio::test]
 async fn ten_refunds_at_once_give_back_what_was_captured_at_most() {
     let world = World::start().await;
-    let (account, _, order) = sold(&world, 1000).await;
-    let body = of(400);
+    let (account, _, order) = sold(&world, 700).await;
+    let body = of(300);
     let path = format!("{order}/refund");
     let keys: Vec<String> = (0..10).map(|_| fresh()).collect();
     let asked = |place: usize| world.post("merchant", &path, &keys[place], &body);
@@ -129,16 +129,16 @@ async fn ten_refunds_at_once_give_back_what_was_captured_at_most() {
     assert_eq!(done, 2);
     assert_eq!(
         owed_and_held(&world, &account).await,
-        (json!(200), json!(0))
+        (json!(100), json!(0))
     );
 }
 
 #[tokio::test]
 async fn refund_is_made_once_although_the_gateway_is_killed_meanwhile() {
     let mut world = World::start().await;
-    let (account, _, order) = sold(&world, 1000).await;
+    let (account, _, order) = sold(&world, 700).await;
     world.kill("gateway");
-    let (path, key, body) = (format!("{order}/refund"), fresh(), of(600));
+    let (path, key, body) = (format!("{order}/refund"), fresh(), of(400));
     let asked = world.post("merchant", &path, &key, &body).await.unwrap();
     assert_eq!((asked.status, asked.text("/state")), (202, "refunding"));
     world.restart("gateway").await;
@@ -155,7 +155,7 @@ async fn refund_is_made_once_although_the_gateway_is_killed_meanwhile() {
     assert_eq!(answer.json["movement"], asked.json["movement"]);
     assert_eq!(
         owed_and_held(&world, &account).await,
-        (json!(400), json!(0))
+        (json!(300), json!(0))
     );
     let same = world.post("merchant", &path, &key, &body).await.unwrap();
     assert_eq!(same.bytes, answer.bytes);

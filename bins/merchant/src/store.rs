@@ -44,14 +44,14 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/170_movements.sql"),
     },
     Migration {
-        version: 171,
-        name: "order lists",
-        sql: include_str!("../migrations/171_order_lists.sql"),
-    },
-    Migration {
         version: 175,
         name: "orders in parts",
         sql: include_str!("../migrations/175_parts.sql"),
+    },
+    Migration {
+        version: 176,
+        name: "order lists",
+        sql: include_str!("../migrations/176_order_lists.sql"),
     },
     Migration {
         version: 180,

@@ -42,9 +42,6 @@ pub(crate) struct OrderView {
     authorization: Option<AuthorizationView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     capture: Option<CaptureView>,
-    /// Where the order is sent in parts: each of them, by its number.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    parts: Vec<PartView>,
     /// What went back of the capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Amount>)]
@@ -52,6 +49,9 @@ pub(crate) struct OrderView {
     /// What was asked of the gateway: each authorization, with what was done about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     authorizations: Vec<AskedView>,
+    /// Where the order is sent in parts: each of them, by its number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<PartView>,
     /// Why there is no authorization, where the bank did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -272,12 +272,12 @@ impl OrderView {
                     amount: amount.into(),
                     date,
                 }),
-            parts: payment.map(parts).unwrap_or_default(),
             refunded: leading
                 .map(Authorization::refunded_minor)
                 .filter(|refunded| *refunded > 0)
                 .and_then(amount),
             authorizations: payment.map(authorizations).unwrap_or_default(),
+            parts: payment.map(parts).unwrap_or_default(),
             failure: payment.and_then(Payment::failure).map(ToOwned::to_owned),
             reversed: leading
                 .map(Authorization::reversed_minor)
