@@ -252,12 +252,9 @@ fn a_header_without_rrpid_is_refused_by_whoever_needs_it() {
 #[test]
 fn wrapper_names_an_unknown_message() {
     let mut json = genuine();
-    json["message"] = json!({ "BatchAdminReq": {} });
+    json["message"] = json!({ "DebitReq": {} });
     let refused = decode(&json).unwrap_err();
-    assert_eq!(
-        refused,
-        Rejection::UnknownMessage("BatchAdminReq".to_owned())
-    );
+    assert_eq!(refused, Rejection::UnknownMessage("DebitReq".to_owned()));
     assert_eq!(refused.code(), ErrorCode::MessageNotSupported);
     // Names are exact.
     for name in ["pInitReq", "PINITREQ", "p_init_req", "PInitReq ", ""] {
