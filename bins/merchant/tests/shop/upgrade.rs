@@ -105,6 +105,7 @@ const BACK: &[&str] = &[
      reversed_minor = COALESCE((SELECT m.amount_minor FROM movements m WHERE m.xid = payments.xid \
      AND m.kind = 'reversal' AND m.state = 'done'), 0)",
     "UPDATE outbox SET reference = (SELECT m.xid FROM movements m WHERE m.id = outbox.reference) WHERE kind <> 'AuthReq'",
+    "DROP TABLE catalogues",
     "DROP TABLE movements",
     "DROP TABLE authorizations",
     "ALTER TABLE payments DROP COLUMN pi",
