@@ -163,8 +163,12 @@ async fn commit(
     }
     let committed = match next {
         Next::Reject(answer) => {
-            payments::insert(&mut tx, &new).await?;
+            let inserted = payments::insert(&mut tx, &new).await?;
             if *by_mail {
+                // Whoever orders by mail names the XID: this one is another order's by now.
+                if !inserted {
+                    return Err(Rejection::UnknownXid.into());
+                }
                 orders::take(&mut tx, &order.id, order.xid, xid).await?;
             }
             super::keep_answer(&mut tx, &sender, wrapper, answer).await?;
