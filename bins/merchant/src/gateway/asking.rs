@@ -182,15 +182,15 @@ pub(super) async fn settle(
     let brand = &waiting.payment.brand;
     match sending::refusal(merchant, outgoing, brand, answer).await? {
         None => {}
-        // It may be anybody's, and the bank may have done what was asked.
-        Some(Refusal::Unsigned(reason)) if is_error_doubted(outgoing) => {
-            bail!("{reason}; it is asked again")
-        }
         Some(Refusal::Signed(reason)) if outgoing.id == waiting.movement.id => {
             let lasted = took.lasted(outgoing);
             return finish(merchant, outgoing, &waiting, &Told::refused(reason), lasted).await;
         }
-        // What is signed about a request anew says nothing of the one before it.
+        // An unsigned one may be anybody's, and a signed one about a request anew says nothing of the one before it: the
+        // bank may have done what was asked.
+        Some(Refusal::Signed(reason) | Refusal::Unsigned(reason)) if is_error_doubted(outgoing) => {
+            bail!("{reason}; it is asked again")
+        }
         Some(Refusal::Signed(reason) | Refusal::Unsigned(reason)) => {
             return ask_anew(merchant, outgoing, &waiting, &reason).await;
         }
