@@ -73,7 +73,11 @@ impl<'a> From<&'a BareCard> for PayingCard<'a> {
 }
 
 impl PayingCard<'_> {
-    pub(crate) fn brand(&self) -> Result<&BrandId, Rejection> {
+    /// The card's brand: as certified, or as its owner says.
+    ///
+    /// # Errors
+    /// The certificate has none.
+    pub fn brand(&self) -> Result<&BrandId, Rejection> {
         match self {
             Self::Certified(card) => card.brand(),
             Self::Bare(card) => Ok(&card.brand_id),

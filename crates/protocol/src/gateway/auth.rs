@@ -408,8 +408,11 @@ impl OpenedAuthReq {
                 let cardholder = cardholder.transpose()?;
                 let certified = cardholder.as_ref().map(Chain::leaf);
                 let refusal = compare(&asker, &check_digests, &pi, certified, now);
-                let is_taken =
-                    certified.is_some() || (accepts_unsigned && may_be_unsigned(ours, pi.gateway));
+                // A later authorization would look at the certificate again.
+                let may_be_unsigned = accepts_unsigned
+                    && !asker.subsequent_auth_ind
+                    && may_be_unsigned(ours, pi.gateway);
+                let is_taken = certified.is_some() || may_be_unsigned;
                 let refusal = refusal.or((!is_taken).then_some(Refusal::Unsigned));
                 let shown = || Shown::Pi(Box::new(payment(pi, cardholder.as_ref())));
                 Ok(refusal.map_or_else(|| Ok(shown()), Err))
