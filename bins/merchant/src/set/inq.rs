@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use openset_pki::{Certificate, PathVerifier};
+use openset_protocol::Rejection;
 use openset_protocol::identity::Credentials;
 use openset_protocol::merchant::inq::{self, VerifiedInqReq};
 use openset_protocol::merchant::p::{Asked, p_res_of_all, without_results};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
-use openset_protocol::Rejection;
 
 use super::{KEEP_SECONDS, Received, Sender};
 use crate::failure::Failure;

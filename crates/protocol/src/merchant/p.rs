@@ -1,5 +1,6 @@
 //! Steps 6, 7 and 10: PReq is verified, PRes tells what became of it.
 
+use super::auth::sealed_as;
 use super::p_init::OpenedPurchase;
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
@@ -15,7 +16,7 @@ use crate::messages::p::{
 };
 use crate::money::{CurrencyAmount, Ratio};
 use crate::sealed::open as open_sealed;
-use crate::signed::{Frame, Who, decode, sign_for};
+use crate::signed::{Frame, Who, check_content_type, decode, sign_for};
 use crate::thumbs::Receiver;
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection, Timestamp};
@@ -268,6 +269,9 @@ impl OpenedPReq {
         verifier: &PathVerifier,
         now: Timestamp,
     ) -> Result<Payer, Rejection> {
+        // What the gateway will open it as; so that it is refused before anybody is asked.
+        let sealed = openset_jose::jwe::Sealed::parse(&self.pi.0)?;
+        check_content_type(&sealed.header().cty, sealed_as(!self.is_unsigned()))?;
         let Some(dual_signature) = &self.dual_signature else {
             let od_salt = self.oi.od_salt;
             return Ok(Payer::Unsigned { od_salt });
