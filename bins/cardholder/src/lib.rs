@@ -127,7 +127,7 @@ pub async fn run(
         policy: UrlPolicy::new(&own.allowed_origins)?,
         registration_url: common.require_registration_url()?,
         tokens: own.tokens,
-        allow_unsigned: own.allow_unsigned,
+        allow_unsigned: own.allow_unsigned.unwrap_or_default(),
         cards: RwLock::default(),
         renewal_days: own.renewal_days,
         metrics: WalletMetrics::register(&shell.metrics),

@@ -69,7 +69,7 @@ pub struct Options {
     /// Take purchases of cardholders without a certificate, where the gateway's certificate allows them: nobody then vouches
     /// for who pays. Off unless set.
     #[arg(long)]
-    pub accept_unsigned: bool,
+    pub accept_unsigned: Option<bool>,
     /// The brands that the shop takes.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -161,7 +161,7 @@ impl Options {
             ocsp_policy: self.ocsp_policy.unwrap_or_default(),
             spool: self.spool.as_deref().map(open_spool).transpose()?,
             mail_order_age_s: i64::from(age_days).saturating_mul(24 * 60 * 60),
-            accept_unsigned: self.accept_unsigned,
+            accept_unsigned: self.accept_unsigned.unwrap_or_default(),
             tokens: self.tokens,
             applications: applications(
                 &self.brands,
