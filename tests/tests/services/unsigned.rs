@@ -91,7 +91,8 @@ async fn guessed_card_is_declined_without_a_reason_and_tried_once_for_an_order()
     let buy = async |card_id: &str| {
         let amount = json!({"currency": "EUR", "amount_minor": 1500});
         let order = json!({"card_id": card_id, "initiation": initiation, "amount": amount});
-        let bought = world.post("cardholder", "purchases", &fresh(), &order);
+        let key = fresh();
+        let bought = world.post("cardholder", "purchases", &key, &order);
         bought.await.unwrap()
     };
     let declined = buy(card.text("/card_id")).await;

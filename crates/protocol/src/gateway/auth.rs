@@ -245,7 +245,9 @@ impl Instrument {
     ) -> Result<Self, Rejection> {
         let signed = (data.check_digests.clone(), data.dual_signature_digest);
         match (parts, signed) {
-            ((dual_signature, Some(pi), None), (Some(check_digests), signature)) => {
+            ((dual_signature, Some(pi), None), (Some(check_digests), signature))
+                if dual_signature.is_some() == signature.is_some() =>
+            {
                 let sealed_as = sealed_as(dual_signature.is_some());
                 if data.pi_digest != digest(sealed_as, pi.0.as_bytes()) {
                     return Err(Rejection::DigestMismatch("the payment instruction"));

@@ -67,6 +67,10 @@ impl OpenedPi {
             let card = Shown::Bare(pan_token, unsigned_for);
             (pi_head, card, ContentType::PiDataUnsigned)
         };
+        // It is made with a secret that only a certified card has.
+        if head.trans_stain.is_some() != signed {
+            return Err(Rejection::Malformed("trans_stain".to_owned()));
+        }
         Ok(Self {
             head,
             card,
