@@ -32,10 +32,11 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
         return answer_of_first(gateway, &id, &received.digest).await;
     };
     let now_s = received.at.seconds();
+    let named = (&rrpid, &request.asker.brand_id);
     let mut signed: Option<(Reversal, Vec<u8>)> = None;
     let (mut tx, order) = loop {
         let mut tx = gateway.db.begin().await?;
-        match record(&mut tx, &received, &merchant, &rrpid).await? {
+        match record(&mut tx, &received, &merchant, named).await? {
             Record::New => {}
             Record::Answered(response) => return Ok(response),
             Record::AtWork => return Err(GatewayError::Working),

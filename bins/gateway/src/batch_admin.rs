@@ -81,11 +81,12 @@ async fn decide(
     let Some(_flight) = gateway.flights.take_off(&id) else {
         return answer_of_first(gateway, &id, &received.digest).await;
     };
+    let named = (&rrpid, &request.asker.brand_id);
     let mut signed: Option<(BatchReport, Vec<u8>)> = None;
     let mut tries = 0_u8;
     let (mut tx, status, response) = loop {
         let mut tx = gateway.db.begin().await?;
-        match record(&mut tx, received, &merchant, &rrpid).await? {
+        match record(&mut tx, received, &merchant, named).await? {
             Record::New => {}
             Record::Answered(response) => return Ok(response),
             Record::AtWork => return Err(GatewayError::Working),
