@@ -21,7 +21,10 @@ const ANSWERS_MAX: usize = 1000;
 
 /// What was answered in the last minute, by the request's SHA-256.
 #[derive(Debug, Default)]
-pub(crate) struct Answers(Mutex<HashMap<[u8; 32], (i64, Vec<u8>)>>);
+pub(crate) struct Answers(Mutex<HashMap<[u8; 32], Kept>>);
+
+/// Until when, and the answer.
+type Kept = (i64, Vec<u8>);
 
 impl Answers {
     fn find(&self, digest: &[u8; 32], now_ms: i64) -> Option<Vec<u8>> {
