@@ -109,6 +109,7 @@ pub(crate) async fn of_folder(data: &std::path::Path) -> anyhow::Result<Report> 
         gateway_name: GATEWAY_NAME.to_owned(),
         json: false,
         pause: PAUSE,
+        ahead_s: 0,
     };
     audit(&options).await
 }
