@@ -133,6 +133,22 @@ impl Calls {
         }
     }
 
+    /// The payout of a closed batch, once the merchant has heard of it.
+    pub(crate) async fn payout(&self, batch: &str) -> anyhow::Result<Value> {
+        let started = Instant::now();
+        loop {
+            let view = self.get("merchant", &format!("batches/{batch}")).await?;
+            match view.get("payout") {
+                Some(payout) if payout.is_object() => return Ok(payout.clone()),
+                _ => ensure!(
+                    started.elapsed() < READY_PATIENCE,
+                    "batch {batch} is not paid out: {view}"
+                ),
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Waits until every service says that it is ready.
     pub(crate) async fn wait_until_ready(
         &self,

@@ -27,7 +27,7 @@ impl Books {
             let minor = account.get(field).and_then(|sum| sum.get("amount_minor"));
             books.note("issuer", shown, account.get("currency"), minor)?;
         }
-        for party in ["gateway"] {
+        for party in ["gateway", "merchant"] {
             let ledger = calls.get(party, "ledger").await?;
             let accounts = ledger.get("accounts").and_then(Value::as_array);
             for one in accounts.context("the ledger's accounts")? {
