@@ -51,6 +51,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "settlement",
         sql: include_str!("../migrations/171_settlement.sql"),
     },
+    Migration {
+        version: 172,
+        name: "effects",
+        sql: include_str!("../migrations/172_effects.sql"),
+    },
 ];
 
 /// The guard of an UPDATE held: exactly one row was changed.

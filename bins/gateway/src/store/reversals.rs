@@ -83,6 +83,7 @@ pub(crate) async fn begin(
         at_s: now_s,
         progress: Progress::Asked,
         batch_id: None,
+        effect: None,
     };
     movements::insert(tx, &new).await?;
     Ok(Begun::Asked(ReverseOrder {

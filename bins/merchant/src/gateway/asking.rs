@@ -99,6 +99,16 @@ pub(crate) async fn draft(
     payment: &Payment,
     wish: &Wish,
 ) -> Result<Draft, Failure> {
+    draft_after(merchant, payment, wish, None).await
+}
+
+/// Makes it for what an earlier request asked for.
+async fn draft_after(
+    merchant: &Arc<Merchant>,
+    payment: &Payment,
+    wish: &Wish,
+    earlier: Option<Rrpid>,
+) -> Result<Draft, Failure> {
     let one = payment.numbered(wish.auth_number);
     let one = one.context("no authorization has this number");
     let one = one.map_err(Failure::Internal)?;
@@ -115,6 +125,7 @@ pub(crate) async fn draft(
         which,
         original: original.clone(),
         amount: *amount,
+        earlier,
     };
     refund::draft(merchant, payment, one, asked).await
 }
@@ -231,9 +242,8 @@ async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Opt
 }
 
 /// An Error about a request that the gateway can no longer take for new: if it took it before, it gives its answer to
-/// whoever asks for the same again, and if not, it does it now. A reversal is to an amount, an authorization is captured
-/// once, and a capture or a refund is cancelled once, so that none of it happens twice. A refund may happen twice: it is
-/// never asked for anew.
+/// whoever asks for the same again, and if not, it does it now. A reversal is to an amount and an authorization is captured
+/// once; refunds and cancellations name the first request for them. So none of it happens twice.
 async fn ask_anew(
     merchant: &Arc<Merchant>,
     outgoing: &Outgoing,
@@ -243,7 +253,7 @@ async fn ask_anew(
     let (payment, movement) = (&waiting.payment, &waiting.movement);
     let since_ms = clock::now_ms().saturating_sub(movement.asked_at_ms);
     if since_ms > i64::try_from(ASKED_FOR.as_millis()).unwrap_or(i64::MAX) {
-        bail!("{reason}; ask the acquirer what became of it");
+        return give_up(merchant, outgoing).await;
     }
     let amount = || payment.of(movement.amount_minor).context("too much");
     let place = |id: &str| {
@@ -255,15 +265,18 @@ async fn ask_anew(
         Kind::Capture => What::Capture(amount()?),
         Kind::CaptureReversal(id) => What::VoidCapture(id.clone(), place(id), amount()?),
         Kind::CreditReversal(id) => What::VoidRefund(id.clone(), place(id), amount()?),
-        // A second one would be another refund.
-        Kind::Credit => bail!("{reason}; ask the acquirer what became of it, should this go on"),
+        Kind::Credit => {
+            let capture = waiting.one.capture();
+            What::Refund(capture.and_then(|capture| capture.batch.clone()), amount()?)
+        }
     };
     let wish = Wish {
         auth_number: movement.auth_number,
         what,
         amount_minor: movement.amount_minor,
     };
-    let draft = draft(merchant, payment, &wish).await?;
+    let earlier = movement.id.parse().context("movements.id")?;
+    let draft = draft_after(merchant, payment, &wish, Some(earlier)).await?;
     let mut tx = merchant.db.begin().await?;
     if !outbox::remove(&mut tx, &outgoing.id).await? {
         return Ok(());
