@@ -220,9 +220,7 @@ fn as_begun(
     }
     Ok(match (begun.progress, begun.code) {
         (Progress::Asked, _) => return Err(GatewayError::Working),
-        (Progress::Refused, code) => {
-            Err(code.ok_or(StoreError::Corrupt("movements.code"))?.into())
-        }
+        (Progress::Refused, code) => Err(code.ok_or(StoreError::Corrupt("movements.code"))?.into()),
         (Progress::Done, _) => Ok(Order {
             authorization: authorization.id,
             issuer_authorization: authorization

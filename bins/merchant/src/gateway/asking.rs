@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail};
 use openset_protocol::balance::{Kind, Progress};
 use openset_protocol::ids::{Rrpid, Xid};
-use openset_protocol::merchant::auth_rev::ReversalAnswer;
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCred;
 use openset_protocol::money::CurrencyAmount;
@@ -21,7 +20,7 @@ use super::sending::{self, ASKED_FOR, Took, final_error, is_error_doubted};
 use super::{capture, refund, reversal};
 use crate::Merchant;
 use crate::failure::Failure;
-use crate::store::authorizations::{self, Authorization, Said};
+use crate::store::authorizations::{self, Authorization, NewerReceipt, Said};
 use crate::store::movements::{self, End, Movement, New, RestKey};
 use crate::store::payments::{self, Payment};
 
@@ -79,7 +78,8 @@ pub(super) struct Told {
     pub(super) end: End,
     /// What a capture left of the hold, which is free now.
     pub(super) released_minor: u64,
-    pub(super) reversal: Option<ReversalAnswer>,
+    /// For the wallet, in place of the earlier one; none for payments of which the gateway kept too little.
+    pub(super) receipt: Option<NewerReceipt>,
     /// What the gateway's answer was checked for, where a step of the cycle ends with it.
     pub(super) verified: Option<&'static [&'static str]>,
 }
@@ -332,8 +332,8 @@ async fn finish(
         };
         movements::insert(&mut tx, &rest).await?;
     }
-    if let (Some(answer), None) = (&told.reversal, &told.end.refusal) {
-        authorizations::replace_receipt(&mut tx, xid, &waiting.one, answer).await?;
+    if let Some(receipt) = &told.receipt {
+        authorizations::replace_receipt(&mut tx, xid, &waiting.one, receipt).await?;
     }
     if let Some(verified) = told.verified {
         let mut steps = payment.steps;

@@ -112,7 +112,7 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
                 batch: None,
             },
             released_minor: 0,
-            reversal: None,
+            receipt: None,
             verified: Some(CAP_RES_VERIFIED),
         });
     };
@@ -125,7 +125,7 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
         },
         released_minor: released_minor
             .context("CapRes says that more was captured than is authorized")?,
-        reversal: None,
+        receipt: None,
         verified: Some(CAP_RES_VERIFIED),
     })
 }

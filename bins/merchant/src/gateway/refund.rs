@@ -106,7 +106,7 @@ pub(super) async fn verify(
     Ok(Told {
         end: end(waiting, which, item, anew),
         released_minor: 0,
-        reversal: None,
+        receipt: None,
         verified: None,
     })
 }

@@ -59,6 +59,8 @@ pub(crate) enum Mood {
     RefusesRefunds,
     /// Approves, but does not reverse.
     RefusesReversals,
+    /// Approves and reverses, but kept too little for another receipt.
+    GivesNoReceipts,
     /// Answers with the answer to another request.
     Confuses,
 }
@@ -82,6 +84,8 @@ pub(crate) struct BankState {
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     /// Whom receipts are for, by authorization.
     receipts: Mutex<HashMap<Rrpid, ReceiptFor>>,
+    /// Where a refund or cancellation stands, by the first request for it.
+    undone: Mutex<HashMap<Rrpid, BatchPlace>>,
 }
 
 impl Bank {
@@ -95,6 +99,7 @@ impl Bank {
             received: Mutex::default(),
             answers: Mutex::default(),
             receipts: Mutex::default(),
+            undone: Mutex::default(),
         });
         let router = Router::new()
             .route("/certificates", get(certificates))
@@ -134,6 +139,11 @@ impl Bank {
 
     pub(crate) fn be(&self, mood: Mood) {
         *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// How many refunds and cancellations were done.
+    pub(crate) fn undone(&self) -> usize {
+        self.state.undone.lock().unwrap().len()
     }
 
     /// The different requests of this name that came, and how many came in all.
@@ -285,6 +295,7 @@ fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let ours: Vec<_> = held.iter().collect();
     let request = auth_rev::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
     let reversal = match (mood, request.refused) {
+        (Mood::GivesNoReceipts, None) => Reversal::Approved(None),
         (Mood::RefusesReversals, _) => Reversal::Refused(AuthRevCode::InvalidTransaction),
         (_, Some(code)) => Reversal::Refused(code),
         _ => {
@@ -357,10 +368,15 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
             cap_rev_or_cred::Outcome::Refused(CapRevOrCredCode::CapDataMismatch)
         }
         (_, Some(code)) => cap_rev_or_cred::Outcome::Refused(code),
-        (_, None) => cap_rev_or_cred::Outcome::Done(BatchPlace {
-            batch_id: "batch-1".parse().unwrap(),
-            batch_sequence_num: u32::try_from(number).unwrap(),
-        }),
+        (_, None) => {
+            let first = request.earlier.unwrap_or_else(|| request.asker.rrpid());
+            let mut undone = bank.undone.lock().unwrap();
+            let place = undone.entry(first).or_insert_with(|| BatchPlace {
+                batch_id: "batch-1".parse().unwrap(),
+                batch_sequence_num: u32::try_from(number).unwrap(),
+            });
+            cap_rev_or_cred::Outcome::Done(place.clone())
+        }
     };
     let refused = request.items.iter().map(|(_, refused)| *refused);
     let outcomes: Vec<_> = refused.map(outcome).collect();

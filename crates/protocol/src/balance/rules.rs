@@ -96,7 +96,11 @@ impl Payment {
                 }
             }
             Instrument::Token { approvals } => {
-                if approvals == 0 || approvals != self.approvals() {
+                // An approval that came after it and was given back took nothing: its answer may have been lost, and the
+                // next token with it.
+                let stands = |one: &&Authorization| one.remaining_minor() > 0;
+                let is_known = (1..=self.approvals()).contains(&approvals);
+                if !is_known || self.approved().skip(approvals).any(|one| stands(&one)) {
                     return Err(No::Code(AuthCode::PiPreviouslyUsed));
                 }
                 // Its predecessor under the same token may still be declined, and then it is good.
@@ -148,7 +152,8 @@ impl Payment {
         amount.currency() == self.currency
     }
 
-    /// How much less is to be authorized, in minor units, for `new` to stand; 0 if it stands already.
+    /// How much less is to be authorized, in minor units, for `new` to stand; 0 if it stands already. Of a hold that ran
+    /// out ([`Standing::Expired`]) all of it is given back already: nobody need be asked.
     ///
     /// # Errors
     /// [`No::Busy`], or the AuthRevCode that refuses it.
@@ -168,7 +173,8 @@ impl Payment {
                 .checked_sub(new_minor)
                 .ok_or(No::Code(AuthRevCode::InvalidAmount)),
             // Whoever wants nothing to be held has what it wants.
-            Standing::Refused | Standing::Reversed | Standing::Expired if new_minor == 0 => Ok(0),
+            Standing::Refused | Standing::Reversed if new_minor == 0 => Ok(0),
+            Standing::Expired if new_minor == 0 => Ok(one.remaining_minor()),
             Standing::Reversed => Err(No::Code(AuthRevCode::InvalidAmount)),
             Standing::Refused | Standing::Expired | Standing::Captured { .. } => {
                 Err(No::Code(AuthRevCode::InvalidTransaction))
