@@ -56,6 +56,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "effects",
         sql: include_str!("../migrations/172_effects.sql"),
     },
+    Migration {
+        version: 180,
+        name: "names of authorizations",
+        sql: include_str!("../migrations/180_authorization_names.sql"),
+    },
 ];
 
 /// The guard of an UPDATE held: exactly one row was changed.
