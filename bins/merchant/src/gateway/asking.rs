@@ -78,6 +78,8 @@ pub(super) struct Told {
     pub(super) end: End,
     /// What a capture left of the hold, which is free now.
     pub(super) released_minor: u64,
+    /// The hold ran out: what is left of it is to be given back, so that everybody knows.
+    pub(super) ran_out: bool,
     /// For the wallet, in place of the earlier one; none for payments of which the gateway kept too little.
     pub(super) receipt: Option<NewerReceipt>,
     /// What the gateway's answer was checked for, where a step of the cycle ends with it.
@@ -94,6 +96,7 @@ impl Told {
                 batch: None,
             },
             released_minor: 0,
+            ran_out: false,
             receipt: None,
             verified: None,
         }
@@ -328,13 +331,18 @@ async fn ask_anew(
 
 /// One transaction: the request leaves the outbox, the movement ends, and the payment stands where that puts it.
 async fn finish(
-    merchant: &Merchant,
+    merchant: &Arc<Merchant>,
     outgoing: &Outgoing,
     waiting: &Waiting,
     told: &Told,
     lasted: Duration,
 ) -> anyhow::Result<()> {
     let (xid, movement) = (&waiting.payment.xid, &waiting.movement);
+    let release = if told.ran_out {
+        Some(draft_release(merchant, &waiting.payment, &waiting.one).await?)
+    } else {
+        None
+    };
     let mut tx = merchant.db.begin().await?;
     if !outbox::remove(&mut tx, &outgoing.id).await? {
         return Ok(());
@@ -372,6 +380,10 @@ async fn finish(
         ));
         payments::set_steps(&mut tx, xid, &steps).await?;
     }
+    if let Some((wish, draft)) = release {
+        let queued = begin(&mut tx, merchant, xid, &wish, draft, None).await?;
+        outbox::enqueue(&mut tx, &queued).await?;
+    }
     let state = payments::restate(&mut tx, xid).await?;
     tx.commit().await?;
     tracing::info!(
@@ -392,18 +404,22 @@ pub(super) fn refusal(what: &str, code: &impl serde::Serialize) -> String {
     format!("the gateway did not {what}: {code}")
 }
 
-/// Asks for the whole of an authorization back whose answer will not be waited for: the bank may hold it.
+/// Asks for the whole of an authorization back: one whose answer will not be waited for, as the bank may hold it, or one
+/// whose hold ran out.
 pub(super) async fn draft_release(
     merchant: &Arc<Merchant>,
     payment: &Payment,
     one: &Authorization,
 ) -> anyhow::Result<(Wish, Draft)> {
     let nothing = payment.of(0).context("an amount of 0")?;
-    debug_assert_eq!(one.said, Said::Nothing);
+    let amount_minor = match one.said {
+        Said::Nothing => one.amount.minor(),
+        _ => one.remaining_minor(),
+    };
     let wish = Wish {
         auth_number: one.number,
         what: What::Reverse(nothing),
-        amount_minor: one.amount.minor(),
+        amount_minor,
     };
     let draft = draft(merchant, payment, &wish).await?;
     Ok((wish, draft))

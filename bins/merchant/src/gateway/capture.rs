@@ -112,6 +112,7 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
                 batch: None,
             },
             released_minor: 0,
+            ran_out: item.cap_code == CapCode::AuthExpired,
             receipt: None,
             verified: Some(CAP_RES_VERIFIED),
         });
@@ -125,6 +126,7 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
         },
         released_minor: released_minor
             .context("CapRes says that more was captured than is authorized")?,
+        ran_out: false,
         receipt: None,
         verified: Some(CAP_RES_VERIFIED),
     })

@@ -107,6 +107,7 @@ pub(super) async fn verify(
     Ok(Told {
         end: end(waiting, which, item, anew),
         released_minor: 0,
+        ran_out: false,
         receipt: None,
         verified: None,
     })

@@ -105,6 +105,7 @@ pub(super) async fn verify(
     Ok(Told {
         end,
         released_minor: 0,
+        ran_out: false,
         receipt,
         verified: None,
     })

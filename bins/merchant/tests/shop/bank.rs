@@ -57,6 +57,8 @@ pub(crate) enum Mood {
     RefusesOthersForGood,
     /// Approves, but does not capture.
     RefusesCaptures,
+    /// Approves, but holds nothing any more when it is to capture.
+    HoldRanOut,
     /// Says that so many minor units were captured before.
     CapturedBefore(u64),
     /// Captures, but gives nothing back and cancels nothing.
@@ -375,7 +377,8 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let signed = ("CapReq".to_owned(), request.asker.merchant());
     bank.signers.lock().unwrap().push(signed);
     let outcome = |(place, refused): (u32, Option<CapCode>)| match (mood, refused) {
-        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::AuthExpired),
+        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::UnspecifiedFailure),
+        (Mood::HoldRanOut, _) => Outcome::Refused(CapCode::AuthExpired),
         (Mood::CapturedBefore(minor), _) => {
             let currency = request.items[0].0.cap_req_amt.currency();
             Outcome::Duplicate(CurrencyAmount::new(currency, minor).unwrap(), None)

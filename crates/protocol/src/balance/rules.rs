@@ -90,8 +90,7 @@ impl Payment {
                 if self.counts_minor(now_s) > 0 {
                     return Err(No::Code(AuthCode::PiPreviouslyUsed));
                 }
-                let age_s = now_s.saturating_sub(self.opened_at_s);
-                if age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_S) {
+                if self.is_old(now_s) {
                     return Err(No::Code(AuthCode::InvalidTransaction));
                 }
             }
@@ -103,6 +102,10 @@ impl Payment {
                 if !is_known || self.approved().skip(approvals).any(|one| stands(&one)) {
                     return Err(No::Code(AuthCode::PiPreviouslyUsed));
                 }
+                // A merchant that showed "cancelled" must not charge years later, by a token no more than by the PI.
+                if self.plan.is_none() && self.counts_minor(now_s) == 0 && self.is_old(now_s) {
+                    return Err(No::Code(AuthCode::InvalidTransaction));
+                }
                 // Its predecessor under the same token may still be declined, and then it is good.
                 let asked = |one: &Authorization| one.answer == AuthAnswer::Asked;
                 if self.authorizations.iter().any(asked) {
@@ -111,6 +114,11 @@ impl Payment {
             }
         }
         Ok(())
+    }
+
+    fn is_old(&self, now_s: i64) -> bool {
+        let age_s = now_s.saturating_sub(self.opened_at_s);
+        age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_S)
     }
 
     /// Instalments end with the last one, recurring payments have their interval and their end.

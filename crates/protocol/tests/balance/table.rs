@@ -243,7 +243,7 @@ fn amounts_are_bounded_by_what_stands() {
 }
 
 #[test]
-fn a_payment_instruction_ages_and_a_token_does_not() {
+fn a_payment_instruction_ages_and_a_token_does_not_while_something_stands() {
     let by = |instrument, opened_at_s, authorizations| {
         let payment = Payment {
             opened_at_s,
@@ -258,6 +258,13 @@ fn a_payment_instruction_ages_and_a_token_does_not() {
     let part = || vec![authorization(APPROVED, vec![reversal(500)])];
     let token = |approvals| Instrument::Token { approvals };
     assert_eq!(by(token(1), old_s - 1, part()), Told::Ok);
+    let back = || vec![authorization(APPROVED, vec![reversal(1000)])];
+    assert_eq!(by(token(1), old_s, back()), Told::Ok);
+    assert_eq!(
+        by(token(1), old_s - 1, back()),
+        invalid,
+        "all was given back"
+    );
     let used = Told::Auth(AuthCode::PiPreviouslyUsed);
     assert_eq!(by(token(0), OPENED_S, part()), used);
     assert_eq!(by(token(2), OPENED_S, part()), used);
