@@ -4,10 +4,12 @@
 mod audit;
 mod bad_input;
 mod crash;
+mod currencies;
 mod mail_order;
 mod pended;
 mod purchase;
 mod refund;
 mod registration;
 mod reversal;
+mod upgrade;
 mod wallet_backup;
