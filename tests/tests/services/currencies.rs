@@ -34,8 +34,9 @@ async fn buys(world: &World, card_id: &str, amount: Value) -> Answer {
         "merchant_url": world.url("merchant"), "card_id": card_id,
         "items": [{"product_id": "thing", "quantity": 1}], "amount": amount,
     });
-    let answer = world.post("cardholder", "purchases", &fresh(), &basket);
-    answer.await.unwrap()
+    let key = fresh();
+    let answer = world.post("cardholder", "purchases", &key, &basket).await;
+    answer.unwrap()
 }
 
 /// POST to an order until the answer is final: the same key, the same effect.

@@ -39,7 +39,7 @@ const NET: i64 = 1600;
 
 async fn before(folder: &Path, party: &str, migrations: &[Migration], version: i64) -> Db {
     std::fs::create_dir_all(folder.join(party)).unwrap();
-    let old: Vec<_> = migrations.iter().copied();
+    let old = migrations.iter().copied();
     let old: Vec<_> = old.filter(|one| one.version <= version).collect();
     let file = folder.join(party).join(format!("{party}.db"));
     Db::open(&sqlite_url(&file), &old).await.unwrap()

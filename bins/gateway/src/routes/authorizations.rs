@@ -286,12 +286,12 @@ fn is_undone(all: &[Movement], one: &Movement) -> bool {
 impl MovementView {
     fn of(one: &Movement, currency: Currency, all: &[Movement]) -> Self {
         Self {
-            kind: one.kind.name(),
+            kind: movements::name_of(&one.kind),
             amount: Money {
                 currency,
                 amount_minor: one.amount_minor,
             },
-            state: one.progress.name(),
+            state: movements::progress_name(one.progress),
             code: one.code.clone(),
             undone: is_undone(all, one),
             batch_id: one.batch_id.clone(),

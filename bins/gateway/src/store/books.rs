@@ -6,6 +6,7 @@ use openset_store::ledger::{self, Entry, Posted, Posting};
 use openset_store::{StoreError, Tx};
 use sqlx::{AnyConnection, Row};
 
+use super::movements::name_of;
 use crate::error::GatewayError;
 
 /// Books a movement that the issuer has just done. Its id is the entry's reference.
@@ -40,7 +41,7 @@ pub(crate) async fn book(
         },
     ];
     let entry = Entry {
-        kind: kind.name(),
+        kind: name_of(kind),
         reference: id,
         at: at_s,
         memo: merchant_id,
