@@ -1,4 +1,10 @@
 //! Currencies without minor units, with hundredths and with thousandths: each goes the whole way, and nobody shifts a point.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use openset_tests::{Account, Answer, World, fresh};
 use serde_json::{Value, json};

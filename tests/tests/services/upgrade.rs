@@ -1,5 +1,11 @@
 //! The databases of an acquirer and of a bank from before there were movements, taken over together: what was captured then
 //! stands in a batch, is settled and is paid out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
