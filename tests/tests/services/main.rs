@@ -12,4 +12,5 @@ mod refund;
 mod registration;
 mod reversal;
 mod upgrade;
+mod unsigned;
 mod wallet_backup;
