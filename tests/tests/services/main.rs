@@ -11,6 +11,6 @@ mod purchase;
 mod refund;
 mod registration;
 mod reversal;
-mod upgrade;
 mod unsigned;
+mod upgrade;
 mod wallet_backup;

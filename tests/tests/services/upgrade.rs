@@ -212,7 +212,7 @@ impl Shop {
 async fn balance(folder: &Path, party: &str, migrations: &[Migration], account: &str) -> i64 {
     let file = folder.join(party).join(format!("{party}.db"));
     let db = Db::open(&sqlite_url(&file), migrations).await.unwrap();
-    let balance = ledger::balance(&mut *db.read().await.unwrap(), account).await;
+    let balance = ledger::balance(&mut db.read().await.unwrap(), account).await;
     db.close().await;
     balance.unwrap()
 }
