@@ -4,6 +4,7 @@
 mod audit;
 mod bad_input;
 mod crash;
+mod currencies;
 mod mail_order;
 mod pended;
 mod purchase;
@@ -11,4 +12,5 @@ mod refund;
 mod registration;
 mod reversal;
 mod unsigned;
+mod upgrade;
 mod wallet_backup;
