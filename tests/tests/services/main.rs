@@ -10,4 +10,5 @@ mod purchase;
 mod refund;
 mod registration;
 mod reversal;
+mod sale;
 mod wallet_backup;

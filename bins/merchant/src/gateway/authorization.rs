@@ -17,7 +17,7 @@ use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, exchanges};
 
-use super::asking;
+use super::{asking, sale};
 use super::sending::{Took, final_error, is_error_doubted};
 use crate::failure::Failure;
 use crate::store::authorizations::{self, Authorization, Outcome, Said};
@@ -73,6 +73,8 @@ pub(crate) struct Part {
     pub(crate) amount: CurrencyAmount,
     /// Whether more are to follow.
     pub(crate) more: bool,
+    /// Whether it is captured at once.
+    pub(crate) capture_now: bool,
     /// What the gateway gave for it.
     pub(crate) token: Jwe,
     /// HOD of the purchase.
@@ -101,6 +103,7 @@ pub(crate) async fn draft(
             amount: part.amount,
             merch_cat_code: &merch_cat_code,
             subsequent_auth_ind: part.more,
+            capture_now: part.capture_now,
         };
         auth::request(ctx, &ours, gateway.leaf(), &asking, &verifier)
     });
@@ -246,6 +249,9 @@ async fn finish(
         }
         payments::lock(&mut tx, xid).await?;
         authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
+        if let Some(sold) = outcome.sold() {
+            sale::book(&mut tx, xid, one, sold).await?;
+        }
         payments::set_steps(&mut tx, xid, steps).await?;
         if let Some((wish, draft)) = release {
             let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
@@ -283,7 +289,11 @@ async fn sign_p_res(
         Outcome::Answered(answer, _) => Some(&**answer),
         Outcome::Failed(_) => None,
     };
-    let payload = payload(payment.amount, outcome.state(), auth, None);
+    let captured = auth.and_then(|(payload, _)| {
+        let sold = outcome.sold().filter(|sold| sold.captured())?;
+        Some((payload.auth_date, sold.cap_amt))
+    });
+    let payload = payload(payment.amount, outcome.state(), auth, captured);
     let by = payment.asked.clone();
     let ours = merchant.answering(&payment.brand, by.merchant.as_ref());
     let ours = ours.await?;
