@@ -54,7 +54,10 @@ pub(super) async fn ask(
     };
     let refused = gateway.issuer.move_money(&order).await?;
     let (what, verified) = match refused {
-        None => ("sale: captured with its authorization", "one key, one capture"),
+        None => (
+            "sale: captured with its authorization",
+            "one key, one capture",
+        ),
         Some(_) => ("sale: authorized, not captured", "it can be captured later"),
     };
     let step = StepReport::since(

@@ -207,15 +207,16 @@ async fn capture(
     Json(body): Json<Value>,
 ) -> Response {
     let request = format!("capture {id} {body}");
-    let answer = bank.effect(&headers, request, |mood, _| match mood {
-        Mood::NotHeld => (409, problem("not-held")),
-        Mood::AboveHold => (409, problem("above-hold")),
-        _ => (
-            200,
-            json!({"authorization_id": id, "state": "captured", "captured": body["amount"]}),
-        ),
-    })
-    .await;
+    let answer = bank
+        .effect(&headers, request, |mood, _| match mood {
+            Mood::NotHeld => (409, problem("not-held")),
+            Mood::AboveHold => (409, problem("above-hold")),
+            _ => (
+                200,
+                json!({"authorization_id": id, "state": "captured", "captured": body["amount"]}),
+            ),
+        })
+        .await;
     while *bank.mood.lock().unwrap() == Mood::SilentAfterCapture {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -1,9 +1,9 @@
 //! AuthRes: the bank's word, a capture token for later, a receipt and a message for the cardholder.
 
 use super::{Asker, VerifiedPayment};
-use crate::gateway::cap::{Outcome, told_of};
 use crate::content_type::ContentType;
 use crate::digest::digest;
+use crate::gateway::cap::{Outcome, told_of};
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, LocalId, Rrpid};
 use crate::messages::auth::{

@@ -1,10 +1,10 @@
 //! What the cardholder and the merchant read: PInitRes, AuthRes, PRes, InqRes.
 
+use super::captures::NAME;
 use super::fields::{
     Rows, acq_card_msg, amount, auth_token, cap_token, chain, frame, news, receipt, thumbs,
     trans_ids,
 };
-use super::captures::NAME;
 use super::{AUTH_RES_LINKS, Case, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Text};
 use crate::rows::{harmless, row};
