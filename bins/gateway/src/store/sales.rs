@@ -33,7 +33,7 @@ pub(crate) async fn conclude(
         brand: asker.brand_id.as_str(),
         currency: order.amount.currency(),
     };
-    let batch_id = batches::open(tx, key, at_s).await?;
+    let (batch_id, _) = batches::open(tx, key, at_s).await?;
     let new = New {
         id: &order.movement_id,
         authorization_id: id,
