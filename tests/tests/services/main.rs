@@ -11,4 +11,5 @@ mod refund;
 mod registration;
 mod reversal;
 mod sale;
+mod unsigned;
 mod wallet_backup;
