@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use openset_protocol::balance::{AskedAuthorization, Instrument, No};
 use openset_protocol::gateway::auth::{self, Answering, Approval, Asker, Decision};
+use openset_protocol::gateway::cap::Outcome;
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::{Context, Rejection};
@@ -20,8 +21,9 @@ use crate::store::payments;
 use crate::store::pending::{self, Pending};
 use crate::store::reversals;
 use crate::work::{Authorize, WorkRef, id_of};
-use crate::{Gateway, worker};
+use crate::{Gateway, cap, worker};
 
+mod sale;
 mod verified;
 use verified::{By, Verified, verify};
 
@@ -188,7 +190,8 @@ async fn is_taken_back(tx: &mut Tx, asker: &Asker) -> Result<bool, GatewayError>
     }
 }
 
-/// Asks the issuer and commits what it said with the answer, in one transaction.
+/// Asks the issuer and commits what it said with the answer, in one transaction. Of a sale it is committed before: the
+/// answer tells where the capture stands.
 pub(crate) async fn settle(
     gateway: &Gateway,
     id: &str,
@@ -201,9 +204,20 @@ pub(crate) async fn settle(
     let word = gateway.issuer.authorize(id, asked, attempt).await?;
     let mut steps = asked.steps.clone();
     steps.push(asked_step(started, &word));
+    let sale = sale::ask(gateway, id, asked, &word).await?;
+    steps.extend(sale.iter().map(|sale| sale.step.clone()));
+    let captured = match &sale {
+        Some(sale) => {
+            let decided = decided(&word, clock::now_seconds(), &steps);
+            let ended = sale::commit(gateway, asked, sale, &decided).await?;
+            Some(cap::outcome(&ended)?)
+        }
+        None => None,
+    };
     let answering = Instant::now();
-    let response = answer(gateway, asked, &word).await?;
-    steps.push(answered_step(answering, &response));
+    let response = answer(gateway, asked, &word, captured).await?;
+    let answered = answered_step(answering, &response);
+    steps.push(answered.clone());
     let at_s = clock::now_seconds();
     let decided = decided(&word, at_s, &steps);
     let code = decided.code;
@@ -212,7 +226,10 @@ pub(crate) async fn settle(
         drop(tx);
         return stored_answer(gateway, wire_digest).await;
     }
-    authorizations::decide(&mut tx, id, &decided).await?;
+    match sale {
+        Some(_) => authorizations::add_step(&mut tx, id, &answered).await?,
+        None => authorizations::decide(&mut tx, id, &decided).await?,
+    }
     let (sender, rrpid) = (asker.merchant().to_string(), asker.rrpid().to_string());
     exchanges::answer(&mut tx, &sender, "AuthReq", &rrpid, &response).await?;
     tx.commit().await?;
@@ -257,6 +274,7 @@ async fn answer(
     gateway: &Gateway,
     asked: &Authorize,
     word: &Word,
+    captured: Option<Outcome>,
 ) -> Result<Vec<u8>, GatewayError> {
     let (asker, payment) = (asked.asker.clone(), asked.payment.clone());
     let approvals = asked.approvals.saturating_add(1);
@@ -269,6 +287,7 @@ async fn answer(
                 approval_code,
                 message,
                 approvals,
+                captured,
             }),
             Word::Declined { code, reason, .. } => Decision::Refused { code, reason },
         };

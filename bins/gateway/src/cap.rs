@@ -92,7 +92,8 @@ impl Request for VerifiedCapReq {
     }
 }
 
-fn outcome(ended: &Ended) -> Result<Outcome, GatewayError> {
+/// What CapRes, or AuthRes of a sale, tells of a capture.
+pub(crate) fn outcome(ended: &Ended) -> Result<Outcome, GatewayError> {
     Ok(match ended {
         Ended::Done(place) => Outcome::Captured(place.clone()),
         Ended::Refused(refusal) => match &refusal.stands {

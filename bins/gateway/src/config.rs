@@ -85,6 +85,13 @@ pub struct Merchant {
     /// By so many percent the authorizations of a purchase may come to more than its amount; 0 if absent.
     #[serde(default)]
     pub tolerance_percent: u8,
+    /// Whether it may have an authorization captured in the same request, as a sale; it may if absent.
+    #[serde(default = "yes")]
+    pub capture_now: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The options with their defaults filled in.

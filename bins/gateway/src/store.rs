@@ -10,6 +10,7 @@ pub(crate) mod payments;
 pub(crate) mod pending;
 pub(crate) mod registrations;
 pub(crate) mod reversals;
+pub(crate) mod sales;
 pub(crate) mod settlements;
 
 use openset_store::{Migration, StoreError};

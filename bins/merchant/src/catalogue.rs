@@ -36,6 +36,10 @@ pub(crate) struct Product {
     /// It is not in stock: what else is ordered with it is paid first, and it once it is sent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) ships_later: bool,
+    /// It is delivered as soon as it is paid, as a voucher is: an order of nothing else is a sale, captured with its
+    /// authorization.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) delivered_at_once: bool,
 }
 
 /// All products, of one currency.
@@ -57,6 +61,15 @@ pub(crate) struct Line {
     /// It is sent and paid in a later part.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) ships_later: bool,
+    /// It is delivered as soon as it is paid.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) delivered_at_once: bool,
+}
+
+/// Whether the first part of an order is a sale: nothing of it is left to be delivered once it is paid.
+pub(crate) fn is_sale(lines: &[Line]) -> bool {
+    let mut now = lines.iter().filter(|line| !line.ships_later).peekable();
+    now.peek().is_some() && now.all(|line| line.delivered_at_once)
 }
 
 /// The first part of an order: what it comes to in minor units, and whether more follows. Where nothing is in stock it is
@@ -161,6 +174,10 @@ impl Catalogue {
             "the price of {id}: 1 to {AMOUNT_MINOR_MAX} minor units"
         );
         ensure!(
+            !(product.ships_later && product.delivered_at_once),
+            "{id} is delivered_at_once or ships_later, not both"
+        );
+        ensure!(
             Some(price.currency) == self.currency(),
             "{id} is priced in {}; all prices must be of one currency",
             price.currency.alpha()
@@ -208,6 +225,7 @@ impl Catalogue {
                 quantity: *quantity,
                 unit_price: product.price,
                 ships_later: product.ships_later,
+                delivered_at_once: product.delivered_at_once,
             });
         }
         let amount =
@@ -279,6 +297,19 @@ mod tests {
         );
         let twice = [("espresso-250", 1), ("espresso-250", 1)];
         assert_eq!(refusal(&twice), Unpriceable::Doubled { line: 1 });
+    }
+
+    #[test]
+    fn order_of_what_is_delivered_at_once_alone_is_a_sale() {
+        let is_sale = |items: &[(&str, u64)]| is_sale(&catalogue().price(items).unwrap().lines);
+        assert!(is_sale(&[("voucher-tasting", 2)]));
+        assert!(!is_sale(&[("voucher-tasting", 1), ("espresso-250", 1)]));
+        // The grinder is paid once it is sent.
+        assert!(is_sale(&[("voucher-tasting", 1), ("hand-grinder", 1)]));
+        assert!(!is_sale(&[("hand-grinder", 1)]));
+        let both = r#"{"products":[{"product_id":"a","name":"A","description":"",
+            "price":{"currency":"EUR","amount_minor":1},"ships_later":true,"delivered_at_once":true}]}"#;
+        assert!(Catalogue::read(both).is_err());
     }
 
     #[test]

@@ -6,4 +6,5 @@ mod capture;
 pub(crate) mod certificates;
 mod refund;
 mod reversal;
+mod sale;
 pub(crate) mod sending;

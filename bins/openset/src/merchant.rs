@@ -43,6 +43,20 @@ pub(crate) enum Command {
         #[arg(long)]
         limit: Option<u32>,
     },
+    /// Ask the bank for a further part of an order that is sent in parts.
+    Authorize {
+        #[command(flatten)]
+        asked: Asked,
+        /// How much, for example 12.50, in the order's currency; without, all that is not authorized yet.
+        #[arg(long)]
+        amount: Option<String>,
+        /// No more is to follow.
+        #[arg(long)]
+        last: bool,
+        /// Capture it in the same request.
+        #[arg(long)]
+        capture_now: bool,
+    },
     /// Capture what is authorized, or a part of it; the rest is free again.
     Capture {
         #[command(flatten)]
@@ -129,6 +143,24 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             }
             show_orders(&access.call(Method::GET, url, None).await?)
         }
+        Command::Authorize {
+            asked,
+            amount,
+            last,
+            capture_now,
+        } => {
+            ensure!(
+                asked.auth.is_none(),
+                "a further part gets a number of its own"
+            );
+            let mut body = asked.with_amount("amount", amount.as_deref()).await?;
+            if let Some(fields) = body.as_object_mut() {
+                let wanted = [("last", last), ("capture_now", capture_now)];
+                let wanted = wanted.into_iter().filter(|(_, wanted)| *wanted);
+                fields.extend(wanted.map(|(name, _)| (name.to_owned(), true.into())));
+            }
+            asked.ask("authorize", body).await
+        }
         Command::Capture { asked, amount } => {
             let body = asked.with_amount("amount", amount.as_deref()).await?;
             asked.ask("capture", body).await
@@ -185,13 +217,16 @@ impl Asked {
             .await;
         let answer = answered.with_context(|| format!("{what} under the key {key}"))?;
         let text = |field: &str| answer.get(field).and_then(Value::as_str).unwrap_or("?");
-        println!("{}, movement {}", text("state"), text("movement"));
-        for field in ["authorized", "captured", "refunded", "voided"] {
+        match answer.get("auth") {
+            Some(number) => println!("{}, authorization {number}", text("state")),
+            None => println!("{}, movement {}", text("state"), text("movement")),
+        }
+        for field in ["amount", "authorized", "captured", "refunded", "voided"] {
             if let Some(amount) = answer.get(field) {
                 println!("{field}: {}", shown(amount)?);
             }
         }
-        if text("state").ends_with("ing") {
+        if text("state").ends_with("ing") || text("state") == "ordered" {
             println!("the gateway has not answered yet; ask again with --key {key}");
         }
         Ok(())

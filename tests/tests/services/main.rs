@@ -11,6 +11,7 @@ mod purchase;
 mod refund;
 mod registration;
 mod reversal;
+mod sale;
 mod unsigned;
 mod upgrade;
 mod wallet_backup;

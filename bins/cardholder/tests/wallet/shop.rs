@@ -336,6 +336,7 @@ impl ShopState {
             amount: amount(),
             merch_cat_code: "5942",
             subsequent_auth_ind: false,
+            capture_now: false,
         };
         let certificate = gateway.key_exchange.certificate();
         let (awaiting, wire) =
@@ -357,6 +358,7 @@ impl ShopState {
                 approval_code: "A1B2C3".to_owned(),
                 message: Some("Thank you.".to_owned()),
                 approvals: 1,
+                captured: None,
             }),
         };
         let answering = Answering {

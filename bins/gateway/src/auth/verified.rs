@@ -171,6 +171,9 @@ fn judge_merchant(gateway: &Gateway, asker: &Asker) -> Result<(), AuthCode> {
         .settings
         .merchant(asker.merchant_id(), &asker.brand_id)
     {
+        Some(merchant) if ours && asker.capture_now && !merchant.capture_now => {
+            Err(AuthCode::CaptureNotSupported)
+        }
         Some(_) if ours => Ok(()),
         _ => Err(AuthCode::InvalidTransaction),
     }

@@ -214,6 +214,25 @@ pub(crate) async fn decide(
     Ok(one_row(rows, "the authorization was decided meanwhile")?)
 }
 
+/// The payment of an authorization that the issuer is asked for.
+pub(crate) async fn payment_of(conn: &mut AnyConnection, id: &str) -> Result<String, StoreError> {
+    let payment: Option<String> =
+        sqlx::query_scalar("SELECT payment_id FROM authorizations WHERE id = $1")
+            .bind(id)
+            .fetch_one(conn)
+            .await?;
+    payment.ok_or(StoreError::Corrupt("authorizations.payment_id"))
+}
+
+/// Where an authorization stands.
+pub(crate) async fn state_of(conn: &mut AnyConnection, id: &str) -> Result<State, StoreError> {
+    let state: String = sqlx::query_scalar("SELECT state FROM authorizations WHERE id = $1")
+        .bind(id)
+        .fetch_one(conn)
+        .await?;
+    State::from_name(&state).ok_or(StoreError::Corrupt("authorizations.state"))
+}
+
 /// What was asked for a purchase: the one that holds its payment instruction first, then the newest.
 pub(crate) async fn of_purchase(
     conn: &mut AnyConnection,

@@ -23,6 +23,10 @@ pub(crate) enum Mood {
     Decline(&'static str),
     /// The hold of a capture is over.
     NotHeld,
+    /// It holds less than is to be captured.
+    AboveHold,
+    /// It captures, and does not say so.
+    SilentAfterCapture,
     /// Some field cannot be taken; said before the idempotency key is looked at.
     InvalidField,
     /// The cardholder has spent what was given back.
@@ -203,14 +207,20 @@ async fn capture(
     Json(body): Json<Value>,
 ) -> Response {
     let request = format!("capture {id} {body}");
-    bank.effect(&headers, request, |mood, _| match mood {
-        Mood::NotHeld => (409, problem("not-held")),
-        _ => (
-            200,
-            json!({"authorization_id": id, "state": "captured", "captured": body["amount"]}),
-        ),
-    })
-    .await
+    let answer = bank
+        .effect(&headers, request, |mood, _| match mood {
+            Mood::NotHeld => (409, problem("not-held")),
+            Mood::AboveHold => (409, problem("above-hold")),
+            _ => (
+                200,
+                json!({"authorization_id": id, "state": "captured", "captured": body["amount"]}),
+            ),
+        })
+        .await;
+    while *bank.mood.lock().unwrap() == Mood::SilentAfterCapture {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    answer
 }
 
 async fn reverse(

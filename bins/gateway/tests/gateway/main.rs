@@ -20,6 +20,7 @@ mod replicas;
 mod rest;
 mod reversals;
 mod sale;
+mod sales;
 mod service;
 mod tokens;
 mod upgrade;

@@ -183,6 +183,25 @@ impl Bought {
         self.send(ctx, shop, gateway, &asking)
     }
 
+    /// AuthReq for all of it, to be captured at once.
+    pub(crate) fn ask_sale(&self) -> Asked {
+        let asking = self.asking(self.p_req.payment_instruction(), self.amount);
+        self.ask_sale_of(asking)
+    }
+
+    /// The same with a token, for so much.
+    pub(crate) fn ask_next_sale(&self, token: &Jwe, minor: u64) -> Asked {
+        self.ask_sale_of(self.asking(Instrument::Token(token), euros(minor)))
+    }
+
+    fn ask_sale_of(&self, asking: Asking<'_>) -> Asked {
+        let asking = Asking {
+            capture_now: true,
+            ..asking
+        };
+        self.ask_for(self.shop, &asking, false)
+    }
+
     /// AuthReq for a part, which more are to follow.
     pub(crate) fn ask_part(&self, minor: u64) -> Asked {
         let asking = self.asking(self.p_req.payment_instruction(), euros(minor));
@@ -251,6 +270,7 @@ impl Bought {
             amount,
             merch_cat_code: "5942",
             subsequent_auth_ind: false,
+            capture_now: false,
         }
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct Premises {
     extra_toml: String,
     /// What the acquirer lets the shop authorize above a purchase's amount.
     pub(crate) tolerance_percent: u8,
+    /// Whether the acquirer lets the shop capture together with the authorization.
+    pub(crate) capture_now: bool,
 }
 
 /// A gateway that answers.
@@ -101,6 +103,7 @@ impl Premises {
             shop: ("Shop One", ACTIVATION_CODE),
             extra_toml: extra_toml.to_owned(),
             tolerance_percent: 0,
+            capture_now: true,
         }
     }
 
@@ -133,6 +136,7 @@ impl Premises {
             brands = ["Visa"]
             activation_code = "{code}"
             tolerance_percent = {tolerance}
+            capture_now = {capture_now}
             [[merchants]]
             merchant_id = "shop-2"
             name = "Shop Two"
@@ -149,6 +153,7 @@ impl Premises {
             "#,
             bin = self.acquirer_bin,
             tolerance = self.tolerance_percent,
+            capture_now = self.capture_now,
             name = self.shop.0,
             code = self.shop.1,
             data = data.display(),

@@ -19,8 +19,8 @@ use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, exchanges};
 
-use super::asking;
 use super::sending::{Refusal, Took, is_error_doubted, refusal, unusable};
+use super::{asking, sale};
 use crate::failure::Failure;
 use crate::store::authorizations::{self, Authorization, Outcome, Said};
 use crate::store::payments::{self, AskedBy, Payment, State};
@@ -88,6 +88,8 @@ pub(crate) struct Part {
     pub(crate) amount: CurrencyAmount,
     /// Whether more are to follow.
     pub(crate) more: bool,
+    /// Whether it is captured at once.
+    pub(crate) capture_now: bool,
     /// What the gateway gave for it.
     pub(crate) token: Jwe,
     /// HOD of the purchase.
@@ -116,6 +118,7 @@ pub(crate) async fn draft(
             amount: part.amount,
             merch_cat_code: &merch_cat_code,
             subsequent_auth_ind: part.more,
+            capture_now: part.capture_now,
         };
         auth::request(ctx, &ours, gateway.leaf(), &asking, &verifier)
     });
@@ -258,6 +261,9 @@ async fn finish(
         // What another authorization of the payment came to meanwhile is in them.
         let mut all_steps = payments::lock(&mut tx, xid).await?.steps;
         authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
+        if let Some(sold) = outcome.sold() {
+            sale::book(&mut tx, xid, one, sold).await?;
+        }
         all_steps.extend(steps.iter().cloned());
         payments::set_steps(&mut tx, xid, &all_steps).await?;
         if let Some((wish, draft)) = release {
@@ -296,7 +302,11 @@ async fn sign_p_res(
         Outcome::Answered(answer, _) => Some(&**answer),
         Outcome::Failed(_) => None,
     };
-    let payload = payload(payment.amount, outcome.state(), auth, None);
+    let captured = auth.and_then(|(payload, _)| {
+        let sold = outcome.sold().filter(|sold| sold.captured())?;
+        Some((payload.auth_date, sold.cap_amt))
+    });
+    let payload = payload(payment.amount, outcome.state(), auth, captured);
     let payload = discreet(&payment.payer, payload);
     let by = payment.asked.clone();
     let ours = merchant.answering(&payment.brand, by.merchant.as_ref());

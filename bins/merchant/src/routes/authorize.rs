@@ -39,6 +39,9 @@ pub(crate) struct AuthorizeRequest {
     /// Whether no more is to follow. Left out: once all of the order is authorized.
     #[serde(default)]
     last: Option<bool>,
+    /// Whether it is a sale: captured in the same request. Left out: captured later.
+    #[serde(default)]
+    capture_now: bool,
 }
 
 /// A further authorization.
@@ -48,7 +51,7 @@ pub(crate) struct Authorized {
     order_id: LocalId,
     /// Its number, by which it is captured or reversed.
     auth: i64,
-    /// `authorized` or `declined`; `ordered` while the gateway has not answered; then it is asked on.
+    /// `authorized`, `captured` if that was asked for and done, or `declined`; `ordered` while the gateway has not answered; then it is asked on.
     state: &'static str,
     /// What was asked for.
     #[schema(value_type = schema::Amount)]
@@ -201,6 +204,7 @@ fn part(payment: &Payment, request: &AuthorizeRequest) -> Result<Part, Problem> 
         number: number.saturating_add(1),
         amount,
         more: !last,
+        capture_now: request.capture_now,
         token: token.clone(),
         hod: newest.awaiting.hod(),
     })
@@ -235,7 +239,14 @@ async fn answer(merchant: &Merchant, order: &Order, number: i64) -> Result<Answe
     };
     match one.said {
         Said::Nothing => Answer::json(StatusCode::ACCEPTED, &view(At::Ordered)),
-        Said::Approved => Answer::json(StatusCode::OK, &view(At::Authorized)),
+        Said::Approved => {
+            let sold = payload.and_then(|payload| payload.cap_res_payload.as_ref());
+            let state = match sold {
+                Some(sold) if sold.captured() => At::Captured,
+                _ => At::Authorized,
+            };
+            Answer::json(StatusCode::OK, &view(state))
+        }
         Said::Declined => Answer::json(StatusCode::OK, &view(At::Declined)),
         Said::Refused => {
             let reason = one.failure.clone().unwrap_or_default();

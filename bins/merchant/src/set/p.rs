@@ -312,6 +312,7 @@ fn decide(
             amount,
             merch_cat_code: &with.merch_cat_code,
             subsequent_auth_ind: more,
+            capture_now: order.is_sale(),
         };
         let (awaiting, wire) = auth::request(
             ctx,

@@ -4,7 +4,7 @@ use openset_protocol::Timestamp;
 use openset_protocol::balance::{self, AuthAnswer, Kind, Progress, Standing};
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::auth::{AuthResProof, AwaitingAuthRes};
-use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
+use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload, CapResPayload};
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::wrapper::{Jwe, Jws};
 use openset_store::{StoreError, Tx};
@@ -164,6 +164,14 @@ impl Outcome {
             Self::Answered(answer, _) if answer.0.approved() => State::Authorized,
             Self::Answered(..) => State::Declined,
             Self::Failed(_) => State::Failed,
+        }
+    }
+
+    /// What became of the capture, of a sale that was approved.
+    pub(crate) fn sold(&self) -> Option<&CapResPayload> {
+        match self {
+            Self::Answered(answer, _) => answer.0.cap_res_payload.as_ref(),
+            Self::Failed(_) => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::{amount, from_json, stored, to_json};
-use crate::catalogue::{Line, first_part};
+use crate::catalogue::{Line, first_part, is_sale};
 use crate::unpaid::PlacedBy;
 
 /// Rows that one purge removes at most, to keep its transaction short.
@@ -45,6 +45,11 @@ impl Order {
         let (minor, more) = first_part(&self.lines, self.amount.minor());
         let part = CurrencyAmount::new(self.amount.currency(), minor);
         part.map_or((self.amount, false), |part| (part, more))
+    }
+
+    /// Whether that is captured at once.
+    pub(crate) fn is_sale(&self) -> bool {
+        is_sale(&self.lines)
     }
 }
 

@@ -317,6 +317,7 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
             approval_code: "A1B2C3".to_owned(),
             message: Some("Thank you for your purchase.".to_owned()),
             approvals: 1,
+            captured: asker.capture_now.then(|| sold(mood)),
         }),
     };
     let with = Answering {
@@ -325,6 +326,17 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
         state: &RevocationState::of(bank.pki.verifier(), &asker.brand_id),
     };
     auth::answer(&mut ctx, with, &asker, &decision).unwrap()
+}
+
+/// What becomes of the capture, of a sale.
+fn sold(mood: Mood) -> Outcome {
+    match mood {
+        Mood::RefusesCaptures => Outcome::Refused(CapCode::AuthExpired),
+        _ => Outcome::Captured(BatchPlace {
+            batch_id: "batch-1".parse().unwrap(),
+            batch_sequence_num: 1,
+        }),
+    }
 }
 
 fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {

@@ -16,6 +16,7 @@ mod refusals;
 mod renewals;
 mod replicas;
 mod reversals;
+mod sales;
 mod shop;
 mod unpaid;
 mod upgrade;

@@ -252,7 +252,14 @@ impl Shop {
 
     /// Orders two bags of espresso.
     pub(crate) async fn order(&self) -> PaymentInitiation {
-        let items = json!({"items": [{"product_id": "espresso-250", "quantity": 2}]});
+        self.order_of(&[("espresso-250", 2)]).await
+    }
+
+    /// Orders so many of each product.
+    pub(crate) async fn order_of(&self, items: &[(&str, u64)]) -> PaymentInitiation {
+        let item = |(id, quantity): &(&str, u64)| json!({"product_id": id, "quantity": quantity});
+        let items: Vec<Value> = items.iter().map(item).collect();
+        let items = json!({ "items": items });
         let (status, answer) = self.post("/orders", None, &items.to_string()).await;
         assert_eq!(status, 201, "{answer}");
         serde_json::from_value(answer["payment_initiation"].clone()).unwrap()

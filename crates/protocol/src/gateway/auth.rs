@@ -42,6 +42,9 @@ pub struct Asker {
     /// Whether an approval is to bring a token for the next authorization.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub subsequent_auth_ind: bool,
+    /// Whether an approval is to be captured at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub capture_now: bool,
     /// The merchant's category code.
     pub merch_cat_code: String,
     /// The BIN of the merchant's acquirer, as certified: another acquirer's merchant may have the same id.
@@ -226,6 +229,7 @@ pub fn open(
         brand_id,
         amount: data.auth_req_payload.auth_req_amt,
         subsequent_auth_ind: data.auth_req_payload.subsequent_auth_ind,
+        capture_now: data.capture_now,
         merch_cat_code: data.auth_req_payload.merch_cat_code,
         acquirer_bin,
         merchant: certificate.thumbprint(),

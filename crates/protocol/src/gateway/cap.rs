@@ -176,18 +176,25 @@ pub fn answer(
 }
 
 fn cap_res_item(item: &CapItem, outcome: &Outcome) -> Result<CapResItem, Rejection> {
-    let asked = item.cap_req_amt;
-    let zero = CurrencyAmount::new(asked.currency(), 0).map_err(|_| Rejection::Internal)?;
-    let (cap_code, cap_amt, batch) = match outcome {
-        Outcome::Captured(place) => (CapCode::Success, asked, Some(place.clone())),
-        Outcome::Duplicate(stands, place) => (CapCode::DuplicateRequest, *stands, place.clone()),
-        Outcome::Refused(code) => (*code, zero, None),
-    };
+    let (cap_code, cap_amt, batch) = told_of(item.cap_req_amt, outcome)?;
     Ok(CapResItem {
         trans_ids: item.trans_ids.clone(),
         auth_rrpid: item.auth_rrpid,
         cap_code,
         cap_amt,
         batch,
+    })
+}
+
+/// What the merchant is told of a capture of so much: the code, how much was captured, and where that stands.
+pub(super) fn told_of(
+    asked: CurrencyAmount,
+    outcome: &Outcome,
+) -> Result<(CapCode, CurrencyAmount, Option<BatchPlace>), Rejection> {
+    let zero = CurrencyAmount::new(asked.currency(), 0).map_err(|_| Rejection::Internal)?;
+    Ok(match outcome {
+        Outcome::Captured(place) => (CapCode::Success, asked, Some(place.clone())),
+        Outcome::Duplicate(stands, place) => (CapCode::DuplicateRequest, *stands, place.clone()),
+        Outcome::Refused(code) => (*code, zero, None),
     })
 }

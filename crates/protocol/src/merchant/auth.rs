@@ -30,6 +30,8 @@ pub struct AwaitingAuthRes {
     amount: CurrencyAmount,
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     subsequent_auth_ind: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    capture_now: bool,
     hod: Digest,
     gateway_key_exchange: ExactBytes,
     request: Digest,
@@ -70,6 +72,8 @@ pub struct Asking<'a> {
     pub merch_cat_code: &'a str,
     /// Whether more authorizations may follow: an approval then brings a token for the next one.
     pub subsequent_auth_ind: bool,
+    /// Whether what is approved is to be captured at once: a sale.
+    pub capture_now: bool,
 }
 
 /// What an authorization is asked for with.
@@ -188,6 +192,7 @@ pub fn request(
             merch_cat_code: asking.merch_cat_code.to_owned(),
             subsequent_auth_ind: asking.subsequent_auth_ind,
         },
+        capture_now: asking.capture_now,
         pi_digest: shown.pi_digest,
         dual_signature_digest: shown.dual_signature_digest,
         merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),
@@ -226,6 +231,7 @@ pub fn request(
         brand_id,
         amount: asking.amount,
         subsequent_auth_ind: asking.subsequent_auth_ind,
+        capture_now: asking.capture_now,
         hod: asking.hod2,
         gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
         request: request_digest(&wire),
@@ -341,6 +347,7 @@ impl AwaitingAuthRes {
         {
             return Err(Rejection::Disagreement("approval_code or resp_reason"));
         }
+        self.check_capture(payload)?;
         if baggage.cap_token.is_some() != approved || baggage.receipt.is_some() != approved {
             return Err(Rejection::Disagreement(
                 "baggage of an approval: cap_token and receipt",
@@ -372,5 +379,24 @@ impl AwaitingAuthRes {
             return Err(Rejection::Disagreement("receipt approval_code"));
         }
         Ok(())
+    }
+
+    /// An approval that was to be captured at once tells what became of that: all of it, in a place, or nothing.
+    fn check_capture(&self, payload: &AuthResPayload) -> Result<(), Rejection> {
+        let told = payload.cap_res_payload.as_ref();
+        let sound = match told {
+            None => !(self.capture_now && payload.approved()),
+            Some(_) if !(self.capture_now && payload.approved()) => false,
+            Some(told) if told.captured() => told.cap_amt == self.amount && told.batch.is_some(),
+            Some(told) => {
+                let nothing = told.cap_amt.minor() == 0 && told.batch.is_none();
+                nothing && told.cap_amt.currency() == self.amount.currency()
+            }
+        };
+        if sound {
+            Ok(())
+        } else {
+            Err(Rejection::Disagreement("cap_res_payload"))
+        }
     }
 }

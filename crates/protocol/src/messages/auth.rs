@@ -4,6 +4,8 @@ use crate::BrandId;
 use crate::Timestamp;
 use crate::digest::Digest;
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
+use crate::messages::batch::BatchPlace;
+use crate::messages::cap::CapCode;
 use crate::money::CurrencyAmount;
 use crate::thumbs::Thumbs;
 use crate::wrapper::{Jwe, Jws};
@@ -38,6 +40,9 @@ pub struct AuthReqData {
     pub check_digests: Option<CheckDigests>,
     /// What is asked.
     pub auth_req_payload: AuthReqPayload,
+    /// Whether what is approved is to be captured at once: a sale.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub capture_now: bool,
     /// The digest of the sealed payment instruction or of the token, so that no other can be put in its place.
     pub pi_digest: Digest,
     /// The digest of the dual signature; absent beside a token.
@@ -121,6 +126,31 @@ pub struct AuthResPayload {
     /// Why not, if declined.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub resp_reason: Option<RespReason>,
+    /// What became of the capture, of an approval that was to be captured at once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cap_res_payload: Option<CapResPayload>,
+}
+
+/// CapResPayload: what became of a capture that was asked for with its authorization. One that failed leaves the
+/// authorization as it is, to be captured later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapResPayload {
+    /// With what result.
+    pub cap_code: CapCode,
+    /// How much was captured: all that was authorized, or 0.
+    pub cap_amt: CurrencyAmount,
+    /// Where the capture stands; absent where `cap_amt` is 0.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch: Option<BatchPlace>,
+}
+
+impl CapResPayload {
+    /// Whether it was captured.
+    #[must_use]
+    pub fn captured(&self) -> bool {
+        self.cap_code == CapCode::Success
+    }
 }
 
 /// What rides with an authorization response.

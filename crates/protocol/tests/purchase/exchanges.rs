@@ -189,6 +189,7 @@ fn a_payment_that_a_dishonest_gateway_seals_again_for_another_is_refused() {
         amount: amount(4200),
         merch_cat_code: "5942",
         subsequent_auth_ind: false,
+        capture_now: false,
     };
     let (_, wire) = w
         .with(|ctx| merchant::auth::request(ctx, &w.shop, certificate, &asking, w.verifier()))
@@ -210,6 +211,7 @@ fn a_payment_meant_for_another_merchant_is_refused() {
         amount: amount(4200),
         merch_cat_code: "5942",
         subsequent_auth_ind: false,
+        capture_now: false,
     };
     let gateway = w.gateway.key_exchange.certificate();
     let (_, wire) = w

@@ -225,6 +225,7 @@ fn a_zero_amount_cannot_be_authorized() {
         amount: amount(0),
         merch_cat_code: "5942",
         subsequent_auth_ind: false,
+        capture_now: false,
     };
     let gateway = w.gateway.key_exchange.certificate();
     let (_, wire) = w

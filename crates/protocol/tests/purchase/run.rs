@@ -16,6 +16,7 @@ use openset_protocol::cardholder::purchase::{
 };
 use openset_protocol::gateway;
 use openset_protocol::gateway::auth::{Approval, Asker, Decision, Refusal, Shown, VerifiedPayment};
+use openset_protocol::gateway::cap::Outcome as Captured;
 use openset_protocol::ids::Language;
 use openset_protocol::merchant;
 use openset_protocol::merchant::auth::{Asking, AuthAnswer, AwaitingAuthRes};
@@ -25,6 +26,7 @@ use openset_protocol::merchant::p::{Asked, Authorized, VerifiedPReq, p_res, with
 use openset_protocol::merchant::p_init::OpenedPurchase;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
+use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::batch_admin::BaStatus;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
@@ -35,6 +37,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
+
+/// Where the capture of a sale stands.
+pub fn sold() -> Captured {
+    Captured::Captured(BatchPlace {
+        batch_id: "batch-1".parse().unwrap(),
+        batch_sequence_num: 1,
+    })
+}
 
 /// How a purchase ended that went on from some message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -316,6 +326,7 @@ impl Run<'_> {
             amount: amount(4200),
             merch_cat_code: "5942",
             subsequent_auth_ind: true,
+            capture_now: true,
         };
         let gateway = w.gateway.key_exchange.certificate();
         w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking, w.verifier()))
@@ -339,6 +350,7 @@ impl Run<'_> {
             approval_code: APPROVAL.to_owned(),
             message: Some(MESSAGE.to_owned()),
             approvals,
+            captured: asker.capture_now.then(sold),
         });
         let answer = w.with(|ctx| w.gateway_answers(ctx, &asker, &decision));
         Ok(answer.unwrap())

@@ -99,6 +99,7 @@ fn authorized(
         amount: amount(4200),
         merch_cat_code: "5942",
         subsequent_auth_ind: more,
+        capture_now: false,
     };
     let sealed_for = to.key_exchange.certificate();
     let (_, wire) = w
@@ -155,6 +156,7 @@ fn unsigned_purchase_is_paid_and_inquired_about_where_everybody_allows_it() {
         amount: amount(4200),
         merch_cat_code: "5942",
         subsequent_auth_ind: false,
+        capture_now: false,
     };
     let sealed_for = LENIENT.key_exchange.certificate();
     let (awaiting, wire) = w
@@ -168,6 +170,7 @@ fn unsigned_purchase_is_paid_and_inquired_about_where_everybody_allows_it() {
         approval_code: APPROVAL.to_owned(),
         message: None,
         approvals: 1,
+        captured: None,
     });
     let answer = w.with(|ctx| {
         let with = Answering {

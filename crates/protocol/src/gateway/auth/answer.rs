@@ -3,11 +3,12 @@
 use super::{Asker, VerifiedPayment};
 use crate::content_type::ContentType;
 use crate::digest::digest;
+use crate::gateway::cap::{Outcome, told_of};
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, LocalId, Rrpid};
 use crate::messages::auth::{
     AuthCode, AuthResBaggage, AuthResData, AuthResPayload, AuthResTbe, AuthTokenData,
-    CAP_TOKEN_SEQUENCE, CapTokenData, RespReason,
+    CAP_TOKEN_SEQUENCE, CapResPayload, CapTokenData, RespReason,
 };
 use crate::messages::p::{AcqCardCode, AcqCardMsg, RECEIPT_SEQUENCE_FIRST, Receipt};
 use crate::money::CurrencyAmount;
@@ -60,6 +61,8 @@ pub struct Approval<'a> {
     pub message: Option<String>,
     /// Approved authorizations of the payment, this one included.
     pub approvals: u32,
+    /// What became of the capture that was asked for with it; it must be there if one was, and only then.
+    pub captured: Option<Outcome>,
 }
 
 /// What the gateway signs and seals with, and what it can tell.
@@ -96,6 +99,7 @@ pub fn answer(
         auth_date: ctx.now,
         approval_code: None,
         resp_reason,
+        cap_res_payload: None,
     };
     let (payload, baggage) = match decision {
         Decision::Refused { code, reason } => (refused(*code, *reason), none),
@@ -106,11 +110,31 @@ pub fn answer(
                 auth_date: ctx.now,
                 approval_code: Some(approval.approval_code.clone()),
                 resp_reason: None,
+                cap_res_payload: cap_res_payload(asker, approval.captured.as_ref())?,
             };
             (payload, approval_baggage(ctx, with, asker, approval)?)
         }
     };
     seal_answer(ctx, with, asker, payload, &baggage)
+}
+
+/// What the merchant is told of a capture that it asked for with the authorization.
+fn cap_res_payload(
+    asker: &Asker,
+    captured: Option<&Outcome>,
+) -> Result<Option<CapResPayload>, Rejection> {
+    if asker.capture_now != captured.is_some() {
+        return Err(Rejection::Internal);
+    }
+    let told = |outcome| {
+        let (cap_code, cap_amt, batch) = told_of(asker.amount, outcome)?;
+        Ok(CapResPayload {
+            cap_code,
+            cap_amt,
+            batch,
+        })
+    };
+    captured.map(told).transpose()
 }
 
 fn seal_answer(

@@ -1,5 +1,6 @@
 //! What the cardholder and the merchant read: PInitRes, AuthRes, PRes, InqRes.
 
+use super::captures::NAME;
 use super::fields::{
     Rows, acq_card_msg, amount, auth_token, cap_token, chain, frame, news, receipt, thumbs,
     trans_ids,
@@ -83,6 +84,23 @@ fn auth_res_frame() -> Rows {
 
 const PAYLOAD: &str = "auth_res/data/auth_res_payload/";
 
+/// What became of the capture, of a sale.
+fn cap_res_payload() -> Rows {
+    let differs = End::Refused("AuthRes", Disagreement("cap_res_payload"));
+    let sold = format!("{PAYLOAD}cap_res_payload/");
+    let mut rows = vec![
+        row(
+            format!("{sold}cap_code"),
+            Text("authExpired"),
+            differs.clone(),
+        ),
+        harmless(format!("{sold}batch/batch_id"), Text("other"), NAME),
+        harmless(format!("{sold}batch/batch_sequence_num"), Add(1), NAME),
+    ];
+    rows.extend(amount("AuthRes", &format!("{sold}cap_amt/"), -1, &differs));
+    rows
+}
+
 fn auth_res() -> Case {
     let differs = |what| End::Refused("AuthRes", Disagreement(what));
     let mut rows = auth_res_frame();
@@ -109,6 +127,7 @@ fn auth_res() -> Case {
             differs("receipt approval_code"),
         ),
     ]);
+    rows.extend(cap_res_payload());
     rows.extend(cap_token("baggage/cap_token/"));
     rows.extend(auth_token("baggage/auth_token/"));
     rows.extend(acq_card_msg("PRes", "baggage/acq_card_msg/"));
@@ -129,6 +148,14 @@ fn auth_res() -> Case {
         (
             "auth_res/data/auth_res_payload/approval_code",
             Some(differs("approval_code or resp_reason")),
+        ),
+        (
+            "auth_res/data/auth_res_payload/cap_res_payload",
+            Some(differs("cap_res_payload")),
+        ),
+        (
+            "auth_res/data/auth_res_payload/cap_res_payload/batch",
+            Some(differs("cap_res_payload")),
         ),
     ];
     Case {

@@ -12,7 +12,7 @@ use openset_protocol::Rejection::{
 use openset_protocol::messages::cap::CapCode;
 
 /// Why a place in a batch may be another.
-const NAME: &str = "the gateway's word: its name for what was done";
+pub const NAME: &str = "the gateway's word: its name for what was done";
 
 fn cap_req() -> Case {
     let refused = |rejection| End::Refused("CapReq", rejection);

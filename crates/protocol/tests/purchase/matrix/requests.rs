@@ -119,6 +119,7 @@ fn asked(mismatch: Refusal, shown: &'static str) -> Rows {
             refused(DigestMismatch(shown)),
         ),
         row(SUBSEQUENT, Not, no_token()),
+        row(CAPTURE_NOW, Not, no_capture()),
         harmless(
             "auth_req/data/auth_req_payload/merch_cat_code",
             Text("7995"),
@@ -133,6 +134,13 @@ fn asked(mismatch: Refusal, shown: &'static str) -> Rows {
 }
 
 const SUBSEQUENT: &str = "auth_req/data/auth_req_payload/subsequent_auth_ind";
+
+const CAPTURE_NOW: &str = "auth_req/data/capture_now";
+
+/// Who asked for a capture, too, misses what became of it.
+fn no_capture() -> End {
+    End::Refused("AuthRes", Disagreement("cap_res_payload"))
+}
 
 /// Who said that more will follow misses the token.
 fn no_token() -> End {
@@ -174,6 +182,7 @@ fn auth_req() -> Case {
         optional: vec![
             ("pi/pi_data/pi_head/acq_back_key_data", None),
             (SUBSEQUENT, Some(no_token())),
+            (CAPTURE_NOW, Some(no_capture())),
         ],
     }
 }
@@ -190,7 +199,10 @@ fn next_auth_req() -> Case {
         receive: |verifier, wire| run(verifier).next_auth_req(wire),
         links: NEXT_AUTH_REQ_LINKS,
         rows,
-        optional: vec![(SUBSEQUENT, Some(no_token()))],
+        optional: vec![
+            (SUBSEQUENT, Some(no_token())),
+            (CAPTURE_NOW, Some(no_capture())),
+        ],
     }
 }
 
