@@ -4,20 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use axum::routing::post;
 use openset_jose::{ContentKey, Thumbprint};
-use openset_pki::{Chain, Purpose, Role};
+use openset_pki::{Purpose, Role};
 use openset_protocol::gateway::auth::{self, Answering, Approval, Decision, Shown, TokenKey};
 use openset_protocol::gateway::auth_rev::{self, ReceiptFacts, ReceiptFor, Reversal};
 use openset_protocol::gateway::cap::{self, Outcome};
-use openset_protocol::gateway::cap_rev_or_cred;
+use openset_protocol::gateway::{cap_rev_or_cred, p_cert};
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
@@ -97,7 +95,6 @@ impl Bank {
             receipts: Mutex::default(),
         });
         let router = Router::new()
-            .route("/certificates", get(certificates))
             .route("/set", post(set))
             .with_state(Arc::clone(&state));
         Self {
@@ -161,32 +158,16 @@ pub(crate) async fn serve(router: Router) -> String {
     url
 }
 
-fn encoded(chain: &Chain) -> Vec<String> {
-    chain
-        .to_x5c()
-        .iter()
-        .map(|der| STANDARD.encode(der))
-        .collect()
-}
-
-async fn certificates(State(bank): State<Arc<BankState>>) -> Response {
-    if *bank.mood.lock().unwrap() == Mood::Down {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    }
-    let ours = bank.current();
-    let published = Json(serde_json::json!({"certificates": [
-        {"brand": "Visa", "purpose": "signature", "chain": encoded(ours.signature.chain())},
-        {"brand": "Visa", "purpose": "key_exchange", "chain": encoded(ours.key_exchange.chain())},
-    ]}));
-    published.into_response()
-}
-
 async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
     let mood = *bank.mood.lock().unwrap();
     let wire = body.to_vec();
     let wrapper = MessageWrapper::decode(&wire).unwrap();
     let name = wrapper.message.name().to_owned();
     bank.received.lock().unwrap().push((name, wire.clone()));
+    if matches!(wrapper.message, Message::PCertReq(_)) && mood != Mood::Down {
+        let answer = certificate(&bank, &wire, &wrapper);
+        return ([(header::CONTENT_TYPE, SET_PAYMENT)], answer).into_response();
+    }
     let known = bank.answers.lock().unwrap().get(&wire).cloned();
     match mood {
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
@@ -232,6 +213,21 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
         _ => answer,
     };
     ([(header::CONTENT_TYPE, SET_PAYMENT)], answer).into_response()
+}
+
+/// Nothing is kept of it, and no mood keeps a merchant from what it needs to ask anything.
+fn certificate(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper) -> Vec<u8> {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let verifier = bank.pki.verifier();
+    let current = bank.current();
+    let (ours, bin) = ([&current], pki::ACQUIRER_BIN);
+    let request = p_cert::open(wire, wrapper, (&ours, bin), verifier, ctx.now).unwrap();
+    let state = RevocationState::of(verifier, &request.brand_id);
+    p_cert::answer(&mut ctx, &ours, bin, &request, &state).unwrap()
 }
 
 fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
