@@ -3,6 +3,7 @@
 
 mod audit;
 mod bad_input;
+mod batches;
 mod crash;
 mod mail_order;
 mod pended;

@@ -14,9 +14,9 @@ use crate::store::payments::{self, Payment};
 #[derive(Debug, Clone)]
 pub(crate) enum Found {
     /// This movement stands where the acquirer says.
-    Known(Movement),
+    Known,
     /// The movement's place was not known here; now it is.
-    Placed(Movement),
+    Placed,
     /// The acquirer undid this movement with its batch; now it is undone here, too.
     Purged(Box<Payment>, Movement),
     /// Its answer is still to come.
@@ -55,7 +55,7 @@ pub(super) async fn take_up(
     if let Some(here) = all.find(|movement| movement.batch.as_ref() == Some(&place)) {
         let here = here.clone();
         return Ok(match fits(&here) {
-            true => Found::Known(here),
+            true => Found::Known,
             false => Found::Differs(here),
         });
     }
@@ -70,7 +70,7 @@ pub(super) async fn take_up(
     };
     if let Some(here) = one.movements.iter().find(placeless) {
         movements::set_place(tx, &here.id, &place).await?;
-        return Ok(Found::Placed(here.clone()));
+        return Ok(Found::Placed);
     }
     let is_asked = |name: &str| {
         let mut all = one.movements.iter();

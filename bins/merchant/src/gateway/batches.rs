@@ -241,7 +241,7 @@ async fn finish(
                 }),
                 // The answer about what was undone comes first.
                 Found::Awaited => bail!("something that the purge has undone is not answered yet"),
-                Found::Known(_) | Found::Placed(_) => {}
+                Found::Known | Found::Placed => {}
                 Found::Differs(_) | Found::Unknown => outcome.unknown.push(item.batch_sequence_num),
             }
         }
@@ -380,8 +380,8 @@ async fn compare(
             });
         };
         match found {
-            Found::Known(_) => {}
-            Found::Placed(_) => compared.placed = compared.placed.saturating_add(1),
+            Found::Known => {}
+            Found::Placed => compared.placed = compared.placed.saturating_add(1),
             Found::Purged(..) => compared.purged = compared.purged.saturating_add(1),
             Found::Awaited => differs(None, true),
             Found::Unknown => differs(None, false),

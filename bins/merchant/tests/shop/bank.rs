@@ -20,9 +20,11 @@ use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
-use openset_protocol::messages::batch::BatchPlace;
-use openset_protocol::messages::cap::CapCode;
-use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
+use openset_protocol::messages::batch_admin::AmountType;
+use openset_protocol::messages::cap::{CapCode, CapItem};
+use openset_protocol::messages::cap_rev_or_cred::{
+    CapRevOrCred, CapRevOrCredCode, CapRevOrCredReqItem,
+};
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::money::CurrencyAmount;
 use openset_protocol::thumbs::RevocationState;
@@ -33,6 +35,8 @@ use openset_service::{clock, random};
 use openset_testkit::keys::key;
 use openset_testkit::pki::{self, TestPki};
 use tokio::net::TcpListener;
+
+use crate::bank_batches::{self, Batches, Done};
 
 /// How the gateway treats what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,7 @@ pub(crate) struct BankState {
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     /// Whom receipts are for, by authorization.
     receipts: Mutex<HashMap<Rrpid, ReceiptFor>>,
+    pub(crate) batches: Mutex<Batches>,
 }
 
 impl Bank {
@@ -93,6 +98,7 @@ impl Bank {
             received: Mutex::default(),
             answers: Mutex::default(),
             receipts: Mutex::default(),
+            batches: Mutex::default(),
         });
         let router = Router::new()
             .route("/set", post(set))
@@ -146,6 +152,11 @@ impl Bank {
 }
 
 impl BankState {
+    /// Answers nothing as it did before.
+    pub(crate) fn forget(&self) {
+        self.answers.lock().unwrap().clear();
+    }
+
     fn current(&self) -> Credentials {
         self.ours.lock().unwrap()[0].clone()
     }
@@ -193,6 +204,12 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
                 Message::CapReq(_) => capture(&bank, &wire, &wrapper, mood),
                 Message::CapRevReq(_) | Message::CredReq(_) | Message::CredRevReq(_) => {
                     refund(&bank, &wire, &wrapper, mood)
+                }
+                Message::BatchAdminReq(_) => {
+                    let held = bank.ours.lock().unwrap().clone();
+                    let ours: Vec<_> = held.iter().collect();
+                    let mut batches = bank.batches.lock().unwrap();
+                    bank_batches::answer(&mut batches, &bank.pki, &ours, &wire, &wrapper)
                 }
                 other => panic!("a merchant does not send {}", other.name()),
             };
@@ -318,20 +335,22 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let request = cap::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
     let signed = ("CapReq".to_owned(), request.asker.merchant());
     bank.signers.lock().unwrap().push(signed);
-    let outcome = |(place, refused): (u32, Option<CapCode>)| match (mood, refused) {
+    let outcome = |(item, refused): &(CapItem, Option<CapCode>)| match (mood, refused) {
         (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::AuthExpired),
         (Mood::CapturedBefore(minor), _) => {
-            let currency = request.items[0].0.cap_req_amt.currency();
+            let currency = item.cap_req_amt.currency();
             Outcome::Duplicate(CurrencyAmount::new(currency, minor).unwrap(), None)
         }
-        (_, Some(code)) => Outcome::Refused(code),
-        (_, None) => Outcome::Captured(BatchPlace {
-            batch_id: "batch-1".parse().unwrap(),
-            batch_sequence_num: place,
-        }),
+        (_, Some(code)) => Outcome::Refused(*code),
+        (_, None) => Outcome::Captured(bank.batches.lock().unwrap().put(Done {
+            xid: item.trans_ids.xid,
+            auth_rrpid: item.auth_rrpid,
+            amount: item.cap_req_amt,
+            kind: AmountType::Credit,
+            original: None,
+        })),
     };
-    let refused = request.items.iter().map(|(_, refused)| *refused);
-    let outcomes: Vec<_> = (1..).zip(refused).map(outcome).collect();
+    let outcomes: Vec<_> = request.items.iter().map(outcome).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }
@@ -347,19 +366,28 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
     let ours: Vec<_> = held.iter().collect();
     let tokens = &bank.tokens;
     let request = cap_rev_or_cred::open(wire, wrapper, &ours, tokens, verifier, ctx.now).unwrap();
-    let number = bank.received.lock().unwrap().len();
-    let outcome = |refused: Option<CapRevOrCredCode>| match (mood, refused) {
-        (Mood::RefusesRefunds, _) => {
-            cap_rev_or_cred::Outcome::Refused(CapRevOrCredCode::CapDataMismatch)
+    let which = request.which;
+    let outcome = |(item, refused): &(CapRevOrCredReqItem, Option<CapRevOrCredCode>)| {
+        if mood == Mood::RefusesRefunds {
+            return cap_rev_or_cred::Outcome::Refused(CapRevOrCredCode::CapDataMismatch);
         }
-        (_, Some(code)) => cap_rev_or_cred::Outcome::Refused(code),
-        (_, None) => cap_rev_or_cred::Outcome::Done(BatchPlace {
-            batch_id: "batch-1".parse().unwrap(),
-            batch_sequence_num: u32::try_from(number).unwrap(),
-        }),
+        if let Some(code) = refused {
+            return cap_rev_or_cred::Outcome::Refused(*code);
+        }
+        let (kind, original) = match which {
+            CapRevOrCred::Cred => (AmountType::Debit, None),
+            CapRevOrCred::CapRev => (AmountType::Debit, item.original.clone()),
+            CapRevOrCred::CredRev => (AmountType::Credit, item.original.clone()),
+        };
+        cap_rev_or_cred::Outcome::Done(bank.batches.lock().unwrap().put(Done {
+            xid: item.trans_ids.xid,
+            auth_rrpid: item.auth_rrpid,
+            amount: item.cap_rev_or_cred_req_amt,
+            kind,
+            original,
+        }))
     };
-    let refused = request.items.iter().map(|(_, refused)| *refused);
-    let outcomes: Vec<_> = refused.map(outcome).collect();
+    let outcomes: Vec<_> = request.items.iter().map(outcome).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap_rev_or_cred::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }
