@@ -1,5 +1,11 @@
 //! A batch through all services: captured and refunded, closed, settled by the issuer, paid out, and seen by the shop; the
 //! books of all three agree, also when the gateway is killed in the middle.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::time::Duration;
 

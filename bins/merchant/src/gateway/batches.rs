@@ -20,9 +20,10 @@ use openset_service::{CancellationToken, clock};
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
-use super::asking::unusable;
 use super::batch_items::{self, Found, take_up};
-use super::sending::{self, BATCH_ADMIN_REQ, final_error, is_error_doubted};
+use super::sending::{
+    self, BATCH_ADMIN_REQ, Refusal, check_taken, is_error_doubted, refusal, unusable,
+};
 use crate::failure::Failure;
 use crate::store::batch_requests::{self, BatchRequest, Outcome, Undone, Wish};
 use crate::store::batches::{self, Batch, Difference};
@@ -107,7 +108,7 @@ async fn read(
     .await;
     match verified {
         Ok(data) => Ok(data),
-        Err(refusal) => Err(unusable(merchant, "BatchAdminRes", &refusal).await),
+        Err(refusal) => Err(unusable(merchant, "BatchAdminRes", answer, &refusal).await),
     }
 }
 
@@ -130,15 +131,20 @@ pub(super) async fn settle(
     if awaiting.rrpid() != rrpid {
         bail!("the same was asked for anew meanwhile");
     }
-    if let Some(reason) = final_error(answer, rrpid)? {
-        // Nobody signs an Error: the gateway may have done it.
-        if is_error_doubted(outgoing) {
-            bail!("{reason}; it is asked again");
-        }
-        let asks = awaiting.asked().operation;
-        return ask_anew(merchant, outgoing, &stored, asks, &reason).await;
-    }
     let asks = awaiting.asked().operation;
+    match refusal(merchant, outgoing, &stored.wish.brand, answer).await? {
+        None => {}
+        Some(Refusal::Signed(reason)) if outgoing.id == stored.id => {
+            return end_refused(merchant, outgoing, &stored, reason).await;
+        }
+        // The gateway may have done what was asked before.
+        Some(Refusal::Signed(reason) | Refusal::Unsigned(reason)) if is_error_doubted(outgoing) => {
+            bail!("{reason}; it is asked again")
+        }
+        Some(Refusal::Signed(reason) | Refusal::Unsigned(reason)) => {
+            return ask_anew(merchant, outgoing, &stored, asks, &reason).await;
+        }
+    }
     let data = read(merchant, awaiting, answer).await?;
     let anew = outgoing.id != stored.id;
     let is_closed = data
@@ -164,6 +170,34 @@ pub(super) async fn settle(
         (_, _, status) => status,
     };
     finish(merchant, outgoing, &stored, &data, status).await
+}
+
+/// The gateway has signed that it does not take the request: nothing was done.
+async fn end_refused(
+    merchant: &Merchant,
+    outgoing: &Outgoing,
+    stored: &BatchRequest,
+    reason: String,
+) -> anyhow::Result<()> {
+    let mut tx = merchant.db.begin().await?;
+    if !outbox::remove(&mut tx, &outgoing.id).await? {
+        return Ok(());
+    }
+    tracing::warn!(
+        set_message = BATCH_ADMIN_REQ,
+        outcome = "refused",
+        error = reason
+    );
+    let outcome = Outcome {
+        status: BaStatus::UnspecifiedFailure,
+        batch_id: stored.wish.batch_id.clone(),
+        totals: None,
+        undone: Vec::new(),
+        unknown: Vec::new(),
+        refusal: Some(reason),
+    };
+    batch_requests::end(&mut tx, &stored.id, &outcome, clock::now_ms()).await?;
+    Ok(tx.commit().await?)
 }
 
 /// The same once more under a new name; without an operation, how the batch stands.
@@ -226,6 +260,7 @@ async fn finish(
         totals: data.batch_status.map(|status| status.batch_totals),
         undone: Vec::new(),
         unknown: Vec::new(),
+        refusal: None,
     };
     let items = data.trans_details.as_ref();
     let items = items.map_or(&[][..], |details| &details.transaction_detail_seq);
@@ -301,9 +336,7 @@ pub(crate) async fn look(
         .client
         .post_set(url, MediaType::Payment, wire)
         .await?;
-    if let Some(reason) = final_error(&answer, awaiting.rrpid())? {
-        bail!(reason);
-    }
+    check_taken(&answer)?;
     let data = read(merchant, awaiting, &answer).await?;
     ensure!(
         data.ba_status == BaStatus::Success,

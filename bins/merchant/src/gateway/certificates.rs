@@ -11,8 +11,7 @@ use openset_protocol::merchant::p_cert;
 use openset_service::set_endpoint::MediaType;
 use openset_service::{CancellationToken, clock};
 
-use super::asking::unusable;
-use super::sending::final_error;
+use super::sending::{check_taken, unusable};
 use crate::failure::Failure;
 use crate::store::gateway_certificates;
 use crate::{Merchant, offload};
@@ -150,15 +149,14 @@ async fn ask(merchant: &Merchant, brand: &BrandId) -> anyhow::Result<()> {
         .client
         .post_set(url, MediaType::Payment, wire)
         .await?;
-    if let Some(reason) = final_error(&answer, awaiting.rrpid())? {
-        bail!(reason);
-    }
+    check_taken(&answer)?;
     let verifier = merchant.verifier()?;
-    let told = offload(move |ctx| awaiting.handle(&answer.body, &verifier, ctx.now)).await;
+    let body = answer.body.clone();
+    let told = offload(move |ctx| awaiting.handle(&body, &verifier, ctx.now)).await;
     let chain = match told {
         Ok(Ok(chain)) => chain,
         Ok(Err(code)) => bail!("it has none: {code:?}"),
-        Err(refusal) => return Err(unusable(merchant, "PCertRes", &refusal).await),
+        Err(refusal) => return Err(unusable(merchant, "PCertRes", &answer, &refusal).await),
     };
     if merchant.gateways.all().get(brand) == Some(&chain) {
         return Ok(());

@@ -324,10 +324,11 @@ fn refused(stored: &BatchRequest, outcome: &Outcome) -> Problem {
                 format!("batch {named} is open in this currency; use that one"),
             )
         }
-        status => Problem::bad_gateway(
-            "batch-refused",
-            format!("the gateway did not do it: {status:?}"),
-        ),
+        status => {
+            let why = outcome.refusal.clone();
+            let why = why.unwrap_or_else(|| format!("the gateway did not do it: {status:?}"));
+            Problem::bad_gateway("batch-refused", why)
+        }
     }
 }
 

@@ -48,6 +48,9 @@ pub(crate) struct Outcome {
     /// Places of what it has undone, and that is not known here.
     #[serde(default)]
     pub(crate) unknown: Vec<u32>,
+    /// Why the gateway did not take the request at all.
+    #[serde(default)]
+    pub(crate) refusal: Option<String>,
 }
 
 /// A capture or a refund that a purge has undone.

@@ -160,9 +160,15 @@ impl Code {
 
 /// An amount as people write it, also below zero.
 pub(super) fn money(currency: &str, minor: i128) -> String {
-    let Ok(known) = Currency::from_alpha(currency) else {
-        return format!("{currency:?} {minor} minor");
-    };
+    match Currency::from_alpha(currency) {
+        Ok(known) => written(known, minor),
+        Err(_) => format!("{currency:?} {minor} minor"),
+    }
+}
+
+/// A sum as people write it, below zero and above what one payment may be, too.
+pub(crate) fn written(known: Currency, minor: i128) -> String {
+    let currency = known.alpha();
     let places = usize::from(known.exponent());
     let sign = if minor < 0 { "-" } else { "" };
     let digits = format!("{:0width$}", minor.unsigned_abs(), width = places + 1);

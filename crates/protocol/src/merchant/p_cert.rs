@@ -75,12 +75,6 @@ pub fn request(
 }
 
 impl AwaitingPCertRes {
-    /// The request/response pair.
-    #[must_use]
-    pub fn rrpid(&self) -> Rrpid {
-        self.rr_tags.rrpid
-    }
-
     /// Verifies PCertRes. Gives the gateway's chain, with the CAs that were left out because we hold them; or why there is
     /// none.
     ///
@@ -96,7 +90,7 @@ impl AwaitingPCertRes {
         let Message::PCertRes(jws) = &wrapper.message else {
             return Err(wrapper.not_taken());
         };
-        let rrpid = self.rrpid();
+        let rrpid = self.rr_tags.rrpid;
         if wrapper.rrpid()? != rrpid {
             return Err(Rejection::UnknownRrpid);
         }
