@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+use std::process::Command;
 use std::time::Duration;
 
 use openset_tests::{Answer, World, fresh};
@@ -47,7 +48,7 @@ async fn two_captures_and_a_refund(world: &World) -> (String, i64) {
 /// Asks for the same until it is answered for good.
 async fn close(world: &World, batch: &str, key: &str) -> Answer {
     let path = format!("batches/{batch}/close");
-    for _ in 0..600 {
+    for _ in 0..1800 {
         let answer = world.post("merchant", &path, key, &json!({})).await;
         if let Some(answer) = answer.filter(|answer| ![202, 503].contains(&answer.status)) {
             return answer;
@@ -59,7 +60,7 @@ async fn close(world: &World, batch: &str, key: &str) -> Answer {
 
 /// Waits until the shop has seen the payout.
 async fn paid_out(world: &World, batch: &str) -> Value {
-    for _ in 0..900 {
+    for _ in 0..1800 {
         let view = world.get("merchant", &format!("batches/{batch}")).await;
         if let Some(view) = view.filter(|view| view.json["payout"].is_object()) {
             return view.json;
@@ -75,6 +76,23 @@ async fn balance(world: &World, party: &str, account: &str) -> i64 {
     let accounts = books.json["accounts"].as_array().unwrap();
     let of = accounts.iter().find(|one| one["id"] == account);
     of.map_or(0, |one| one["balance_minor"].as_i64().unwrap())
+}
+
+/// What `openset merchant` prints.
+async fn staff(world: &World, arguments: &[&str]) -> String {
+    let mut command = Command::new(openset_tests::openset());
+    command.arg("merchant").args(arguments);
+    command.args(["--url", world.url("merchant")]);
+    command.env(
+        "OPENSET_MERCHANT_TOKEN",
+        world.file.tokens.merchant.as_str(),
+    );
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {said}{error}");
+    said
 }
 
 #[tokio::test]
@@ -106,6 +124,10 @@ async fn closed_batch_is_settled_and_paid_out_and_all_books_agree() {
 async fn purged_batch_leaves_the_orders_authorized_everywhere() {
     let world = World::start().await;
     let (batch, _) = two_captures_and_a_refund(&world).await;
+    let shown = staff(&world, &["batches", "--state", "open"]).await;
+    assert!(shown.starts_with(&format!("{batch}  open")), "{shown}");
+    let same = staff(&world, &["reconcile-batch", &batch]).await;
+    assert_eq!(same, "both have the same\n");
     let path = format!("batches/{batch}/purge");
     let mut undone = 0;
     for _ in 0..5 {
@@ -127,6 +149,13 @@ async fn purged_batch_leaves_the_orders_authorized_everywhere() {
         .await
         .unwrap();
     assert_eq!(authorized.json["orders"].as_array().unwrap().len(), 2);
+    let closed = staff(&world, &["close-batch", &batch]).await;
+    assert_eq!(closed, format!("closed, batch {batch}\n"));
+    paid_out(&world, &batch).await;
+    let shown = staff(&world, &["batch", &batch]).await;
+    assert!(shown.contains("payout     EUR 0.00 (credit)"), "{shown}");
+    let books = staff(&world, &["ledger"]).await;
+    assert!(books.contains("EUR 0.00"), "{books}");
     agrees_with_nothing_in_flight(&world).await;
 }
 
