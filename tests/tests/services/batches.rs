@@ -13,7 +13,7 @@ use std::time::Duration;
 use openset_tests::{Answer, World, fresh};
 use serde_json::{Value, json};
 
-use super::audit::agrees_with_nothing_in_flight;
+use super::audit::at_rest;
 
 /// An order that was bought and captured; its path.
 async fn sold(world: &World, card_id: &str) -> String {
@@ -117,7 +117,7 @@ async fn closed_batch_is_settled_and_paid_out_and_all_books_agree() {
     assert_eq!(balance(&world, "merchant", "bank/EUR").await, net);
     assert_eq!(balance(&world, "merchant", "sales/EUR").await, -net);
     assert_eq!(balance(&world, "gateway", "cash/EUR").await, 0);
-    agrees_with_nothing_in_flight(&world).await;
+    at_rest(&world.audit_options()).await;
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn purged_batch_leaves_the_orders_authorized_everywhere() {
     assert!(shown.contains("payout     EUR 0.00 (credit)"), "{shown}");
     let books = staff(&world, &["ledger"]).await;
     assert!(books.contains("EUR 0.00"), "{books}");
-    agrees_with_nothing_in_flight(&world).await;
+    at_rest(&world.audit_options()).await;
 }
 
 #[tokio::test]
@@ -185,5 +185,5 @@ async fn gateway_that_is_killed_while_it_closes_and_settles_pays_once() {
     paid_out(&world, &batch).await;
     assert_eq!(balance(&world, "merchant", "bank/EUR").await, net);
     assert_eq!(balance(&world, "gateway", "cash/EUR").await, 0);
-    agrees_with_nothing_in_flight(&world).await;
+    at_rest(&world.audit_options()).await;
 }
