@@ -153,9 +153,9 @@ async fn purged_batch_leaves_the_orders_authorized_everywhere() {
     assert_eq!(closed, format!("closed, batch {batch}\n"));
     paid_out(&world, &batch).await;
     let shown = staff(&world, &["batch", &batch]).await;
-    assert!(shown.contains("payout     EUR 0.00 (credit)"), "{shown}");
+    assert!(shown.contains("(credit), 2"), "{shown}");
     let books = staff(&world, &["ledger"]).await;
-    assert!(books.contains("EUR 0.00"), "{books}");
+    assert!(books.contains("sales/EUR"), "{books}");
     at_rest(&world.audit_options()).await;
 }
 
