@@ -11,4 +11,5 @@ mod purchase;
 mod refund;
 mod registration;
 mod reversal;
+mod unsigned;
 mod wallet_backup;
