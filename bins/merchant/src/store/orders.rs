@@ -141,7 +141,14 @@ impl Listed {
     }
 }
 
-/// Orders, the newest first: those in a state, `open` included, and those behind a place, at most so many.
+/// In place of a state: orders with something that was asked of the gateway and is asked no more, unanswered.
+pub(crate) const UNANSWERED: &str = "unanswered";
+
+const IS_UNANSWERED: &str = "EXISTS (SELECT 1 FROM movements m WHERE m.xid = o.xid AND m.state = 'asked' \
+     AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.reference = m.id OR b.id = m.id))";
+
+/// Orders, the newest first: those in a state, `open` and [`UNANSWERED`] included, and those behind a place, at most so
+/// many.
 pub(crate) async fn list(
     conn: &mut AnyConnection,
     state: Option<&str>,
@@ -155,7 +162,7 @@ pub(crate) async fn list(
     let query = AssertSqlSafe(format!(
         "SELECT o.id, COALESCE(p.state, 'open'), o.currency, o.amount_minor, o.created_at_s \
          FROM orders o LEFT JOIN payments p ON p.xid = o.xid \
-         WHERE ($1 = '' OR COALESCE(p.state, 'open') = $1) {behind}\
+         WHERE ($1 = '' OR COALESCE(p.state, 'open') = $1 OR ($1 = '{UNANSWERED}' AND {IS_UNANSWERED})) {behind}\
          ORDER BY o.created_at_s DESC, o.id DESC LIMIT $2"
     ));
     let mut query = sqlx::query(query)

@@ -20,6 +20,7 @@ use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
+use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::batch_admin::AmountType;
 use openset_protocol::messages::cap::{CapCode, CapItem};
 use openset_protocol::messages::cap_rev_or_cred::{
@@ -59,12 +60,16 @@ pub(crate) enum Mood {
     RefusesOthersForGood,
     /// Approves, but does not capture.
     RefusesCaptures,
+    /// Approves, but holds nothing any more when it is to capture.
+    HoldRanOut,
     /// Says that so many minor units were captured before.
     CapturedBefore(u64),
     /// Captures, but gives nothing back and cancels nothing.
     RefusesRefunds,
     /// Approves, but does not reverse.
     RefusesReversals,
+    /// Approves and reverses, but kept too little for another receipt.
+    GivesNoReceipts,
     /// Answers with the answer to another request.
     Confuses,
 }
@@ -89,6 +94,8 @@ pub(crate) struct BankState {
     /// Whom receipts are for, by authorization.
     receipts: Mutex<HashMap<Rrpid, ReceiptFor>>,
     pub(crate) batches: Mutex<Batches>,
+    /// Where a refund or cancellation stands, by the first request for it.
+    undone: Mutex<HashMap<Rrpid, BatchPlace>>,
 }
 
 impl Bank {
@@ -103,6 +110,7 @@ impl Bank {
             answers: Mutex::default(),
             receipts: Mutex::default(),
             batches: Mutex::default(),
+            undone: Mutex::default(),
         });
         let router = Router::new()
             .route("/set", post(set))
@@ -141,6 +149,11 @@ impl Bank {
 
     pub(crate) fn be(&self, mood: Mood) {
         *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// How many refunds and cancellations were done.
+    pub(crate) fn undone(&self) -> usize {
+        self.state.undone.lock().unwrap().len()
     }
 
     pub(crate) async fn wait_for(&self, message: &str) {
@@ -339,6 +352,7 @@ fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let ours: Vec<_> = held.iter().collect();
     let request = auth_rev::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
     let reversal = match (mood, request.refused) {
+        (Mood::GivesNoReceipts, None) => Reversal::Approved(None),
         (Mood::RefusesReversals, _) => Reversal::Refused(AuthRevCode::InvalidTransaction),
         (_, Some(code)) => Reversal::Refused(code),
         _ => {
@@ -377,7 +391,8 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let signed = ("CapReq".to_owned(), request.asker.merchant());
     bank.signers.lock().unwrap().push(signed);
     let outcome = |(item, refused): &(CapItem, Option<CapCode>)| match (mood, refused) {
-        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::AuthExpired),
+        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::UnspecifiedFailure),
+        (Mood::HoldRanOut, _) => Outcome::Refused(CapCode::AuthExpired),
         (Mood::CapturedBefore(minor), _) => {
             let currency = item.cap_req_amt.currency();
             Outcome::Duplicate(CurrencyAmount::new(currency, minor).unwrap(), None)
@@ -420,13 +435,18 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
             CapRevOrCred::CapRev => (AmountType::Debit, item.original.clone()),
             CapRevOrCred::CredRev => (AmountType::Credit, item.original.clone()),
         };
-        cap_rev_or_cred::Outcome::Done(bank.batches.lock().unwrap().put(Done {
-            xid: item.trans_ids.xid,
-            auth_rrpid: item.auth_rrpid,
-            amount: item.cap_rev_or_cred_req_amt,
-            kind,
-            original,
-        }))
+        let first = request.earlier.unwrap_or_else(|| request.asker.rrpid());
+        let mut undone = bank.undone.lock().unwrap();
+        let place = undone.entry(first).or_insert_with(|| {
+            bank.batches.lock().unwrap().put(Done {
+                xid: item.trans_ids.xid,
+                auth_rrpid: item.auth_rrpid,
+                amount: item.cap_rev_or_cred_req_amt,
+                kind,
+                original,
+            })
+        });
+        cap_rev_or_cred::Outcome::Done(place.clone())
     };
     let outcomes: Vec<_> = request.items.iter().map(outcome).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
