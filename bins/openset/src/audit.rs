@@ -18,6 +18,7 @@ mod finding;
 mod gateway;
 mod issuer;
 mod merchant;
+mod merchant_books;
 mod proof;
 mod settlement;
 mod show;

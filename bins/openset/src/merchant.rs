@@ -1,5 +1,6 @@
 //! `openset merchant`: what a shop's staff does with its orders, over the merchant's REST interface.
 
+mod batches;
 mod catalogue;
 
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ const TOKEN: &str = "OPENSET_MERCHANT_TOKEN";
 pub(crate) enum Command {
     /// Write the shop's signed catalogue to a file, for orders by mail.
     Catalogue(catalogue::Options),
+    #[command(flatten)]
+    Batches(batches::Command),
     /// List orders, the newest first.
     Orders {
         #[command(flatten)]
@@ -128,6 +131,7 @@ pub(crate) struct Asked {
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Catalogue(options) => catalogue::run(options).await,
+        Command::Batches(command) => batches::run(command).await,
         Command::Orders {
             access,
             state,

@@ -3,6 +3,7 @@
 
 mod audit;
 mod bad_input;
+mod batches;
 mod crash;
 mod currencies;
 mod mail_order;

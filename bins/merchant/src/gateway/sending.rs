@@ -17,7 +17,7 @@ use openset_service::{clock, set_errors};
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
-use super::{asking, authorization};
+use super::{asking, authorization, batches};
 use crate::{Merchant, offload};
 
 /// The kind of an authorization request in the outbox.
@@ -29,6 +29,8 @@ pub(crate) const CAP_REQ: &str = "CapReq";
 const CAP_REV_REQ: &str = CapRevOrCred::CapRev.request();
 const CRED_REQ: &str = CapRevOrCred::Cred.request();
 const CRED_REV_REQ: &str = CapRevOrCred::CredRev.request();
+/// The kind of a request about a batch in the outbox.
+pub(crate) const BATCH_ADMIN_REQ: &str = "BatchAdminReq";
 /// So long the same AuthReq is sent again. The gateway takes a new one for ten minutes only, but it
 /// may have taken this one before it was lost, and then answers it as long as it remembers. After that the
 /// authorization is given back.
@@ -156,6 +158,10 @@ async fn settle(
             asking::settle(merchant, outgoing, answer, took).await?;
             Ok(None)
         }
+        BATCH_ADMIN_REQ => {
+            batches::settle(merchant, outgoing, answer).await?;
+            Ok(None)
+        }
         other => bail!("the outbox holds a {other}, which the merchant does not send"),
     }
 }
@@ -177,6 +183,31 @@ pub(super) async fn unusable(
         refusal,
     );
     anyhow!("{message} refused: {refusal}")
+}
+
+/// Whether the answer is none of the gateway's Errors: for what is asked again anyway, whoever signed it.
+///
+/// # Errors
+/// What the Error says.
+pub(super) fn check_taken(answer: &SetAnswer) -> anyhow::Result<()> {
+    if answer.status == 200 {
+        return Ok(());
+    }
+    match MessageWrapper::decode(&answer.body)?.message {
+        Message::Error(error) => {
+            let said = error.claim().context("the gateway's Error is unreadable")?;
+            bail!(
+                "the gateway refused ({:?}): {}",
+                said.error_code,
+                said.error_text
+            )
+        }
+        other => bail!(
+            "the gateway answered with {} and status {}",
+            other.name(),
+            answer.status
+        ),
+    }
 }
 
 /// The gateway's Error about a request. Its text goes to the log and to the operator.
@@ -278,7 +309,7 @@ impl OutboxHandler for Resending {
     async fn gave_up(&self, outgoing: &Outgoing) -> anyhow::Result<()> {
         match outgoing.kind.as_str() {
             AUTH_REQ => Box::pin(authorization::give_up(&self.0, outgoing)).await,
-            AUTH_REV_REQ | CAP_REQ | CAP_REV_REQ | CRED_REQ | CRED_REV_REQ => {
+            AUTH_REV_REQ | CAP_REQ | CAP_REV_REQ | CRED_REQ | CRED_REV_REQ | BATCH_ADMIN_REQ => {
                 asking::give_up(&self.0, outgoing).await
             }
             other => bail!("the outbox holds a {other}, which the merchant does not send"),

@@ -85,12 +85,7 @@ impl Call {
     }
 
     pub(super) fn rest_key(&self, order: &Order) -> Result<RestKey, Problem> {
-        let key = self.key.clone().ok_or_else(|| {
-            Problem::bad_request(
-                "idempotency-key-missing",
-                "send an Idempotency-Key, a fresh UUID for example, so that the request may be sent again",
-            )
-        })?;
+        let key = self.key.clone().ok_or_else(key_missing)?;
         let mut stands_for = format!("{}\n{}\n", self.route, order.id).into_bytes();
         stands_for.extend_from_slice(&self.body);
         Ok(RestKey {
@@ -175,6 +170,14 @@ async fn known(conn: &mut AnyConnection, rest: &RestKey) -> Result<Option<String
         None if other.is_some() => Err(key_reused()),
         None => Ok(None),
     }
+}
+
+/// There is no key.
+pub(super) fn key_missing() -> Problem {
+    Problem::bad_request(
+        "idempotency-key-missing",
+        "send an Idempotency-Key, a fresh UUID for example, so that the request may be sent again",
+    )
 }
 
 /// The key stands for something else.

@@ -92,7 +92,7 @@ pub(crate) struct AskedView {
 pub(crate) struct MovementView {
     /// Its name.
     movement: String,
-    /// `asked`, `done`, `refused`, or `voided` once it was cancelled.
+    /// `asked`, `done`, `refused`, `voided` once it was cancelled, or `purged` with its batch.
     state: &'static str,
     #[schema(value_type = schema::Amount)]
     amount: Money,
@@ -117,7 +117,9 @@ impl AskedView {
             let at = |ms: i64| Timestamp::from_seconds(ms.div_euclid(1000));
             Some(MovementView {
                 movement: movement.id.clone(),
-                state: if rules.is_undone(&movement.id) {
+                state: if movement.purged {
+                    "purged"
+                } else if rules.is_undone(&movement.id) {
                     "voided"
                 } else {
                     movement.progress.name()

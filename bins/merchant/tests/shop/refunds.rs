@@ -9,11 +9,11 @@ use crate::movements::{TWELVE_MINUTES_LATER, wait_until_done};
 use crate::shop::{Shop, World};
 use crate::wallet::Wallet;
 
-fn of(minor: u64) -> Value {
+pub(crate) fn of(minor: u64) -> Value {
     json!({"amount": {"currency": "EUR", "amount_minor": minor}})
 }
 
-async fn sold(world: &World, shop: &Shop) -> PaymentInitiation {
+pub(crate) async fn sold(world: &World, shop: &Shop) -> PaymentInitiation {
     let order = shop.order().await;
     Wallet::new(&world.pki, 1).buy(shop, &order).await;
     shop.wait_for_state(&order, "authorized").await;
@@ -22,7 +22,7 @@ async fn sold(world: &World, shop: &Shop) -> PaymentInitiation {
     order
 }
 
-fn code((status, problem): &(u16, Value)) -> (u16, &str) {
+pub(crate) fn code((status, problem): &(u16, Value)) -> (u16, &str) {
     (*status, problem["code"].as_str().unwrap_or_default())
 }
 

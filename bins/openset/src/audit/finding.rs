@@ -37,6 +37,8 @@ pub enum Code {
     BatchTotals,
     /// A closed batch is not settled or paid out as it says.
     SettlementWrong,
+    /// What a merchant is owed by its books is not what the acquirer owes it.
+    ReceivableDiffers,
     /// What an account holds is not the sum of its authorizations.
     HeldWrong,
     /// What an account owes is not the sum of its postings, or of its authorizations.
