@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::money::{AMOUNT_MINOR_MAX, Currency, CurrencyAmount};
+use openset_protocol::plain::is_plain;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -153,7 +154,7 @@ impl Catalogue {
         ensure!(
             !name.trim().is_empty()
                 && name.chars().count() <= NAME_CHARS_MAX
-                && !name.chars().any(char::is_control),
+                && name.chars().all(is_plain),
             "the name of {id}: 1 to {NAME_CHARS_MAX} characters on one line"
         );
         ensure!(

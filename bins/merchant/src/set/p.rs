@@ -40,6 +40,15 @@ const P_REQ_VERIFIED: &[&str] = &[
     "cardholder's revocation status, by OCSP",
     "HOD of our own order",
 ];
+/// The same of one that came by mail, which repeats no challenge: it names the catalogue that it is ordered by.
+const P_REQ_BY_MAIL_VERIFIED: &[&str] = &[
+    "cardholder's certificate path, brand and revocation",
+    "dual signature over order and payment, for this merchant and this gateway",
+    "xid, lid_c, lid_m, p_req_date, brand_id, bin",
+    "our own catalogue, and the date by which one orders by it",
+    "cardholder's revocation status, by OCSP",
+    "HOD of the order at the catalogue's prices",
+];
 
 /// A PReq after every check, and what follows from it; nothing is stored yet.
 struct Decided {
@@ -96,6 +105,11 @@ pub(super) async fn take(
     cardholder_status::check(merchant, &p_req.cardholder, staple).await?;
     let (with, bytes) = (Arc::clone(&ingredients), received.bytes.clone());
     let decided = offload(move |ctx| decide(ctx, &with, &bytes, p_req)).await?;
+    let verified = if ingredients.by_mail {
+        P_REQ_BY_MAIL_VERIFIED
+    } else {
+        P_REQ_VERIFIED
+    };
     let step = StepReport::since(
         begin,
         7,
@@ -103,7 +117,7 @@ pub(super) async fn take(
         ["cardholder", "merchant"],
         "PReq",
         received.bytes.len(),
-        P_REQ_VERIFIED,
+        verified,
     );
     commit(merchant, received, wrapper, &ingredients, &decided, &[step]).await
 }

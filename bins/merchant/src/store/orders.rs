@@ -154,7 +154,7 @@ pub(crate) async fn list(
     );
     let query = AssertSqlSafe(format!(
         "SELECT o.id, COALESCE(p.state, 'open'), o.currency, o.amount_minor, o.created_at_s \
-         FROM orders o LEFT JOIN payments p ON p.xid = o.xid \
+         FROM orders o LEFT JOIN payments p ON p.xid = o.xid AND p.order_id = o.id \
          WHERE ($1 = '' OR COALESCE(p.state, 'open') = $1) {behind}\
          ORDER BY o.created_at_s DESC, o.id DESC LIMIT $2"
     ));
