@@ -252,8 +252,8 @@ mod tests {
         assert_eq!(priced.amount.minor(), 2 * 750 + 940);
         assert_eq!(
             priced.description("o-1"),
-            "2 x Espresso beans 250 g @ 7.50 EUR; 1 x Decaf Colombia 250 g @ 9.40 EUR; \
-             total 24.40 EUR; order o-1"
+            "2 x Espresso beans 250 g @ EUR 7.50; 1 x Decaf Colombia 250 g @ EUR 9.40; \
+             total EUR 24.40; order o-1"
         );
     }
 

@@ -10,13 +10,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use openset_service::client::join;
+use openset_service::client::{IDEMPOTENCY_KEY, join};
 use openset_service::problem::Problem;
+use openset_service::random;
 use openset_service::set_endpoint::MediaType;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Certificate, Client, RequestBuilder, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+
+use crate::ended::Ended;
 
 /// To the answer's last byte: a back-up costs a second's work and may be large.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -77,7 +80,7 @@ pub(crate) struct Passphrase {
     passphrase_file: Option<PathBuf>,
 }
 
-pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+pub(crate) async fn run(command: Command) -> anyhow::Result<Ended> {
     match command {
         Command::Backup {
             access,
@@ -121,9 +124,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::MailOrder(order) => mail::order(order).await?,
-        Command::MailAnswer(answer) => mail::answer(answer).await?,
+        Command::MailAnswer(answer) => return mail::answer(answer).await,
     }
-    Ok(())
+    Ok(Ended::Done)
 }
 
 impl Passphrase {
@@ -139,6 +142,14 @@ impl Passphrase {
 impl Access {
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
         self.send(path, |request| request.json(body)).await
+    }
+
+    /// What the same key was sent with before brings the same answer again.
+    async fn post_once(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
+        self.send(path, |request| {
+            request.header(IDEMPOTENCY_KEY, key).json(body)
+        })
+        .await
     }
 
     /// A SET message as it is.
@@ -217,18 +228,49 @@ pub(crate) fn secret(
 
 /// A new file that its owner alone reads, whole on the disk before this ends.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
     let context = || format!("cannot write {}", path.display());
+    let name = path.file_name().with_context(context)?.to_string_lossy();
+    // A name that nobody has thought of: neither a file of somebody's nor a link that leads elsewhere.
+    let part = path.with_file_name(format!(".{name}.{}.part", random::hex_id::<8>()));
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&part)
         .with_context(context)?;
-    file.write_all(bytes).with_context(context)?;
-    file.sync_all().with_context(context)?;
-    // Unlike rename, a link does not replace what appeared there meanwhile.
-    fs::hard_link(&part, path).with_context(context)?;
-    fs::remove_file(&part).with_context(context)
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        // Unlike rename, a link does not replace what appeared there meanwhile.
+        .and_then(|()| fs::hard_link(&part, path));
+    let removed = fs::remove_file(&part);
+    written.and(removed).with_context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn new_file_touches_no_other_and_is_its_owners_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        fs::write(path("order.part"), "mine").unwrap();
+        fs::write(path("secret"), "kept").unwrap();
+        symlink(path("secret"), path("other.part")).unwrap();
+        for name in ["order.json", "other.json", "x.part"] {
+            write(&path(name), b"order").unwrap();
+            assert_eq!(fs::read(path(name)).unwrap(), b"order");
+            let mode = fs::metadata(path(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert_eq!(fs::read(path("order.part")).unwrap(), b"mine");
+        assert_eq!(fs::read(path("secret")).unwrap(), b"kept");
+        // What is there stays as it is, and nothing is left beside it.
+        assert!(write(&path("order.json"), b"another").is_err());
+        assert_eq!(fs::read(path("order.json")).unwrap(), b"order");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 6);
+    }
 }

@@ -462,7 +462,10 @@ mod tests {
         assert_eq!(first.first(), Some(&&names[0]));
         memory.last.clone_from(first[FILES_MAX - 1]);
         let next = memory.turn(&names);
-        assert_eq!(next[..3], [&names[FILES_MAX], &names[FILES_MAX + 1], &names[0]]);
+        assert_eq!(
+            next[..3],
+            [&names[FILES_MAX], &names[FILES_MAX + 1], &names[0]]
+        );
         assert_eq!(next.len(), FILES_MAX);
         // Behind the last of all it begins again.
         memory.last = "9".to_owned();
@@ -487,11 +490,15 @@ mod tests {
         let there = |path: &str| place.path().join(path).exists();
         folder.tidy(clock::now_seconds()).unwrap();
         assert!(there("out/.a.json.00.part") && there("in/.b.json.00.taken"));
-        folder.tidy(clock::now_seconds() + 2 * TAKEN_SECONDS).unwrap();
+        folder
+            .tidy(clock::now_seconds() + 2 * TAKEN_SECONDS)
+            .unwrap();
         assert!(there("out/.a.json.00.part") && !there("in/.b.json.00.taken"));
         assert_eq!(text(&folder, "in/b.json"), "in/.b.json.00.taken");
         assert_eq!(text(&folder, "in/c.json"), "in/c.json");
-        folder.tidy(clock::now_seconds() + 2 * UNFINISHED_SECONDS).unwrap();
+        folder
+            .tidy(clock::now_seconds() + 2 * UNFINISHED_SECONDS)
+            .unwrap();
         assert!(!there("out/.a.json.00.part") && !there("failed/.a.json.txt.00.part"));
         assert!(there("out/.profile"));
         assert_eq!(folder.waiting().unwrap(), ["b.json", "c.json"]);

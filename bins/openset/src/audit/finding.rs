@@ -158,15 +158,10 @@ impl Code {
 
 /// An amount as people write it, also below zero.
 pub(super) fn money(currency: &str, minor: i128) -> String {
-    let Ok(known) = Currency::from_alpha(currency) else {
-        return format!("{currency:?} {minor} minor");
-    };
-    let places = usize::from(known.exponent());
-    let sign = if minor < 0 { "-" } else { "" };
-    let digits = format!("{:0width$}", minor.unsigned_abs(), width = places + 1);
-    let (major, rest) = digits.split_at(digits.len() - places);
-    let point = if places == 0 { "" } else { "." };
-    format!("{currency} {sign}{major}{point}{rest}")
+    Currency::from_alpha(currency).map_or_else(
+        |_| format!("{currency:?} {minor} minor"),
+        |known| known.written(minor),
+    )
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::Credentials;
 use crate::messages::mail_order::{
-    CATALOGUE_BYTES_MAX, CatalogueData, MAIL_ORDER_AGE_SECONDS_MAX, Product, catalogue_digest, lid_m,
+    CATALOGUE_BYTES_MAX, CatalogueData, MAIL_ORDER_AGE_SECONDS_MAX, Product, catalogue_digest,
+    lid_m,
 };
 use crate::signed::{Who, carried, sign_bytes};
 use crate::thumbs::{News, Receiver, RevocationState, Thumbs};
