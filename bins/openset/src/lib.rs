@@ -18,6 +18,7 @@ mod healthcheck;
 mod inspect;
 mod merchant;
 pub mod setup;
+mod shown;
 mod wallet;
 
 /// OpenSET: Secure Electronic Transaction, made to work today.
@@ -38,10 +39,10 @@ enum Command {
     Inspect(inspect::Options),
     /// Compare what issuer, gateway and merchant have stored; ends with status 0 only if all of it agrees.
     Audit(audit::Options),
-    /// Back up a wallet, restore it, or order by mail with it.
+    /// Back up a wallet, restore it, order by mail with it, or see what was paid.
     #[command(subcommand)]
     Wallet(wallet::Command),
-    /// List a shop's orders, move their money, or write its catalogue to a file.
+    /// List and show a shop's orders, move their money, or write its catalogue to a file.
     #[command(subcommand)]
     Merchant(merchant::Command),
     /// Ask a service whether it is ready; ends with status 0 if it is.

@@ -17,6 +17,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::ended::Ended;
+use crate::shown::{amount, text};
 use crate::wallet::{client, secret};
 
 /// Where a merchant answers unless told otherwise.
@@ -225,14 +226,14 @@ impl Asked {
             .call(Method::POST, url, Some((&key, body)))
             .await;
         let answer = answered.with_context(|| format!("{what} under the key {key}"))?;
-        let state = order::text(&answer, "state");
+        let state = text(&answer, "state");
         match answer.get("auth") {
             Some(number) => println!("{state}, authorization {number}"),
-            None => println!("{state}, movement {}", order::text(&answer, "movement")),
+            None => println!("{state}, movement {}", text(&answer, "movement")),
         }
         for field in ["amount", "authorized", "captured", "refunded", "voided"] {
             if answer.get(field).is_some() {
-                println!("{field}: {}", order::amount(&answer, field)?);
+                println!("{field}: {}", amount(&answer, field)?);
             }
         }
         let done = ["authorized", "captured", "refunded", "reversed"];

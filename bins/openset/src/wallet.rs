@@ -2,6 +2,7 @@
 //! at the terminal.
 
 mod mail;
+mod statement;
 
 use std::fs;
 use std::io::Write as _;
@@ -15,7 +16,7 @@ use openset_service::problem::Problem;
 use openset_service::random;
 use openset_service::set_endpoint::MediaType;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Certificate, Client, RequestBuilder, redirect};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     MailOrder(mail::Order),
     /// Take the file that the shop answered with.
     MailAnswer(mail::Answer),
+    /// Show what was paid, as the bank's receipts say.
+    Statement(statement::Options),
 }
 
 /// Which wallet, and with what.
@@ -125,6 +128,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<Ended> {
         }
         Command::MailOrder(order) => mail::order(order).await?,
         Command::MailAnswer(answer) => return mail::answer(answer).await,
+        Command::Statement(options) => statement::run(options).await?,
     }
     Ok(Ended::Done)
 }
@@ -141,33 +145,40 @@ impl Passphrase {
 
 impl Access {
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
-        self.send(path, |request| request.json(body)).await
+        let url = self.at(path)?;
+        self.send(Method::POST, url, |request| request.json(body))
+            .await
     }
 
     /// What the same key was sent with before brings the same answer again.
     async fn post_once(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
-        self.send(path, |request| {
-            request.header(IDEMPOTENCY_KEY, key).json(body)
-        })
-        .await
+        let keyed = |request: RequestBuilder| request.header(IDEMPOTENCY_KEY, key).json(body);
+        self.send(Method::POST, self.at(path)?, keyed).await
     }
 
     /// A SET message as it is.
     async fn post_bytes(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         let content_type = (CONTENT_TYPE, MediaType::Payment.name());
         let request = |request: RequestBuilder| request.header(content_type.0, content_type.1);
-        self.send(path, |post| request(post).body(body)).await
+        let url = self.at(path)?;
+        self.send(Method::POST, url, |post| request(post).body(body))
+            .await
+    }
+
+    fn at(&self, path: &str) -> anyhow::Result<Url> {
+        let base = openset_service::config::url(&self.url, "--url")?;
+        Ok(join(&base, path))
     }
 
     async fn send(
         &self,
-        path: &str,
+        method: Method,
+        url: Url,
         with_body: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> anyhow::Result<Vec<u8>> {
         let token = secret(self.token_file.as_deref(), TOKEN, "--token-file")?;
-        let url = join(&openset_service::config::url(&self.url, "--url")?, path);
         let request = client(self.ca.as_deref(), PATIENCE)?
-            .post(url.clone())
+            .request(method, url.clone())
             .bearer_auth(token.expose_secret());
         let response = with_body(request)
             .send()

@@ -1,10 +1,10 @@
 //! `openset merchant order` and `orders`: orders on the screen.
 
 use anyhow::Context as _;
-use openset_protocol::messages::initiation::Money;
-use openset_protocol::money::CurrencyAmount;
 use openset_protocol::plain::plain;
 use serde_json::Value;
+
+use crate::shown::{amount, text};
 
 /// The orders of one page.
 pub(super) fn list(page: &Value) -> anyhow::Result<()> {
@@ -73,20 +73,4 @@ pub(super) fn show(order: &Value) -> anyhow::Result<()> {
 fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     let list = value.get(field).and_then(Value::as_array);
     list.into_iter().flatten()
-}
-
-/// A field, without what would repaint the screen.
-pub(super) fn text(value: &Value, field: &str) -> String {
-    plain(value.get(field).and_then(Value::as_str).unwrap_or("?"))
-}
-
-/// An amount as people write it.
-pub(super) fn amount(value: &Value, field: &str) -> anyhow::Result<CurrencyAmount> {
-    let money: Option<Money> = value
-        .get(field)
-        .map(|value| serde_json::from_value(value.clone()))
-        .transpose()
-        .with_context(|| format!("{field} is no amount"))?;
-    let money = money.with_context(|| format!("the answer has no {field}"))?;
-    Ok(CurrencyAmount::try_from(money)?)
 }
