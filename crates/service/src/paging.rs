@@ -151,8 +151,9 @@ pub fn days(from: Option<&str>, to: Option<&str>) -> Result<(i64, i64), Problem>
         })
     };
     let from_s = from.map_or(Ok(i64::MIN), midnight)?;
-    let until_s = to.map_or(Ok(i64::MAX), |day| Ok(midnight(day)?.saturating_add(DAY_S)));
-    Ok((from_s, until_s?))
+    let last_s = to.map(midnight).transpose()?;
+    let until_s = last_s.map_or(i64::MAX, |at| at.saturating_add(DAY_S));
+    Ok((from_s, until_s))
 }
 
 /// A query that is decoded, or refused with a [`Problem`] that repeats nothing of it.

@@ -218,11 +218,7 @@ async fn wait_until(what: &str, is: impl AsyncFn() -> bool) {
 /// A database of PostgreSQL, with its server; none where that is not installed.
 async fn postgres() -> Option<(PostgresServer, String)> {
     let server = tokio::task::spawn_blocking(PostgresServer::start).await;
-    let server = server.unwrap().unwrap();
-    if server.is_none() {
-        println!("skipped: PostgreSQL is not installed");
-    }
-    let server = server?;
+    let server = server.unwrap().unwrap()?;
     let url = server.create_database().unwrap();
     Some((server, url))
 }
@@ -234,6 +230,7 @@ const COPY: &str = "INSERT INTO payments (xid, order_id, state, brand, cardholde
 #[tokio::test]
 async fn order_by_mail_that_is_rejected_never_gets_a_payment_that_came_a_moment_before() {
     let Some((_server, url)) = postgres().await else {
+        println!("skipped: PostgreSQL is not installed");
         return;
     };
     let world = World::on(url, TempDir::new().unwrap()).await;
@@ -334,6 +331,7 @@ async fn two_replicas_that_sell_different_things_each_keep_to_one_catalogue() {
 #[tokio::test]
 async fn replicas_on_one_folder_authorize_once_and_give_the_same_bytes() {
     let Some((_server, url)) = postgres().await else {
+        println!("skipped: PostgreSQL is not installed");
         return;
     };
     let world = World::on(url, TempDir::new().unwrap()).await;

@@ -1,5 +1,6 @@
 //! The shop's REST interface.
 
+use openset_store::idempotency::{Claim, claim};
 use serde_json::json;
 
 use crate::shop::{OPERATOR, World};
@@ -222,4 +223,36 @@ async fn orders_are_listed_newest_first_by_state_and_page_by_page() {
         );
     }
     assert_eq!(shop.get("/orders", None).await.0, 401);
+}
+
+#[tokio::test]
+async fn key_that_stands_for_another_request_at_the_same_moment_is_refused() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = shop.order().await;
+    let wallet = crate::wallet::Wallet::new(&world.pki, 1);
+    wallet.buy(&shop, &order).await;
+    shop.wait_for_state(&order, "authorized").await;
+    // Another replica has begun something else by this key, which has no movement yet.
+    let (db, _) = world.open_database().await;
+    let mut tx = db.begin().await.unwrap();
+    let claimed = claim(&mut tx, "money", "taken", &[7; 32], 0, i64::MAX).await;
+    assert_eq!(claimed.unwrap(), Claim::New);
+    tx.commit().await.unwrap();
+    let (status, problem) = shop.capture(&order, Some("taken")).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (422, &"idempotency-key-reused".into())
+    );
+    assert_eq!(world.bank.received("CapReq"), (0, 0));
+    assert_eq!(shop.capture(&order, Some("mine")).await.0, 200);
+    assert_eq!(shop.capture(&order, Some("mine")).await.0, 200);
+    assert_eq!(world.bank.received("CapReq"), (1, 1));
+    // And so does the other replica find this one's.
+    let mut tx = db.begin().await.unwrap();
+    let claimed = claim(&mut tx, "money", "mine", &[7; 32], 0, i64::MAX).await;
+    assert_eq!(claimed.unwrap(), Claim::Mismatch);
+    drop(tx);
+    db.close().await;
+    shop.close().await;
 }
