@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds all programs in release mode and runs the demo; every argument goes to it:
 #   --exit            end after the purchase, with status 0 only if every step was verified
+#   --tour            go on with what may come after a purchase, and audit all stores
 #   --data DIR        where the parties keep their data (default .openset)
 #   --purchases N     make N purchases and report their times
 set -euo pipefail

@@ -20,7 +20,7 @@ use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::offload::offload;
 use openset_service::server::SET_BODY_LIMIT_BYTES;
 use openset_service::set_endpoint::{MediaType, Rejection as Unread, SetHandler, SetReply, Wire};
-use openset_service::{clock, random};
+use openset_service::{clock, random, set_errors};
 use openset_store::exchanges;
 
 use crate::CertificateAuthority;
@@ -62,6 +62,9 @@ impl SetHandler for SetEndpoint {
             Ok(request) => Arc::new(request),
             Err(rejection) => return reply_to(rejection.into(), None),
         };
+        if let Some(heard) = set_errors::hear(&request.wrapper) {
+            return heard;
+        }
         let received = Received {
             request: Arc::clone(&request),
             digest,

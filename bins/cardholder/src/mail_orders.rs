@@ -340,7 +340,9 @@ pub(crate) async fn answer(
     };
     let wrapper = MessageWrapper::decode(&body).map_err(|error| refused(error.to_string()))?;
     if let Message::Error(error) = &wrapper.message
-        && error.error_msg.rrpid != Some(state.rrpid())
+        && error
+            .claim()
+            .is_none_or(|said| said.error_msg.rrpid != Some(state.rrpid()))
     {
         return Err(refused("it is an Error about another message".to_owned()));
     }
@@ -349,6 +351,8 @@ pub(crate) async fn answer(
         status: if is_error { 400 } else { 200 },
         body: body.to_vec(),
     };
+    // It came by whatever way: nobody is told over HTTP.
+    let answer = (answer, None);
     let settled = settle(&wallet, &row, record, state, answer, Instant::now()).await;
     settled.map_err(|told| told.or_refused(refused))?;
     let row = load(&wallet, &row.purchase_id).await?;

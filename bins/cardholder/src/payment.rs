@@ -11,7 +11,7 @@ use openset_protocol::cardholder::purchase::{
     self, AwaitingPRes, Order, PaymentStatus, PurchaseOutcome, Step,
 };
 use openset_protocol::ids::Language;
-use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::messages::error::ErrorTbs;
 use openset_protocol::plain::plain;
 use openset_protocol::thumbs::Thumbs;
 use openset_protocol::wrapper::{Message, MessageWrapper};
@@ -21,6 +21,7 @@ use openset_service::offload::offload;
 use openset_service::outbox_worker::{LEASE, OutboxHandler};
 use openset_service::problem::Problem;
 use openset_service::set_endpoint::MediaType;
+use openset_service::set_errors;
 use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
 use reqwest::Url;
@@ -106,10 +107,9 @@ async fn initiate(
     // What the wallet holds: asked for now, the CA would learn that something is being bought.
     let ocsp = staples::fresh(wallet, &card.signature.thumbprint().to_string()).await?;
     let (card, verifier) = (Arc::clone(card), Arc::clone(wallet.trust.verifier()));
-    let next = offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| step.state.handle(ctx, &card, &answer.body, &verifier, ocsp))
-            .map_err(Told::Refused)
+    let from = Some(&order.set_url);
+    let next = verified(wallet, from, answer, move |wire| {
+        with_context(|ctx| step.state.handle(ctx, &card, wire, &verifier, ocsp))
     })
     .await
     .map_err(|told| told.problem("merchant-not-verified"))?;
@@ -231,6 +231,7 @@ async fn send(
         Ok(Err(error)) => return hand_over(wallet, row, record, &error.to_string()).await,
         Err(_) => return hand_over(wallet, row, record, "the merchant takes too long").await,
     };
+    let answer = (answer, Some(&url));
     match settle(wallet, row, record.clone(), step.state, answer, started).await {
         Ok(()) => Ok(()),
         Err(told) => {
@@ -279,17 +280,15 @@ pub(crate) async fn settle(
     row: &PurchaseRow,
     mut record: Record,
     state: AwaitingPRes,
-    answer: SetAnswer,
+    (answer, from): (SetAnswer, Option<&Url>),
     started: Instant,
 ) -> Result<(), Told> {
     let verifier = Arc::clone(wallet.trust.verifier());
     let bytes = answer.body.len();
-    let verified = offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| state.handle(ctx, &answer.body, &verifier)).map_err(Told::Refused)
-    })
-    .await;
-    let state = match verified {
+    let outcome = verified(wallet, from, answer, move |wire| {
+        with_context(|ctx| state.handle(ctx, wire, &verifier))
+    });
+    let state = match outcome.await {
         Ok(outcome) => {
             record.steps.push(StepReport::since(
                 started,
@@ -418,10 +417,8 @@ pub(crate) async fn inquire(wallet: &Arc<Wallet>, row: &PurchaseRow) -> Result<(
         .post_set(&url, MediaType::Payment, step.wire)
         .await
         .map_err(|error| call_problem("merchant-not-answering", &error))?;
-    let outcome = offload(move || {
-        protocol_answer(&answer)?;
-        with_context(|ctx| step.state.handle(ctx, &agreed, &answer.body, &verifier))
-            .map_err(Told::Refused)
+    let outcome = verified(wallet, Some(&url), answer, move |wire| {
+        with_context(|ctx| step.state.handle(ctx, &agreed, wire, &verifier))
     })
     .await
     .map_err(|told| told.problem("merchant-not-verified"))?;
@@ -458,7 +455,7 @@ pub(crate) fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<Awaitin
 pub(crate) enum Told {
     /// The other side refused our message.
     #[error("refused with {:?}: {}", .0.error_code, plain(&.0.error_text))]
-    Error(Box<ErrorMessage>),
+    Error(Box<ErrorTbs>),
     /// We refuse its answer.
     #[error("{0}")]
     Refused(Rejection),
@@ -488,6 +485,32 @@ fn refused(code: &'static str, rejection: &Rejection) -> Problem {
     Problem::conflict(code, rejection.to_string())
 }
 
+/// Verifies a merchant's answer, off the threads that serve. If it is refused, the merchant that it came from is told.
+async fn verified<T: Send + 'static>(
+    wallet: &Wallet,
+    from: Option<&Url>,
+    answer: SetAnswer,
+    verify: impl FnOnce(&[u8]) -> Result<T, Rejection> + Send + 'static,
+) -> Result<T, Told> {
+    let answer = Arc::new(answer);
+    let theirs = Arc::clone(&answer);
+    let outcome = offload(move || {
+        protocol_answer(&theirs)?;
+        verify(&theirs.body).map_err(Told::Refused)
+    })
+    .await;
+    if let (Err(Told::Refused(rejection)), Some(url)) = (&outcome, from) {
+        set_errors::tell(
+            &wallet.client,
+            url,
+            MediaType::Payment,
+            &answer.body,
+            rejection,
+        );
+    }
+    outcome
+}
+
 /// SET's Error, if the answer is one.
 pub(crate) fn protocol_answer(answer: &SetAnswer) -> Result<(), Told> {
     if answer.status == 200 {
@@ -495,7 +518,10 @@ pub(crate) fn protocol_answer(answer: &SetAnswer) -> Result<(), Told> {
     }
     let wrapper = MessageWrapper::decode(&answer.body).map_err(Told::Refused)?;
     match wrapper.message {
-        Message::Error(error) => Err(Told::Error(Box::new(error))),
+        Message::Error(error) => match error.claim() {
+            Some(said) => Err(Told::Error(Box::new(said))),
+            None => Err(Told::Refused(Rejection::Unauthentic)),
+        },
         other => Err(Told::Refused(Rejection::MessageNotTaken(other.name()))),
     }
 }
@@ -511,6 +537,8 @@ impl OutboxHandler for Wallet {
         let record = self
             .open_record(&row)
             .map_err(|problem| anyhow::anyhow!(problem.detail))?;
+        let url = Url::parse(&outgoing.url).context("the outbox holds a malformed URL")?;
+        let answer = (answer, Some(&url));
         settle(self, &row, record, state, answer, Instant::now()).await?;
         Ok(())
     }

@@ -104,7 +104,14 @@ async fn begin(
 ) -> Result<Begun, GatewayError> {
     let (asker, payment) = (&asked.asker, &asked.payment);
     let mut tx = gateway.db.begin().await?;
-    match record(&mut tx, received, &asker.merchant(), &asker.rrpid()).await? {
+    match record(
+        &mut tx,
+        received,
+        &asker.merchant(),
+        (&asker.rrpid(), &asker.brand_id),
+    )
+    .await?
+    {
         Record::New => {}
         Record::Answered(response) => return Ok(Begun::Answered(response)),
         Record::AtWork => return Ok(Begun::AtWork),
@@ -271,7 +278,14 @@ async fn refuse(
     .await?;
     let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
     let mut tx = gateway.db.begin().await?;
-    match record(&mut tx, received, &asker.merchant(), &asker.rrpid()).await? {
+    match record(
+        &mut tx,
+        received,
+        &asker.merchant(),
+        (&asker.rrpid(), &asker.brand_id),
+    )
+    .await?
+    {
         Record::New => {}
         Record::Answered(response) => return Ok(response),
         Record::AtWork => return Err(GatewayError::Working),

@@ -32,7 +32,14 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
         return answer_of_first(gateway, &id, &received.digest).await;
     };
     let mut tx = gateway.db.begin().await?;
-    match record(&mut tx, &received, &merchant, &rrpid).await? {
+    match record(
+        &mut tx,
+        &received,
+        &merchant,
+        (&rrpid, &request.asker.brand_id),
+    )
+    .await?
+    {
         Record::New => {}
         Record::Answered(response) => return Ok(response),
         Record::AtWork => return Err(GatewayError::Working),

@@ -79,7 +79,14 @@ async fn decide(
         return answer_of_first(gateway, &id, &received.digest).await;
     };
     let mut tx = gateway.db.begin().await?;
-    match record(&mut tx, received, &merchant, &rrpid).await? {
+    match record(
+        &mut tx,
+        received,
+        &merchant,
+        (&rrpid, &request.asker.brand_id),
+    )
+    .await?
+    {
         Record::New => {}
         Record::Answered(response) => return Ok(response),
         Record::AtWork => return Err(GatewayError::Working),

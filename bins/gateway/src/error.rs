@@ -1,6 +1,8 @@
 //! What can go wrong inside the gateway, and how a caller is told.
 
-use openset_protocol::Rejection;
+use openset_jose::Thumbprint;
+use openset_protocol::ids::Rrpid;
+use openset_protocol::{BrandId, Rejection};
 use openset_service::client::CallError;
 use openset_service::enrolment::EnrolmentError;
 use openset_service::problem::Problem;
@@ -14,6 +16,9 @@ pub(crate) enum GatewayError {
     /// The message is refused: its sender is told so by SET's Error.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// The request came for the first time after its date had passed: its sender, who was verified, is told so for good.
+    #[error("the request came too late")]
+    TooLate(Box<TooLate>),
     /// The work goes on; the same bytes may be sent again.
     #[error("the issuer has not answered yet")]
     Working,
@@ -38,6 +43,15 @@ pub(crate) enum GatewayError {
     /// Something stored could not be written or read as JSON.
     #[error("what is stored cannot be read or written")]
     Json(#[from] serde_json::Error),
+}
+
+/// Whose request came too late.
+#[derive(Debug, Clone)]
+pub(crate) struct TooLate {
+    /// The certificate that signed it.
+    pub(crate) sender: Thumbprint,
+    pub(crate) rrpid: Rrpid,
+    pub(crate) brand: BrandId,
 }
 
 impl From<LedgerError> for GatewayError {

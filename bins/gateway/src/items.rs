@@ -143,7 +143,14 @@ async fn begin<R: Request>(
 ) -> Result<Begun<R>, GatewayError> {
     let asker = request.asker();
     let mut tx = gateway.db.begin().await?;
-    match record(&mut tx, received, &asker.merchant(), &asker.rrpid()).await? {
+    match record(
+        &mut tx,
+        received,
+        &asker.merchant(),
+        (&asker.rrpid(), &asker.brand_id),
+    )
+    .await?
+    {
         Record::New => {}
         Record::Answered(response) => return Ok(Begun::Answered(response)),
         Record::AtWork => return Ok(Begun::AtWork),

@@ -1,5 +1,7 @@
 //! `POST /set`: AuthReq, AuthRevReq, and the requests that move money, exactly once each.
 
+mod late;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,13 +12,13 @@ use openset_protocol::gateway::cap_rev_or_cred::VerifiedCapRevOrCredReq;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::{Message, MessageWrapper};
-use openset_protocol::{Context, Rejection, Timestamp};
+use openset_protocol::{BrandId, Context, Rejection, Timestamp};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
 use openset_service::set_endpoint::{MediaType, Rejection as Unread, SetHandler, SetReply, Wire};
-use openset_service::{clock, random};
-use openset_store::{Tx, exchanges};
+use openset_service::{clock, random, set_errors};
+use openset_store::{StoreError, Tx, exchanges};
 
-use crate::error::GatewayError;
+use crate::error::{GatewayError, TooLate};
 use crate::store::pending;
 use crate::{Gateway, auth, auth_rev, batch_admin, items, p_cert};
 
@@ -52,13 +54,16 @@ impl SetHandler for SetEndpoint {
         let digest = sha256(&wire.bytes);
         match known(&self.0, &digest).await {
             Ok(None) => {}
-            Ok(Some(response)) => return SetReply::Answer(response),
+            Ok(Some(response)) => return late::as_stored(response),
             Err(error) => return reply_to(error, None),
         }
         let wrapper = match MessageWrapper::decode(&wire.bytes) {
             Ok(wrapper) => Arc::new(wrapper),
             Err(rejection) => return reply_to(rejection.into(), None),
         };
+        if let Some(heard) = set_errors::hear(&wrapper) {
+            return heard;
+        }
         let at = clock::now();
         let received = Received {
             wire: wire.bytes,
@@ -71,9 +76,15 @@ impl SetHandler for SetEndpoint {
         if let Err(GatewayError::Rejected(refusal)) = &answered
             && self.0.has_news_after(refusal).await
         {
-            answered = self.answer(received).await;
+            answered = self.answer(received.clone()).await;
         }
-        answered.map_or_else(|error| reply_to(error, Some(&wrapper)), SetReply::Answer)
+        match answered {
+            Ok(response) => SetReply::Answer(response),
+            Err(GatewayError::TooLate(whose)) => late::refuse(&self.0, &received, &whose)
+                .await
+                .map_or_else(|error| reply_to(error, Some(&wrapper)), late::as_stored),
+            Err(error) => reply_to(error, Some(&wrapper)),
+        }
     }
 
     async fn refuse(&self, rejection: Unread) -> SetReply {
@@ -166,31 +177,42 @@ pub(crate) async fn record(
     tx: &mut Tx,
     received: &Received,
     sender: &Thumbprint,
-    rrpid: &Rrpid,
+    (rrpid, brand): (&Rrpid, &BrandId),
 ) -> Result<Record, GatewayError> {
-    let opened = exchanges::open(
-        tx,
-        &exchanges::Received {
-            sender: &sender.to_string(),
-            message: received.wrapper.message.name(),
-            rrpid: &rrpid.to_string(),
-            digest: received.digest,
-            received_at: received.at.seconds(),
-            keep_until: received.at.seconds().saturating_add(KEEP_S),
-        },
-    )
-    .await?;
-    match opened {
+    match open(tx, received, sender, rrpid).await? {
         exchanges::Opened::Different => Err(Rejection::RrpidReused.into()),
         exchanges::Opened::Same {
             response: Some(response),
         } => Ok(Record::Answered(response)),
         exchanges::Opened::Same { response: None } => Ok(Record::AtWork),
-        exchanges::Opened::New => {
-            received.wrapper.check_date(received.at)?;
-            Ok(Record::New)
-        }
+        exchanges::Opened::New => match received.wrapper.check_date(received.at) {
+            Ok(()) => Ok(Record::New),
+            Err(Rejection::TooOld) => Err(GatewayError::TooLate(Box::new(TooLate {
+                sender: *sender,
+                rrpid: *rrpid,
+                brand: brand.clone(),
+            }))),
+            Err(other) => Err(other.into()),
+        },
     }
+}
+
+/// Opens the exchange that a verified request is the first half of.
+async fn open(
+    tx: &mut Tx,
+    received: &Received,
+    sender: &Thumbprint,
+    rrpid: &Rrpid,
+) -> Result<exchanges::Opened, StoreError> {
+    let exchange = exchanges::Received {
+        sender: &sender.to_string(),
+        message: received.wrapper.message.name(),
+        rrpid: &rrpid.to_string(),
+        digest: received.digest,
+        received_at: received.at.seconds(),
+        keep_until: received.at.seconds().saturating_add(KEEP_S),
+    };
+    exchanges::open(tx, &exchange).await
 }
 
 /// SET's Error for what is the sender's to mend; for all else, "send the same bytes again".

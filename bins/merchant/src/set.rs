@@ -15,7 +15,7 @@ use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_S
 use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
 use openset_service::set_endpoint::{self, MediaType, SetHandler, SetReply, Wire};
-use openset_service::{clock, random};
+use openset_service::{clock, random, set_errors};
 use openset_store::Tx;
 use openset_store::exchanges::{self, Opened};
 
@@ -80,13 +80,13 @@ impl SetHandler for SetEndpoint {
             digest: openset_jose::sha256(&wire.bytes),
             bytes: wire.bytes,
         };
-        match self.answer_with_news(&received, Way::Http).await {
-            Ok(answer) => SetReply::Answer(answer),
-            Err(failure) => refuse(
-                failure,
-                MessageWrapper::decode(&received.bytes).ok().as_ref(),
-            ),
-        }
+        let failure = match self.answer_with_news(&received, Way::Http).await {
+            Ok(answer) => return SetReply::Answer(answer),
+            Err(failure) => failure,
+        };
+        let wrapper = MessageWrapper::decode(&received.bytes).ok();
+        let heard = wrapper.as_ref().and_then(set_errors::hear);
+        heard.unwrap_or_else(|| refuse(failure, wrapper.as_ref()))
     }
 
     async fn refuse(&self, rejection: set_endpoint::Rejection) -> SetReply {
@@ -242,7 +242,6 @@ fn error(rejection: &Rejection, wrapper: Option<&MessageWrapper>) -> Vec<u8> {
         now: clock::now(),
         rng: &mut rng,
     };
-    // An Error is never answered by another Error, but somebody must be told why it came here.
     ErrorMessage::answer(&mut ctx, rejection, wrapper).encode()
 }
 

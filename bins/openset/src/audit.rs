@@ -36,6 +36,9 @@ use source::{Service, Source};
 /// Between two readings: what one service has done meanwhile the others have heard of.
 pub const PAUSE: Duration = Duration::from_secs(2);
 
+/// What the issuer calls the gateway unless told otherwise.
+const GATEWAY_NAME: &str = "gateway";
+
 /// Flags of `openset audit`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -58,7 +61,7 @@ pub struct Options {
     #[arg(long)]
     pub root_sha256: Option<PathBuf>,
     /// What the issuer calls the gateway: the name of its token.
-    #[arg(long, default_value = "gateway")]
+    #[arg(long, default_value = GATEWAY_NAME)]
     pub gateway_name: String,
     /// Print one JSON document.
     #[arg(long)]
@@ -88,6 +91,22 @@ pub(crate) async fn run(options: &Options) -> ExitCode {
             ExitCode::from(UNREADABLE)
         }
     }
+}
+
+/// Audits the stores of `openset demo` below this folder.
+pub(crate) async fn of_folder(data: &std::path::Path) -> anyhow::Result<Report> {
+    let options = Options {
+        data: data.to_owned(),
+        issuer_url: None,
+        gateway_url: None,
+        merchant_url: None,
+        ca_url: None,
+        root_sha256: None,
+        gateway_name: GATEWAY_NAME.to_owned(),
+        json: false,
+        pause: PAUSE,
+    };
+    audit(&options).await
 }
 
 /// Reads all stores and compares them.

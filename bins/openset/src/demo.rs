@@ -15,6 +15,7 @@ mod go_on;
 mod knows;
 mod processes;
 mod screen;
+mod tour;
 
 use calls::Calls;
 use screen::Screen;
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// End after the purchase, with status 0 only if every step was verified.
     #[arg(long)]
     exit: bool,
+    /// Go on with what may happen to a payment after its purchase, and audit all stores at the end.
+    #[arg(long)]
+    tour: bool,
     /// Make this many further purchases and report how long they took.
     #[arg(long, default_value_t = 0)]
     purchases: u32,
@@ -99,6 +103,10 @@ async fn show(
     if options.purchases > 0 {
         screen.heading("Warm purchases");
         bench::run(calls, &story, options.purchases, services, screen).await?;
+    }
+    if options.tour {
+        let data = services.is_some().then_some(options.data.as_path());
+        Box::pin(tour::run(calls, &story, screen, data)).await?;
     }
     screen.heading("Go on with curl");
     go_on::show(calls, &story, screen);

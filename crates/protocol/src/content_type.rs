@@ -116,6 +116,8 @@ content_types! {
     PCertReqData = "PCertReqData",
     /// Signed answer with the gateway's certificates.
     PCertResTbs = "PCertResTBS",
+    /// Signed Error.
+    ErrorTbs = "ErrorTBS",
     /// Signed answer to CardCInitReq.
     CardCInitResTbs = "CardCInitResTBS",
     /// Signed answer to Me-AqCInitReq.

@@ -21,6 +21,7 @@ pub mod problem;
 pub mod random;
 pub mod server;
 pub mod set_endpoint;
+pub mod set_errors;
 pub mod shell;
 pub mod step_report;
 pub mod telemetry;

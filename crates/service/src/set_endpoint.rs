@@ -54,6 +54,8 @@ pub enum SetReply {
     Answer(Vec<u8>),
     /// A wrapper with SET's Error message: 400.
     Error(Vec<u8>),
+    /// Nothing: it was an Error, which is never answered: 204.
+    Heard,
     /// Still at work or out of order; the same bytes may be sent again: 503 with `Retry-After`.
     Busy,
     /// Not now, for a reason that the sender may know; the same bytes may be sent again.
@@ -127,6 +129,7 @@ impl SetReply {
         let (status, body) = match self {
             Self::Answer(body) => (StatusCode::OK, body),
             Self::Error(body) => (StatusCode::BAD_REQUEST, body),
+            Self::Heard => return StatusCode::NO_CONTENT.into_response(),
             Self::PutOff(problem) => return problem.into_response(),
             Self::Busy => {
                 return Problem::unavailable("busy", "send the same bytes again later")

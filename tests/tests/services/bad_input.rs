@@ -82,7 +82,8 @@ async fn malformed_messages_get_set_errors_with_their_code() {
         );
         assert_eq!(answer.status, 400, "{what}");
     }
-    for party in ["gateway", "ca"] {
+    let nonce = openset_jose::base64url::encode(&[9; 32]);
+    for party in ["merchant", "gateway", "ca"] {
         let media_type = if party == "ca" { REGISTRATION } else { PAYMENT };
         let answer = world
             .post_set(
@@ -97,6 +98,16 @@ async fn malformed_messages_get_set_errors_with_their_code() {
             "messageNotSupported",
             "{party} {:?}",
             answer.json
+        );
+        let error = json!({"Error": {
+            "error_code": "signatureFailure", "error_nonce": nonce, "error_text": "x", "error_msg": {},
+        }});
+        let answer = world.post_set(party, media_type, wrapper(&header(), &error));
+        let answer = answer.await.unwrap();
+        assert_eq!(
+            (answer.status, &answer.json),
+            (204, &Value::Null),
+            "{party} answers an Error"
         );
         let answer = world
             .post_set(party, "application/json", b"{}".to_vec())

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use openset_protocol::cardholder::registration;
 use openset_protocol::ids::ExactBytes;
-use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::messages::error::ErrorTbs;
 use openset_protocol::thumbs::Thumbs;
 use openset_service::problem::Problem;
 
@@ -23,7 +23,7 @@ const ERRORS_MAX: u32 = 3;
 pub(super) async fn after_error(
     wallet: &Arc<Wallet>,
     row: &CardRow,
-    error: &ErrorMessage,
+    error: &ErrorTbs,
 ) -> Result<(), Problem> {
     let mut kept = wallet.open_card(row)?;
     let Kept::Registering { errors, .. } = &mut kept else {

@@ -9,7 +9,7 @@ use openset_protocol::cardholder::purchase::Step;
 use openset_protocol::cardholder::registration::{AwaitingCertRes, Outcome, Pended, Registered};
 use openset_protocol::ids::{ExactBytes, Language};
 use openset_protocol::messages::cert::CertStatus;
-use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::messages::error::ErrorTbs;
 use openset_service::client::SetAnswer;
 use openset_service::offload::offload;
 use openset_service::problem::Problem;
@@ -143,7 +143,7 @@ pub(super) enum Settled {
     /// With its signature, that nothing is decided yet.
     Waits,
     /// With SET's Error to CertReq, which nobody signs.
-    Error(Box<ErrorMessage>),
+    Error(Box<ErrorTbs>),
 }
 
 /// Stores what became of a card that was read as `row`.

@@ -138,6 +138,7 @@ async fn nothing_is_signed_that_the_person_does_not_expect_or_the_hierarchy_does
         .post("/purchases", None, &basket)
         .await
         .refuses(502, "merchant-not-verified");
+    world.shop.wait_for("Error").await;
     world.shop.be(Mood::Errors);
     wallet
         .post("/purchases", None, &basket)

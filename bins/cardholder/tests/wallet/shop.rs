@@ -200,6 +200,9 @@ async fn set(State(shop): State<Arc<ShopState>>, body: Bytes) -> Response {
         .lock()
         .unwrap()
         .push((name.to_owned(), wire.clone()));
+    if matches!(wrapper.message, Message::Error(_)) {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     match mood {
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Errors => return error(&wrapper, &Rejection::Unauthentic),

@@ -2,7 +2,7 @@
 
 use openset_protocol::digest::Digest;
 use openset_protocol::messages::p::Receipt;
-use openset_service::clock;
+use openset_service::{clock, random};
 use openset_testkit::keys;
 use openset_testkit::pki::TestPki;
 
@@ -274,8 +274,16 @@ async fn payment_instruction_that_was_declined_may_be_asked_for_again() {
 async fn request_out_of_the_date_window_is_an_error_and_nothing_is_asked() {
     let (bank, service) = gateway().await;
     for (seconds, code) in [(-3600, "messageTooOld"), (3600, "messageTooNew")] {
-        let asked = buy(&SHOP, 4200).ask_with(clock::now().plus(seconds), &mut keys::rng(9));
-        assert_eq!(service.set(&asked.wire).await.refused(), code);
+        let at = clock::now().plus(seconds);
+        let asked = buy(&SHOP, 4200).ask_with(at, &mut random::system());
+        let refused = service.set(&asked.wire).await;
+        assert_eq!(refused.refused(), code);
+        // What is too old will never be taken, and its sender may count on that; what is too new may be.
+        let refused_for_good = asked.refused_for_good(&refused.body);
+        assert_eq!(refused_for_good, code == "messageTooOld");
+        let again = service.set(&asked.wire).await;
+        assert_eq!(again.refused(), code);
+        assert_eq!(again.body == refused.body, refused_for_good);
         let (status, _) = service
             .get(
                 &format!("/authorizations/{}", asked.xid),

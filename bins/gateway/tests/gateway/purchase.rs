@@ -21,9 +21,10 @@ use openset_protocol::messages::cap::{CapCode, CapResItem};
 use openset_protocol::messages::cap_rev_or_cred::{
     CapRevOrCred, CapRevOrCredCode, CapRevOrCredResItem,
 };
+use openset_protocol::messages::error;
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::thumbs::RevocationState;
-use openset_protocol::wrapper::{Jwe, MessageWrapper};
+use openset_protocol::wrapper::{Jwe, Message, MessageWrapper};
 use openset_protocol::{Context, Timestamp};
 use openset_service::{clock, random};
 use openset_testkit::keys::key;
@@ -256,6 +257,23 @@ impl Asked {
         self.awaiting
             .handle(answer, &[self.shop], PKI.verifier(), clock::now())
             .unwrap()
+    }
+
+    /// Whether this Error is signed by the gateway, about this request.
+    pub(crate) fn refused_for_good(&self, answer: &[u8]) -> bool {
+        let wrapper = MessageWrapper::decode(answer).unwrap();
+        let Message::Error(error) = wrapper.message else {
+            panic!("not SET's Error")
+        };
+        let asked = error::Asked {
+            party: GATEWAY.key_exchange.certificate(),
+            role: Role::Gateway,
+            brand: GATEWAY.signature.brand().unwrap(),
+        };
+        let shop = self.shop.signature.thumbprint();
+        let request = (self.wire.as_slice(), self.awaiting.rrpid(), shop);
+        let verified = error.verify(request, &asked, PKI.verifier(), clock::now());
+        verified.is_ok()
     }
 
     pub(crate) fn auth_code(&self, answer: &[u8]) -> String {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use openset_gateway::Options;
 use openset_pki::PathVerifier;
 use openset_protocol::identity::Credentials;
-use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_service::CancellationToken;
 use openset_service::config::{self, Config, Party};
@@ -285,8 +284,7 @@ impl SetAnswer {
         let Message::Error(error) = MessageWrapper::decode(&self.body).unwrap().message else {
             panic!("not SET's Error")
         };
-        let ErrorMessage { error_code, .. } = error;
-        serde_json::to_value(error_code)
+        serde_json::to_value(error.claim().unwrap().error_code)
             .unwrap()
             .as_str()
             .unwrap()

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use openset_protocol::balance::{Kind, Progress};
 use openset_protocol::ids::{Rrpid, Xid};
 use openset_protocol::merchant::auth_rev::ReversalAnswer;
@@ -17,7 +17,7 @@ use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
-use super::sending::{self, ASKED_FOR, Took, final_error, is_error_doubted};
+use super::sending::{self, ASKED_FOR, Refusal, Took, is_error_doubted};
 use super::{capture, refund, reversal};
 use crate::Merchant;
 use crate::failure::Failure;
@@ -82,6 +82,22 @@ pub(super) struct Told {
     pub(super) reversal: Option<ReversalAnswer>,
     /// What the gateway's answer was checked for, where a step of the cycle ends with it.
     pub(super) verified: Option<&'static [&'static str]>,
+}
+
+impl Told {
+    /// Nothing was done.
+    pub(super) fn refused(reason: String) -> Self {
+        Self {
+            end: End {
+                amount_minor: 0,
+                refusal: Some(reason),
+                batch: None,
+            },
+            released_minor: 0,
+            reversal: None,
+            verified: None,
+        }
+    }
 }
 
 /// A movement that waits for its answer.
@@ -163,13 +179,21 @@ pub(super) async fn settle(
         return Ok(());
     };
     let begin = Instant::now();
-    let rrpid: Rrpid = outgoing.id.parse().context("the outbox names no request")?;
-    if let Some(reason) = final_error(answer, rrpid)? {
-        // Nobody signs an Error: the bank may have done it.
-        if is_error_doubted(outgoing) {
-            bail!("{reason}; it is asked again");
+    let brand = &waiting.payment.brand;
+    match sending::refusal(merchant, outgoing, brand, answer).await? {
+        None => {}
+        Some(Refusal::Signed(reason)) if outgoing.id == waiting.movement.id => {
+            let lasted = took.lasted(outgoing);
+            return finish(merchant, outgoing, &waiting, &Told::refused(reason), lasted).await;
         }
-        return ask_anew(merchant, outgoing, &waiting, &reason).await;
+        // An unsigned one may be anybody's, and a signed one about a request anew says nothing of the one before it: the
+        // bank may have done what was asked.
+        Some(Refusal::Signed(reason) | Refusal::Unsigned(reason)) if is_error_doubted(outgoing) => {
+            bail!("{reason}; it is asked again")
+        }
+        Some(Refusal::Signed(reason) | Refusal::Unsigned(reason)) => {
+            return ask_anew(merchant, outgoing, &waiting, &reason).await;
+        }
     }
     let told = match waiting.movement.kind {
         Kind::Reversal => reversal::verify(merchant, &waiting, answer).await?,
@@ -353,16 +377,6 @@ pub(super) fn refusal(what: &str, code: &impl serde::Serialize) -> String {
     let code = serde_json::to_value(code).unwrap_or_default();
     let code = code.as_str().unwrap_or("unknown");
     format!("the gateway did not {what}: {code}")
-}
-
-/// What is wrong with an answer that was refused; the next attempt may find it good.
-pub(super) async fn unusable(
-    merchant: &Merchant,
-    message: &str,
-    refusal: &openset_protocol::Rejection,
-) -> anyhow::Error {
-    merchant.has_news_after(refusal).await;
-    anyhow!("{message} refused: {refusal}")
 }
 
 /// Asks for the whole of an authorization back whose answer will not be waited for: the bank may hold it.

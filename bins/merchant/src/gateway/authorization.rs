@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use openset_protocol::Timestamp;
 use openset_protocol::digest::Digest;
 use openset_protocol::ids::Xid;
@@ -18,7 +18,7 @@ use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, exchanges};
 
 use super::asking;
-use super::sending::{Took, final_error, is_error_doubted};
+use super::sending::{Refusal, Took, is_error_doubted, refusal, unusable};
 use crate::failure::Failure;
 use crate::store::authorizations::{self, Authorization, Outcome, Said};
 use crate::store::payments::{self, AskedBy, Payment, State};
@@ -152,10 +152,12 @@ pub(crate) async fn settle(
         &["gateway's key-exchange certificate path, brand and revocation"],
     ));
     let begin = std::time::Instant::now();
-    let outcome = match final_error(answer, awaiting.rrpid())? {
+    let outcome = match refusal(merchant, outgoing, &payment.brand, answer).await? {
         // The bank may hold the amount.
-        Some(reason) if is_error_doubted(outgoing) => bail!("{reason}; it is asked again"),
-        Some(reason) => Outcome::Failed(reason),
+        Some(Refusal::Unsigned(reason)) if is_error_doubted(outgoing) => {
+            bail!("{reason}; it is asked again")
+        }
+        Some(Refusal::Signed(reason) | Refusal::Unsigned(reason)) => Outcome::Failed(reason),
         None => {
             let keyring = merchant.keyring.all();
             let verifier = merchant.verifier()?;
@@ -167,11 +169,7 @@ pub(crate) async fn settle(
             .await;
             let answer = match verified {
                 Ok(answer) => answer,
-                Err(refusal) => {
-                    // The next attempt may find it good.
-                    merchant.has_news_after(&refusal).await;
-                    return Err(anyhow!("AuthRes refused: {refusal}"));
-                }
+                Err(refusal) => return Err(unusable(merchant, "AuthRes", answer, &refusal).await),
             };
             let told = Box::new((answer.payload, answer.baggage));
             Outcome::Answered(told, Box::new(answer.proof))

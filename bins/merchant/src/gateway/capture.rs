@@ -8,8 +8,8 @@ use openset_protocol::messages::cap::{CapCode, CapResItem};
 use openset_protocol::money::CurrencyAmount;
 use openset_service::client::SetAnswer;
 
-use super::asking::{Draft, Told, Waiting, refusal, unusable};
-use super::sending::CAP_REQ;
+use super::asking::{Draft, Told, Waiting, refusal};
+use super::sending::{CAP_REQ, unusable};
 use crate::failure::Failure;
 use crate::store::authorizations::Authorization;
 use crate::store::movements::End;
@@ -88,7 +88,7 @@ pub(super) async fn verify(
     .await;
     let items = match verified {
         Ok(items) => items,
-        Err(refusal) => return Err(unusable(merchant, "CapRes", &refusal).await),
+        Err(refusal) => return Err(unusable(merchant, "CapRes", answer, &refusal).await),
     };
     let [item] = items.as_slice() else {
         bail!("CapRes has {} items for one", items.len());

@@ -11,7 +11,8 @@ use openset_protocol::messages::cap_rev_or_cred::{
 use openset_protocol::money::CurrencyAmount;
 use openset_service::client::SetAnswer;
 
-use super::asking::{Draft, Told, Waiting, refusal, unusable};
+use super::asking::{Draft, Told, Waiting, refusal};
+use super::sending::unusable;
 use crate::failure::Failure;
 use crate::store::authorizations::Authorization;
 use crate::store::movements::End;
@@ -91,7 +92,7 @@ pub(super) async fn verify(
     .await;
     let items = match verified {
         Ok(items) => items,
-        Err(refusal) => return Err(unusable(merchant, which.response(), &refusal).await),
+        Err(refusal) => return Err(unusable(merchant, which.response(), answer, &refusal).await),
     };
     let [item] = items.as_slice() else {
         bail!("{} has {} items for one", which.response(), items.len());

@@ -8,8 +8,8 @@ use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::money::CurrencyAmount;
 use openset_service::client::SetAnswer;
 
-use super::asking::{Draft, Told, Waiting, refusal, unusable};
-use super::sending::AUTH_REV_REQ;
+use super::asking::{Draft, Told, Waiting, refusal};
+use super::sending::{AUTH_REV_REQ, unusable};
 use crate::failure::Failure;
 use crate::store::authorizations::{Authorization, Said};
 use crate::store::movements::End;
@@ -77,7 +77,7 @@ pub(super) async fn verify(
     .await;
     let answer = match verified {
         Ok(answer) => answer,
-        Err(refusal) => return Err(unusable(merchant, "AuthRevRes", &refusal).await),
+        Err(refusal) => return Err(unusable(merchant, "AuthRevRes", answer, &refusal).await),
     };
     let end = if answer.code == AuthRevCode::Approved {
         let one = &waiting.one;

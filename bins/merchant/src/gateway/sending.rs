@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
+use openset_pki::Role;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCred;
+use openset_protocol::messages::error::{Asked, ErrorMessage};
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
+use openset_protocol::{BrandId, Rejection};
 use openset_service::client::SetAnswer;
-use openset_service::clock;
 use openset_service::outbox_worker::{LEASE, OutboxHandler, backoff};
 use openset_service::set_endpoint::MediaType;
+use openset_service::{clock, set_errors};
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
 use super::{asking, authorization};
-use crate::Merchant;
+use crate::{Merchant, offload};
 
 /// The kind of an authorization request in the outbox.
 pub(crate) const AUTH_REQ: &str = "AuthReq";
@@ -33,8 +36,8 @@ const AUTHORIZATION_WAITS: Duration = Duration::from_secs(24 * 60 * 60);
 /// So long all else is asked, which moves money: as long as the gateway remembers its answers.
 pub(super) const ASKED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// For so long an Error is no answer to a request: nobody signs one, so that it may be anybody's, while the gateway,
-/// which takes the request for so long, may have acted on it.
+/// For so long an Error that nobody signed is no answer to a request: it may be anybody's, while the gateway, which takes
+/// the request for so long, may have acted on it.
 const ERROR_DOUBTED: Duration =
     Duration::from_secs((AGE_SECONDS_MAX + SKEW_SECONDS_MAX).unsigned_abs());
 
@@ -157,9 +160,41 @@ async fn settle(
     }
 }
 
-/// The gateway's Error about the request with this RRPID: it will not take it, now or later. Its text
-/// goes to the log and to the operator.
-pub(crate) fn final_error(answer: &SetAnswer, rrpid: Rrpid) -> anyhow::Result<Option<String>> {
+/// What is wrong with an answer that was refused; the next attempt may find it good. The gateway is told.
+pub(super) async fn unusable(
+    merchant: &Merchant,
+    message: &str,
+    answer: &SetAnswer,
+    refusal: &Rejection,
+) -> anyhow::Error {
+    merchant.has_news_after(refusal).await;
+    let url = &merchant.settings.gateway_set_url;
+    set_errors::tell(
+        &merchant.client,
+        url,
+        MediaType::Payment,
+        &answer.body,
+        refusal,
+    );
+    anyhow!("{message} refused: {refusal}")
+}
+
+/// The gateway's Error about a request. Its text goes to the log and to the operator.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Signed by the gateway, about these very bytes: nothing was done, and nothing will be.
+    Signed(String),
+    /// Anybody's: the gateway may have done what was asked.
+    Unsigned(String),
+}
+
+/// The Error about the request, if the answer is one.
+pub(crate) async fn refusal(
+    merchant: &Arc<Merchant>,
+    outgoing: &Outgoing,
+    brand: &BrandId,
+    answer: &SetAnswer,
+) -> anyhow::Result<Option<Refusal>> {
     if answer.status == 200 {
         return Ok(None);
     }
@@ -171,17 +206,62 @@ pub(crate) fn final_error(answer: &SetAnswer, rrpid: Rrpid) -> anyhow::Result<Op
             answer.status
         );
     };
-    if error.error_msg.rrpid != Some(rrpid) {
+    let said = error.claim().context("the gateway's Error is unreadable")?;
+    let rrpid: Rrpid = outgoing.id.parse().context("the outbox names no request")?;
+    if said.error_msg.rrpid != Some(rrpid) {
         bail!(
             "the gateway's Error is about another message: {}",
-            error.error_text
+            said.error_text
         );
     }
-    let text: String = error.error_text.chars().take(200).collect();
-    Ok(Some(format!(
-        "the gateway refused the request ({:?}): {text}",
-        error.error_code
-    )))
+    let reason = format!(
+        "the gateway refused the request ({:?}): {}",
+        said.error_code, said.error_text
+    );
+    if matches!(error, ErrorMessage::Unsigned(_)) {
+        return Ok(Some(Refusal::Unsigned(reason)));
+    }
+    match verify(merchant, outgoing, rrpid, brand, error).await {
+        Ok(()) => Ok(Some(Refusal::Signed(reason))),
+        Err(refusal) => {
+            merchant.has_news_after(&refusal).await;
+            bail!("Error refused: {refusal}")
+        }
+    }
+}
+
+/// Whether the gateway signed it, for the one of our certificates that signed the request.
+async fn verify(
+    merchant: &Arc<Merchant>,
+    outgoing: &Outgoing,
+    rrpid: Rrpid,
+    brand: &BrandId,
+    error: ErrorMessage,
+) -> Result<(), Rejection> {
+    let verifier = merchant.verifier().map_err(|_| Rejection::Internal)?;
+    let gateway = merchant.gateways.of_brand(brand, &verifier);
+    let gateway = gateway.ok_or(Rejection::MissingCertificate("the gateway's"))?;
+    let ours = merchant.keyring.all();
+    let (wire, brand) = (outgoing.body.clone(), brand.clone());
+    offload(move |ctx| {
+        let asked = Asked {
+            party: gateway.leaf(),
+            role: Role::Gateway,
+            brand: &brand,
+        };
+        let of_brand = ours.iter().map(|pair| &pair.signature);
+        let of_brand = of_brand.filter(|signature| signature.brand() == Some(&brand));
+        let mut verified = Err(Rejection::NotForUs);
+        for signature in of_brand {
+            let request = (wire.as_slice(), rrpid, signature.thumbprint());
+            verified = error.verify(request, &asked, &verifier, ctx.now);
+            if verified != Err(Rejection::NotForUs) {
+                break;
+            }
+        }
+        verified.map(drop)
+    })
+    .await
 }
 
 /// The outbox worker's way into [`settle`].

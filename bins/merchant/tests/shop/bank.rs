@@ -25,7 +25,7 @@ use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
-use openset_protocol::messages::error::ErrorMessage;
+use openset_protocol::messages::error::{ErrorMessage, Refused};
 use openset_protocol::money::CurrencyAmount;
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Message, MessageWrapper};
@@ -51,6 +51,10 @@ pub(crate) enum Mood {
     Slow(Duration),
     /// SET's Error to everything.
     Errors,
+    /// SET's Error to everything, signed for good.
+    RefusesForGood,
+    /// The same, but about other bytes.
+    RefusesOthersForGood,
     /// Approves, but does not capture.
     RefusesCaptures,
     /// Says that so many minor units were captured before.
@@ -136,6 +140,16 @@ impl Bank {
         *self.state.mood.lock().unwrap() = mood;
     }
 
+    pub(crate) async fn wait_for(&self, message: &str) {
+        for _ in 0..6000 {
+            if self.received(message).1 > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no {message} comes");
+    }
+
     /// The different requests of this name that came, and how many came in all.
     pub(crate) fn received(&self, message: &str) -> (usize, usize) {
         let received = self.state.received.lock().unwrap();
@@ -187,10 +201,18 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
     let wrapper = MessageWrapper::decode(&wire).unwrap();
     let name = wrapper.message.name().to_owned();
     bank.received.lock().unwrap().push((name, wire.clone()));
+    if matches!(wrapper.message, Message::Error(_)) {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let known = bank.answers.lock().unwrap().get(&wire).cloned();
     match mood {
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Slow(pause) => tokio::time::sleep(pause).await,
+        Mood::RefusesForGood => return refused_for_good(&bank, &wire, &wrapper),
+        Mood::RefusesOthersForGood => {
+            let others = [wire.as_slice(), b" "].concat();
+            return refused_for_good(&bank, &others, &wrapper);
+        }
         Mood::Errors => {
             let mut rng = random::system();
             let mut ctx = Context {
@@ -232,6 +254,25 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
         _ => answer,
     };
     ([(header::CONTENT_TYPE, SET_PAYMENT)], answer).into_response()
+}
+
+/// To whoever signed the newest AuthReq.
+fn refused_for_good(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper) -> Response {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let refused = Refused {
+        wire,
+        wrapper,
+        sender: bank.signers.lock().unwrap().last().unwrap().1,
+        rrpid: wrapper.rrpid().unwrap(),
+    };
+    let by = bank.current().signature;
+    let error = ErrorMessage::answer_signed(&mut ctx, &by, &Rejection::TooOld, &refused);
+    let media_type = [(header::CONTENT_TYPE, SET_PAYMENT)];
+    (StatusCode::BAD_REQUEST, media_type, error.unwrap().encode()).into_response()
 }
 
 fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {

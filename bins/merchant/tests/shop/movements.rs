@@ -72,6 +72,16 @@ async fn error_that_nobody_signed_ends_no_capture_and_an_old_one_is_asked_for_an
     }
     assert_eq!(world.bank.received("CapReq").0, 2, "asked for anew");
     assert_eq!(shop.show(&order).await["state"], "capturing");
+    // Of the second request; of the first one that says nothing.
+    world.bank.be(Mood::RefusesForGood);
+    let before = world.bank.received("CapReq").1;
+    for _ in 0..1200 {
+        if world.bank.received("CapReq").1 > before + 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(shop.show(&order).await["state"], "capturing");
     world.bank.be(Mood::Approves);
     let view = shop.wait_for_state(&order, "captured").await;
     assert_eq!(view["capture"]["amount"]["amount_minor"], 900);

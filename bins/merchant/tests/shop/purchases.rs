@@ -156,7 +156,7 @@ async fn order_that_was_paid_is_rejected_under_another_xid() {
 }
 
 #[tokio::test]
-async fn answer_to_another_request_is_not_believed() {
+async fn answer_to_another_request_is_not_believed_and_the_gateway_is_told() {
     let world = World::new().await;
     let shop = world.open_shop_waiting(400).await;
     let wallet = Wallet::new(&world.pki, 1);
@@ -168,6 +168,7 @@ async fn answer_to_another_request_is_not_believed() {
     let (step, outcome) = wallet.buy(&shop, &order).await;
     assert_eq!(outcome.status, PaymentStatus::Pending);
     assert_eq!(shop.show(&order).await["state"], "ordered");
+    world.bank.wait_for("Error").await;
     world.bank.be(Mood::Approves);
     shop.wait_for_state(&order, "authorized").await;
     let inquired = wallet.inquire(&shop, &step.state).await.unwrap();

@@ -165,6 +165,35 @@ async fn refund_that_nobody_answers_counts_and_is_never_asked_for_under_another_
 }
 
 #[tokio::test]
+async fn refund_that_the_gateway_refuses_for_good_is_over_and_may_be_made_again() {
+    let world = World::new().await;
+    let shop = world.open_shop_waiting(300).await;
+    let order = sold(&world, &shop).await;
+    world.bank.be(Mood::RefusesOthersForGood);
+    let (status, asked) = shop.ask(&order, "refund", "a", json!({})).await;
+    assert_eq!((status, asked["state"].as_str()), (202, Some("refunding")));
+    world.bank.be(Mood::RefusesForGood);
+    let mut refused = (202, Value::Null);
+    for _ in 0..1200 {
+        if refused.0 != 202 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        refused = shop.ask(&order, "refund", "a", json!({})).await;
+    }
+    assert_eq!(code(&refused), (502, "refund-refused"));
+    assert_eq!(shop.show(&order).await["state"], "captured");
+    world.bank.be(Mood::Approves);
+    let again = shop.ask(&order, "refund", "b", json!({})).await;
+    assert_eq!(
+        (again.0, again.1["state"].as_str()),
+        (200, Some("refunded"))
+    );
+    assert_eq!(world.bank.received("CredReq").0, 2);
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn refused_refund_leaves_the_capture_as_it_was() {
     let world = World::new().await;
     let shop = world.open_shop().await;

@@ -92,13 +92,45 @@ impl Calls {
         path: &str,
         body: &Value,
     ) -> anyhow::Result<Value> {
-        let token = SecretString::from(self.token(party));
         let key = openset_service::random::hex_id::<16>();
+        self.post_as(&key, party, path, body).await
+    }
+
+    async fn post_as(
+        &self,
+        key: &str,
+        party: &str,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<Value> {
+        let token = SecretString::from(self.token(party));
         let answer = self
             .client
-            .post_json(&self.target(party, path)?, Some(&token), Some(&key), body)
+            .post_json(&self.target(party, path)?, Some(&token), Some(key), body)
             .await;
         answer.with_context(|| format!("POST {path} at {party}"))
+    }
+
+    /// The same, once what was asked for is done: until then the answer's state is "capturing", "refunding" and the like.
+    pub(crate) async fn post_until_done(
+        &self,
+        party: &str,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<Value> {
+        let key = openset_service::random::hex_id::<16>();
+        let started = Instant::now();
+        loop {
+            let answer = self.post_as(&key, party, path, body).await?;
+            if !text(&answer, "state")?.ends_with("ing") {
+                return Ok(answer);
+            }
+            ensure!(
+                started.elapsed() < READY_PATIENCE,
+                "{path} is not done: {answer}"
+            );
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Waits until every service says that it is ready.

@@ -444,6 +444,7 @@ fn an_error_answers_under_the_names_of_what_it_refuses() {
     let Message::Error(message) = again.message else {
         panic!("not an Error")
     };
+    let message = message.claim().unwrap();
     assert_eq!(message.error_code, ErrorCode::SignatureFailure);
     assert_eq!(
         message.error_msg.lid_c,

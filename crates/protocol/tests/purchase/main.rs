@@ -11,6 +11,7 @@
 mod algorithms;
 mod batch;
 mod certificates;
+mod errors;
 mod exchanges;
 mod flow;
 #[path = "../support/layers.rs"]

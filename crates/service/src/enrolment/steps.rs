@@ -316,7 +316,8 @@ impl Registration<'_> {
         if let Ok(wrapper) = MessageWrapper::decode(&answer.body)
             && let Message::Error(error) = wrapper.message
         {
-            return Err(EnrolmentError::Error(error.error_text));
+            let said = error.claim().map(|said| said.error_text);
+            return Err(EnrolmentError::Error(said.unwrap_or_default()));
         }
         Ok(answer.body)
     }

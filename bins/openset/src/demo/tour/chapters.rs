@@ -1,0 +1,142 @@
+//! The chapters of the tour.
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::Tour;
+
+/// A chapter.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Chapter {
+    Parts,
+    PartialCapture,
+    Reversal,
+    Refund,
+}
+
+/// All of them, in their order.
+pub(super) const ALL: [Chapter; 4] = [
+    Chapter::Parts,
+    Chapter::PartialCapture,
+    Chapter::Reversal,
+    Chapter::Refund,
+];
+
+/// Something that is in stock, and something that ships later.
+const STOCKED: &str = "espresso-250";
+const SHIPS_LATER: &str = "hand-grinder";
+
+impl Chapter {
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Parts => "Shipment in parts: each part is authorized when it is sent",
+            Self::PartialCapture => "Partial capture: the rest of the hold is free again",
+            Self::Reversal => "Reversal: nothing is sent, nothing is paid",
+            Self::Refund => "Refund: money goes back, in parts, and one refund is taken back",
+        }
+    }
+}
+
+impl Tour<'_> {
+    /// Plays a chapter; fails if anything comes out otherwise than it should.
+    pub(super) async fn play(&mut self, chapter: Chapter) -> anyhow::Result<()> {
+        match chapter {
+            Chapter::Parts => self.parts().await,
+            Chapter::PartialCapture => self.partial_capture().await,
+            Chapter::Reversal => self.reversal().await,
+            Chapter::Refund => self.refund().await,
+        }
+    }
+
+    async fn parts(&mut self) -> anyhow::Result<()> {
+        let bought = self.bought(&[STOCKED, SHIPS_LATER]).await?;
+        self.told(
+            "one product in stock and one that ships later are bought",
+            "the first is authorized",
+        )
+        .await?;
+        let first = self.ask(&bought.order_id, "capture", &json!({})).await?;
+        self.told("the first part is sent", &came(&first, "captured")?)
+            .await?;
+        let second = self.ask(&bought.order_id, "authorize", &json!({})).await?;
+        self.told(
+            "the second part: AuthReq with the AuthToken",
+            &came(&second, "amount")?,
+        )
+        .await?;
+        let auth = second.get("auth").cloned().unwrap_or_default();
+        let second = self
+            .ask(&bought.order_id, "capture", &json!({"auth": auth}))
+            .await?;
+        self.told("the second part is sent", &came(&second, "captured")?)
+            .await?;
+        let wallet = self.inquired(&bought).await?;
+        let receipts = wallet.get("receipts").and_then(Value::as_array);
+        let count = receipts.map_or(0, Vec::len);
+        ensure!(
+            count == 2,
+            "the wallet has {count} receipts, not 2: {wallet}"
+        );
+        self.told("the wallet inquires", "two receipts that the bank signed")
+            .await?;
+        Ok(())
+    }
+
+    async fn partial_capture(&mut self) -> anyhow::Result<()> {
+        let bought = self.bought(&[STOCKED]).await?;
+        self.told("a purchase", "authorized").await?;
+        let body = json!({"amount": {"currency": "EUR", "amount_minor": 500}});
+        let captured = self.ask(&bought.order_id, "capture", &body).await?;
+        self.told(
+            "a part of what is authorized is captured",
+            &came(&captured, "captured")?,
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn reversal(&mut self) -> anyhow::Result<()> {
+        let bought = self.bought(&[STOCKED]).await?;
+        self.told("a purchase", "authorized").await?;
+        let reversed = self.ask(&bought.order_id, "reverse", &json!({})).await?;
+        let state = reversed.get("state").and_then(Value::as_str);
+        ensure!(state == Some("reversed"), "not reversed: {reversed}");
+        self.told("the whole authorization is given back", "reversed")
+            .await?;
+        let wallet = self.inquired(&bought).await?;
+        let status = wallet.get("status").and_then(Value::as_str);
+        ensure!(status == Some("reversed"), "the wallet says {wallet}");
+        self.told("the wallet inquires", "reversed, by the bank's receipt")
+            .await?;
+        Ok(())
+    }
+
+    async fn refund(&mut self) -> anyhow::Result<()> {
+        let order = self.story.of_purchase("order_id");
+        let part = json!({"amount": {"currency": "EUR", "amount_minor": 300}});
+        let refund = self.ask(order, "refund", &part).await?;
+        self.told(
+            "a part of the ten steps' purchase goes back",
+            &came(&refund, "refunded")?,
+        )
+        .await?;
+        let named = refund.get("movement").context("the refund's name")?;
+        let void = json!({"refund": named});
+        let voided = self.ask(order, "void-refund", &void).await?;
+        self.told(
+            "that was an error and is cancelled",
+            &came(&voided, "voided")?,
+        )
+        .await?;
+        let refund = self.ask(order, "refund", &json!({})).await?;
+        self.told("all of it goes back", &came(&refund, "refunded")?)
+            .await?;
+        Ok(())
+    }
+}
+
+/// A sum in an answer, as people write it.
+fn came(answer: &Value, field: &str) -> anyhow::Result<String> {
+    let sum = crate::shown::amount(answer, field).with_context(|| answer.to_string())?;
+    Ok(format!("{field} {sum}"))
+}
