@@ -223,14 +223,14 @@ fn statement_shows_every_page_and_the_sum_of_each_currency() {
     };
     let service = Service::answering(move |path| {
         if path.contains("after=two") {
-            json!({"items": [entry("p-3", "EUR", 250)]})
+            json!({"items": [entry("buy-3", "EUR", 250)]})
         } else {
-            json!({"items": [entry("p-1", "EUR", 1500), entry("p-2", "JPY", 1990)], "next": "two"})
+            json!({"items": [entry("buy-1", "EUR", 1500), entry("buy-2", "JPY", 1990)], "next": "two"})
         }
     });
     let ended = service.run(&["wallet", "statement", "--from", "2026-11-01"]);
     assert_eq!(ended.code, 0, "{}", ended.err);
-    for id in ["p-1", "p-2", "p-3"] {
+    for id in ["buy-1", "buy-2", "buy-3"] {
         assert_eq!(ended.out.matches(id).count(), 1, "{}", ended.out);
     }
     assert!(
