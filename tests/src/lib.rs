@@ -1,7 +1,7 @@
 //! What crosses services: five real processes with a folder and free ports of their own.
 //!
 //! A [`World`] writes the configuration that `openset setup` writes, starts the programs beside the
-//! test program, and stops them when it is dropped. Where a test moves the clock, it starts the services inside
+//! test program, and when it is dropped audits their stores and stops them. Where a test moves the clock, it starts the services inside
 //! its own program instead.
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
     reason = "test support"
 )]
 
+mod audited;
 mod gate;
 mod in_process;
 
@@ -21,6 +22,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use openset::setup::{self, DemoFile, PARTIES, Plan, Seen};
+use openset_testkit::postgres::PostgresServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -56,6 +58,8 @@ pub struct World {
     folder: TempDir,
     running: Vec<(&'static str, Running)>,
     inside: bool,
+    /// Whether its stores are audited at the end.
+    audits: bool,
     /// Where they answer and what opens them.
     pub file: DemoFile,
     client: reqwest::Client,
@@ -103,6 +107,16 @@ impl World {
         Self::begin(false, &[], change).await
     }
 
+    /// As [`Self::start`], each party with a database of its own on a PostgreSQL.
+    pub async fn start_on(server: &PostgresServer) -> Self {
+        Self::start_with(|party, table| {
+            let url = server.create_database().unwrap();
+            let before = table.insert("database_url".to_owned(), url.into());
+            assert!(before.is_none(), "{party}");
+        })
+        .await
+    }
+
     /// As [`Self::start_with`], without waiting until the `unready` parties are ready.
     pub async fn start_unready(unready: &[&str], change: impl Fn(&str, &mut toml::Table)) -> Self {
         Self::begin(false, unready, change).await
@@ -128,6 +142,7 @@ impl World {
             folder,
             running: Vec::new(),
             inside,
+            audits: true,
             file,
             client: reqwest::Client::new(),
         };
@@ -417,9 +432,16 @@ impl World {
 }
 
 impl Drop for World {
+    /// Audits its stores first. Here and not in each test, so that none can leave it out; a test that has failed says why by
+    /// itself.
     fn drop(&mut self) {
+        let audits = self.audits && !std::thread::panicking();
+        let agrees = if audits { self.discrepancies() } else { Ok(()) };
         for (_, running) in &mut self.running {
             running.end();
+        }
+        if let Err(said) = agrees {
+            panic!("at the end of the test its stores do not agree:\n{said}");
         }
     }
 }

@@ -10,7 +10,7 @@ use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
-use openset_store::exchanges;
+use openset_store::{Tx, exchanges};
 
 use crate::error::GatewayError;
 use crate::issuer::{Attempt, Word};
@@ -116,10 +116,7 @@ async fn begin(
         Record::Answered(response) => return Ok(Begun::Answered(response)),
         Record::AtWork => return Ok(Begun::AtWork),
     }
-    let whose = (asker.merchant_id(), &asker.brand_id);
-    let names = (&asker.auth_tags.trans_ids.xid, &asker.rrpid());
-    let known = authorizations::find(&mut tx, whose, names).await?;
-    if reversals::is_taken_back(known.as_ref()) {
+    if is_taken_back(&mut tx, asker).await? {
         tx.rollback().await?;
         return Ok(Begun::No(AuthCode::InvalidTransaction));
     }
@@ -172,6 +169,23 @@ async fn begin(
     pending::insert(&mut tx, &gateway.vault, &pending).await?;
     tx.commit().await?;
     Ok(Begun::Asked)
+}
+
+/// Whether the merchant took the authorization back before it came. Nobody else decides about it until the transaction ends.
+///
+/// # Errors
+/// Also when the name is that of another request: of one under another certificate of the merchant.
+async fn is_taken_back(tx: &mut Tx, asker: &Asker) -> Result<bool, GatewayError> {
+    let whose = (asker.merchant_id(), &asker.brand_id);
+    let names = (&asker.auth_tags.trans_ids.xid, &asker.rrpid());
+    let known = authorizations::lock(tx, whose, names).await?;
+    if reversals::is_taken_back(known.as_ref()) {
+        return Ok(true);
+    }
+    match known {
+        Some(_) => Err(Rejection::RrpidReused.into()),
+        None => Ok(false),
+    }
 }
 
 /// Asks the issuer and commits what it said with the answer, in one transaction.
@@ -290,6 +304,7 @@ async fn refuse(
         Record::Answered(response) => return Ok(response),
         Record::AtWork => return Err(GatewayError::Working),
     }
+    is_taken_back(&mut tx, asker).await?;
     let steps = [answered_step(received.started, &response)];
     let new = New {
         id: &id,

@@ -31,51 +31,52 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
     let Some(_flight) = gateway.flights.take_off(&id) else {
         return answer_of_first(gateway, &id, &received.digest).await;
     };
-    let mut tx = gateway.db.begin().await?;
-    match record(
-        &mut tx,
-        &received,
-        &merchant,
-        (&rrpid, &request.asker.brand_id),
-    )
-    .await?
-    {
-        Record::New => {}
-        Record::Answered(response) => return Ok(response),
-        Record::AtWork => return Err(GatewayError::Working),
-    }
     let now_s = received.at.seconds();
-    match reversals::begin(&mut tx, &gateway.vault, &id, &request, now_s).await? {
-        Begun::Decided(reversal) => {
+    let named = (&rrpid, &request.asker.brand_id);
+    let mut signed: Option<(Reversal, Vec<u8>)> = None;
+    let (mut tx, order) = loop {
+        let mut tx = gateway.db.begin().await?;
+        match record(&mut tx, &received, &merchant, named).await? {
+            Record::New => {}
+            Record::Answered(response) => return Ok(response),
+            Record::AtWork => return Err(GatewayError::Working),
+        }
+        let reversal = match reversals::begin(&mut tx, &gateway.vault, &id, &request, now_s).await?
+        {
+            Begun::Asked(order) => break (tx, order),
+            Begun::Decided(reversal) => reversal,
+        };
+        if let Some((_, response)) = signed.take().filter(|(of, _)| *of == reversal) {
             let code = match &reversal {
                 Reversal::Approved(_) => AuthRevCode::Approved,
                 Reversal::Refused(code) => *code,
             };
-            let response = answer(gateway, &request, reversal).await?;
             commit(gateway, tx, &request, code, &response).await?;
-            Ok(response)
+            return Ok(response);
         }
-        Begun::Asked(order) => {
-            let reverse = Reverse { request, order };
-            let pending = Pending {
-                id: &id,
-                wire_digest: &received.digest,
-                work: WorkRef::Reverse(&reverse),
-                next_attempt_at_ms: clock::now_ms().saturating_add(worker::LEASE_MS),
-            };
-            pending::insert(&mut tx, &gateway.vault, &pending).await?;
-            tx.commit().await?;
-            if let Some(pause) = gateway.settings.danger_pause_before_issuer {
-                tracing::warn!("DANGER: pausing before the issuer is asked");
-                tokio::time::sleep(pause).await;
-            }
-            let settled = settle(gateway, &id, &reverse, &received.digest).await;
-            if settled.is_err() {
-                worker::postpone(gateway, &id).await;
-            }
-            settled
-        }
+        // Signed while nobody waits for what is locked here, and decided once more then.
+        tx.rollback().await?;
+        let response = answer(gateway, &request, reversal.clone()).await?;
+        signed = Some((reversal, response));
+    };
+    let reverse = Reverse { request, order };
+    let pending = Pending {
+        id: &id,
+        wire_digest: &received.digest,
+        work: WorkRef::Reverse(&reverse),
+        next_attempt_at_ms: clock::now_ms().saturating_add(worker::LEASE_MS),
+    };
+    pending::insert(&mut tx, &gateway.vault, &pending).await?;
+    tx.commit().await?;
+    if let Some(pause) = gateway.settings.danger_pause_before_issuer {
+        tracing::warn!("DANGER: pausing before the issuer is asked");
+        tokio::time::sleep(pause).await;
     }
+    let settled = settle(gateway, &id, &reverse, &received.digest).await;
+    if settled.is_err() {
+        worker::postpone(gateway, &id).await;
+    }
+    settled
 }
 
 /// All that needs no database: seal, signature, paths, and the request against its token.

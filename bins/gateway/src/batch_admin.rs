@@ -28,6 +28,9 @@ use crate::store::batches::{self, Key};
 use crate::store::items::{Item, What};
 use crate::work::{Ended, Items, WorkRef, id_of};
 
+/// How often a report is signed before it is known to stand.
+const SIGN_TRIES_MAX: u8 = 3;
+
 /// Answers BatchAdminReq.
 pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<u8>, GatewayError> {
     let verified = match verify(gateway, &received).await {
@@ -78,35 +81,46 @@ async fn decide(
     let Some(_flight) = gateway.flights.take_off(&id) else {
         return answer_of_first(gateway, &id, &received.digest).await;
     };
-    let mut tx = gateway.db.begin().await?;
-    match record(
-        &mut tx,
-        received,
-        &merchant,
-        (&rrpid, &request.asker.brand_id),
-    )
-    .await?
-    {
-        Record::New => {}
-        Record::Answered(response) => return Ok(response),
-        Record::AtWork => return Err(GatewayError::Working),
-    }
-    let report = match refused {
-        Some(status) => BatchReport::of(status),
-        None => match report(&mut tx, &request, received.at.seconds()).await? {
-            Decided::Answer(report) => *report,
-            Decided::Closing(batch_id) => {
-                // What is at work gets its place in it; nothing else does. The same bytes close it then.
-                drop(tx);
-                let mut tx = gateway.db.begin().await?;
-                batch_reports::set_closing(&mut tx, &batch_id).await?;
-                tx.commit().await?;
-                return Err(GatewayError::Working);
-            }
-        },
+    let named = (&rrpid, &request.asker.brand_id);
+    let mut signed: Option<(BatchReport, Vec<u8>)> = None;
+    let mut tries = 0_u8;
+    let (mut tx, status, response) = loop {
+        let mut tx = gateway.db.begin().await?;
+        match record(&mut tx, received, &merchant, named).await? {
+            Record::New => {}
+            Record::Answered(response) => return Ok(response),
+            Record::AtWork => return Err(GatewayError::Working),
+        }
+        let report = match refused {
+            Some(status) => BatchReport::of(status),
+            None => match report(&mut tx, &request, received.at.seconds()).await? {
+                Decided::Answer(report) => *report,
+                Decided::Closing(batch_id) => {
+                    // What is at work gets its place in it; nothing else does. The same bytes close it then.
+                    drop(tx);
+                    let mut tx = gateway.db.begin().await?;
+                    batch_reports::set_closing(&mut tx, &batch_id).await?;
+                    tx.commit().await?;
+                    return Err(GatewayError::Working);
+                }
+            },
+        };
+        let status = report.ba_status;
+        if let Some((_, response)) = signed.take().filter(|(of, _)| *of == report) {
+            break (tx, status, response);
+        }
+        // A batch's name is made as it is opened; and one that changes all the time is told of, too.
+        let is_new = request.operation == Some(BatchOperation::Open) && status == BaStatus::Success;
+        if is_new || tries == SIGN_TRIES_MAX {
+            let response = sign(gateway, &request, report).await?;
+            break (tx, status, response);
+        }
+        // Signed while nobody waits for what is locked here, and decided once more then.
+        tx.rollback().await?;
+        let response = sign(gateway, &request, report.clone()).await?;
+        signed = Some((report, response));
+        tries = tries.saturating_add(1);
     };
-    let status = report.ba_status;
-    let response = sign(gateway, &request, report).await?;
     let sender = merchant.to_string();
     exchanges::answer(
         &mut tx,
@@ -138,12 +152,9 @@ async fn report(
         if request.batch_id.is_some() {
             return answer(BaStatus::BatchIdUnavailable);
         }
-        let status = match batch_reports::lock_open(tx, key).await? {
-            Some(_) => BaStatus::BatchAlreadyOpen,
-            None => {
-                batches::open(tx, key, now_s).await?;
-                BaStatus::Success
-            }
+        let status = match batches::open(tx, key, now_s).await? {
+            (_, true) => BaStatus::Success,
+            (_, false) => BaStatus::BatchAlreadyOpen,
         };
         let batch = batch_reports::lock_open(tx, key).await?;
         let batch = batch.ok_or(StoreError::Conflict(

@@ -72,6 +72,7 @@ pub(crate) struct Gateway {
     pub(crate) token_key: TokenKey,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) flights: Flights,
+    pub(crate) p_certs: p_cert::Answers,
     /// Wakes the worker.
     pub(crate) wake: Notify,
     /// Empty until the trust document was verified.
@@ -181,6 +182,7 @@ impl Gateway {
             issuer: Issuer::new(shell.client.clone(), issuer_url, issuer_token),
             metrics: GatewayMetrics::register(&shell.metrics),
             flights: Flights::default(),
+            p_certs: p_cert::Answers::default(),
             wake: Notify::new(),
             verifier: OnceLock::new(),
             trust: OnceLock::new(),

@@ -69,7 +69,7 @@ async fn settle(
     let mut tx = gateway.db.begin().await?;
     if settlements::book_paid(&mut tx, &batch, clock::now_seconds()).await? {
         tx.commit().await?;
-        tracing::info!(batch = id, net_minor = batch.net_minor, "batch paid out");
+        tracing::info!(batch = id, "batch paid out");
     }
     Ok(())
 }

@@ -51,6 +51,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "settlement",
         sql: include_str!("../migrations/171_settlement.sql"),
     },
+    Migration {
+        version: 180,
+        name: "names of authorizations",
+        sql: include_str!("../migrations/180_authorization_names.sql"),
+    },
 ];
 
 /// The guard of an UPDATE held: exactly one row was changed.

@@ -6,7 +6,7 @@ use openset_service::problem::Problem;
 
 use crate::money::{RequestedAmount, StandingAmount};
 use crate::store::authorizations::{Authorization, State};
-use crate::store::movements::{Credit, Kind};
+use crate::store::movements::{Credit, Kind, Made};
 
 /// Something that a gateway does with an authorization.
 #[derive(Debug, Clone, Copy)]
@@ -109,8 +109,11 @@ fn capture(
     state: State,
     amount: RequestedAmount,
 ) -> Result<Effect, Refusal> {
-    if state != State::Held {
-        return Err(Refusal::NotHeld(state));
+    match state {
+        State::Held => {}
+        // Not the same as a hold that is over: the cardholder owes it.
+        State::Captured => return Err(Refusal::AlreadyCaptured),
+        _ => return Err(Refusal::NotHeld(state)),
     }
     same_currency(before, amount)?;
     let captured_minor = amount.amount_minor.get();
@@ -210,6 +213,20 @@ impl Movement {
             Self::Reverse(_) => "reverse",
             Self::Credit(_) => "credit",
             Self::ReverseCredit(_) => "reverse-credit",
+        }
+    }
+
+    /// Whether it is this one, which was made before.
+    pub(crate) fn is(self, made: &Made) -> bool {
+        let of = |amount: RequestedAmount| amount.amount_minor.get();
+        match (self, made.kind) {
+            (Self::Capture(amount), Kind::Capture) => made.amount_minor == of(amount),
+            (Self::Credit(amount), Kind::Credit) => made.amount_minor == -of(amount),
+            (Self::ReverseCapture, Kind::CaptureReversal) => true,
+            (Self::ReverseCredit(credit), Kind::CreditReversal) => {
+                credit.is_some_and(|credit| credit.n == made.n)
+            }
+            _ => false,
         }
     }
 }

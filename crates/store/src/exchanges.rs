@@ -155,14 +155,15 @@ pub async fn answer(
     }
 }
 
-/// Removes exchanges whose time is over, at most [`PURGE_ROWS_MAX`]; says how many.
+/// Removes exchanges that were answered and whose time is over, at most [`PURGE_ROWS_MAX`]; says how many. One that was not is
+/// still at work: whoever ends it stores its answer here.
 ///
 /// # Errors
 /// The database's own failure.
 pub async fn purge(tx: &mut Tx, now: i64) -> Result<u64, StoreError> {
     let done = sqlx::query(
         "DELETE FROM exchanges WHERE (sender, message, rrpid) IN \
-         (SELECT sender, message, rrpid FROM exchanges WHERE keep_until_s < $1 \
+         (SELECT sender, message, rrpid FROM exchanges WHERE keep_until_s < $1 AND response IS NOT NULL \
           ORDER BY keep_until_s LIMIT $2)",
     )
     .bind(now)

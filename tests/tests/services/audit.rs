@@ -9,13 +9,16 @@
 
 mod falsified;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openset::audit::{Options, Report, audit};
+use openset::audit::{Code, Options, Report, audit};
+use openset_store::sqlx::{self, AnyConnection, Connection as _};
+use openset_testkit::postgres::PostgresServer;
 use openset_tests::{Answer, World, fresh};
 use serde_json::{Value, json};
 
@@ -31,6 +34,7 @@ fn options(data: &Path) -> Options {
         gateway_name: "gateway".to_owned(),
         json: false,
         pause: Duration::from_millis(200),
+        ahead_s: 0,
     }
 }
 
@@ -71,21 +75,26 @@ fn assert_agrees(report: &Report) {
     assert!(report.agrees, "{report}");
 }
 
-#[tokio::test]
-async fn stores_agree_and_every_record_that_is_falsified_is_found_by_its_name() {
-    let mut world = World::start().await;
-    four_purchases(&world).await;
-    let folder = data(&world);
-    let mut report = audit(&options(&folder)).await.unwrap();
+/// Waits until nothing is in flight; then all agrees.
+async fn at_rest(options: &Options) {
+    let mut report = audit(options).await.unwrap();
     for _ in 0..600 {
         if report.in_flight.is_empty() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        report = audit(&options(&folder)).await.unwrap();
+        report = audit(options).await.unwrap();
     }
     assert_agrees(&report);
     assert_eq!(report.in_flight, [], "{report}");
+}
+
+#[tokio::test]
+async fn stores_agree_and_every_record_that_is_falsified_is_found_by_its_name() {
+    let mut world = World::start().await;
+    four_purchases(&world).await;
+    let folder = data(&world);
+    at_rest(&options(&folder)).await;
 
     for party in ["merchant", "cardholder", "gateway", "issuer", "ca"] {
         world.kill(party);
@@ -132,6 +141,63 @@ async fn purchases_under_way_are_not_taken_for_discrepancies() {
     assert!(stream.await.unwrap() > 0, "there was nothing under way");
     let report = audit(&options(&data(&world))).await.unwrap();
     assert_agrees(&report);
+}
+
+/// A record, what falsifies it, what takes that back, and what the audit says.
+type OnPostgres = (&'static str, &'static str, &'static str, Code);
+
+#[rustfmt::skip]
+const ON_POSTGRES: &[OnPostgres] = &[
+    ("gateway", "UPDATE ledger_accounts SET balance_minor = balance_minor + 1 WHERE id LIKE 'payable/%'",
+     "UPDATE ledger_accounts SET balance_minor = balance_minor - 1 WHERE id LIKE 'payable/%'", Code::BalanceWrong),
+    ("gateway", "UPDATE movements SET state = 'refused' WHERE kind = 'capture'",
+     "UPDATE movements SET state = 'done' WHERE kind = 'capture'", Code::MovementDiffers),
+    ("issuer", "UPDATE accounts SET held_minor = held_minor + 1",
+     "UPDATE accounts SET held_minor = held_minor - 1", Code::HeldWrong),
+    ("issuer", "UPDATE movements SET settled_by = 'nobody/0' WHERE kind = 'capture'",
+     "UPDATE movements SET settled_by = NULL WHERE kind = 'capture'", Code::SettlementWrong),
+    ("merchant", "UPDATE authorizations SET amount_minor = amount_minor + 1",
+     "UPDATE authorizations SET amount_minor = amount_minor - 1", Code::ApprovalDiffers),
+];
+
+async fn execute(world: &World, party: &str, statement: &'static str) {
+    let url = world.database_url(party).unwrap();
+    let mut conn = AnyConnection::connect(&url).await.unwrap();
+    let done = sqlx::query(statement).execute(&mut conn).await.unwrap();
+    assert!(done.rows_affected() > 0, "{statement} changed nothing");
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn stores_on_postgresql_agree_and_what_is_falsified_there_is_found() {
+    let Some(server) = PostgresServer::start().unwrap() else {
+        println!("PostgreSQL's initdb was not found: the audit on PostgreSQL was not run");
+        return;
+    };
+    let world = World::start_on(&server).await;
+    four_purchases(&world).await;
+    let options = Options {
+        pause: Duration::ZERO,
+        ..world.audit_options()
+    };
+    at_rest(&options).await;
+    for (party, falsify, restore, code) in ON_POSTGRES {
+        execute(&world, party, falsify).await;
+        let report = audit(&options).await.unwrap();
+        assert!(
+            report.findings.iter().any(|one| one.code == *code),
+            "{party}: {falsify} is not {}:\n{report}",
+            code.name()
+        );
+        execute(&world, party, restore).await;
+        assert_agrees(&audit(&options).await.unwrap());
+    }
+    // And no test ends well with such a store.
+    let (party, falsify, ..) = ON_POSTGRES[0];
+    execute(&world, party, falsify).await;
+    let ended = catch_unwind(AssertUnwindSafe(|| drop(world))).unwrap_err();
+    let said = ended.downcast::<String>().unwrap();
+    assert!(said.contains(&Code::BalanceWrong.name()), "{said}");
 }
 
 #[tokio::test]

@@ -262,16 +262,7 @@ async fn whole_purchase_on_postgresql() {
         println!("PostgreSQL's initdb was not found: the purchase on PostgreSQL was not run");
         return;
     };
-    let world = World::start_with(|party, table| {
-        let url = server.create_database().unwrap();
-        assert!(
-            table
-                .insert("database_url".to_owned(), url.into())
-                .is_none(),
-            "{party}"
-        );
-    })
-    .await;
+    let world = World::start_on(&server).await;
     let (account, _, answer) = bought(&world, 100_000).await;
     assert_eq!(answer.text("/status"), "paid", "{:?}", answer.json);
     let path = format!("orders/{}/capture", answer.text("/order_id"));

@@ -145,8 +145,27 @@ pub(crate) async fn insert_reversed(
     Ok(())
 }
 
+/// The same as [`find`]; nobody else asks for an authorization of this name, or takes it back, until the transaction ends.
+pub(crate) async fn lock(
+    tx: &mut Tx,
+    (merchant_id, brand): (&str, &BrandId),
+    (xid, auth_rrpid): (&Xid, &Rrpid),
+) -> Result<Option<Authorization>, GatewayError> {
+    sqlx::query(
+        "INSERT INTO authorization_names (merchant_id, brand, xid, auth_rrpid) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (merchant_id, brand, xid, auth_rrpid) DO UPDATE SET xid = excluded.xid",
+    )
+    .bind(merchant_id)
+    .bind(brand.as_str())
+    .bind(xid.to_string())
+    .bind(auth_rrpid.to_string())
+    .execute(&mut **tx)
+    .await?;
+    find(&mut *tx, (merchant_id, brand), (xid, auth_rrpid)).await
+}
+
 /// What the merchant of this brand asked for under these names, if anything.
-pub(crate) async fn find(
+async fn find(
     conn: &mut AnyConnection,
     (merchant_id, brand): (&str, &BrandId),
     (xid, auth_rrpid): (&Xid, &Rrpid),

@@ -41,12 +41,16 @@ pub(crate) async fn lock_open(tx: &mut Tx, key: Key<'_>) -> Result<Option<String
     Ok(id)
 }
 
-/// The same, opened if there is none.
-pub(crate) async fn open(tx: &mut Tx, key: Key<'_>, now_s: i64) -> Result<String, StoreError> {
+/// The same, opened if there is none; and whether it was.
+pub(crate) async fn open(
+    tx: &mut Tx,
+    key: Key<'_>,
+    now_s: i64,
+) -> Result<(String, bool), StoreError> {
     if let Some(id) = lock_open(tx, key).await? {
-        return Ok(id);
+        return Ok((id, false));
     }
-    sqlx::query(
+    let rows = sqlx::query(
         "INSERT INTO batches (id, merchant_id, brand, currency, state, items, opened_at_s) \
          VALUES ($1, $2, $3, $4, 'open', 0, $5) ON CONFLICT DO NOTHING",
     )
@@ -56,11 +60,13 @@ pub(crate) async fn open(tx: &mut Tx, key: Key<'_>, now_s: i64) -> Result<String
     .bind(key.currency.alpha())
     .bind(now_s)
     .execute(&mut **tx)
-    .await?;
-    let opened = lock_open(tx, key).await?;
-    opened.ok_or(StoreError::Conflict(
+    .await?
+    .rows_affected();
+    let id = lock_open(tx, key).await?;
+    let id = id.ok_or(StoreError::Conflict(
         "the batch was closed as it was opened",
-    ))
+    ))?;
+    Ok((id, rows == 1))
 }
 
 /// Random, so that a database restored from a back-up names no other batch alike.
@@ -135,7 +141,8 @@ pub(crate) async fn adopt(tx: &mut Tx, now_s: i64) -> Result<u64, StoreError> {
     let rows = sqlx::query(
         "SELECT m.id, m.state, a.merchant_id, a.brand, a.currency FROM movements m \
          JOIN authorizations a ON a.id = m.authorization_id \
-         WHERE m.kind = 'capture' AND m.state IN ('asked', 'done') AND m.batch_id IS NULL ORDER BY m.ended_at_s, m.id",
+         WHERE m.kind = 'capture' AND m.state IN ('asked', 'done') AND m.batch_id IS NULL \
+         ORDER BY a.currency, a.merchant_id, a.brand, m.ended_at_s, m.id",
     )
     .fetch_all(&mut **tx)
     .await?;
@@ -150,20 +157,27 @@ pub(crate) async fn adopt(tx: &mut Tx, now_s: i64) -> Result<u64, StoreError> {
             currency: Currency::from_alpha(&currency)
                 .map_err(|_| StoreError::Corrupt("authorizations.currency"))?,
         };
-        let batch_id = open(tx, key, now_s).await?;
-        let seq = match state.as_str() {
-            "done" => Some(take_place(tx, &batch_id).await?.batch_sequence_num),
-            _ => None,
-        };
-        let done = sqlx::query(
-            "UPDATE movements SET batch_id = $1, batch_seq = $2 WHERE id = $3 AND batch_id IS NULL",
-        )
-        .bind(batch_id)
-        .bind(seq.map(i64::from))
-        .bind(id)
-        .execute(&mut **tx)
-        .await?;
-        adopted = adopted.saturating_add(done.rows_affected());
+        let batch_id = open(tx, key, now_s).await?.0;
+        let rows =
+            sqlx::query("UPDATE movements SET batch_id = $1 WHERE id = $2 AND batch_id IS NULL")
+                .bind(&batch_id)
+                .bind(&id)
+                .execute(&mut **tx)
+                .await?
+                .rows_affected();
+        if rows == 0 {
+            // Another replica has put it into one meanwhile: a number that nothing has would be a gap.
+            continue;
+        }
+        if state == "done" {
+            let place = take_place(tx, &batch_id).await?;
+            sqlx::query("UPDATE movements SET batch_seq = $1 WHERE id = $2")
+                .bind(i64::from(place.batch_sequence_num))
+                .bind(&id)
+                .execute(&mut **tx)
+                .await?;
+        }
+        adopted = adopted.saturating_add(rows);
     }
     Ok(adopted)
 }

@@ -77,8 +77,16 @@ pub(crate) async fn begin(
     lock_batches(tx, request).await?;
     let mut begun = HashSet::new();
     let mut plan = Vec::with_capacity(found.len());
-    for (place, (found, item)) in found.into_iter().zip(&request.items).enumerate() {
-        plan.push(match found {
+    let mut asked: Vec<_> = found.into_iter().zip(&request.items).enumerate().collect();
+    // Batches that are not open yet are opened in that order, too.
+    asked.sort_by_key(|(_, (found, _))| {
+        found
+            .as_ref()
+            .ok()
+            .map(|(authorization, _)| authorization.currency.alpha())
+    });
+    for (place, (found, item)) in asked {
+        let planned = match found {
             Err(refusal) => Err(refusal),
             // Two items about one authorization: the second is a duplicate, not at work elsewhere. Refunds are
             // decided by their sum.
@@ -93,9 +101,11 @@ pub(crate) async fn begin(
                 begun.extend(order.as_ref().ok().map(|order| order.authorization.clone()));
                 order
             }
-        });
+        };
+        plan.push((place, planned));
     }
-    Ok(plan)
+    plan.sort_unstable_by_key(|(place, _)| *place);
+    Ok(plan.into_iter().map(|(_, planned)| planned).collect())
 }
 
 type Found = (Authorization, String);
@@ -157,7 +167,8 @@ async fn begin_one(
         Ok(decided) => decided,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let open = batches::open(tx, key(request, payment.currency), request.now_s).await?;
+    let key = key(request, payment.currency);
+    let (open, _) = batches::open(tx, key, request.now_s).await?;
     if let Some(named) = item.batch_id.filter(|named| named.as_str() != open) {
         let code = match batches::known(&mut *tx, request.merchant_id, named).await? {
             Known::Closed => CapCode::BatchClosed,

@@ -39,7 +39,7 @@ pub(crate) async fn begin(
     let asker = &request.asker;
     let whose = (asker.merchant_id(), &asker.brand_id);
     let names = (&request.trans_ids.xid, &request.auth_rrpid);
-    let Some(found) = authorizations::find(&mut *tx, whose, names).await? else {
+    let Some(found) = authorizations::lock(tx, whose, names).await? else {
         if request.auth_new_amt.minor() > 0 {
             return refused(AuthRevCode::InvalidTransaction);
         }

@@ -43,7 +43,7 @@ fn show() -> Asked {
     }
 }
 
-fn operate(operation: BatchOperation) -> Asked {
+pub(crate) fn operate(operation: BatchOperation) -> Asked {
     Asked {
         operation: Some(operation),
         ..show()

@@ -22,6 +22,8 @@ async fn merchant_is_told_the_certificate_that_is_current() {
         let answer = service.set(&wire).await.taken();
         let told = awaiting.handle(&answer, PKI.verifier(), clock::now());
         assert_eq!(&told.unwrap().unwrap(), GATEWAY.key_exchange.chain());
+        // Whoever saw it sends it again: nothing is signed for that.
+        assert_eq!(service.set(&wire).await.taken(), answer);
     }
     let premises = service.stop().await;
     let held = vec![GATEWAY_RENEWED.clone(), GATEWAY.clone()];

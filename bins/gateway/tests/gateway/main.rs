@@ -7,6 +7,7 @@ mod bank;
 mod batches;
 mod captures;
 mod certificates;
+mod contests;
 mod crashes;
 mod credits;
 mod enrolment;

@@ -27,7 +27,7 @@ use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Jwe, Message, MessageWrapper};
 use openset_protocol::{Context, Timestamp};
 use openset_service::{clock, random};
-use openset_testkit::keys::key;
+use openset_testkit::keys::{self, key};
 use openset_testkit::pki::{self, TestPki};
 
 /// What no database and no log may hold.
@@ -203,6 +203,27 @@ impl Bought {
         self.ask_for(shop, &self.asking(Instrument::Token(token), amount), true)
     }
 
+    /// AuthReq for 10.00, which more are to follow; the same seed gives the same RRPID.
+    pub(crate) fn ask_seeded(
+        &self,
+        shop: &'static Credentials,
+        token: Option<&Jwe>,
+        seed: u64,
+    ) -> Asked {
+        let mut rng = keys::rng(seed);
+        let ctx = &mut Context {
+            now: clock::now(),
+            rng: &mut rng,
+        };
+        let pi = self.p_req.payment_instruction();
+        let instrument = token.map_or(pi, Instrument::Token);
+        let asking = Asking {
+            subsequent_auth_ind: true,
+            ..self.asking(instrument, euros(1000))
+        };
+        self.send(ctx, shop, &GATEWAY, &asking)
+    }
+
     /// AuthReq for the last part.
     pub(crate) fn ask_last(&self, token: &Jwe, minor: u64) -> Asked {
         let asking = self.asking(Instrument::Token(token), euros(minor));
@@ -294,6 +315,11 @@ impl Asked {
             batch_id: None,
             cap_token: self.token(answer),
         }
+    }
+
+    /// The authorization's name.
+    pub(crate) fn rrpid(&self) -> String {
+        self.awaiting.rrpid().to_string()
     }
 
     pub(crate) fn token(&self, answer: &[u8]) -> Jwe {

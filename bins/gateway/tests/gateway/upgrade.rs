@@ -116,6 +116,26 @@ async fn book(tx: &mut Tx, row: &Old, now_s: i64) {
     ledger::post(tx, &entry).await.unwrap();
 }
 
+/// Fills a database as the version before would have.
+pub(crate) async fn fill(url: &str) {
+    let before: Vec<_> = MIGRATIONS
+        .iter()
+        .copied()
+        .filter(|migration| migration.version <= BEFORE)
+        .collect();
+    let db = Db::open(url, &before).await.unwrap();
+    let now_s = openset_service::clock::now_seconds();
+    let mut tx = db.begin().await.unwrap();
+    for row in ROWS {
+        insert(&mut tx, row, now_s).await;
+        if row.captured_minor > 0 {
+            book(&mut tx, row, now_s).await;
+        }
+    }
+    tx.commit().await.unwrap();
+    db.close().await;
+}
+
 async fn state(service: &Service, row: &Old) -> String {
     service.authorization(&row.xid()).await["state"]
         .as_str()
@@ -130,22 +150,7 @@ async fn what_was_authorized_and_captured_before_there_were_movements_is_so_afte
     let data = premises.folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
     let url = format!("sqlite://{}", data.join("gateway.db").display());
-    let before: Vec<_> = MIGRATIONS
-        .iter()
-        .copied()
-        .filter(|migration| migration.version <= BEFORE)
-        .collect();
-    let db = Db::open(&url, &before).await.unwrap();
-    let now_s = openset_service::clock::now_seconds();
-    let mut tx = db.begin().await.unwrap();
-    for row in ROWS {
-        insert(&mut tx, row, now_s).await;
-        if row.captured_minor > 0 {
-            book(&mut tx, row, now_s).await;
-        }
-    }
-    tx.commit().await.unwrap();
-    db.close().await;
+    fill(&url).await;
 
     let service = premises.start().await;
     for row in ROWS {

@@ -66,7 +66,7 @@ enum CreditState {
     responses(
         (status = 200, body = AuthorizationView, description = "Captured"),
         (status = 404, description = "This gateway has no such authorization"),
-        (status = 409, description = "Nothing is held any more"),
+        (status = 409, description = "Nothing is held any more (`not-held`), or it was captured (`already-captured`)"),
         (status = 422, description = "The amount is above the hold, or a field must be mended"),
     )
 )]
@@ -222,9 +222,17 @@ async fn move_money(
         }
         None => movement,
     };
-    let outcome = match movement::decide(&before, movement, now.seconds()) {
-        Ok(effect) => apply(&mut tx, &before, effect, &asked.key, now).await?,
-        Err(refusal) => Err(refusal),
+    // Answers are forgotten after a time, movements never: asked late again, it is still one effect.
+    let made = movements::made(&mut tx, &before.gateway, &asked.key.0).await?;
+    let outcome = match made {
+        Some(made) if made.authorization_id == before.id && movement.is(&made) => {
+            Ok(before.clone())
+        }
+        Some(_) => return Err(answer::key_reused()),
+        None => match movement::decide(&before, movement, now.seconds()) {
+            Ok(effect) => apply(&mut tx, &before, effect, &asked.key, now).await?,
+            Err(refusal) => Err(refusal),
+        },
     };
     let answer = match outcome {
         Ok(after) => asked.answer(movement, &after, now)?,

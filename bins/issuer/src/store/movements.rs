@@ -84,6 +84,35 @@ pub(crate) async fn insert(tx: &mut Tx, new: &Movement<'_>) -> Result<bool, Stor
     Ok(true)
 }
 
+/// What a key stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) authorization_id: String,
+    pub(crate) kind: Kind,
+    pub(crate) n: i64,
+    /// How much more the cardholder owes; below zero, how much less.
+    pub(crate) amount_minor: i64,
+}
+
+/// The movement that was made under a key, however long ago.
+pub(crate) async fn made(tx: &mut Tx, gateway: &str, id: &str) -> Result<Option<Made>, StoreError> {
+    let row = sqlx::query(
+        "SELECT authorization_id, kind, n, amount_minor FROM movements WHERE gateway = $1 AND id = $2",
+    )
+    .bind(gateway)
+    .bind(id)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let kind: String = row.try_get(1)?;
+    Ok(Some(Made {
+        authorization_id: row.try_get(0)?,
+        kind: Kind::from_name(&kind).ok_or(StoreError::Corrupt("movements.kind"))?,
+        n: row.try_get(2)?,
+        amount_minor: row.try_get(3)?,
+    }))
+}
+
 /// A credit of an authorization, by the key under which it was made. Lock the authorization first.
 pub(crate) async fn credit(
     tx: &mut Tx,
@@ -117,6 +146,17 @@ impl Kind {
             Self::Credit => "credit",
             Self::CreditReversal => "credit_reversal",
         }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [
+            Self::Capture,
+            Self::CaptureReversal,
+            Self::Credit,
+            Self::CreditReversal,
+        ]
+        .into_iter()
+        .find(|kind| kind.name() == name)
     }
 
     /// What one of this kind undoes.

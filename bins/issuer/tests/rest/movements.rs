@@ -30,13 +30,39 @@ async fn capture_takes_a_part_and_frees_the_rest() {
         "replayed"
     );
     let again = bank.movement(&id, "capture", "c2", 200).await;
-    assert_eq!(again.problem(409), "not-held");
+    assert_eq!(again.problem(409), "already-captured");
     assert_eq!(
         bank.movement(&id, "capture", "c2", 200).await,
         again,
         "refusals are kept too"
     );
     assert_eq!(bank.sums(&card).await, [6000, 0, 4000]);
+    books::assert_right(&bank.stop().await).await;
+}
+
+#[tokio::test]
+async fn movement_whose_answer_was_forgotten_is_still_made_once() {
+    let bank = Bank::open().await;
+    let card = bank.account(10_000).await;
+    let id = bank.approved(&card, "a", 4200).await;
+    bank.movement(&id, "capture", "c", 4000).await.expect(200);
+    bank.movement(&id, "credit", "d", 1000).await.expect(200);
+    bank.undo_credit(&id, "d", "e").await.expect(200);
+    let owed = bank.sums(&card).await;
+    bank.vaulted.move_clock(31 * 86_400);
+    let capture = bank.movement(&id, "capture", "c", 4000).await.expect(200);
+    assert_eq!(capture["state"], "captured");
+    let credit = bank.movement(&id, "credit", "d", 1000).await.expect(200);
+    assert_eq!(credit["credit_id"], "d");
+    bank.undo_credit(&id, "d", "e").await.expect(200);
+    assert_eq!(bank.sums(&card).await, owed);
+    // The key still stands for that alone.
+    for (key, what, minor) in [("c", "credit", 1000), ("d", "credit", 999)] {
+        bank.vaulted.move_clock(31 * 86_400);
+        let other = bank.movement(&id, what, key, minor).await;
+        assert_eq!(other.problem(422), "idempotency-key-reused", "{key}");
+    }
+    assert_eq!(bank.sums(&card).await, owed);
     books::assert_right(&bank.stop().await).await;
 }
 

@@ -287,9 +287,11 @@ impl Payment {
         if one.standing(now_s) == Standing::AtWork {
             return Err(No::Busy);
         }
-        let purged = |m: &Movement| m.kind == Kind::Capture && m.purged;
+        let done = |m: &&Movement| m.kind == Kind::Capture && m.progress == Progress::Done;
         one.capture().ok_or_else(|| {
-            No::Code(if one.movements.iter().any(purged) {
+            // An earlier one may have been purged, and this one undone at the merchant's own request.
+            let newest = one.movements.iter().rev().find(done);
+            No::Code(if newest.is_some_and(|capture| capture.purged) {
                 CapRevOrCredCode::CapPurged
             } else {
                 CapRevOrCredCode::OriginalNotFound

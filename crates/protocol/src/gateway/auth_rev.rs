@@ -122,7 +122,7 @@ pub struct ReceiptFor {
 }
 
 /// What a receipt says beside the amount.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiptFacts {
     /// Whom it is for, and of what order.
@@ -134,7 +134,7 @@ pub struct ReceiptFacts {
 }
 
 /// What became of the request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reversal {
     /// So much is authorized as was asked for; with a new receipt for the cardholder, if there was one before.
     Approved(Option<ReceiptFacts>),

@@ -79,7 +79,16 @@ fn states() -> Vec<(&'static str, Authorization)> {
             "capture undone",
             approved(vec![capture(1000, done), cap_rev()]),
         ),
-        ("purged", approved(vec![purged, cap_rev()])),
+        ("purged", approved(vec![purged.clone(), cap_rev()])),
+        (
+            "purged, then undone",
+            approved(vec![
+                purged,
+                cap_rev(),
+                movement("cap2", Kind::Capture, 1000, done),
+                undone(Kind::CaptureReversal("cap2".to_owned()), 1000),
+            ]),
+        ),
     ]
 }
 
@@ -157,6 +166,7 @@ fn every_state_answers_every_request_with_its_code() {
         ("credit undone",    [used(), above(), invalid(), twice(), Ok, Ok, processed()]),
         ("capture undone",   [used(), above(), Ok, Ok, not_found(), not_found(), not_found()]),
         ("purged",           [used(), above(), Ok, Ok, purged(), purged(), not_found()]),
+        ("purged, then undone", [used(), above(), Ok, Ok, not_found(), not_found(), not_found()]),
     ];
     let states = states();
     assert_eq!(states.len(), table.len());

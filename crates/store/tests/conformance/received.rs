@@ -167,6 +167,15 @@ pub(crate) async fn purge_removes_only_what_is_over(place: Place) {
         let claimed = idempotency::claim(&mut tx, "s", rrpid, &DIGEST, 1, keep_until).await;
         assert_eq!(claimed.unwrap(), Claim::New);
     }
+    // What is not answered is at work, however old it is.
+    assert_eq!(exchanges::purge(&mut tx, 9_999).await.unwrap(), 0);
+    for rrpid in ["1", "2", "3"] {
+        let Received {
+            sender, message, ..
+        } = auth_req(rrpid);
+        let answered = exchanges::answer(&mut tx, sender, message, rrpid, b"yes").await;
+        answered.unwrap();
+    }
     assert_eq!(exchanges::purge(&mut tx, 2_000).await.unwrap(), 1);
     assert_eq!(exchanges::purge(&mut tx, 2_000).await.unwrap(), 0);
     assert_eq!(idempotency::purge(&mut tx, 2_000).await.unwrap(), 1);
