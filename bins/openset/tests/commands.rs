@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+/// Path with query, and body, of each request.
+type Asked = Mutex<Vec<(String, Value)>>;
+
 /// A service that gives one answer to every request, or one for each path.
 struct Service {
     url: String,
-    /// Path with query, and body.
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    asked: Arc<Asked>,
 }
 
 struct Ended {
@@ -30,8 +32,7 @@ impl Service {
         let seen = Arc::clone(&asked);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (path, body) = serve(stream.unwrap(), &answer);
-                seen.lock().unwrap().push((path, body));
+                serve(stream.unwrap(), &answer, &seen);
             }
         });
         Self { url, asked }
@@ -61,7 +62,7 @@ impl Service {
 }
 
 /// One request of one connection.
-fn serve(stream: TcpStream, answer: &impl Fn(&str) -> Value) -> (String, Value) {
+fn serve(stream: TcpStream, answer: &impl Fn(&str) -> Value, asked: &Asked) {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first).unwrap();
@@ -81,6 +82,9 @@ fn serve(stream: TcpStream, answer: &impl Fn(&str) -> Value) -> (String, Value) 
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     let told = answer(&path);
+    // Before the answer: whoever has that may look at once.
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    asked.lock().unwrap().push((path, body));
     // Of a problem; what a wallet calls so is a text.
     let status = told["status"].as_u64().unwrap_or(200);
     let text = told.to_string();
@@ -92,7 +96,6 @@ fn serve(stream: TcpStream, answer: &impl Fn(&str) -> Value) -> (String, Value) 
     stream
         .write_all(format!("{head}{text}").as_bytes())
         .unwrap();
-    (path, serde_json::from_slice(&body).unwrap_or_default())
 }
 
 fn euros(minor: u64) -> Value {
