@@ -99,6 +99,8 @@ struct Wallet {
     tokens: Tokens,
     policy: UrlPolicy,
     registration_url: Url,
+    /// Whether cards without a certificate are held and paid with.
+    allow_unsigned: bool,
     /// Cards with their keys parsed.
     cards: RwLock<ParsedCards>,
     /// Certificates are renewed when fewer days are left, if not when a third of their time is.
@@ -132,6 +134,7 @@ pub async fn run(
         policy: UrlPolicy::new(&own.allowed_origins)?,
         registration_url: common.require_registration_url()?,
         tokens: own.tokens,
+        allow_unsigned: own.allow_unsigned.unwrap_or_default(),
         cards: RwLock::default(),
         renewal_days: own.renewal_days,
         metrics: WalletMetrics::register(&shell.metrics),

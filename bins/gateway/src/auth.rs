@@ -121,7 +121,7 @@ async fn begin(
         return Ok(Begun::No(AuthCode::InvalidTransaction));
     }
     let (payment_id, instrument) = match by {
-        By::Pi => {
+        By::Pi { .. } => {
             let name = (id, tolerance_percent);
             let opened = payments::open(&mut tx, &gateway.vault, name, asker, payment);
             (opened.await?, Instrument::Pi)

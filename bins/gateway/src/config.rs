@@ -46,6 +46,9 @@ pub struct Options {
     /// A text for the cardholder, sent with each approval.
     #[arg(long)]
     pub message_of_day: Option<String>,
+    /// Take payments of cardholders without a certificate, where the gateway's own certificate allows them. Off unless set.
+    #[arg(long)]
+    pub accept_unsigned: Option<bool>,
     /// For tests alone: milliseconds to wait after a request was stored, before the issuer is asked.
     #[arg(long)]
     pub danger_pause_before_issuer_ms: Option<u64>,
@@ -95,6 +98,7 @@ pub(crate) struct Settings {
     pub(crate) issuer_url: Url,
     pub(crate) issuer_token: SecretString,
     pub(crate) message_of_day: Option<String>,
+    pub(crate) accept_unsigned: bool,
     pub(crate) danger_pause_before_issuer: Option<Duration>,
     pub(crate) brands: Vec<BrandId>,
     pub(crate) merchants: Vec<Merchant>,
@@ -147,6 +151,7 @@ impl Options {
             issuer_url: url(&issuer_url, "issuer_url")?,
             issuer_token: issuer_token.into(),
             message_of_day: self.message_of_day,
+            accept_unsigned: self.accept_unsigned.unwrap_or_default(),
             danger_pause_before_issuer: (pause_ms > 0).then(|| Duration::from_millis(pause_ms)),
             brands: self.brands,
             merchants: self.merchants,

@@ -10,4 +10,5 @@ mod purchase;
 mod refund;
 mod registration;
 mod reversal;
+mod unsigned;
 mod wallet_backup;

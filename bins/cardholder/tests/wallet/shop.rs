@@ -91,7 +91,7 @@ struct ShopState {
 /// What became of an order.
 #[derive(Clone)]
 struct Told {
-    cardholder: openset_jose::Thumbprint,
+    payer: p::PayerName,
     payload: PResPayload,
 }
 
@@ -300,7 +300,7 @@ impl ShopState {
             let now = clock::now_seconds();
             self.pki
                 .verifier()
-                .check_ocsp(&response, &verified.cardholder, None, now)
+                .check_ocsp(&response, verified.payer.certificate().unwrap(), None, now)
                 .unwrap();
             self.stapled.fetch_add(1, Ordering::Relaxed);
         }
@@ -311,7 +311,7 @@ impl ShopState {
             _ => self.authorize(&verified, mood)?,
         };
         let told = Told {
-            cardholder: verified.cardholder.thumbprint(),
+            payer: verified.payer.name(),
             payload: match mood {
                 // Until it is asked again the bank has answered.
                 Mood::Waits => self.authorize(&verified, Mood::Sells)?,
@@ -346,7 +346,7 @@ impl ShopState {
         let wrapper = MessageWrapper::decode(&wire)?;
         let opened = gateway::auth::open(&wire, &wrapper, &[gateway], verifier, clock::now())?;
         let asker = opened.asker.clone();
-        let shown = opened.verify(&[gateway], &self.tokens, verifier, clock::now())?;
+        let shown = opened.verify((&[gateway], true), &self.tokens, verifier, clock::now())?;
         let Ok(Shown::Pi(payment)) = shown else {
             panic!("{shown:?}")
         };
@@ -390,7 +390,7 @@ impl ShopState {
         let payload = match told.filter(|_| mood != Mood::Forgets) {
             Some(told) => {
                 let opened = self.opened.lock().unwrap()[&xid].clone();
-                inquiry.check_owner(&told.cardholder, &opened.trans_ids)?;
+                inquiry.check_owner(&told.payer, &opened.trans_ids)?;
                 told.payload
             }
             None => p::without_results(CompletionCode::OrderNotReceived),

@@ -7,8 +7,10 @@ use openset_protocol::Timestamp;
 use openset_protocol::digest::Digest;
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::auth::{self, Asking, AwaitingAuthRes, Instrument};
-use openset_protocol::merchant::p::{Asked, Authorized, p_res, with_results, without_results};
-use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
+use openset_protocol::merchant::p::{
+    Asked, Authorized, PayerName, p_res, with_results, without_results,
+};
+use openset_protocol::messages::auth::{AuthCode, AuthResBaggage, AuthResPayload};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::money::CurrencyAmount;
 use openset_protocol::wrapper::Jwe;
@@ -60,9 +62,22 @@ pub(crate) fn told(payment: &Payment) -> Vec<PResPayload> {
     if all.is_empty() {
         let auth = payment.leading().and_then(|one| one.answer.as_ref());
         let captured = payment.captured();
-        return vec![payload(payment.amount, payment.state(), auth, captured)];
+        let told = payload(payment.amount, payment.state(), auth, captured);
+        return vec![discreet(&payment.payer, told)];
     }
     all.into_iter().map(tell).collect()
+}
+
+/// Who showed no certificate learns that the bank declined, and not why: whoever tries card numbers would.
+fn discreet(payer: &PayerName, mut payload: PResPayload) -> PResPayload {
+    let told = payload.results.as_mut();
+    let told = told.and_then(|results| results.auth_status.as_mut());
+    if let (PayerName::Unsigned(_), Some(told)) = (payer, told)
+        && told.auth_code != AuthCode::Approved
+    {
+        told.auth_code = AuthCode::Declined;
+    }
+    payload
 }
 
 /// A later authorization that is to be asked for.
@@ -282,6 +297,7 @@ async fn sign_p_res(
         Outcome::Failed(_) => None,
     };
     let payload = payload(payment.amount, outcome.state(), auth, None);
+    let payload = discreet(&payment.payer, payload);
     let by = payment.asked.clone();
     let ours = merchant.answering(&payment.brand, by.merchant.as_ref());
     let ours = ours.await?;
@@ -293,7 +309,7 @@ async fn answer_p_req(
     payment: &Payment,
     answer: &[u8],
 ) -> Result<(), StoreError> {
-    let sender = payment.cardholder.to_string();
+    let sender = payment.payer.to_string();
     exchanges::answer(
         tx,
         &sender,

@@ -288,7 +288,7 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
     let asker = opened.asker.clone();
     let signed = ("AuthReq".to_owned(), asker.merchant());
     bank.signers.lock().unwrap().push(signed);
-    let shown = opened.verify(&ours, &bank.tokens, verifier, ctx.now);
+    let shown = opened.verify((&ours, true), &bank.tokens, verifier, ctx.now);
     let Shown::Pi(payment) = shown.unwrap().unwrap() else {
         panic!("no payment instruction")
     };

@@ -205,7 +205,7 @@ impl Catalogue {
             ocsp: ocsp.map(ExactBytes),
             order: Some(order),
         };
-        p_req(ctx, card, agreed, shown, sealing)
+        p_req(ctx, card.into(), agreed, shown, sealing)
     }
 }
 
