@@ -52,6 +52,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/171_settlement.sql"),
     },
     Migration {
+        version: 172,
+        name: "effects",
+        sql: include_str!("../migrations/172_effects.sql"),
+    },
+    Migration {
         version: 180,
         name: "names of authorizations",
         sql: include_str!("../migrations/180_authorization_names.sql"),

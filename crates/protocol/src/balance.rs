@@ -260,8 +260,13 @@ impl Payment {
     /// How many authorizations were approved, ever: what an AuthToken is bound to.
     #[must_use]
     pub fn approvals(&self) -> usize {
+        self.approved().count()
+    }
+
+    /// Those that were approved, whatever became of them.
+    fn approved(&self) -> impl Iterator<Item = &Authorization> {
         let approved = |one: &&Authorization| matches!(one.answer, AuthAnswer::Approved { .. });
-        self.authorizations.iter().filter(approved).count()
+        self.authorizations.iter().filter(approved)
     }
 
     /// The authorization of this name.

@@ -156,8 +156,7 @@ pub(crate) async fn settle(
         return Ok(None);
     };
     let awaiting = one.awaiting.clone();
-    let mut steps = payment.steps.clone();
-    steps.push(StepReport::lasting(
+    let mut steps = vec![StepReport::lasting(
         took.lasted(outgoing),
         8,
         "authorization asked",
@@ -165,7 +164,7 @@ pub(crate) async fn settle(
         "AuthReq",
         outgoing.body.len(),
         &["gateway's key-exchange certificate path, brand and revocation"],
-    ));
+    )];
     let begin = std::time::Instant::now();
     let outcome = match refusal(merchant, outgoing, &payment.brand, answer).await? {
         // The bank may hold the amount.
@@ -201,7 +200,7 @@ pub(crate) async fn settle(
             AUTH_RES_VERIFIED,
         ));
     }
-    finish(merchant, outgoing, (&payment, &one), &outcome, &steps).await
+    finish(merchant, outgoing, (&payment, &one), &outcome, steps).await
 }
 
 /// The deadline has passed: no answer will be waited for any more, and what the bank may hold is given back.
@@ -210,8 +209,7 @@ pub(crate) async fn give_up(merchant: &Arc<Merchant>, outgoing: &Outgoing) -> an
         return Ok(());
     };
     let outcome = Outcome::Failed("the gateway did not answer before the deadline".to_owned());
-    let steps = payment.steps.clone();
-    finish(merchant, outgoing, (&payment, &one), &outcome, &steps).await?;
+    finish(merchant, outgoing, (&payment, &one), &outcome, vec![]).await?;
     Ok(())
 }
 
@@ -244,7 +242,7 @@ async fn finish(
     outgoing: &Outgoing,
     (payment, one): (&Payment, &Authorization),
     outcome: &Outcome,
-    steps: &[StepReport],
+    steps: Vec<StepReport>,
 ) -> anyhow::Result<Option<Vec<u8>>> {
     let xid = &payment.xid;
     let answer = sign_p_res(merchant, payment, outcome).await?;
@@ -257,9 +255,11 @@ async fn finish(
         if !outbox::remove(&mut tx, &outgoing.id).await? {
             return Ok(None);
         }
-        payments::lock(&mut tx, xid).await?;
+        // What another authorization of the payment came to meanwhile is in them.
+        let mut all_steps = payments::lock(&mut tx, xid).await?.steps;
         authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
-        payments::set_steps(&mut tx, xid, steps).await?;
+        all_steps.extend(steps.iter().cloned());
+        payments::set_steps(&mut tx, xid, &all_steps).await?;
         if let Some((wish, draft)) = release {
             let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
             outbox::enqueue(&mut tx, &queued).await?;

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Operator;
 use super::money::invalid_field;
-use crate::store::orders::{self, Listed};
+use crate::store::orders::{self, Listed, UNANSWERED};
 use crate::store::payments::State as At;
 use crate::{Merchant, schema};
 
@@ -21,7 +21,8 @@ use crate::{Merchant, schema};
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Which {
-    /// `open`, `ordered`, `authorized`, `captured` or any other state of an order: only those in it.
+    /// `open`, `ordered`, `authorized`, `captured` or any other state of an order: only those in it. `unanswered`, whatever
+    /// their state: those with something that the gateway was asked for 30 days and never answered.
     state: Option<String>,
     /// `next` of the page before.
     after: Option<String>,
@@ -59,7 +60,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<ListedOrder>>, Problem> {
     let asked = Asked::new(which.after.as_deref(), which.limit)?;
     let state = which.state.as_deref();
-    if state.is_some_and(|state| state != "open" && state.parse::<At>().is_err()) {
+    let known = |state: &str| matches!(state, "open" | UNANSWERED) || state.parse::<At>().is_ok();
+    if state.is_some_and(|state| !known(state)) {
         let detail = "no order has such a state; GET /openapi.json names them";
         return Err(invalid_field("/state", detail.to_owned()));
     }

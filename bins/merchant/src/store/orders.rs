@@ -118,25 +118,33 @@ impl Listed {
     }
 }
 
-/// Orders, the newest first: those in a state, `open` included, or all.
+/// In place of a state: orders with something that was asked of the gateway and is asked no more, unanswered.
+pub(crate) const UNANSWERED: &str = "unanswered";
+
+const IS_UNANSWERED: &str = "EXISTS (SELECT 1 FROM movements m WHERE m.xid = o.xid AND m.state = 'asked' \
+     AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.reference = m.id OR b.id = m.id))";
+
+/// Orders, the newest first: those in a state, `open` and [`UNANSWERED`] included, or all.
 pub(crate) async fn list(
     conn: &mut AnyConnection,
     state: Option<&str>,
     asked: &Asked,
 ) -> Result<Vec<Listed>, StoreError> {
-    let rows = sqlx::query(
+    let sql = format!(
         "SELECT o.id, COALESCE(p.state, 'open'), o.currency, o.amount_minor, o.created_at_s \
          FROM orders o LEFT JOIN payments p ON p.xid = o.xid AND p.order_id = o.id \
-         WHERE ($1 = '' OR COALESCE(p.state, 'open') = $1) \
+         WHERE ($1 = '' OR COALESCE(p.state, 'open') = $1 OR ($1 = '{UNANSWERED}' AND {IS_UNANSWERED})) \
          AND ($2 = '' OR (o.created_at_s, o.id) < ($3, $2)) \
-         ORDER BY o.created_at_s DESC, o.id DESC LIMIT $4",
-    )
-    .bind(state.unwrap_or_default())
-    .bind(asked.id())
-    .bind(asked.at())
-    .bind(asked.rows())
-    .fetch_all(conn)
-    .await?;
+         ORDER BY o.created_at_s DESC, o.id DESC LIMIT $4"
+    );
+    // The statement is put together from this file's constants alone.
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(state.unwrap_or_default())
+        .bind(asked.id())
+        .bind(asked.at())
+        .bind(asked.rows())
+        .fetch_all(conn)
+        .await?;
     let listed = |row: &AnyRow| {
         let (id, currency): (String, String) = (row.try_get(0)?, row.try_get(2)?);
         Ok(Listed {

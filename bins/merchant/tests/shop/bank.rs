@@ -57,12 +57,16 @@ pub(crate) enum Mood {
     RefusesOthersForGood,
     /// Approves, but does not capture.
     RefusesCaptures,
+    /// Approves, but holds nothing any more when it is to capture.
+    HoldRanOut,
     /// Says that so many minor units were captured before.
     CapturedBefore(u64),
     /// Captures, but gives nothing back and cancels nothing.
     RefusesRefunds,
     /// Approves, but does not reverse.
     RefusesReversals,
+    /// Approves and reverses, but kept too little for another receipt.
+    GivesNoReceipts,
     /// Answers with the answer to another request.
     Confuses,
 }
@@ -86,6 +90,8 @@ pub(crate) struct BankState {
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     /// Whom receipts are for, by authorization.
     receipts: Mutex<HashMap<Rrpid, ReceiptFor>>,
+    /// Where a refund or cancellation stands, by the first request for it.
+    undone: Mutex<HashMap<Rrpid, BatchPlace>>,
 }
 
 impl Bank {
@@ -99,6 +105,7 @@ impl Bank {
             received: Mutex::default(),
             answers: Mutex::default(),
             receipts: Mutex::default(),
+            undone: Mutex::default(),
         });
         let router = Router::new()
             .route("/certificates", get(certificates))
@@ -138,6 +145,11 @@ impl Bank {
 
     pub(crate) fn be(&self, mood: Mood) {
         *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// How many refunds and cancellations were done.
+    pub(crate) fn undone(&self) -> usize {
+        self.state.undone.lock().unwrap().len()
     }
 
     pub(crate) async fn wait_for(&self, message: &str) {
@@ -326,6 +338,7 @@ fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let ours: Vec<_> = held.iter().collect();
     let request = auth_rev::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
     let reversal = match (mood, request.refused) {
+        (Mood::GivesNoReceipts, None) => Reversal::Approved(None),
         (Mood::RefusesReversals, _) => Reversal::Refused(AuthRevCode::InvalidTransaction),
         (_, Some(code)) => Reversal::Refused(code),
         _ => {
@@ -364,7 +377,8 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let signed = ("CapReq".to_owned(), request.asker.merchant());
     bank.signers.lock().unwrap().push(signed);
     let outcome = |(place, refused): (u32, Option<CapCode>)| match (mood, refused) {
-        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::AuthExpired),
+        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::UnspecifiedFailure),
+        (Mood::HoldRanOut, _) => Outcome::Refused(CapCode::AuthExpired),
         (Mood::CapturedBefore(minor), _) => {
             let currency = request.items[0].0.cap_req_amt.currency();
             Outcome::Duplicate(CurrencyAmount::new(currency, minor).unwrap(), None)
@@ -398,10 +412,15 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
             cap_rev_or_cred::Outcome::Refused(CapRevOrCredCode::CapDataMismatch)
         }
         (_, Some(code)) => cap_rev_or_cred::Outcome::Refused(code),
-        (_, None) => cap_rev_or_cred::Outcome::Done(BatchPlace {
-            batch_id: "batch-1".parse().unwrap(),
-            batch_sequence_num: u32::try_from(number).unwrap(),
-        }),
+        (_, None) => {
+            let first = request.earlier.unwrap_or_else(|| request.asker.rrpid());
+            let mut undone = bank.undone.lock().unwrap();
+            let place = undone.entry(first).or_insert_with(|| BatchPlace {
+                batch_id: "batch-1".parse().unwrap(),
+                batch_sequence_num: u32::try_from(number).unwrap(),
+            });
+            cap_rev_or_cred::Outcome::Done(place.clone())
+        }
     };
     let refused = request.items.iter().map(|(_, refused)| *refused);
     let outcomes: Vec<_> = refused.map(outcome).collect();

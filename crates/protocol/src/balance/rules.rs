@@ -90,14 +90,21 @@ impl Payment {
                 if self.counts_minor(now_s) > 0 {
                     return Err(No::Code(AuthCode::PiPreviouslyUsed));
                 }
-                let age_s = now_s.saturating_sub(self.opened_at_s);
-                if age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_S) {
+                if self.is_old(now_s) {
                     return Err(No::Code(AuthCode::InvalidTransaction));
                 }
             }
             Instrument::Token { approvals } => {
-                if approvals == 0 || approvals != self.approvals() {
+                // An approval that came after it and was given back took nothing: its answer may have been lost, and the
+                // next token with it.
+                let stands = |one: &&Authorization| one.remaining_minor() > 0;
+                let is_known = (1..=self.approvals()).contains(&approvals);
+                if !is_known || self.approved().skip(approvals).any(|one| stands(&one)) {
                     return Err(No::Code(AuthCode::PiPreviouslyUsed));
+                }
+                // A merchant that showed "cancelled" must not charge years later, by a token no more than by the PI.
+                if self.plan.is_none() && self.counts_minor(now_s) == 0 && self.is_old(now_s) {
+                    return Err(No::Code(AuthCode::InvalidTransaction));
                 }
                 // Its predecessor under the same token may still be declined, and then it is good.
                 let asked = |one: &Authorization| one.answer == AuthAnswer::Asked;
@@ -107,6 +114,11 @@ impl Payment {
             }
         }
         Ok(())
+    }
+
+    fn is_old(&self, now_s: i64) -> bool {
+        let age_s = now_s.saturating_sub(self.opened_at_s);
+        age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_S)
     }
 
     /// Instalments end with the last one, recurring payments have their interval and their end.
@@ -148,7 +160,8 @@ impl Payment {
         amount.currency() == self.currency
     }
 
-    /// How much less is to be authorized, in minor units, for `new` to stand; 0 if it stands already.
+    /// How much less is to be authorized, in minor units, for `new` to stand; 0 if it stands already. Of a hold that ran
+    /// out ([`Standing::Expired`]) all of it is given back already: nobody need be asked.
     ///
     /// # Errors
     /// [`No::Busy`], or the AuthRevCode that refuses it.
@@ -168,7 +181,8 @@ impl Payment {
                 .checked_sub(new_minor)
                 .ok_or(No::Code(AuthRevCode::InvalidAmount)),
             // Whoever wants nothing to be held has what it wants.
-            Standing::Refused | Standing::Reversed | Standing::Expired if new_minor == 0 => Ok(0),
+            Standing::Refused | Standing::Reversed if new_minor == 0 => Ok(0),
+            Standing::Expired if new_minor == 0 => Ok(one.remaining_minor()),
             Standing::Reversed => Err(No::Code(AuthRevCode::InvalidAmount)),
             Standing::Refused | Standing::Expired | Standing::Captured { .. } => {
                 Err(No::Code(AuthRevCode::InvalidTransaction))

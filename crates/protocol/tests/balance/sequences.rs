@@ -13,7 +13,7 @@ use crate::world::{HOLD_S, OPENED_S, eur, name, payment};
 #[derive(Clone, Debug)]
 enum Step {
     Authorize {
-        by_token: bool,
+        token: Option<u8>,
         amount: u64,
     },
     Reverse {
@@ -48,7 +48,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let amount = 0..1300_u64;
     prop_oneof![
-        4 => (any::<bool>(), amount.clone()).prop_map(|(by_token, amount)| Step::Authorize { by_token, amount }),
+        4 => (prop::option::of(any::<u8>()), amount.clone()).prop_map(|(token, amount)| Step::Authorize { token, amount }),
         2 => (any::<u8>(), amount.clone()).prop_map(|(which, new)| Step::Reverse { which, new }),
         4 => (any::<u8>(), amount.clone()).prop_map(|(which, amount)| Step::Capture { which, amount }),
         2 => any::<u8>().prop_map(|which| Step::ReverseCapture { which }),
@@ -103,19 +103,21 @@ impl Run {
     fn take(&mut self, step: &Step) {
         let (now_s, payment) = (self.now_s, &self.payment);
         match *step {
-            Step::Authorize { by_token, amount } => {
-                let approvals = payment.approvals();
-                let instrument = if by_token {
-                    Instrument::Token { approvals }
-                } else {
-                    Instrument::Pi
-                };
+            Step::Authorize { token, amount } => {
+                // Any that was ever given, and one that nobody gave.
+                let given = payment.approvals() + 2;
+                let instrument = token.map_or(Instrument::Pi, |token| Instrument::Token {
+                    approvals: usize::from(token) % given,
+                });
                 let asked = AskedAuthorization {
                     instrument,
                     amount: eur(amount),
                     plan: None,
                 };
                 if payment.may_authorize(&asked, now_s).is_ok() {
+                    if let Instrument::Token { approvals } = instrument {
+                        self.check_spent(approvals);
+                    }
                     let number = u8::try_from(payment.authorizations.len()).unwrap();
                     self.payment.authorizations.push(Authorization {
                         auth_rrpid: name(number),
@@ -129,9 +131,16 @@ impl Run {
             Step::Reverse { which, new } => {
                 let Some(at) = self.pick(which) else { return };
                 let one = &payment.authorizations[at];
+                let expired = one.standing(now_s) == Standing::Expired;
                 match payment.may_reverse(one, eur(new), now_s) {
                     Ok(less) if less > 0 => self.begin(at, Kind::Reversal, less),
-                    _ => {}
+                    _ => return,
+                }
+                if expired {
+                    // Nobody need be asked: the hold is gone.
+                    let movements = &mut self.payment.authorizations[at].movements;
+                    movements.last_mut().unwrap().progress = Progress::Done;
+                    self.bank[at].held = 0;
                 }
             }
             Step::Capture { which, amount } => {
@@ -257,6 +266,15 @@ impl Run {
             }
             Kind::Credit => account.owed = account.owed.checked_sub(amount).unwrap(),
             Kind::CreditReversal(_) => account.owed += amount,
+        }
+    }
+
+    /// A token that is taken has nothing standing after the approval that it came with.
+    fn check_spent(&self, approvals: usize) {
+        let approved = |one: &Authorization| matches!(one.answer, AuthAnswer::Approved { .. });
+        let all = self.payment.authorizations.iter().zip(&self.bank);
+        for (_, account) in all.filter(|(one, _)| approved(one)).skip(approvals) {
+            assert_eq!((account.held, account.owed), (0, 0));
         }
     }
 

@@ -243,7 +243,7 @@ fn amounts_are_bounded_by_what_stands() {
 }
 
 #[test]
-fn a_payment_instruction_ages_and_a_token_does_not() {
+fn a_payment_instruction_ages_and_a_token_does_not_while_something_stands() {
     let by = |instrument, opened_at_s, authorizations| {
         let payment = Payment {
             opened_at_s,
@@ -258,6 +258,13 @@ fn a_payment_instruction_ages_and_a_token_does_not() {
     let part = || vec![authorization(APPROVED, vec![reversal(500)])];
     let token = |approvals| Instrument::Token { approvals };
     assert_eq!(by(token(1), old_s - 1, part()), Told::Ok);
+    let back = || vec![authorization(APPROVED, vec![reversal(1000)])];
+    assert_eq!(by(token(1), old_s, back()), Told::Ok);
+    assert_eq!(
+        by(token(1), old_s - 1, back()),
+        invalid,
+        "all was given back"
+    );
     let used = Told::Auth(AuthCode::PiPreviouslyUsed);
     assert_eq!(by(token(0), OPENED_S, part()), used);
     assert_eq!(by(token(2), OPENED_S, part()), used);
@@ -269,6 +276,48 @@ fn a_payment_instruction_ages_and_a_token_does_not() {
     assert_eq!(by(token(1), OPENED_S, asked.clone()), Told::Ok);
     asked[1].answer = APPROVED;
     assert_eq!(by(token(1), OPENED_S, asked), used);
+}
+
+/// The answer to the second was lost, and its token with it.
+#[test]
+fn a_token_is_good_again_once_all_that_came_after_it_was_given_back() {
+    let by = |approvals, later: Vec<Authorization>| {
+        let mut all = vec![authorization(APPROVED, vec![reversal(500)])];
+        all.extend(later);
+        again(&payment(all), Instrument::Token { approvals })
+    };
+    let used = || Told::Auth(AuthCode::PiPreviouslyUsed);
+    let back = || authorization(APPROVED, vec![reversal(1000)]);
+    let part = || authorization(APPROVED, vec![reversal(900)]);
+    let sold = || authorization(APPROVED, vec![reversal(900), capture(100, Progress::Done)]);
+    assert_eq!(by(1, vec![back()]), Told::Ok);
+    assert_eq!(by(1, vec![back(), back()]), Told::Ok);
+    assert_eq!(by(1, vec![part()]), used());
+    assert_eq!(by(1, vec![sold()]), used());
+    assert_eq!(by(1, vec![back(), part()]), used());
+    assert_eq!(by(1, vec![part(), back()]), used());
+    assert_eq!(by(2, vec![part(), back()]), Told::Ok);
+    assert_eq!(by(4, vec![back(), back()]), used());
+    let being_given_back = movement("rev", Kind::Reversal, 1000, Progress::Asked);
+    let being = authorization(APPROVED, vec![being_given_back]);
+    assert_eq!(by(1, vec![being]), used());
+    let asked = authorization(AuthAnswer::Asked, vec![]);
+    assert_eq!(by(1, vec![back(), asked]), Told::Busy);
+}
+
+#[test]
+fn what_ran_out_is_given_back_as_far_as_it_was_held() {
+    let expired = AuthAnswer::Approved {
+        at_s: NOW_S - HOLD_S,
+        expires_at_s: NOW_S,
+    };
+    for (movements, left) in [(vec![], 1000), (vec![reversal(400)], 600)] {
+        let payment = payment(vec![authorization(expired, movements)]);
+        let one = &payment.authorizations[0];
+        assert_eq!(payment.may_reverse(one, eur(0), NOW_S), Ok(left));
+        let invalid = Err(No::Code(AuthRevCode::InvalidTransaction));
+        assert_eq!(payment.may_reverse(one, eur(1), NOW_S), invalid);
+    }
 }
 
 #[test]
