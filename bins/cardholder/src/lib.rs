@@ -8,6 +8,7 @@
 //! | `registration` | CardCInit, RegForm and Cert with the CA |
 //! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
 //! | `mail_orders` | POST /mail-orders, GET /mail-orders/{id}, POST /mail-orders/{id}/answer |
+//! | `statement` | GET /statement |
 //! | `payment` | PInit, P and Inq with the merchant |
 //! | `backup` | POST /backup, POST /restore |
 //! | `metrics` | what `/metrics` shows of the certificates |
@@ -51,6 +52,7 @@ mod payment;
 mod purchases;
 mod registration;
 mod staples;
+mod statement;
 mod store;
 
 use metrics::WalletMetrics;
@@ -77,6 +79,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 110,
         name: "mail orders",
         sql: include_str!("../migrations/110_mail_orders.sql"),
+    },
+    Migration {
+        version: 195,
+        name: "statement",
+        sql: include_str!("../migrations/195_statement.sql"),
     },
 ];
 
@@ -172,6 +179,7 @@ pub async fn run(
         .merge(cards::router(&wallet))
         .merge(purchases::router(&wallet))
         .merge(mail_orders::router(&wallet))
+        .merge(statement::router(&wallet))
         .merge(backup::router(&wallet));
     shell
         .serve(listener, routes, &api::Api::openapi(), shutdown)

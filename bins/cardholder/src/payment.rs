@@ -10,6 +10,7 @@ use openset_protocol::cardholder::purchase::{
 };
 use openset_protocol::ids::Language;
 use openset_protocol::messages::error::ErrorTbs;
+use openset_protocol::plain::plain;
 use openset_protocol::thumbs::Thumbs;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_protocol::{BrandId, Rejection};
@@ -252,7 +253,9 @@ async fn hand_over(
         xid = row.xid,
         "PReq goes on in the background"
     );
-    record.problem = Some(format!("not answered yet, and sent again: {reason}"));
+    record.problem = Some(plain(&format!(
+        "not answered yet, and sent again: {reason}"
+    )));
     let waits = PurchaseRow {
         record: wallet.seal_record(&row.purchase_id, &record)?,
         revision: row.revision.saturating_add(1),
@@ -303,7 +306,11 @@ pub(crate) async fn settle(
             return learnt.await.map_err(Told::Failed);
         }
         Err(Told::Error(error)) => {
-            record.problem = Some(format!("{:?}: {}", error.error_code, error.error_text));
+            // Nobody has signed this, and a person reads it.
+            record.problem = Some(plain(&format!(
+                "{:?}: {}",
+                error.error_code, error.error_text
+            )));
             "failed"
         }
         Err(told) => return Err(told),
@@ -447,7 +454,7 @@ pub(crate) fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<Awaitin
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Told {
     /// The other side refused our message.
-    #[error("refused with {:?}: {}", .0.error_code, .0.error_text)]
+    #[error("refused with {:?}: {}", .0.error_code, plain(&.0.error_text))]
     Error(Box<ErrorTbs>),
     /// We refuse its answer.
     #[error("{0}")]

@@ -24,7 +24,6 @@ mod settlement;
 mod show;
 mod source;
 
-pub(crate) use finding::written;
 pub use finding::{Code, Finding, InFlight};
 pub use show::{Report, Summary, SummaryRow};
 

@@ -37,6 +37,9 @@ use crate::authority::{serve, with_context};
 const DESCRIPTION: &str = "2 x Espresso beans";
 pub(crate) const AMOUNT_MINOR: u64 = 1500;
 
+/// What a terminal would obey.
+pub(crate) const REPAINTS: &str = "\u{1b}[2J\u{202e}this";
+
 /// How the shop treats what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -56,7 +59,7 @@ pub(crate) enum Mood {
     SlowTo(&'static str),
     /// SET's Error to everything.
     Errors,
-    /// SET's Error to the message of this name.
+    /// SET's Error to the message of this name, with [`REPAINTS`] in its text.
     ErrorsTo(&'static str),
     /// Shows another party's certificate.
     Forges,
@@ -204,7 +207,7 @@ async fn set(State(shop): State<Arc<ShopState>>, body: Bytes) -> Response {
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Errors => return error(&wrapper, &Rejection::Unauthentic),
         Mood::ErrorsTo(message) if message == name => {
-            return error(&wrapper, &Rejection::Unauthentic);
+            return error(&wrapper, &Rejection::NotServed(REPAINTS));
         }
         Mood::SlowTo(message) if message == name => {
             tokio::time::sleep(Duration::from_secs(60)).await

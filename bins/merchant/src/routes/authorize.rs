@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
-use super::money::{Call, at_most, invalid_field, key_reused, not_possible};
+use super::money::{Call, at_most, claim, invalid_field, key_reused, not_possible};
 use super::replay::{Answer, IdempotencyKey};
 use super::{Operator, order_view};
 use crate::gateway::authorization::{self, Part};
@@ -141,6 +141,7 @@ async fn commit(
     if let Some(number) = known(&mut tx, rest).await? {
         return Ok(Committed::Known(number));
     }
+    claim(&mut tx, rest).await?;
     if part(&locked, request)? != *wanted {
         return Err(Problem::unavailable(
             "overtaken",

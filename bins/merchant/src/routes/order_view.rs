@@ -224,13 +224,15 @@ pub(super) async fn find(
     let order = order.ok_or_else(|| {
         Problem::not_found(
             "no-such-order",
-            "no order has this id; unpaid ones are kept for a day",
+            "no order has this id; unpaid ones are kept for an hour",
         )
     })?;
     let payment = match &order.xid {
         Some(xid) => payments::find(&mut connection, xid).await?,
         None => None,
     };
+    // An order never shows another's money, whoever named the XID.
+    let payment = payment.filter(|payment| payment.order_id == order.id);
     Ok((order, payment))
 }
 

@@ -40,6 +40,15 @@ const P_REQ_VERIFIED: &[&str] = &[
     "cardholder's revocation status, by OCSP",
     "HOD of our own order",
 ];
+/// The same of one that came by mail, which repeats no challenge: it names the catalogue that it is ordered by.
+const P_REQ_BY_MAIL_VERIFIED: &[&str] = &[
+    "cardholder's certificate path, brand and revocation",
+    "dual signature over order and payment, for this merchant and this gateway",
+    "xid, lid_c, lid_m, p_req_date, brand_id, bin",
+    "our own catalogue, and the date by which one orders by it",
+    "cardholder's revocation status, by OCSP",
+    "HOD of the order at the catalogue's prices",
+];
 /// What is checked where the cardholder has no certificate.
 const P_REQ_UNSIGNED_VERIFIED: &[&str] = &[
     "a purchase without a certificate may be made here and at the gateway",
@@ -105,6 +114,7 @@ pub(super) async fn take(
         cardholder_status::check(merchant, cardholder, staple).await?;
     }
     let verified = match p_req.payer.certificate() {
+        Some(_) if ingredients.by_mail => P_REQ_BY_MAIL_VERIFIED,
         Some(_) => P_REQ_VERIFIED,
         None => P_REQ_UNSIGNED_VERIFIED,
     };

@@ -101,7 +101,7 @@ async fn capture_that_nobody_answers_stays_asked_when_its_time_is_over() {
     world.bank.be(Mood::Down);
     let (_, asked) = shop.capture(&order, Some("key")).await;
     let (_, page) = shop.get("/orders?state=unanswered", Some(OPERATOR)).await;
-    assert_eq!(page["orders"], json!([]), "it is asked for yet");
+    assert_eq!(page["items"], json!([]), "it is asked for yet");
     shop.close().await;
     world.alter(ALL_DEADLINES_OVER).await;
     let shop = world.open_shop().await;
@@ -120,9 +120,9 @@ async fn capture_that_nobody_answers_stays_asked_when_its_time_is_over() {
     assert_eq!(shop.show(&order).await["state"], "capturing");
     let unanswered = "/orders?state=unanswered";
     let (_, page) = shop.get(unanswered, Some(OPERATOR)).await;
-    assert_eq!(page["orders"][0]["order_id"], order.lid_m.as_str());
+    assert_eq!(page["items"][0]["order_id"], order.lid_m.as_str());
     let (_, page) = shop.get("/orders?state=captured", Some(OPERATOR)).await;
-    assert_eq!(page["orders"], json!([]));
+    assert_eq!(page["items"], json!([]));
     assert_eq!(shop.capture(&order, Some("key")).await, (202, asked));
     assert_eq!(shop.capture(&order, Some("another")).await.0, 409);
     shop.close().await;

@@ -6,7 +6,9 @@ use openset_service::random;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Access, shown};
+use super::Access;
+use crate::ended::Ended;
+use crate::shown::{amount, text};
 
 /// What to do with the acquirer's batches.
 #[derive(Debug, clap::Subcommand)]
@@ -81,7 +83,7 @@ pub(crate) struct Named {
     access: Access,
 }
 
-pub(super) async fn run(command: Command) -> anyhow::Result<()> {
+pub(super) async fn run(command: Command) -> anyhow::Result<Ended> {
     match command {
         Command::Batches {
             access,
@@ -103,9 +105,8 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
             if let Some(next) = page.get("next").and_then(Value::as_str) {
                 println!("more: --after {next}");
             }
-            Ok(())
         }
-        Command::Batch { named } => show(&named.post("refresh", None).await?),
+        Command::Batch { named } => show(&named.post("refresh", None).await?)?,
         Command::OpenBatch {
             access,
             currency,
@@ -119,14 +120,12 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
             let key = key.unwrap_or_else(random::hex_id::<16>);
             let url = access.url("batches")?;
             let asked = access.call(Method::POST, url, Some((&key, body))).await;
-            told(
-                &asked.with_context(|| format!("open-batch under the key {key}"))?,
-                &key,
-            )
+            let asked = asked.with_context(|| format!("open-batch under the key {key}"))?;
+            return told(&asked, &key);
         }
-        Command::CloseBatch { named, key } => named.change("close", key).await,
-        Command::PurgeBatch { named, key } => named.change("purge", key).await,
-        Command::ReconcileBatch { named } => compared(&named.post("reconcile", None).await?),
+        Command::CloseBatch { named, key } => return named.change("close", key).await,
+        Command::PurgeBatch { named, key } => return named.change("purge", key).await,
+        Command::ReconcileBatch { named } => compared(&named.post("reconcile", None).await?)?,
         Command::Ledger { access } => {
             let books = access
                 .call(Method::GET, access.url("ledger")?, None)
@@ -136,9 +135,9 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
                 let amount = in_currency(account, minor.context("a balance")?)?;
                 println!("{:<28}  {amount}", text(account, "id"));
             }
-            Ok(())
         }
     }
+    Ok(Ended::Done)
 }
 
 impl Named {
@@ -150,7 +149,7 @@ impl Named {
         answered.await
     }
 
-    async fn change(&self, what: &str, key: Option<String>) -> anyhow::Result<()> {
+    async fn change(&self, what: &str, key: Option<String>) -> anyhow::Result<Ended> {
         let key = key.unwrap_or_else(random::hex_id::<16>);
         let answered = self.post(what, Some(&key)).await;
         told(
@@ -158,10 +157,6 @@ impl Named {
             &key,
         )
     }
-}
-
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value.get(field).and_then(Value::as_str).unwrap_or("-")
 }
 
 fn items<'a>(value: &'a Value, field: &str) -> anyhow::Result<&'a Vec<Value>> {
@@ -201,7 +196,7 @@ fn show(batch: &Value) -> anyhow::Result<()> {
         );
     }
     if let Some(payout) = batch.get("payout") {
-        let amount = shown(payout.get("amount").unwrap_or(&Value::Null))?;
+        let amount = amount(payout, "amount")?;
         println!(
             "  payout     {amount} ({}), {}",
             text(payout, "type"),
@@ -213,7 +208,7 @@ fn show(batch: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn told(answer: &Value, key: &str) -> anyhow::Result<()> {
+fn told(answer: &Value, key: &str) -> anyhow::Result<Ended> {
     println!(
         "{}, batch {}",
         text(answer, "state"),
@@ -225,21 +220,22 @@ fn told(answer: &Value, key: &str) -> anyhow::Result<()> {
         .into_iter()
         .flatten()
     {
-        let amount = shown(undone.get("amount").unwrap_or(&Value::Null))?;
+        let amount = amount(undone, "amount")?;
         let (order, movement) = (text(undone, "order_id"), text(undone, "movement"));
         println!("undone: {amount} of order {order}, movement {movement}");
     }
-    if text(answer, "state").ends_with("ing") {
+    let ended = Ended::told(text(answer, "state"), &["open", "closed", "purged"]);
+    if ended == Ended::Pending {
         println!("the gateway has not answered yet; ask again with --key {key}");
     }
-    Ok(())
+    Ok(ended)
 }
 
 fn compared(answer: &Value) -> anyhow::Result<()> {
     let differences = items(answer, "differences")?;
     for one in differences {
-        let amount = |whose: &str| match one.get(whose) {
-            Some(amount) => shown(amount).map(|amount| amount.to_string()),
+        let sum = |whose: &str| match one.get(whose) {
+            Some(_) => amount(one, whose).map(|amount| amount.to_string()),
             None => Ok("nothing".to_owned()),
         };
         println!(
@@ -247,8 +243,8 @@ fn compared(answer: &Value) -> anyhow::Result<()> {
             one.get("batch_sequence_num").unwrap_or(&Value::Null),
             text(one, "kind"),
             text(one, "xid"),
-            amount("ours")?,
-            amount("acquirers")?
+            sum("ours")?,
+            sum("acquirers")?
         );
     }
     if differences.is_empty() {

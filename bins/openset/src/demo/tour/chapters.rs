@@ -183,12 +183,6 @@ impl Tour<'_> {
 
 /// A sum in an answer, as people write it.
 fn came(answer: &Value, field: &str) -> anyhow::Result<String> {
-    let sum = answer.get(field).and_then(|sum| {
-        let currency = sum.get("currency")?.as_str()?;
-        let minor = sum.get("amount_minor")?.as_u64()?;
-        let currency = openset_protocol::money::Currency::from_alpha(currency).ok()?;
-        Some(crate::audit::written(currency, minor.into()))
-    });
-    let sum = sum.with_context(|| format!("the answer has no {field}: {answer}"))?;
+    let sum = crate::shown::amount(answer, field).with_context(|| answer.to_string())?;
     Ok(format!("{field} {sum}"))
 }
