@@ -42,6 +42,7 @@ pub(crate) async fn conclude(
         at_s,
         progress: Progress::Asked,
         batch_id: Some(&batch_id),
+        effect: None,
     };
     movements::insert(tx, &new).await?;
     items::end(tx, asker.merchant_id(), order, (refused, None), at_s).await
