@@ -166,7 +166,7 @@ fn items<'a>(value: &'a Value, field: &str) -> anyhow::Result<&'a Vec<Value>> {
 
 /// An amount in the currency of what it belongs to, also below zero.
 fn in_currency(of: &Value, minor: i64) -> anyhow::Result<String> {
-    let currency = Currency::from_alpha(text(of, "currency"))?;
+    let currency = Currency::from_alpha(&text(of, "currency"))?;
     let amount = CurrencyAmount::new(currency, minor.unsigned_abs())?.to_string();
     Ok(match minor < 0 {
         true => format!("-{amount}"),
@@ -224,7 +224,7 @@ fn told(answer: &Value, key: &str) -> anyhow::Result<Ended> {
         let (order, movement) = (text(undone, "order_id"), text(undone, "movement"));
         println!("undone: {amount} of order {order}, movement {movement}");
     }
-    let ended = Ended::told(text(answer, "state"), &["open", "closed", "purged"]);
+    let ended = Ended::told(&text(answer, "state"), &["open", "closed", "purged"]);
     if ended == Ended::Pending {
         println!("the gateway has not answered yet; ask again with --key {key}");
     }
