@@ -203,8 +203,11 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
     let name = wrapper.message.name().to_owned();
     bank.received.lock().unwrap().push((name, wire.clone()));
     if matches!(wrapper.message, Message::PCertReq(_)) && mood != Mood::Down {
-        let answer = certificate(&bank, &wire, &wrapper);
-        return ([(header::CONTENT_TYPE, SET_PAYMENT)], answer).into_response();
+        let media_type = [(header::CONTENT_TYPE, SET_PAYMENT)];
+        return match certificate(&bank, &wire, &wrapper) {
+            Ok(answer) => (media_type, answer).into_response(),
+            Err(error) => (StatusCode::BAD_REQUEST, media_type, error).into_response(),
+        };
     }
     if matches!(wrapper.message, Message::Error(_)) {
         return StatusCode::NO_CONTENT.into_response();
@@ -268,7 +271,11 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
 }
 
 /// Nothing is kept of it, and no mood keeps a merchant from what it needs to ask anything.
-fn certificate(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper) -> Vec<u8> {
+fn certificate(
+    bank: &BankState,
+    wire: &[u8],
+    wrapper: &MessageWrapper,
+) -> Result<Vec<u8>, Vec<u8>> {
     let mut rng = random::system();
     let mut ctx = Context {
         now: clock::now(),
@@ -277,9 +284,14 @@ fn certificate(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper) -> Vec<u
     let verifier = bank.pki.verifier();
     let current = bank.current();
     let (ours, bin) = ([&current], pki::ACQUIRER_BIN);
-    let request = p_cert::open(wire, wrapper, (&ours, bin), verifier, ctx.now).unwrap();
-    let state = RevocationState::of(verifier, &request.brand_id);
-    p_cert::answer(&mut ctx, &ours, bin, &request, &state).unwrap()
+    match p_cert::open(wire, wrapper, (&ours, bin), verifier, ctx.now) {
+        Ok(request) => {
+            let state = RevocationState::of(verifier, &request.brand_id);
+            Ok(p_cert::answer(&mut ctx, &ours, bin, &request, &state).unwrap())
+        }
+        // The merchant's own certificate may have ended.
+        Err(refusal) => Err(ErrorMessage::answer(&mut ctx, &refusal, Some(wrapper)).encode()),
+    }
 }
 
 /// To whoever signed the newest AuthReq.
