@@ -71,10 +71,11 @@ impl Calls {
     }
 
     fn target(&self, party: &str, path: &str) -> anyhow::Result<Url> {
-        Ok(join(
-            &openset_service::config::url(self.url(party), party)?,
-            path,
-        ))
+        let base = openset_service::config::url(self.url(party), party)?;
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut url = join(&base, path);
+        url.set_query((!query.is_empty()).then_some(query));
+        Ok(url)
     }
 
     pub(crate) async fn get(&self, party: &str, path: &str) -> anyhow::Result<Value> {
