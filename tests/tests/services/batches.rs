@@ -148,7 +148,7 @@ async fn purged_batch_leaves_the_orders_authorized_everywhere() {
         .get("merchant", "orders?state=authorized")
         .await
         .unwrap();
-    assert_eq!(authorized.json["orders"].as_array().unwrap().len(), 2);
+    assert_eq!(authorized.json["items"].as_array().unwrap().len(), 2);
     let closed = staff(&world, &["close-batch", &batch]).await;
     assert_eq!(closed, format!("closed, batch {batch}\n"));
     paid_out(&world, &batch).await;
