@@ -10,11 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::setup::DemoFile;
 
 mod bench;
-mod calls;
+pub(crate) mod calls;
 mod go_on;
 mod knows;
-mod processes;
-mod screen;
+pub(crate) mod processes;
+pub(crate) mod screen;
 mod tour;
 
 use calls::Calls;
@@ -70,7 +70,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Waits for Ctrl-C, or for a request to end.
-async fn asked_to_stop() -> anyhow::Result<()> {
+pub(crate) async fn asked_to_stop() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     tokio::select! {
         stopped = tokio::signal::ctrl_c() => stopped.context("cannot wait for Ctrl-C"),
@@ -78,7 +78,8 @@ async fn asked_to_stop() -> anyhow::Result<()> {
     }
 }
 
-fn read(path: &std::path::Path) -> anyhow::Result<DemoFile> {
+/// The file that `openset setup` wrote for the demo.
+pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<DemoFile> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text)
@@ -148,7 +149,7 @@ const HOLDER: &str = "Ada Lovelace";
 async fn tell(calls: &Calls, screen: &Screen) -> anyhow::Result<Story> {
     let (account, step) = calls.open_account(HOLDER).await?;
     screen.step(&step)?;
-    let (card_id, policy, step) = calls.register_card(&account).await?;
+    let (card_id, policy, step) = calls.register_card(&account, HOLDER).await?;
     screen.step(&step)?;
     screen.accepted(&policy);
     screen.step(&calls.certificates().await?)?;

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod audit;
+mod bench;
 mod demo;
 mod ended;
 mod healthcheck;
@@ -45,6 +46,8 @@ enum Command {
     /// List and show a shop's orders, move their money, or write its catalogue to a file.
     #[command(subcommand)]
     Merchant(merchant::Command),
+    /// Drive purchases, and compare what they cost with what their cryptography costs at the least.
+    Bench(bench::Options),
     /// Ask a service whether it is ready; ends with status 0 if it is.
     Healthcheck {
         /// For example http://127.0.0.1:7001/readyz.
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
     runtime.block_on(async {
         let outcome = match Cli::parse().command {
             Command::Demo(options) => Box::pin(demo::run(options)).await,
+            Command::Bench(options) => Box::pin(bench::run(options)).await,
             Command::Setup(options) => setup::run(&options),
             Command::Inspect(options) => Box::pin(inspect::run(options)).await,
             // What was asked for may still be under way, or refused.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::provider::{Provider, RsaPrivate, RsaPublic};
-use crate::{Random, Thumbprint, hkdf_sha256, hmac_sha256, sha256};
+use crate::{Operation, Random, Thumbprint, hkdf_sha256, hmac_sha256, sha256};
 
 /// The sizes of RSA keys that are generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +132,7 @@ impl PrivateKey {
         rng: Random<'_>,
         message: &[u8],
     ) -> Result<Vec<u8>, OperationError> {
+        self.count(Operation::SignPss);
         self.0.rsa.sign_pss(rng, &sha256(message))
     }
 
@@ -140,6 +141,7 @@ impl PrivateKey {
     /// # Errors
     /// [`OperationError::Sign`].
     pub fn sign_pkcs1_sha256(&self, message: &[u8]) -> Result<Vec<u8>, OperationError> {
+        self.count(Operation::SignPkcs1);
         let digest = sha256(message);
         self.0.rsa.sign_pkcs1(&self.blinding(&digest), &digest)
     }
@@ -149,6 +151,7 @@ impl PrivateKey {
     /// # Errors
     /// [`Unopened`], whatever the reason.
     pub fn decrypt_oaep_sha256(&self, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
+        self.count(Operation::DecryptOaep);
         self.0
             .rsa
             .decrypt_oaep(&self.blinding(ciphertext), ciphertext)
@@ -174,6 +177,10 @@ impl PrivateKey {
             key.copy_from_slice(&unwrapped);
         }
         key
+    }
+
+    fn count(&self, operation: Operation) {
+        operation.count(self.0.public.bits());
     }
 
     /// Seeds the blinding of one operation without a random source: secret, and another for
@@ -240,6 +247,7 @@ impl PublicKey {
         digest: &[u8; 32],
         signature: &[u8],
     ) -> Result<(), BadSignature> {
+        Operation::VerifyPss.count(self.bits());
         self.0.rsa.verify_pss(digest, signature)
     }
 
@@ -252,6 +260,7 @@ impl PublicKey {
         rng: Random<'_>,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, OperationError> {
+        Operation::EncryptOaep.count(self.bits());
         self.0.rsa.encrypt_oaep(rng, plaintext)
     }
 }

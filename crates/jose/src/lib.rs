@@ -15,12 +15,14 @@ pub mod jwe;
 pub mod jws;
 mod key;
 mod key_der;
+mod operations;
 mod provider;
 
 pub use content_key::ContentKey;
 pub use digest::{Thumbprint, ThumbprintError, hkdf_sha256, hmac_sha256, sha256};
 pub use header::HeaderError;
 pub use key::{BadSignature, KeyError, OperationError, PrivateKey, PublicKey, RsaBits, Unopened};
+pub use operations::{KeySize, Operation};
 #[cfg(feature = "aws-lc-rs")]
 pub use provider::aws_lc;
 #[cfg(feature = "rustcrypto")]

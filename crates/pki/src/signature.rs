@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use openset_jose::Operation;
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 use webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256;
 use x509_parser::certificate::X509Certificate;
@@ -82,6 +83,8 @@ impl SignatureVerificationAlgorithm for SignatureCheck {
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
         self.run.fetch_add(1, Ordering::Relaxed);
+        // A signature is as long as the modulus.
+        Operation::VerifyPkcs1.count(signature.len().saturating_mul(8));
         RSA_PKCS1_2048_8192_SHA256.verify_signature(public_key, message, signature)
     }
 

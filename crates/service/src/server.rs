@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::Peer;
+use crate::telemetry::Counted;
 
 /// Connections served at once; more wait in the listener's queue.
 pub const MAX_CONNECTIONS: usize = 512;
@@ -201,7 +202,9 @@ impl Server {
             request.extensions_mut().insert(peer);
             router.call(request)
         });
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let connection = self
+            .http
+            .serve_connection(TokioIo::new(Counted::wrap(stream)), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(error = %error, "connection ended early");
         }

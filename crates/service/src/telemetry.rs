@@ -2,6 +2,7 @@
 
 mod log;
 mod metrics;
+mod process;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 pub use log::{ALLOWED_FIELDS, LogLayer};
 pub use metrics::Metrics;
+pub(crate) use process::Counted;
 
 use crate::config::Party;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -35,6 +36,14 @@ const POSTGRES_SESSION: &str = "SET client_min_messages = 'error'; SET synchrono
      SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 /// A begin() that was cancelled leaves a transaction open that sqlx does not know of.
 const POSTGRES_RELEASE: &str = "ROLLBACK";
+
+static COMMITS: AtomicU64 = AtomicU64::new(0);
+
+/// Transactions that this process has committed.
+#[must_use]
+pub fn commits() -> u64 {
+    COMMITS.load(Ordering::Relaxed)
+}
 
 /// A step that brings the tables to a newer shape. Applied once, in order of version, never altered.
 #[derive(Debug, Clone, Copy)]
@@ -214,7 +223,11 @@ impl Tx {
                 self.inner.rollback().await?;
                 Err(StoreError::Conflict(reason))
             }
-            None => Ok(self.inner.commit().await?),
+            None => {
+                self.inner.commit().await?;
+                COMMITS.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
         }
     }
 

@@ -87,6 +87,13 @@ impl Calls {
         answer.with_context(|| format!("GET {path} at {party}"))
     }
 
+    /// GET of what is not JSON.
+    pub(crate) async fn text(&self, party: &str, path: &str) -> anyhow::Result<String> {
+        let answer = self.client.get_bytes(&self.target(party, path)?).await;
+        let bytes = answer.with_context(|| format!("GET {path} at {party}"))?;
+        String::from_utf8(bytes).with_context(|| format!("{path} at {party} is no text"))
+    }
+
     pub(crate) async fn post(
         &self,
         party: &str,
@@ -210,6 +217,7 @@ impl Calls {
     pub(crate) async fn register_card(
         &self,
         account: &Account,
+        holder: &str,
     ) -> anyhow::Result<(String, String, StepReport)> {
         let started = Instant::now();
         let request = json!({"pan": account.card.pan, "expiry": account.card.expiry, "brand": self.file.brand});
@@ -220,7 +228,7 @@ impl Calls {
             .context("the CA's form")
             .and_then(|form| text(form, "policy_text"))?;
         let request = json!({
-            "answers": {"holder": super::HOLDER, "activation_code": account.activation_code},
+            "answers": {"holder": holder, "activation_code": account.activation_code},
             "accept_policy": true,
         });
         let path = format!("cards/{card_id}/form");

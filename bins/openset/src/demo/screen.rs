@@ -5,20 +5,34 @@ use std::io::IsTerminal as _;
 use anyhow::ensure;
 use openset_service::step_report::StepReport;
 
-/// Standard output.
+/// Standard output, or standard error where something else is printed there.
 pub(crate) struct Screen {
     colour: bool,
+    aside: bool,
 }
 
 impl Screen {
     pub(crate) fn new() -> Self {
         Self {
             colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            aside: false,
+        }
+    }
+
+    /// Standard error, for progress beside a result.
+    pub(crate) fn aside() -> Self {
+        Self {
+            colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            aside: true,
         }
     }
 
     pub(crate) fn line(&self, text: &str) {
-        println!("{text}");
+        if self.aside {
+            eprintln!("{text}");
+        } else {
+            println!("{text}");
+        }
     }
 
     fn styled(&self, code: &str, text: &str) -> String {

@@ -65,6 +65,7 @@ impl Metrics {
             "Time from a request's header to its answer",
             durations.clone(),
         );
+        registry.register_collector(Box::new(super::process::Process));
         Self {
             registry: Arc::new(Mutex::new(registry)),
             requests,
