@@ -15,6 +15,8 @@ use crate::demo::screen::Screen;
 mod cardholders;
 mod drive;
 mod floor;
+mod growth;
+mod history;
 mod report;
 mod scrape;
 
@@ -36,7 +38,11 @@ pub(crate) struct Options {
     /// How long to buy before, unmeasured: connections, caches and chains are then as they stay.
     #[arg(long, default_value_t = 5)]
     warm_up: u64,
-    /// The first of the five ports.
+    /// Fill stores with this many past purchases, and measure whether they make a purchase dearer: beside empty ones, in
+    /// turn, for the given seconds altogether.
+    #[arg(long, conflicts_with = "connect", value_parser = clap::value_parser!(u64).range(1..))]
+    history: Option<u64>,
+    /// The first of the five ports; with a history the five after them are used, too.
     #[arg(long, default_value_t = crate::setup::FIRST_PORT)]
     port: u16,
     /// Use services that run already; the file that `openset setup` wrote for the demo.
@@ -49,6 +55,9 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let screen = Screen::aside();
+    if let Some(purchases) = options.history {
+        return grow(&options, purchases, &screen).await;
+    }
     let (services, file) = match &options.connect {
         Some(path) => (None, crate::demo::read(path)?),
         None => {
@@ -76,6 +85,20 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         report.audit_findings.unwrap_or_default() == 0,
         "the stores do not agree; see `openset audit`"
     );
+    Ok(())
+}
+
+async fn grow(options: &Options, purchases: u64, screen: &Screen) -> anyhow::Result<()> {
+    let growth = tokio::select! {
+        outcome = Box::pin(growth::run(options, purchases, screen)) => outcome?,
+        stopped = crate::demo::asked_to_stop() => return stopped.and(Err(anyhow::anyhow!("interrupted"))),
+    };
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&growth)?);
+    } else {
+        println!("{}", growth.table());
+    }
+    ensure!(growth.errors == 0, "{} purchases failed", growth.errors);
     Ok(())
 }
 

@@ -70,9 +70,7 @@ fn operations(c: &mut Criterion) {
         });
         let content_key = ContentKey::generate(&mut rng);
         group.bench_function("JWE seal direct", |b| {
-            b.iter(|| {
-                jwe::seal_direct(&mut rng, provider, &content_key, CTY, black_box(&payload))
-            });
+            b.iter(|| jwe::seal_direct(&mut rng, provider, &content_key, CTY, black_box(&payload)));
         });
         group.finish();
     }

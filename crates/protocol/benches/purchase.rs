@@ -16,6 +16,8 @@ use openset_protocol::cardholder::purchase;
 
 #[path = "../tests/support/layers.rs"]
 mod layers;
+#[path = "../tests/purchase/money.rs"]
+mod money;
 #[path = "../tests/purchase/run.rs"]
 mod run;
 #[path = "../tests/purchase/world.rs"]
@@ -60,12 +62,9 @@ fn steps(c: &mut Criterion) {
     });
     group.bench_function("7 merchant: AuthRes", |b| {
         b.iter(|| {
-            let read = g.awaiting_auth_res.handle(
-                black_box(&g.auth_res),
-                &[&w.shop],
-                run.verifier,
-                w.now,
-            );
+            let read =
+                g.awaiting_auth_res
+                    .handle(black_box(&g.auth_res), &[&w.shop], run.verifier, w.now);
             read.map(|answer| answer.payload.approved())
         });
     });

@@ -190,8 +190,7 @@ pub(super) async fn run(
     screen.line(&format!("filling the stores with {purchases} purchases"));
     let mut fillings = JoinSet::new();
     for ((_, file), before) in files.iter().cloned().zip(before) {
-        fillings
-            .spawn(async move { history::fill(&file, &before, TEMPLATES, purchases).await });
+        fillings.spawn(async move { history::fill(&file, &before, TEMPLATES, purchases).await });
     }
     while let Some(filled) = fillings.join_next().await {
         filled??;
@@ -264,7 +263,10 @@ fn per_purchase(
 ) -> BTreeMap<&'static str, f64> {
     let grown = after.iter().map(|(party, after)| {
         let before = before.get(party).copied().unwrap_or_default();
-        (*party, after.saturating_sub(before) as f64 / purchases as f64)
+        (
+            *party,
+            after.saturating_sub(before) as f64 / purchases as f64,
+        )
     });
     grown.collect()
 }
@@ -321,8 +323,11 @@ mod tests {
     #[test]
     fn an_interval_is_around_the_mean_and_narrow_where_all_agree() {
         let (ratio, [low, high]) = interval([1.1; 6].into_iter());
-        assert!((ratio - 1.1).abs() < 1e-9 && (low - 1.1).abs() < 1e-9 && (high - 1.1).abs() < 1e-9);
-        let (ratio, [low, high]) = interval([0.9, 1.0 / 0.9, 0.9, 1.0 / 0.9, 0.9, 1.0 / 0.9].into_iter());
+        assert!(
+            (ratio - 1.1).abs() < 1e-9 && (low - 1.1).abs() < 1e-9 && (high - 1.1).abs() < 1e-9
+        );
+        let (ratio, [low, high]) =
+            interval([0.9, 1.0 / 0.9, 0.9, 1.0 / 0.9, 0.9, 1.0 / 0.9].into_iter());
         assert!((ratio - 1.0).abs() < 1e-9 && low < 0.95 && high > 1.05);
     }
 }

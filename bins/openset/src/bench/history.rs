@@ -128,7 +128,10 @@ fn insert(table: &str, rows: &[(Vec<String>, Vec<Value>)]) -> String {
     let names = rows.first().map(|(names, _)| names.as_slice());
     let names = names.unwrap_or_default();
     let marks = vec!["?"; names.len()].join(", ");
-    format!("INSERT INTO {table} ({}) VALUES ({marks})", names.join(", "))
+    format!(
+        "INSERT INTO {table} ({}) VALUES ({marks})",
+        names.join(", ")
+    )
 }
 
 /// Rows with the names of their columns.
@@ -337,11 +340,12 @@ mod tests {
         assert_eq!(fill(&file, &before, 1, 10).await.unwrap(), 20);
 
         let mut db = open(&file).await.unwrap();
-        let (orders, shops, paid): (i64, i64, i64) =
-            sqlx::query_as("SELECT count(DISTINCT id), count(DISTINCT shop), sum(paid) FROM orders")
-                .fetch_one(&mut db)
-                .await
-                .unwrap();
+        let (orders, shops, paid): (i64, i64, i64) = sqlx::query_as(
+            "SELECT count(DISTINCT id), count(DISTINCT shop), sum(paid) FROM orders",
+        )
+        .fetch_one(&mut db)
+        .await
+        .unwrap();
         assert_eq!((orders, shops, paid), (12, 1, 77));
         let told: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM notes JOIN orders USING (id) WHERE text = 'order ' || id || ': paid'",

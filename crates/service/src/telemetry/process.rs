@@ -34,7 +34,7 @@ fn add(counter: &AtomicU64, bytes: usize) {
     counter.fetch_add(u64::try_from(bytes).unwrap_or_default(), Ordering::Relaxed);
 }
 
-/// `openset_process_*`, `openset_connection_*`, `openset_store_commits`, `openset_rsa_operations`.
+/// `openset_process_*`, `openset_connection_*`, `openset_store_*`, `openset_rsa_operations`.
 #[derive(Debug)]
 pub(super) struct Process;
 
@@ -66,7 +66,11 @@ impl Collector for Process {
         let sent = SENT.load(Ordering::Relaxed);
         let text = "Written to connections that others made, TLS apart";
         counter(&mut encoder, "connection_sent", text, bytes, sent)?;
-        let text = "Transactions committed";
+        let text = "Transactions kept";
+        let transactions = openset_store::transactions();
+        counter(&mut encoder, "store_transactions", text, None, transactions)?;
+        let text =
+            "Commits of the database, each a wait for its disk; several transactions may share one";
         let commits = openset_store::commits();
         counter(&mut encoder, "store_commits", text, None, commits)?;
         operations(&mut encoder)
