@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use crate::audit;
 use crate::demo::calls::Calls;
@@ -13,6 +13,7 @@ use crate::demo::processes::{self, Services};
 use crate::demo::screen::Screen;
 
 mod cardholders;
+mod chart;
 mod drive;
 mod floor;
 mod growth;
@@ -48,6 +49,9 @@ pub(crate) struct Options {
     /// Use services that run already; the file that `openset setup` wrote for the demo.
     #[arg(long, conflicts_with_all = ["data", "port"])]
     connect: Option<PathBuf>,
+    /// Draw the processor time of each service into this SVG file.
+    #[arg(long, conflicts_with = "history")]
+    chart: Option<PathBuf>,
     /// Print one JSON document; progress goes to standard error.
     #[arg(long)]
     json: bool,
@@ -80,6 +84,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         report.audit_findings = Some(audit::of_folder(&options.data).await?.findings.len());
     }
     report.print(options.json)?;
+    if let Some(path) = &options.chart {
+        std::fs::write(path, report.chart())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     ensure!(report.errors == 0, "{} purchases failed", report.errors);
     ensure!(
         report.audit_findings.unwrap_or_default() == 0,

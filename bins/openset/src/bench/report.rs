@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use openset_jose::default_provider;
 use serde::Serialize;
 
+use super::chart;
 use super::drive::Outcome;
 use super::floor::Floor;
 use super::scrape::{Moment, Samples};
@@ -225,6 +226,18 @@ impl Report {
             println!("{}", self.table());
         }
         Ok(())
+    }
+
+    /// A bar for each service.
+    pub(super) fn chart(&self) -> String {
+        let title = format!(
+            "Processor time of a purchase: {:.1} a second, {:.0}% of it RSA",
+            self.purchases_per_second,
+            self.efficiency * 100.0
+        );
+        let parties: Vec<_> = SHOWN.into_iter().filter(|party| *party != "ca").collect();
+        let (floor, cpu) = (&self.floor_ms_per_purchase, &self.cpu_ms_per_purchase);
+        chart::svg(&title, &parties, floor, cpu)
     }
 
     fn table(&self) -> String {
