@@ -129,3 +129,57 @@ fn resident_bytes() -> Option<i64> {
     let page = i64::try_from(rustix::param::page_size()).ok()?;
     pages.checked_mul(page)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn a_process_tells_what_it_costs() {
+        let text = Metrics::new().encode().unwrap();
+        for name in [
+            "openset_process_cpu_seconds_total ",
+            "openset_process_resident_memory_bytes ",
+            "openset_connection_received_bytes_total ",
+            "openset_connection_sent_bytes_total ",
+            "openset_store_transactions_total ",
+            "openset_store_commits_total ",
+            "openset_rsa_operations_total{operation=\"sign_pss\",bits=\"2048\"} ",
+            "openset_rsa_operations_total{operation=\"encrypt_oaep\",bits=\"4096\"} ",
+        ] {
+            assert!(text.contains(name), "{name} in {text}");
+        }
+        assert!(cpu_seconds() > 0.0);
+        assert!(resident_bytes().unwrap() > 1024 * 1024);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_both_ways() {
+        const MANY: usize = 10_000_000;
+        let (ours, mut theirs) = duplex(1 << 16);
+        let (received, sent) = (
+            RECEIVED.load(Ordering::Relaxed),
+            SENT.load(Ordering::Relaxed),
+        );
+        let mut ours = Counted::wrap(ours);
+        let talk = async {
+            theirs.write_all(&vec![1; MANY]).await.unwrap();
+            theirs.read_exact(&mut vec![0; MANY]).await.unwrap();
+        };
+        let answer = async {
+            ours.read_exact(&mut vec![0; MANY]).await.unwrap();
+            ours.write_all(&vec![2; MANY]).await.unwrap();
+        };
+        tokio::join!(talk, answer);
+        // Other tests of this process have connections, too, but not with so much.
+        let many = u64::try_from(MANY).unwrap();
+        let all = |now: u64, then: u64| (many..many + 5_000_000).contains(&(now - then));
+        assert!(all(RECEIVED.load(Ordering::Relaxed), received));
+        assert!(all(SENT.load(Ordering::Relaxed), sent));
+    }
+}
