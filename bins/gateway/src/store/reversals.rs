@@ -3,12 +3,11 @@
 use openset_protocol::balance::{Kind, No, Progress, Standing};
 use openset_protocol::gateway::auth_rev::{ReceiptFacts, Reversal, VerifiedAuthRevReq};
 use openset_protocol::messages::auth_rev::AuthRevCode;
-use openset_protocol::messages::p::RECEIPT_SEQUENCE_FIRST;
 use openset_store::{StoreError, Tx, Vault};
 
 use super::authorizations::{self, Authorization, State, name_of};
 use super::movements::{self, New};
-use super::payments;
+use super::{payments, receipts};
 use crate::error::GatewayError;
 use crate::work::ReverseOrder;
 
@@ -58,11 +57,7 @@ pub(crate) async fn begin(
     let payment = payments::load(&mut *tx, &payment_id).await?;
     let one = payment.find(&request.auth_rrpid);
     let one = one.ok_or(StoreError::Corrupt("authorizations.auth_rrpid"))?;
-    let done = one
-        .movements
-        .iter()
-        .filter(|movement| movement.kind == Kind::Reversal && movement.progress == Progress::Done)
-        .count();
+    let done = receipts::later(one);
     let less_minor = match payment.may_reverse(one, request.auth_new_amt, now_s) {
         Ok(0) if done == 0 => return Ok(Begun::Decided(Reversal::Approved(None))),
         // The answer to an earlier request may have been lost, and its receipt with it.
@@ -107,22 +102,21 @@ pub(crate) async fn begin(
     }))
 }
 
-/// The cardholder's receipt after so many reversals.
+/// The cardholder's receipt after so many others that came after the first.
 async fn receipt(
     tx: &mut Tx,
     vault: &Vault,
     payment_id: &str,
     found: &Authorization,
-    reversals: usize,
+    later: usize,
 ) -> Result<Option<ReceiptFacts>, GatewayError> {
     let receipt_for = payments::receipt_for(&mut *tx, vault, payment_id).await?;
-    let sequence = u32::try_from(reversals).unwrap_or(u32::MAX);
     Ok(receipt_for
         .zip(found.approval_code.clone())
         .map(|(receipt_for, approval_code)| ReceiptFacts {
             receipt_for,
             approval_code,
-            sequence: sequence.saturating_add(RECEIPT_SEQUENCE_FIRST),
+            sequence: receipts::sequence(later),
         }))
 }
 

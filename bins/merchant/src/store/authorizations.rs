@@ -1,10 +1,11 @@
 //! Authorizations: what the gateway was asked to hold under a payment, from number 1, with what was done about each.
 
-use openset_protocol::Timestamp;
 use openset_protocol::balance::{self, AuthAnswer, Kind, Progress, Standing};
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::auth::{AuthResProof, AwaitingAuthRes};
+use openset_protocol::merchant::kept_receipt;
 use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload, CapResPayload};
+use openset_protocol::messages::p::Receipt;
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::wrapper::{Jwe, Jws};
 use openset_store::{StoreError, Tx};
@@ -140,14 +141,6 @@ fn read(row: &AnyRow, currency: Currency) -> Result<Authorization, StoreError> {
     })
 }
 
-/// A receipt that counts from now on, verified.
-#[derive(Debug, Clone)]
-pub(crate) struct NewerReceipt {
-    pub(crate) amount: CurrencyAmount,
-    pub(crate) jws: Jws,
-    pub(crate) date: Timestamp,
-}
-
 /// What ended the wait for an authorization.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
@@ -214,12 +207,13 @@ pub(crate) async fn conclude(
     )
 }
 
-/// A newer receipt: the wallet believes the bank's word alone, so what it is told is what this one says.
-pub(crate) async fn replace_receipt(
+/// A receipt that was verified, if it is newer than the one that is kept: the wallet believes the bank's word alone, so what
+/// it is told is what this one says. The caller holds the payment.
+pub(crate) async fn take_receipt(
     tx: &mut Tx,
     xid: &Xid,
     one: &Authorization,
-    newer: &NewerReceipt,
+    jws: &Jws,
 ) -> Result<(), StoreError> {
     let (Some((payload, baggage)), said) = (&one.answer, one.said) else {
         return Ok(());
@@ -227,10 +221,17 @@ pub(crate) async fn replace_receipt(
     if said != Said::Approved {
         return Ok(());
     }
+    let newer = kept_receipt(jws).map_err(|_| StoreError::Corrupt("authorizations.baggage"))?;
+    let held = baggage.receipt.as_ref().map(kept_receipt);
+    let is_held = |held: &Receipt| held.sequence >= newer.sequence;
+    if held.and_then(Result::ok).as_ref().is_some_and(is_held) {
+        // Answers to requests side by side may come in any order.
+        return Ok(());
+    }
     let (mut payload, mut baggage) = (payload.clone(), baggage.clone());
-    payload.auth_amt = newer.amount;
-    payload.auth_date = newer.date;
-    baggage.receipt = Some(newer.jws.clone());
+    payload.auth_amt = newer.auth_amt;
+    payload.auth_date = newer.auth_date;
+    baggage.receipt = Some(jws.clone());
     let done = sqlx::query(
         "UPDATE authorizations SET payload = $1, baggage = $2 WHERE xid = $3 AND number = $4",
     )
