@@ -295,6 +295,8 @@ mod tests {
             ("declined", "reversed", true),
             ("reversed", "paid", false),
             ("reversed", "declined", false),
+            ("refunded", "failed", false),
+            ("partly_refunded", "declined", false),
         ];
         for (place, (from, to, moved)) in rows.into_iter().enumerate() {
             let id = place.to_string();

@@ -103,7 +103,7 @@ fn show(entry: &Value, sums: &mut BTreeMap<&'static str, Sum>) -> anyhow::Result
         sum.refunded += i128::from(amount(entry, "refunded")?.minor());
     }
     println!(
-        "{}  {:<15} {:>18}  {}  {}",
+        "{}  {:<15} {:>12}  {}  {}",
         text(entry, "ordered_at"),
         text(entry, "status"),
         paid.to_string(),
@@ -114,7 +114,7 @@ fn show(entry: &Value, sums: &mut BTreeMap<&'static str, Sum>) -> anyhow::Result
     let parts = entry.get("parts").and_then(Value::as_array);
     for part in parts.into_iter().flatten() {
         println!(
-            "  {}  {:<15} {:>16}  {}",
+            "  {}  {:<15} {:>12}  {}",
             text(part, "as_of"),
             text(part, "state"),
             amount(part, "amount")?.to_string(),
@@ -123,7 +123,7 @@ fn show(entry: &Value, sums: &mut BTreeMap<&'static str, Sum>) -> anyhow::Result
         let refunds = part.get("refunds").and_then(Value::as_array);
         for refund in refunds.into_iter().flatten() {
             println!(
-                "    {}  {:<15} {:>14}",
+                "    {}  {:<15} {:>10}",
                 text(refund, "refunded_at"),
                 "back",
                 amount(refund, "amount")?.to_string()

@@ -212,7 +212,11 @@ impl AwaitingCapRevOrCredRes {
                 trans_ids: &answer.trans_ids,
                 auth_rrpid: answer.auth_rrpid,
                 amount: answer.cap_rev_or_cred_actual_amt,
-                which: Which::Newer,
+                // What was captured is authorized as before; of refunds their sum alone changes.
+                which: match self.which {
+                    CapRevOrCred::CapRev => Which::Later,
+                    CapRevOrCred::Cred | CapRevOrCred::CredRev => Which::Newer,
+                },
             };
             receipts.keep(place, &about, &mut answer.receipt, verifier, now)?;
         }

@@ -13,8 +13,8 @@ use crate::messages::cap::CapCode;
 use crate::messages::cap_rev_or_cred::CapRevOrCredCode;
 use crate::messages::mail_order::MailOrder;
 use crate::messages::p::{
-    AuthStatus, CapStatus, CompletionCode, CredStatus, Credited, HodInput, OiData, P_RES_PAYLOADS_MAX, PReqTbe, PResData,
-    PResPayload, Results,
+    AuthStatus, CapStatus, CompletionCode, CredStatus, Credited, HodInput, OiData,
+    P_RES_PAYLOADS_MAX, PReqTbe, PResData, PResPayload, Results,
 };
 use crate::money::{CurrencyAmount, Ratio};
 use crate::sealed::open as open_sealed;

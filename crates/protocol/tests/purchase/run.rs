@@ -16,8 +16,9 @@ use openset_protocol::cardholder::purchase::{
 };
 use openset_protocol::gateway;
 use openset_protocol::gateway::auth::{Approval, Asker, Decision, Refusal, Shown, VerifiedPayment};
+use openset_protocol::gateway::auth_rev::ReceiptFor;
 use openset_protocol::gateway::cap::Outcome as Captured;
-use openset_protocol::ids::Language;
+use openset_protocol::ids::{Language, LocalId};
 use openset_protocol::merchant;
 use openset_protocol::merchant::auth::{Asking, AuthAnswer, AwaitingAuthRes};
 use openset_protocol::merchant::auth_rev::AwaitingAuthRevRes;
@@ -240,6 +241,13 @@ impl Request {
 
 /// The gateway's database: payments by the names of their instructions.
 static KEPT: LazyLock<Mutex<BTreeMap<String, VerifiedPayment>>> = LazyLock::new(Mutex::default);
+
+/// Whom the gateway's receipts for this purchase are for.
+pub fn kept_for(lid_c: &LocalId) -> ReceiptFor {
+    let kept = KEPT.lock().unwrap();
+    let of = |payment: &&VerifiedPayment| payment.lid_c == *lid_c;
+    kept.values().find(of).unwrap().receipt_for()
+}
 
 /// An authorization of all that was given back, so that its token may be used for as much again.
 fn given_back() -> Authorization {

@@ -10,8 +10,8 @@ use crate::messages::auth::AuthCode;
 use crate::messages::cap::CapCode;
 use crate::messages::cap_rev_or_cred::CapRevOrCredCode;
 use crate::messages::p::{
-    AcqCardMsg, AuthStatus, CompletionCode, CredStatus, Credited, P_RES_PAYLOADS_MAX, PResData, PResPayload, Receipt,
-    Results,
+    AcqCardMsg, AuthStatus, CompletionCode, CredStatus, Credited, P_RES_PAYLOADS_MAX, PResData,
+    PResPayload, Receipt, Results,
 };
 use crate::receipt::{self, ExpectedReceipt, Which};
 use crate::sealed::open_direct;
