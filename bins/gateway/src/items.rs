@@ -308,6 +308,8 @@ async fn with_receipts<R: Request>(
     let mut told = Vec::with_capacity(ended.len());
     for (item, ended) in request.items()?.iter().zip(ended) {
         let stands = match &ended {
+            // A purge's answer lists places alone.
+            _ if R::PURGES => false,
             Ended::Done(_) => true,
             Ended::Refused(refusal) => refusal.stands.is_some(),
         };

@@ -177,7 +177,8 @@ async fn closed_and_paid_out(world: &World, batch: &str, currency: &str) {
     let settled = world.get("issuer", "settlements").await.unwrap().json;
     let net = money(currency, 290);
     let same = |one: &&Value| {
-        one["net"]["currency"] == net["currency"] && one["net"]["amount_minor"] == net["amount_minor"]
+        one["net"]["currency"] == net["currency"]
+            && one["net"]["amount_minor"] == net["amount_minor"]
     };
     let found = settled["items"].as_array().unwrap().iter().find(same);
     assert!(found.is_some(), "{settled}");

@@ -185,7 +185,8 @@ pub(super) async fn statement(world: &World) -> String {
 async fn wallet_sees_what_was_captured_and_what_went_back_as_the_bank_signed_it() {
     let world = World::start().await;
     let (_, purchase, order) = sold(&world, 700).await;
-    let says = |status: &str, paid: u64, refunded: Value| (status.to_owned(), json!(paid), refunded);
+    let says =
+        |status: &str, paid: u64, refunded: Value| (status.to_owned(), json!(paid), refunded);
     let captured = says("paid", 700, Value::Null);
     assert_eq!(inquired(&world, &purchase).await, captured);
     let part = ask(&world, &order, "refund", &of(300)).await;
@@ -205,7 +206,10 @@ async fn wallet_sees_what_was_captured_and_what_went_back_as_the_bank_signed_it(
     let listed = world.get("cardholder", "statement").await.unwrap();
     let entry = &listed.json["items"][0];
     assert_eq!(entry["status"], "partly_refunded", "{entry}");
-    assert_eq!(entry["parts"][0]["refunds"][0]["amount"]["amount_minor"], 400);
+    assert_eq!(
+        entry["parts"][0]["refunds"][0]["amount"]["amount_minor"],
+        400
+    );
     let printed = statement(&world).await;
     assert!(printed.contains("partly_refunded"), "{printed}");
     let sum = "in all: EUR 3.00 (paid EUR 7.00, refunded EUR 4.00)\n";
@@ -222,7 +226,11 @@ async fn refund_reaches_the_wallet_although_shop_and_gateway_are_killed_meanwhil
     let asked = world.post("merchant", &path, &key, &body).await.unwrap();
     assert_eq!(asked.status, 202, "{:?}", asked.json);
     let nothing = ("paid".to_owned(), json!(700), Value::Null);
-    assert_eq!(inquired(&world, &purchase).await, nothing, "nobody has signed it");
+    assert_eq!(
+        inquired(&world, &purchase).await,
+        nothing,
+        "nobody has signed it"
+    );
     world.kill("merchant");
     world.restart("gateway").await;
     world.restart("merchant").await;

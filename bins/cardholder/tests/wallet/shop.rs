@@ -437,9 +437,8 @@ impl ShopState {
         };
         let certificate = gateway.key_exchange.certificate();
         let ours = &self.ours;
-        let (awaiting, wire) = with_context(|ctx| {
-            cap_rev_or_cred::request(ctx, ours, certificate, asked, verifier)
-        })?;
+        let (awaiting, wire) =
+            with_context(|ctx| cap_rev_or_cred::request(ctx, ours, certificate, asked, verifier))?;
         let wrapper = MessageWrapper::decode(&wire)?;
         let now = clock::now();
         let keys = (&[gateway], &self.tokens);

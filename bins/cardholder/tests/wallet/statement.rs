@@ -115,7 +115,10 @@ async fn statement_shows_what_was_captured_and_what_went_back_by_the_banks_recei
         let entry = entry.clone().find(|entry| entry["purchase_id"] == id);
         let entry = entry.unwrap();
         assert_eq!(entry["status"], status, "{entry}");
-        assert_eq!((&entry["paid"], &entry["refunded"]), (&view["paid"], &view["refunded"]));
+        assert_eq!(
+            (&entry["paid"], &entry["refunded"]),
+            (&view["paid"], &view["refunded"])
+        );
         let part = &entry["parts"][0];
         assert_eq!(part["state"], status);
         assert_eq!(part["amount"], view["paid"]);

@@ -194,7 +194,7 @@ impl Run<'_> {
             return Err(End::Uncaptured(CapCode::BatchUnknown));
         }
         let captured = |(item, _): &(CapItem, _)| {
-            let receipt = newer(kept_for(&item.trans_ids.lid_c), 2, 4200, &[]);
+            let receipt = newer(kept_for(&item.auth_rrpid), 2, 4200, &[]);
             (Outcome::Captured(place(1)), Some(receipt))
         };
         let outcomes: Vec<_> = verified.items.iter().map(captured).collect();
