@@ -12,7 +12,7 @@ use crate::{Context, Rejection};
 /// So many bytes of receipts go into one answer. Where CAs were renewed meanwhile each brings their certificates, too, and
 /// an answer that nobody takes would be worse than one with fewer receipts: a merchant that asks for fewer items at a time
 /// gets all of them.
-const ROOM_BYTES: usize = 96 * 1024;
+const ROOM_BYTES: usize = 120 * 1024;
 
 /// What a receipt says.
 #[derive(Clone, Debug, PartialEq, Eq)]
