@@ -136,12 +136,12 @@ async fn sale_that_the_gateway_made_unseen_is_taken_back_and_all_books_agree() {
     let seen = buy(&world, &card_id).await;
     let seen = world.settled(seen.text("/purchase_id")).await;
     assert_eq!(seen.text("/status"), "paid", "{:?}", seen.json);
+    let price = price(&world).await;
     world.kill("issuer");
     let pending = buy(&world, &card_id).await;
     assert_eq!(pending.text("/status"), "pending", "{:?}", pending.json);
     world.kill("merchant");
     world.restart("issuer").await;
-    let price = price(&world).await;
     let path = format!("authorizations/{}", pending.text("/xid"));
     for _ in 0..1200 {
         let view = world.get("gateway", &path).await.unwrap();
