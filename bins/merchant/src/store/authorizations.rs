@@ -146,7 +146,9 @@ fn read(row: &AnyRow, currency: Currency) -> Result<Authorization, StoreError> {
 pub(crate) enum Outcome {
     /// The gateway's signed answer, an approval or a decline, and the proof of it.
     Answered(Box<(AuthResPayload, AuthResBaggage)>, Box<AuthResProof>),
-    /// No signed answer will come, and why.
+    /// The gateway has signed that it did nothing, and why.
+    Refused(String),
+    /// No signed answer will come, and why: the bank may hold the amount, or have paid it.
     Failed(String),
 }
 
@@ -156,7 +158,7 @@ impl Outcome {
         match self {
             Self::Answered(answer, _) if answer.0.approved() => State::Authorized,
             Self::Answered(..) => State::Declined,
-            Self::Failed(_) => State::Failed,
+            Self::Refused(_) | Self::Failed(_) => State::Failed,
         }
     }
 
@@ -164,7 +166,7 @@ impl Outcome {
     pub(crate) fn sold(&self) -> Option<&CapResPayload> {
         match self {
             Self::Answered(answer, _) => answer.0.cap_res_payload.as_ref(),
-            Self::Failed(_) => None,
+            Self::Refused(_) | Self::Failed(_) => None,
         }
     }
 }
@@ -178,7 +180,7 @@ pub(crate) async fn conclude(
 ) -> Result<(), StoreError> {
     let (answer, proof, failure) = match outcome {
         Outcome::Answered(answer, proof) => (Some(answer), Some(proof), None),
-        Outcome::Failed(reason) => (None, None, Some(reason.as_str())),
+        Outcome::Refused(reason) | Outcome::Failed(reason) => (None, None, Some(reason.as_str())),
     };
     let payload = answer.map(|answer| to_json(&answer.0, "authorizations.payload"));
     let baggage = answer.map(|answer| to_json(&answer.1, "authorizations.baggage"));
@@ -279,6 +281,7 @@ impl Authorization {
         match self.said {
             Said::Nothing => return State::Ordered,
             Said::Declined => return State::Declined,
+            Said::Refused if self.may_be_sold() => return State::Reversing,
             Said::Refused => return State::Failed,
             Said::Approved => {}
         }
@@ -297,6 +300,12 @@ impl Authorization {
                 State::Authorized
             }
         }
+    }
+
+    /// Whether it is a sale that no answer is waited for any more, and that is not back yet: the bank may have paid it.
+    fn may_be_sold(&self) -> bool {
+        let back = self.last(&Kind::Reversal);
+        self.awaiting.is_sale() && back.is_some_and(|back| back.progress != Progress::Done)
     }
 
     /// What else has to wait for.

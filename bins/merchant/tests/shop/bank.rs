@@ -344,7 +344,7 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
             approval_code: "A1B2C3".to_owned(),
             message: Some("Thank you for your purchase.".to_owned()),
             approvals: 1,
-            captured: asker.capture_now.then(|| sold(mood)),
+            captured: asker.capture_now.then(|| sold(bank, &asker, mood)),
         }),
     };
     let with = Answering {
@@ -356,13 +356,16 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
 }
 
 /// What becomes of the capture, of a sale.
-fn sold(mood: Mood) -> Outcome {
+fn sold(bank: &BankState, asker: &auth::Asker, mood: Mood) -> Outcome {
     match mood {
         Mood::RefusesCaptures => Outcome::Refused(CapCode::AuthExpired),
-        _ => Outcome::Captured(BatchPlace {
-            batch_id: "batch-1".parse().unwrap(),
-            batch_sequence_num: 1,
-        }),
+        _ => Outcome::Captured(bank.batches.lock().unwrap().put(Done {
+            xid: asker.auth_tags.trans_ids.xid,
+            auth_rrpid: asker.rrpid(),
+            amount: asker.amount,
+            kind: AmountType::Credit,
+            original: None,
+        })),
     }
 }
 
@@ -381,6 +384,9 @@ fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         (Mood::RefusesReversals, _) => Reversal::Refused(AuthRevCode::InvalidTransaction),
         (_, Some(code)) => Reversal::Refused(code),
         _ => {
+            if !request.shows_token {
+                bank.batches.lock().unwrap().take_back(request.auth_rrpid);
+            }
             // None for an authorization that never came.
             let mut receipts = bank.receipts.lock().unwrap();
             let newer = receipts.stands(request.auth_rrpid, request.auth_new_amt);

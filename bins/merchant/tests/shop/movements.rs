@@ -16,7 +16,7 @@ use crate::wallet::Wallet;
 
 /// The gateway takes what was asked so long ago for new no more.
 pub(crate) const TWELVE_MINUTES_LATER: &str = "UPDATE outbox SET deadline_at_ms = deadline_at_ms - 720000, next_attempt_at_ms = 0, lease_until_ms = 0";
-const ALL_DEADLINES_OVER: &str =
+pub(crate) const ALL_DEADLINES_OVER: &str =
     "UPDATE outbox SET deadline_at_ms = 1, next_attempt_at_ms = 0, lease_until_ms = 0";
 
 /// Waits until every movement of this kind is done.

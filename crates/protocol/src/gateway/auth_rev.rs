@@ -51,6 +51,9 @@ pub struct VerifiedAuthRevReq {
     pub auth_new_amt: CurrencyAmount,
     /// The code that refuses it already.
     pub refused: Option<AuthRevCode>,
+    /// Whether it shows the CapToken: the merchant has seen AuthRes. Absent in what was stored before anybody asked.
+    #[serde(default)]
+    pub shows_token: bool,
 }
 
 /// Opens AuthRevReq, verifies the merchant, and compares the request with its token. The gateway's database has the
@@ -87,6 +90,7 @@ pub fn open(
         auth_rrpid: data.auth_rrpid,
         auth_new_amt: data.auth_new_amt,
         refused,
+        shows_token: cap_token.is_some(),
     })
 }
 
