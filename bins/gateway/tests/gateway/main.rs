@@ -15,6 +15,7 @@ mod enrolment;
 mod lockout;
 mod privacy;
 mod purchase;
+mod receipts;
 mod renewals;
 mod replicas;
 mod rest;

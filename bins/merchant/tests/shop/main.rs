@@ -5,6 +5,7 @@
 mod authority;
 mod bank;
 mod bank_batches;
+mod bank_receipts;
 mod batches;
 mod captures;
 mod cardholder_status;
@@ -13,6 +14,7 @@ mod mail_orders;
 mod movements;
 mod orders;
 mod purchases;
+mod receipts;
 mod refunds;
 mod refusals;
 mod renewals;
