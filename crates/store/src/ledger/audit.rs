@@ -81,12 +81,6 @@ impl Audit {
     }
 }
 
-/// What SQLite answers to a BEGIN inside a transaction.
-const SQLITE_ERROR: &str = "1";
-const INSIDE: StoreError = StoreError::Conflict(
-    "the books are checked outside a transaction; give a connection of Db::read",
-);
-
 /// Recomputes every balance and every zero sum from the postings, as they are at one moment.
 ///
 /// # Errors
@@ -94,20 +88,16 @@ const INSIDE: StoreError = StoreError::Conflict(
 /// database's own failure. What does not add up is in the [`Audit`].
 pub async fn check(conn: &mut AnyConnection) -> Result<Audit, LedgerError> {
     if conn.is_in_transaction() {
-        return Err(LedgerError::Store(INSIDE));
+        return Err(LedgerError::Store(StoreError::Conflict(
+            "the books are checked outside a transaction; give a connection of Db::read",
+        )));
     }
     // One snapshot for all pages. In SQLite's WAL mode any read transaction is one.
     let snapshot = match conn.backend_name() {
         "PostgreSQL" => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         _ => "BEGIN DEFERRED",
     };
-    // sqlx does not know of the transactions that share a commit; SQLite does.
-    let mut tx = match conn.begin_with(snapshot).await {
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_ERROR) => {
-            return Err(LedgerError::Store(INSIDE));
-        }
-        begun => begun?,
-    };
+    let mut tx = conn.begin_with(snapshot).await?;
     let mut audit = Audit::default();
     check_accounts(&mut tx, &mut audit).await?;
     check_entries(&mut tx, &mut audit).await?;
