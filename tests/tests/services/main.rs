@@ -6,6 +6,7 @@ mod bad_input;
 mod batches;
 mod crash;
 mod currencies;
+mod expired;
 mod mail_order;
 mod pended;
 mod purchase;

@@ -77,12 +77,12 @@ pub(super) async fn take_up(
         let mut all = one.movements.iter();
         all.any(|movement| movement.progress == Progress::Asked && movement.kind.name() == name)
     };
-    let is_sold = one.awaiting.is_sale() && name == Kind::Capture.name();
-    if is_sold && one.said == Said::Refused && one.last(&Kind::Capture).is_none() {
+    let is_capture = name == Kind::Capture.name();
+    if one.may_be_unseen_sale(Said::Refused) && is_capture {
         return take_up_sale(tx, (&payment, one), item, &place, at_ms).await;
     }
-    let is_unanswered = is_sold && one.said == Said::Nothing;
-    if is_unanswered
+    // AuthRes comes first, also before what undid the capture that it tells of.
+    if one.may_be_unseen_sale(Said::Nothing)
         || is_asked(name)
         || (item.original.is_some() && original.is_none() && is_asked(undone(item)))
     {

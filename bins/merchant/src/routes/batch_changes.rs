@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use tokio::time::timeout;
 use tracing::Instrument as _;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::Operator;
 use super::batches::{Totals, named};
@@ -118,6 +118,30 @@ pub(crate) async fn open(
     perform(&merchant, rest, wish).await
 }
 
+/// Why a batch stays as it is: for the API's description alone.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "described, never made")]
+enum Unchanged {
+    /// No Idempotency-Key
+    #[response(status = 400, content_type = "application/problem+json")]
+    NoKey,
+    /// No token
+    #[response(status = 401, content_type = "application/problem+json")]
+    NoToken,
+    /// A token of another scope
+    #[response(status = 403, content_type = "application/problem+json")]
+    OtherScope,
+    /// No such batch
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown,
+    /// The key was used for another request
+    #[response(status = 422, content_type = "application/problem+json")]
+    KeyReused,
+    /// The gateway refused
+    #[response(status = 502, content_type = "application/problem+json")]
+    Refused,
+}
+
 /// Closes a batch with what the shop counts in it. The acquirer pays it out if it counts the same.
 #[utoipa::path(
     post, path = "/batches/{id}/close", tag = "operator", security(("bearer" = [])),
@@ -128,13 +152,8 @@ pub(crate) async fn open(
     responses(
         (status = 200, body = Changed, description = "Closed"),
         (status = 202, body = Changed, description = "The gateway does not answer, or something of the batch is at work; it is asked on"),
-        (status = 400, content_type = "application/problem+json", description = "No Idempotency-Key"),
-        (status = 401, content_type = "application/problem+json", description = "No token"),
-        (status = 403, content_type = "application/problem+json", description = "A token of another scope"),
-        (status = 404, content_type = "application/problem+json", description = "No such batch"),
+        Unchanged,
         (status = 409, content_type = "application/problem+json", description = "It is not open, or the acquirer counts otherwise: POST /batches/{id}/reconcile tells what"),
-        (status = 422, content_type = "application/problem+json", description = "The key was used for another request"),
-        (status = 502, content_type = "application/problem+json", description = "The gateway refused"),
     )
 )]
 pub(crate) async fn close(
@@ -156,13 +175,8 @@ pub(crate) async fn close(
     responses(
         (status = 200, body = Changed, description = "What was undone"),
         (status = 202, body = Changed, description = "The gateway does not answer; it is asked on"),
-        (status = 400, content_type = "application/problem+json", description = "No Idempotency-Key"),
-        (status = 401, content_type = "application/problem+json", description = "No token"),
-        (status = 403, content_type = "application/problem+json", description = "A token of another scope"),
-        (status = 404, content_type = "application/problem+json", description = "No such batch"),
+        Unchanged,
         (status = 409, content_type = "application/problem+json", description = "It is not open"),
-        (status = 422, content_type = "application/problem+json", description = "The key was used for another request"),
-        (status = 502, content_type = "application/problem+json", description = "The gateway refused"),
     )
 )]
 pub(crate) async fn purge(

@@ -11,9 +11,10 @@ use openset_service::paging::{Asked, Page, Query};
 use openset_service::problem::{Json, Problem};
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use super::Operator;
+use super::money::invalid_field;
 use crate::gateway::batches as asking;
 use crate::store::batches::{self, Batch, Difference};
 use crate::{Merchant, schema};
@@ -125,6 +126,24 @@ pub(crate) struct DifferenceView {
     acquirers: Option<Money>,
 }
 
+/// Why the acquirer's word about a batch is not given: for the API's description alone.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "described, never made")]
+enum NotAsked {
+    /// No token
+    #[response(status = 401, content_type = "application/problem+json")]
+    NoToken,
+    /// A token of another scope
+    #[response(status = 403, content_type = "application/problem+json")]
+    OtherScope,
+    /// No such batch
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown,
+    /// The gateway does not answer, or not with its signature
+    #[response(status = 502, content_type = "application/problem+json")]
+    NoAnswer,
+}
+
 /// Lists batches, the newest first.
 #[utoipa::path(
     get, path = "/batches", tag = "operator", security(("bearer" = [])), params(BatchesQuery),
@@ -133,6 +152,7 @@ pub(crate) struct DifferenceView {
         (status = 400, content_type = "application/problem+json", description = "`after` is no page's `next`"),
         (status = 401, content_type = "application/problem+json", description = "No token"),
         (status = 403, content_type = "application/problem+json", description = "A token of another scope"),
+        (status = 422, content_type = "application/problem+json", description = "No such state"),
     )
 )]
 pub(crate) async fn list(
@@ -141,8 +161,12 @@ pub(crate) async fn list(
     Query(query): Query<BatchesQuery>,
 ) -> Result<Json<Page<BatchView>>, Problem> {
     let asked = Asked::new(query.after.as_deref(), query.limit)?;
-    let mut connection = merchant.db.read().await?;
     let state = query.state.as_deref().unwrap_or_default();
+    if !["", "open", "closed"].contains(&state) {
+        let detail = "a batch is open or closed; leave it out for all";
+        return Err(invalid_field("/state", detail.to_owned()));
+    }
+    let mut connection = merchant.db.read().await?;
     let found = batches::list(&mut connection, state, &asked).await?;
     let mut shown = Vec::with_capacity(found.len());
     for batch in found {
@@ -183,10 +207,7 @@ pub(crate) async fn show(
     params(("id" = String, Path, description = "batch_id")),
     responses(
         (status = 200, body = BatchView),
-        (status = 401, content_type = "application/problem+json", description = "No token"),
-        (status = 403, content_type = "application/problem+json", description = "A token of another scope"),
-        (status = 404, content_type = "application/problem+json", description = "No such batch"),
-        (status = 502, content_type = "application/problem+json", description = "The gateway does not answer, or not with its signature"),
+        NotAsked,
     )
 )]
 pub(crate) async fn refresh(
@@ -208,10 +229,7 @@ pub(crate) async fn refresh(
     params(("id" = String, Path, description = "batch_id")),
     responses(
         (status = 200, body = Comparison),
-        (status = 401, content_type = "application/problem+json", description = "No token"),
-        (status = 403, content_type = "application/problem+json", description = "A token of another scope"),
-        (status = 404, content_type = "application/problem+json", description = "No such batch"),
-        (status = 502, content_type = "application/problem+json", description = "The gateway does not answer, or not with its signature"),
+        NotAsked,
     )
 )]
 pub(crate) async fn reconcile(

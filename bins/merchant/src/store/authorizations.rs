@@ -308,6 +308,11 @@ impl Authorization {
         self.awaiting.is_sale() && back.is_some_and(|back| back.progress != Progress::Done)
     }
 
+    /// Whether it is a sale of which the gateway has said no more than this, and that may stand captured unseen.
+    pub(crate) fn may_be_unseen_sale(&self, said: Said) -> bool {
+        self.awaiting.is_sale() && self.said == said && self.last(&Kind::Capture).is_none()
+    }
+
     /// What else has to wait for.
     fn at_work(&self) -> Option<&Movement> {
         let waited_for = |movement: &&Movement| {

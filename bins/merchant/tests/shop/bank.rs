@@ -167,6 +167,17 @@ impl Bank {
         panic!("no {message} comes");
     }
 
+    /// Waits until so much stands in its batches.
+    pub(crate) async fn wait_for_items(&self, count: usize) {
+        for _ in 0..6000 {
+            if self.state.batches.lock().unwrap().count() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("fewer than {count} items stand in the batches");
+    }
+
     /// The different requests of this name that came, and how many came in all.
     pub(crate) fn received(&self, message: &str) -> (usize, usize) {
         let received = self.state.received.lock().unwrap();

@@ -107,6 +107,50 @@ impl Batches {
         });
     }
 
+    /// How many items there are in all.
+    pub(crate) fn count(&self) -> usize {
+        self.all.iter().map(|batch| batch.items.len()).sum()
+    }
+
+    /// Says that the item of this number was of another amount.
+    pub(crate) fn restate(&mut self, number: usize, minor: u64) {
+        let item = &mut self.open().items[number - 1];
+        let currency = item.transaction_amt.currency();
+        item.transaction_amt = CurrencyAmount::new(currency, minor).unwrap();
+    }
+
+    /// Has the item of this number twice.
+    pub(crate) fn repeat(&mut self, number: usize) {
+        let item = self.open().items[number - 1].clone();
+        self.put(Done {
+            xid: item.xid,
+            auth_rrpid: item.auth_rrpid,
+            amount: item.transaction_amt,
+            kind: item.transaction_amt_type,
+            original: item.original,
+        });
+    }
+
+    /// Undoes so much at the number `original`, for the purchase of the item of number `like`; nobody is told.
+    pub(crate) fn undo(&mut self, like: usize, original: u32, minor: u64) {
+        let batch = self.open();
+        let (item, batch_id) = (batch.items[like - 1].clone(), batch.id.clone());
+        let currency = item.transaction_amt.currency();
+        self.put(Done {
+            xid: item.xid,
+            auth_rrpid: item.auth_rrpid,
+            amount: CurrencyAmount::new(currency, minor).unwrap(),
+            kind: match item.transaction_amt_type {
+                AmountType::Credit => AmountType::Debit,
+                AmountType::Debit => AmountType::Credit,
+            },
+            original: Some(BatchPlace {
+                batch_id,
+                batch_sequence_num: original,
+            }),
+        });
+    }
+
     /// Forgets the last item.
     pub(crate) fn lose(&mut self) {
         self.open().items.pop();

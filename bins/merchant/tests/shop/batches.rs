@@ -26,14 +26,7 @@ async fn change(shop: &Shop, what: &str, key: &str) -> (u16, Value) {
 
 /// Asks with the same key until the gateway has answered.
 async fn changed(shop: &Shop, path: &str, key: &str) -> (u16, Value) {
-    for _ in 0..1200 {
-        let answer = shop.post(path, Some(key), "").await;
-        if answer.0 != 202 && answer.0 != 503 {
-            return answer;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("it was not answered");
+    shop.answered(path, key, "").await
 }
 
 async fn paid_out(shop: &Shop) -> Value {
@@ -61,7 +54,9 @@ async fn ledger(shop: &Shop) -> [i64; 3] {
 /// One order of 15.00 captured and refunded by 5.00, and one captured.
 async fn two_sold(world: &World, shop: &Shop) -> [PaymentInitiation; 2] {
     let one = sold(world, shop).await;
-    assert_eq!(shop.ask(&one, "refund", "refund", of(500)).await.0, 200);
+    let path = format!("/orders/{}/refund", one.lid_m);
+    let refunded = shop.answered(&path, "refund", &of(500).to_string()).await;
+    assert_eq!(refunded.0, 200, "{}", refunded.1);
     [one, sold(world, shop).await]
 }
 
@@ -116,6 +111,8 @@ async fn batch_is_closed_with_the_shops_totals_and_its_payout_is_booked_once() {
     );
     let open = get(&shop, "/batches?state=open").await;
     assert_eq!(open["items"].as_array().unwrap().len(), 1);
+    let other = shop.get("/batches?state=closing", Some(OPERATOR)).await;
+    assert_eq!(code(&other), (422, "invalid-field"));
     assert_eq!(ledger(&shop).await, [1500, -4000, 2500]);
 }
 

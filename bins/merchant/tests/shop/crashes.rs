@@ -8,7 +8,8 @@ use openset_protocol::cardholder::purchase::PaymentStatus;
 
 use crate::authority::Word;
 use crate::bank::Mood;
-use crate::shop::{Shop, World, wait_until_ready};
+use crate::refunds::sold;
+use crate::shop::{OPERATOR, Shop, World, wait_until_ready};
 use crate::wallet::{PAN, Wallet, post};
 
 /// The program, killed when dropped.
@@ -146,4 +147,75 @@ async fn restarted_shop_goes_on_without_its_gateway_and_its_authority() {
     let inquired = wallet.inquire(&shop, &step.state).await.unwrap();
     assert_eq!(inquired.status, PaymentStatus::Paid);
     shop.close().await;
+}
+
+/// Balances of what the acquirer owes and of what it has paid.
+async fn owed_and_paid(shop: &Shop) -> [i64; 2] {
+    let (_, books) = shop.get("/ledger", Some(OPERATOR)).await;
+    assert_eq!(books["balanced"], true, "{books}");
+    let accounts = books["accounts"].as_array().unwrap();
+    ["receivable/acquirer/EUR", "bank/EUR"].map(|id| {
+        let of = accounts.iter().find(|account| account["id"] == id);
+        of.map_or(0, |account| account["balance_minor"].as_i64().unwrap())
+    })
+}
+
+/// Asks for the close until it is answered for good.
+async fn closed(shop: &Shop) -> serde_json::Value {
+    let (status, view) = shop.answered("/batches/batch-1/close", "key", "").await;
+    assert_eq!(status, 200, "{view}");
+    view
+}
+
+async fn killed_around_a_close(mood: Mood, acquirer_has_closed: bool) {
+    let world = World::new().await;
+    let program = Program::start(&world, 5_000).await;
+    sold(&world, &program.shop).await;
+    world.bank.be(mood);
+    let url = program.shop.url.clone();
+    let closing = tokio::spawn(async move {
+        let shop = Shop::elsewhere(url);
+        shop.post("/batches/batch-1/close", Some("key"), "").await
+    });
+    let closes = || world.bank.state.batches.lock().unwrap().closes;
+    world.bank.wait_for("BatchAdminReq").await;
+    while acquirer_has_closed && closes() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    program.kill();
+    // It may have been told that nobody knows yet.
+    let told = closing.await.map_or(202, |(status, _)| status);
+    assert_eq!(told, 202, "nobody was told that it is closed");
+    assert_eq!(closes(), usize::from(acquirer_has_closed));
+
+    world.bank.be(Mood::Approves);
+    let program = Program::start(&world, 5_000).await;
+    let view = closed(&program.shop).await;
+    assert_eq!(view["state"], "closed", "{view}");
+    assert_eq!((closes(), world.bank.received("BatchAdminReq").0), (1, 1));
+    assert_eq!(owed_and_paid(&program.shop).await, [1500, 0]);
+    // Closed, committed, and killed again before the payout was seen.
+    program.kill();
+    world.bank.state.batches.lock().unwrap().pay();
+    let program = Program::start(&world, 5_000).await;
+    for _ in 0..1200 {
+        if owed_and_paid(&program.shop).await == [0, 1500] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(owed_and_paid(&program.shop).await, [0, 1500]);
+    assert_eq!(closed(&program.shop).await, view);
+    assert_eq!(closes(), 1);
+    program.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_the_acquirer_closes_a_batch_it_asks_again_and_is_paid_once() {
+    killed_around_a_close(Mood::Slow(Duration::from_secs(60)), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_after_the_acquirer_closed_a_batch_it_takes_the_answer_and_is_paid_once() {
+    killed_around_a_close(Mood::LosesAnswers, true).await;
 }

@@ -6,6 +6,7 @@ mod authority;
 mod bank;
 mod bank_batches;
 mod bank_receipts;
+mod batch_items;
 mod batches;
 mod captures;
 mod cardholder_status;

@@ -107,8 +107,8 @@ async fn sale_whose_answer_was_lost_is_booked_once() {
 /// The acquirer's batch has what the shop has not heard of.
 async fn reconcile(shop: &Shop) -> Value {
     let opened = json!({"currency": "EUR"}).to_string();
-    let (status, problem) = shop.post("/batches", Some("which"), &opened).await;
-    assert_eq!(code(&(status, problem)), (409, "batch-already-open"));
+    let open = shop.answered("/batches", "which", &opened).await;
+    assert_eq!(code(&open), (409, "batch-already-open"));
     let (status, compared) = shop.post("/batches/batch-1/reconcile", None, "").await;
     assert_eq!(status, 200, "{compared}");
     compared
@@ -123,6 +123,7 @@ async fn sale_that_nobody_answers_is_given_back_capture_and_all() {
     world.bank.be(Mood::LosesAnswers);
     let wallet = Wallet::new(&world.pki, 1);
     let (step, _) = wallet.buy(&shop, &order).await;
+    world.bank.wait_for_items(1).await;
     shop.close().await;
     world.alter(ALL_DEADLINES_OVER).await;
     world.bank.be(Mood::Down);
@@ -157,9 +158,38 @@ async fn sale_that_nobody_answers_is_given_back_capture_and_all() {
     for account in books["accounts"].as_array().unwrap() {
         assert_eq!(account["balance_minor"], 0, "{books}");
     }
-    let closed = shop.post("/batches/batch-1/close", Some("close"), "").await;
+    let closed = shop.answered("/batches/batch-1/close", "close", "").await;
     assert_eq!(closed.0, 200, "{}", closed.1);
     assert_eq!(shop.show(&order).await["state"], "failed");
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn sale_that_was_made_unseen_is_taken_up_once_and_for_its_own_amount() {
+    let world = World::new().await;
+    let shop = world.open_shop_waiting(300).await;
+    let order = shop.order_of(VOUCHER).await;
+    world.bank.be(Mood::LosesAnswers);
+    Wallet::new(&world.pki, 1).buy(&shop, &order).await;
+    world.bank.wait_for_items(1).await;
+    shop.close().await;
+    world.alter(ALL_DEADLINES_OVER).await;
+    world.bank.be(Mood::Approves);
+    let shop = world.open_shop_waiting(300).await;
+    shop.wait_for_state(&order, "failed").await;
+    let batches = || world.bank.state.batches.lock().unwrap();
+    batches().restate(1, 5700);
+    let compared = reconcile(&shop).await;
+    assert_eq!(compared["placed"], 0, "{compared}");
+    let differing = compared["differences"].as_array().unwrap().len();
+    assert_eq!(differing, 2, "{compared}");
+    batches().restate(1, 5800);
+    assert_eq!(reconcile(&shop).await["placed"], 2);
+    batches().repeat(1);
+    let compared = reconcile(&shop).await;
+    let difference = &compared["differences"][0];
+    assert_eq!(difference["batch_sequence_num"], 3, "{compared}");
+    assert_eq!(compared["placed"], 0, "{compared}");
     shop.close().await;
 }
 
@@ -171,6 +201,7 @@ async fn sale_that_the_bank_does_not_give_back_is_never_called_failed() {
     world.bank.be(Mood::LosesAnswers);
     let wallet = Wallet::new(&world.pki, 1);
     let (step, _) = wallet.buy(&shop, &order).await;
+    world.bank.wait_for_items(1).await;
     shop.close().await;
     world.alter(ALL_DEADLINES_OVER).await;
     world.bank.be(Mood::RefusesReversals);
@@ -201,6 +232,7 @@ async fn sale_whose_answer_is_waited_for_is_awaited_in_the_batch() {
     let order = shop.order_of(VOUCHER).await;
     world.bank.be(Mood::LosesAnswers);
     Wallet::new(&world.pki, 1).buy(&shop, &order).await;
+    world.bank.wait_for_items(1).await;
     shop.close().await;
     let later = "UPDATE outbox SET next_attempt_at_ms = deadline_at_ms - 1000, lease_until_ms = 0";
     world.alter(later).await;
@@ -211,6 +243,42 @@ async fn sale_whose_answer_is_waited_for_is_awaited_in_the_batch() {
     let found = (&difference["missing"], &difference["awaited"]);
     assert_eq!(found, (&json!("here"), &json!(true)), "{compared}");
     assert_eq!(shop.show(&order).await["state"], "ordered");
+    shop.close().await;
+}
+
+/// What the acquirer has undone with its batch is undone here once it is known here.
+#[tokio::test]
+async fn purge_waits_for_the_answer_of_a_sale_that_it_has_undone() {
+    let world = World::new().await;
+    let shop = world.open_shop_waiting(300).await;
+    let order = shop.order_of(VOUCHER).await;
+    world.bank.be(Mood::LosesAnswers);
+    Wallet::new(&world.pki, 1).buy(&shop, &order).await;
+    world.bank.wait_for_items(1).await;
+    shop.close().await;
+    let later = "UPDATE outbox SET next_attempt_at_ms = deadline_at_ms - 1000, lease_until_ms = 0";
+    world.alter(later).await;
+    world.bank.be(Mood::Approves);
+    let shop = world.open_shop_waiting(300).await;
+    reconcile(&shop).await;
+    let purged = shop.post("/batches/batch-1/purge", Some("purge"), "").await;
+    assert_eq!(
+        (purged.0, purged.1["state"].as_str()),
+        (202, Some("purging"))
+    );
+    shop.close().await;
+    world
+        .alter("UPDATE outbox SET next_attempt_at_ms = 0, lease_until_ms = 0")
+        .await;
+    let shop = world.open_shop().await;
+    shop.wait_for_state(&order, "authorized").await;
+    let view = shop.show(&order).await;
+    let capture = &view["authorizations"][0]["captures"][0];
+    assert_eq!(capture["state"], "purged", "{view}");
+    let (status, purged) = shop.answered("/batches/batch-1/purge", "purge", "").await;
+    assert_eq!(status, 200, "{purged}");
+    assert_eq!(purged["undone"].as_array().unwrap().len(), 1, "{purged}");
+    assert_eq!(purged.get("unknown"), None, "{purged}");
     shop.close().await;
 }
 

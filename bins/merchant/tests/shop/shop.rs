@@ -345,6 +345,18 @@ impl Shop {
             .await
     }
 
+    /// POSTs the same until the gateway has answered: a slow machine takes longer than the shop waits.
+    pub(crate) async fn answered(&self, path: &str, key: &str, body: &str) -> (u16, Value) {
+        for _ in 0..1200 {
+            let answer = self.post(path, Some(key), body).await;
+            if ![202, 503].contains(&answer.0) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{path} is not answered");
+    }
+
     /// POSTs to the order, for what moves money.
     pub(crate) async fn ask(
         &self,

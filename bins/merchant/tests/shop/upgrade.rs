@@ -191,7 +191,8 @@ async fn what_stood_before_there_were_movements_stands_after_and_what_was_asked_
             "{view}"
         );
     }
-    let (status, captured) = shop.capture(&olds[2].order, Some("d")).await;
+    let path = format!("/orders/{}/capture", olds[2].order.lid_m);
+    let (status, captured) = shop.answered(&path, "d", "").await;
     assert_eq!(status, 200, "{captured}");
     assert_eq!(captured["captured"]["amount_minor"], 1000);
     shop.close().await;
