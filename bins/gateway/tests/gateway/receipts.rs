@@ -150,6 +150,26 @@ async fn answer_of_the_most_items_with_receipts_can_be_taken() {
     assert_eq!(receipts, 32);
 }
 
+/// A refund that the issuer has not answered yet, beside one that it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn receipt_knows_nothing_of_a_refund_that_is_not_done() {
+    let service = gateway().await;
+    let (sale, _) = Sale::captured(&service, 1000).await;
+    let db = service.premises.open_database().await;
+    let mut tx = db.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO movements (id, authorization_id, kind, amount_minor, state, asked_at_s, batch_id) \
+         SELECT 'asked', authorization_id, 'credit', 200, 'asked', asked_at_s, batch_id FROM movements",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+    let (_, says) = undone(&service, &sale, Cred, 300, None).await;
+    assert_eq!(says, Some((2, 1000, vec![300])));
+}
+
 /// Payments of before whom receipts are for was kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn payment_of_which_too_little_was_kept_has_no_newer_receipt() {

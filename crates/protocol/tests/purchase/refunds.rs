@@ -1,5 +1,6 @@
 //! Refunds as the wallet reads them: by the gateway's receipts alone, the newest of each authorization.
 
+use crate::layers::{Letter, Node};
 use crate::money::{inq_res_credited, newer, receipt_for, undoing};
 use crate::run::{End, Request, Run, at, genuine};
 use crate::world::{amount, world};
@@ -145,6 +146,73 @@ fn a_receipt_of_more_than_there_was_is_refused() {
     assert_eq!(given(&dollars), wrong());
     // The first one cannot know of what came after it.
     assert_eq!(given(&stands(1, 4000, &[])), refused("receipt amount"));
+}
+
+/// An answer about an item, made to say that nothing was done, with its receipt and without.
+fn refused(
+    (message, wire): (&str, &[u8]),
+    item: &str,
+    [code, why, amount]: [&str; 3],
+    receive: impl Fn(&[u8]) -> Result<(), End>,
+) -> [Result<(), End>; 2] {
+    let ring = genuine().ring();
+    [true, false].map(|with_receipt| {
+        let mut letter = Letter::open(wire, &ring);
+        *letter.leaf(&format!("{item}/{code}")) = why.into();
+        *letter.leaf(&format!("{item}/{amount}/amount")) = 0.into();
+        let fields = letter.at(item).fields().unwrap();
+        fields.remove("batch").unwrap();
+        if !with_receipt {
+            fields.remove("receipt").unwrap();
+        }
+        assert_eq!(letter.name, message);
+        receive(&letter.close(&ring))
+    })
+}
+
+#[test]
+fn a_receipt_beside_a_refusal_is_refused() {
+    let differs = |message, what| Err(End::Refused(message, Disagreement(what)));
+    let item = "cap_res/data/cap_res_item_seq/0";
+    let captured = ("CapRes", genuine().cap_res.as_slice());
+    let names = ["cap_code", "authExpired", "cap_amt"];
+    let ends = refused(captured, item, names, |wire| run().cap_res(wire));
+    assert_eq!(ends, [differs("CapRes", "cap_res_item_seq"), Ok(())]);
+
+    let item = "cap_rev_or_cred_res/data/cap_rev_or_cred_res_item_seq/0";
+    let names = [
+        "cap_rev_or_cred_code",
+        "capDataMismatch",
+        "cap_rev_or_cred_actual_amt",
+    ];
+    let credited = ("CredRes", undoing(CapRevOrCred::Cred).res.as_slice());
+    let receive = |wire: &[u8]| run().undoing_res(CapRevOrCred::Cred, wire);
+    let ends = refused(credited, item, names, receive);
+    let wrong = differs("CredRes", "cap_rev_or_cred_res_item_seq");
+    assert_eq!(ends, [wrong, Ok(())]);
+}
+
+/// However they are written, a wallet and a shop read no more than belong into one receipt.
+#[test]
+fn a_receipt_with_too_many_refunds_is_refused() {
+    let ring = genuine().ring();
+    let mut letter = Letter::open(&undoing(CapRevOrCred::Cred).res, &ring);
+    let item = "cap_rev_or_cred_res/data/cap_rev_or_cred_res_item_seq/0";
+    let credits = letter.at(&format!("{item}/receipt/data/credits"));
+    let Node::List(all) = credits else {
+        panic!("credits are a list")
+    };
+    let one = |_| {
+        let mut credit = all[0].clone();
+        let amount = credit.fields().unwrap().get_mut("cred_amt").unwrap();
+        let amount = amount.fields().unwrap();
+        amount.insert("amount".to_owned(), Node::Leaf(1.into()));
+        credit
+    };
+    *credits = Node::List((0..=CREDITS_MAX).map(one).collect());
+    let end = run().undoing_res(CapRevOrCred::Cred, &letter.close(&ring));
+    let wrong = Disagreement("receipt credits");
+    assert_eq!(end, Err(End::Refused("CredRes", wrong)));
 }
 
 /// Receipts and records of before refunds were told.
