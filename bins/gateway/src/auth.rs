@@ -140,7 +140,8 @@ async fn begin(
     let wanted = AskedAuthorization {
         instrument,
         amount: asker.amount,
-        plan: None,
+        plan: asker.install_recur_data.as_ref(),
+        plan_day_s: gateway.settings.plan_day_s,
     };
     match balance.may_authorize(&wanted, received.at.seconds()) {
         Ok(()) => {}

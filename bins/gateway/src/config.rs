@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use openset_jose::Thumbprint;
 use openset_protocol::BrandId;
-use openset_protocol::balance::TOLERANCE_PERCENT_MAX;
+use openset_protocol::balance::{DAY_SECONDS, TOLERANCE_PERCENT_MAX};
 use openset_protocol::card::Bin;
 use openset_service::auth::Tokens;
 use openset_service::config::{Secret, sha256, url};
@@ -49,6 +49,9 @@ pub struct Options {
     /// For tests alone: milliseconds to wait after a request was stored, before the issuer is asked.
     #[arg(long)]
     pub danger_pause_before_issuer_ms: Option<u64>,
+    /// For tests and demonstrations alone: how many seconds a day of a recurring payment's interval has.
+    #[arg(long)]
+    pub danger_day_seconds: Option<u32>,
     /// The brands that are served.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -103,6 +106,8 @@ pub(crate) struct Settings {
     pub(crate) issuer_token: SecretString,
     pub(crate) message_of_day: Option<String>,
     pub(crate) danger_pause_before_issuer: Option<Duration>,
+    /// How many seconds a day of a plan has.
+    pub(crate) plan_day_s: i64,
     pub(crate) brands: Vec<BrandId>,
     pub(crate) merchants: Vec<Merchant>,
     pub(crate) tokens: Tokens,
@@ -155,6 +160,7 @@ impl Options {
             issuer_token: issuer_token.into(),
             message_of_day: self.message_of_day,
             danger_pause_before_issuer: (pause_ms > 0).then(|| Duration::from_millis(pause_ms)),
+            plan_day_s: self.danger_day_seconds.map_or(DAY_SECONDS, i64::from),
             brands: self.brands,
             merchants: self.merchants,
             tokens: self.tokens,

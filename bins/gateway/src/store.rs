@@ -53,6 +53,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/171_settlement.sql"),
     },
     Migration {
+        version: 175,
+        name: "instalments and recurring payments",
+        sql: include_str!("../migrations/175_plans.sql"),
+    },
+    Migration {
         version: 180,
         name: "names of authorizations",
         sql: include_str!("../migrations/180_authorization_names.sql"),

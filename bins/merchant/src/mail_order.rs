@@ -100,5 +100,7 @@ fn listed(catalogue: &Catalogue) -> Vec<Product> {
         description: product.description.clone(),
         price: product.price,
     };
-    catalogue.products().iter().map(product).collect()
+    // Nobody agrees to a plan by mail.
+    let at_once = catalogue.products().iter().filter(|one| one.plan.is_none());
+    at_once.map(product).collect()
 }

@@ -58,6 +58,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "catalogues for mail order",
         sql: include_str!("../migrations/180_catalogues.sql"),
     },
+    Migration {
+        version: 190,
+        name: "instalments and recurring payments",
+        sql: include_str!("../migrations/190_plans.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.

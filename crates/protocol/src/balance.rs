@@ -16,7 +16,7 @@
 mod names;
 mod rules;
 
-pub use rules::{AskedAuthorization, Instrument, No, Original};
+pub use rules::{AskedAuthorization, DAY_SECONDS, Instrument, No, Original};
 
 use crate::ids::Rrpid;
 use crate::messages::install_recur::InstallRecurData;

@@ -12,6 +12,7 @@ mod crashes;
 mod credits;
 mod enrolment;
 mod lockout;
+mod plans;
 mod privacy;
 mod purchase;
 mod renewals;

@@ -107,6 +107,14 @@ impl Premises {
         }
     }
 
+    /// The same with this in the configuration.
+    pub(crate) fn configured(self, extra_toml: &str) -> Self {
+        Self {
+            extra_toml: extra_toml.to_owned(),
+            ..self
+        }
+    }
+
     /// Another replica, which asks the same bank.
     pub(crate) fn replica(&self) -> Self {
         Self {

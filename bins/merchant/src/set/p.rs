@@ -250,6 +250,7 @@ fn verify(
     let own = OwnOrder {
         order_description: order.description.as_bytes(),
         purch_amt: order.amount,
+        install_recur_data: order.plan.as_ref(),
     };
     let p_req = p::open(wrapper, &ours)?.verify(wrapper, opened, own, &with.verifier, ctx.now)?;
     let staple = cardholder_status::judge(&p_req, &with.verifier, ctx.now.seconds());
@@ -289,6 +290,7 @@ fn decide(
             merch_cat_code: &with.merch_cat_code,
             subsequent_auth_ind: more,
             capture_now: order.is_sale(),
+            install_recur_data: order.plan,
         };
         let (awaiting, wire) = auth::request(
             ctx,

@@ -10,6 +10,7 @@ mod crashes;
 mod mail_orders;
 mod movements;
 mod orders;
+mod plans;
 mod purchases;
 mod refunds;
 mod refusals;

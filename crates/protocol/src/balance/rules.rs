@@ -10,7 +10,8 @@ use crate::messages::cap_rev_or_cred::CapRevOrCredCode;
 use crate::messages::install_recur::InstallRecurData;
 use crate::money::CurrencyAmount;
 
-const DAY_S: i64 = 86_400;
+/// The seconds of a day.
+pub const DAY_SECONDS: i64 = 86_400;
 
 /// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct AskedAuthorization<'a> {
     pub amount: CurrencyAmount,
     /// InstallRecurData of the request.
     pub plan: Option<&'a InstallRecurData>,
+    /// How many seconds a day of a plan has: [`DAY_SECONDS`], but for tests.
+    pub plan_day_s: i64,
 }
 
 /// The capture or refund that a reversal names, as the merchant knows it.
@@ -72,7 +75,7 @@ impl Payment {
             return Err(No::Code(AuthCode::InstallRecurMismatch));
         }
         self.may_use(asked.instrument, now_s)?;
-        self.is_in_time(now_s)?;
+        self.is_in_time(asked.plan_day_s, now_s)?;
         let standing = match self.plan {
             // Each payment by itself.
             Some(InstallRecurData::Recurring { .. }) => 0,
@@ -91,7 +94,7 @@ impl Payment {
                     return Err(No::Code(AuthCode::PiPreviouslyUsed));
                 }
                 let age_s = now_s.saturating_sub(self.opened_at_s);
-                if age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_S) {
+                if age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_SECONDS) {
                     return Err(No::Code(AuthCode::InvalidTransaction));
                 }
             }
@@ -110,7 +113,7 @@ impl Payment {
     }
 
     /// Instalments end with the last one, recurring payments have their interval and their end.
-    fn is_in_time(&self, now_s: i64) -> Result<(), No<AuthCode>> {
+    fn is_in_time(&self, day_s: i64, now_s: i64) -> Result<(), No<AuthCode>> {
         let charged = self
             .authorizations
             .iter()
@@ -135,7 +138,7 @@ impl Payment {
                     AuthAnswer::Asked | AuthAnswer::Refused => None,
                 };
                 let last_s = charged.filter_map(approved_at).max();
-                let pause_s = i64::from(frequency_days).saturating_mul(DAY_S);
+                let pause_s = i64::from(frequency_days).saturating_mul(day_s);
                 if last_s.is_some_and(|last_s| now_s < last_s.saturating_add(pause_s)) {
                     return Err(No::Code(AuthCode::RecurringTooSoon));
                 }

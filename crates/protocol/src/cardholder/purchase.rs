@@ -7,6 +7,7 @@ use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::same_party;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid, TransIds};
+use crate::messages::install_recur::InstallRecurData;
 use crate::messages::mail_order::MailOrder;
 use crate::messages::p::{
     HodInput, OiData, PI_PLAINTEXT_BYTES, PReqTbe, PiData, PiHead, PiInputs, PiTbe,
@@ -45,6 +46,8 @@ pub struct Order {
     pub order_description: Vec<u8>,
     /// The amount that the person expects.
     pub purch_amt: CurrencyAmount,
+    /// In which parts, or how often, the person agrees to pay it; none if once.
+    pub install_recur_data: Option<InstallRecurData>,
     /// The language of texts for the person.
     pub language: Language,
     /// What the wallet holds of the card's brand: it need not be sent again.
@@ -65,6 +68,8 @@ pub struct AwaitingPInitRes {
     thumbs: Option<Thumbs>,
     order_description: ExactBytes,
     purch_amt: CurrencyAmount,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    install_recur_data: Option<InstallRecurData>,
     request: Digest,
 }
 
@@ -177,6 +182,7 @@ pub fn start(
         thumbs: order.thumbs,
         order_description: ExactBytes(order.order_description),
         purch_amt: order.purch_amt,
+        install_recur_data: order.install_recur_data,
         request: request_digest(&wire),
     };
     Ok(Step { state, wire })
@@ -196,6 +202,7 @@ pub(super) struct Shown {
 pub(super) struct Agreed {
     pub(super) order_description: ExactBytes,
     pub(super) purch_amt: CurrencyAmount,
+    pub(super) install_recur_data: Option<InstallRecurData>,
     pub(super) brand_id: BrandId,
     pub(super) bin: Bin,
 }
@@ -232,6 +239,7 @@ impl AwaitingPInitRes {
         let agreed = Agreed {
             order_description: self.order_description,
             purch_amt: self.purch_amt,
+            install_recur_data: self.install_recur_data,
             brand_id: self.brand_id,
             bin: self.bin,
         };
@@ -350,6 +358,7 @@ pub(super) fn p_req(
         od: &agreed.order_description.0,
         purch_amt: agreed.purch_amt,
         od_salt: &od_salt,
+        install_recur_data: agreed.install_recur_data.as_ref(),
     };
     let hod = input.hod();
     let order = OiData {
@@ -364,16 +373,12 @@ pub(super) fn p_req(
     };
     let oi_data = serde_json::to_vec(&order).map_err(|_| Rejection::Internal)?;
     let acq_back_key_data = ContentKey::generate(ctx.rng);
-    let payment = payment_data(
-        ctx,
-        card,
-        &shown,
-        PiInputs {
-            hod,
-            purch_amt: agreed.purch_amt,
-        },
-        &acq_back_key_data,
-    );
+    let inputs = PiInputs {
+        hod,
+        purch_amt: agreed.purch_amt,
+    };
+    let agreed_to = (inputs, agreed.install_recur_data);
+    let payment = payment_data(ctx, card, &shown, agreed_to, &acq_back_key_data);
     let sealed = seal_halves(ctx, card, &shown, sealing, oi_data, &payment)?;
     let ids = MessageIds::of(&shown.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PReq(sealed)).encode();
@@ -398,11 +403,12 @@ pub(super) fn p_req(
         wire,
     })
 }
+
 fn payment_data(
     ctx: &mut Context<'_>,
     card: &Card,
     shown: &Shown,
-    inputs: PiInputs,
+    (inputs, install_recur_data): (PiInputs, Option<InstallRecurData>),
     back_key: &ContentKey,
 ) -> PiData {
     PiData {
@@ -410,6 +416,7 @@ fn payment_data(
             trans_ids: shown.trans_ids.clone(),
             inputs,
             merchant_id: shown.merchant_id.clone(),
+            install_recur_data,
             trans_stain: card.card_secret.trans_stain(&shown.trans_ids.xid),
             sw_ident: SW_IDENT.to_owned(),
             acq_back_key_data: Some(back_key.clone()),

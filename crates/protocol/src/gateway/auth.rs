@@ -11,6 +11,7 @@ use crate::ids::{ExactBytes, LocalId, RrTags, Rrpid};
 use crate::messages::auth::{
     AuthCode, AuthReqData, AuthReqTbe, AuthTags, AuthTokenData, CheckDigests,
 };
+use crate::messages::install_recur::InstallRecurData;
 use crate::messages::p::PiData;
 use crate::money::CurrencyAmount;
 use crate::sealed::open as open_sealed;
@@ -45,6 +46,9 @@ pub struct Asker {
     /// Whether an approval is to be captured at once.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub capture_now: bool,
+    /// In which parts, or how often, the purchase is paid, as the merchant says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub install_recur_data: Option<InstallRecurData>,
     /// The merchant's category code.
     pub merch_cat_code: String,
     /// The BIN of the merchant's acquirer, as certified: another acquirer's merchant may have the same id.
@@ -105,6 +109,9 @@ pub struct VerifiedPayment {
     pub(crate) cardholder_chain: Vec<ExactBytes>,
     /// The amount that the cardholder signed.
     pub purch_amt: CurrencyAmount,
+    /// In which parts, or how often, the cardholder agreed to pay it; none if once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub install_recur_data: Option<InstallRecurData>,
     /// The cardholder's name for the purchase.
     pub lid_c: LocalId,
     /// Our certificate that the payment instruction was sealed for.
@@ -134,6 +141,9 @@ pub enum Refusal {
     /// The card is past its expiry.
     #[error("card has expired")]
     Expired,
+    /// Merchant and cardholder agreed to other parts or another frequency, or to what is no plan.
+    #[error("instalments or recurring payments of the merchant and of the cardholder differ")]
+    Plan,
     /// The token is none of ours, or not for this merchant and purchase.
     #[error("token is not for this merchant and purchase")]
     AuthToken,
@@ -153,6 +163,7 @@ impl Refusal {
             | Self::Merchant
             | Self::Account
             | Self::AuthToken => AuthCode::PiAuthMismatch,
+            Self::Plan => AuthCode::InstallRecurMismatch,
             Self::Expired => AuthCode::ExpiredCard,
             Self::Cardholder => AuthCode::InvalidTransaction,
         }
@@ -220,6 +231,7 @@ pub fn open(
         amount: data.auth_req_payload.auth_req_amt,
         subsequent_auth_ind: data.auth_req_payload.subsequent_auth_ind,
         capture_now: data.capture_now,
+        install_recur_data: data.auth_req_payload.install_recur_data,
         merch_cat_code: data.auth_req_payload.merch_cat_code,
         acquirer_bin,
         merchant: certificate.thumbprint(),
@@ -411,6 +423,9 @@ fn compare(
 ) -> Option<Refusal> {
     let (head, card) = (&pi.data.pi_head, &pi.data.pan_data);
     let name = card.pan_secret.account_name(&card.pan, card.card_expiry);
+    let plan = head.install_recur_data;
+    let plan_agrees =
+        plan == asker.install_recur_data && plan.as_ref().is_none_or(InstallRecurData::is_sound);
     let checks = [
         (
             head.trans_ids == asker.auth_tags.trans_ids,
@@ -419,6 +434,7 @@ fn compare(
         (check_digests.hoi == pi.hoi, Refusal::Hoi),
         (check_digests.hod2 == head.inputs.hod, Refusal::Hod),
         (head.merchant_id == asker.merchant_id(), Refusal::Merchant),
+        (plan_agrees, Refusal::Plan),
         (name == cardholder.common_name(), Refusal::Account),
         (!card.card_expiry.is_past(now), Refusal::Expired),
     ];
@@ -438,6 +454,7 @@ fn payment(pi: OpenedPi, cardholder: &Chain) -> VerifiedPayment {
         cardholder: cardholder.leaf().thumbprint(),
         cardholder_chain: carried(cardholder),
         purch_amt: pi_head.inputs.purch_amt,
+        install_recur_data: pi_head.install_recur_data,
         lid_c: pi_head.trans_ids.lid_c,
         gateway: pi.gateway,
         acq_back_key_data: pi_head.acq_back_key_data,

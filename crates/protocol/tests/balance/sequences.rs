@@ -1,10 +1,12 @@
 //! Random sequences of requests, with answers of the issuer that come late, never or against us, beside a bank that
 //! keeps its own books and knows nothing of the rules.
 
+use openset_protocol::Timestamp;
 use openset_protocol::balance::{
-    AskedAuthorization, AuthAnswer, Authorization, Instrument, Kind, Movement, Original, Payment,
-    Progress, Standing,
+    AskedAuthorization, AuthAnswer, Authorization, DAY_SECONDS, Instrument, Kind, Movement,
+    Original, Payment, Progress, Standing,
 };
+use openset_protocol::messages::install_recur::InstallRecurData;
 use proptest::prelude::*;
 
 use crate::world::{HOLD_S, OPENED_S, eur, name, payment};
@@ -56,6 +58,19 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), any::<u8>()).prop_map(|(which, credit)| Step::ReverseCredit { which, credit }),
         12 => (any::<u8>(), prop::bool::weighted(0.85)).prop_map(|(which, yes)| Step::Answer { which, yes }),
         1 => (0..100_i64).prop_map(|hours| Step::Wait { hours }),
+        1 => (20..40_i64).prop_map(|days| Step::Wait { hours: days * 24 }),
+    ]
+}
+
+/// Most purchases are paid once; some in parts, some again and again.
+fn plan() -> impl Strategy<Value = Option<InstallRecurData>> {
+    let expiry = Timestamp::from_seconds(OPENED_S + 300 * DAY_SECONDS);
+    prop_oneof![
+        2 => Just(None),
+        1 => (2..5_u8).prop_map(|total| Some(InstallRecurData::InstallTotalTrans(total))),
+        1 => (1..40_u16).prop_map(move |frequency_days| {
+            Some(InstallRecurData::Recurring { frequency_days, expiry })
+        }),
     ]
 }
 
@@ -75,9 +90,12 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
+    fn new(plan: Option<InstallRecurData>) -> Self {
         Self {
-            payment: payment(vec![]),
+            payment: Payment {
+                plan,
+                ..payment(vec![])
+            },
             bank: vec![],
             now_s: OPENED_S,
             names: 0,
@@ -113,7 +131,8 @@ impl Run {
                 let asked = AskedAuthorization {
                     instrument,
                     amount: eur(amount),
-                    plan: None,
+                    plan: payment.plan.as_ref(),
+                    plan_day_s: DAY_SECONDS,
                 };
                 if payment.may_authorize(&asked, now_s).is_ok() {
                     let number = u8::try_from(payment.authorizations.len()).unwrap();
@@ -261,7 +280,7 @@ impl Run {
     }
 
     fn check(&self) {
-        let mut counted = 0;
+        let (mut counted, mut most) = (0, 0);
         for (one, account) in self.payment.authorizations.iter().zip(&self.bank) {
             let at_rest = one.movements.iter().all(|m| m.progress != Progress::Asked);
             match one.standing(self.now_s) {
@@ -294,11 +313,39 @@ impl Run {
                 0
             };
             counted += held + account.owed;
+            most = most.max(held + account.owed);
+        }
+        // Of recurring payments each by itself.
+        if matches!(self.payment.plan, Some(InstallRecurData::Recurring { .. })) {
+            counted = most;
         }
         assert!(
             counted <= self.payment.limit_minor,
             "{counted} is held or owed"
         );
+        self.check_plan();
+    }
+
+    /// No more payments stand than were agreed to, and none before its time.
+    fn check_plan(&self) {
+        let all = self.payment.authorizations.iter();
+        let at_s = |one: &Authorization| match one.answer {
+            AuthAnswer::Approved { at_s, .. } if one.remaining_minor() > 0 => Some(at_s),
+            _ => None,
+        };
+        let mut made_at_s: Vec<i64> = all.filter_map(at_s).collect();
+        made_at_s.sort_unstable();
+        match self.payment.plan {
+            None => {}
+            Some(InstallRecurData::InstallTotalTrans(total)) => {
+                assert!(made_at_s.len() <= usize::from(total), "{made_at_s:?}");
+            }
+            Some(InstallRecurData::Recurring { frequency_days, .. }) => {
+                let pause_s = i64::from(frequency_days) * DAY_SECONDS;
+                let apart = |pair: &[i64]| pair[1] - pair[0] >= pause_s;
+                assert!(made_at_s.windows(2).all(apart), "{made_at_s:?}");
+            }
+        }
     }
 }
 
@@ -306,8 +353,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn no_sequence_of_requests_breaks_the_balance(steps in prop::collection::vec(step(), 1..60)) {
-        let mut run = Run::new();
+    fn no_sequence_of_requests_breaks_the_balance(plan in plan(), steps in prop::collection::vec(step(), 1..60)) {
+        let mut run = Run::new(plan);
         for step in &steps {
             run.take(step);
             run.check();

@@ -2,8 +2,8 @@
 
 use openset_protocol::Timestamp;
 use openset_protocol::balance::{
-    AskedAuthorization, AuthAnswer, Authorization, Instrument, Kind, Movement, No, Original,
-    Payment, Progress, limit_minor,
+    AskedAuthorization, AuthAnswer, Authorization, DAY_SECONDS, Instrument, Kind, Movement, No,
+    Original, Payment, Progress, limit_minor,
 };
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::messages::auth_rev::AuthRevCode;
@@ -115,6 +115,7 @@ fn again(payment: &Payment, instrument: Instrument) -> Told {
         instrument,
         amount: eur(100),
         plan: None,
+        plan_day_s: DAY_SECONDS,
     };
     told(payment.may_authorize(&asked, NOW_S), Told::Auth)
 }
@@ -190,6 +191,7 @@ fn another_currency_or_an_amount_of_zero_is_refused_in_every_request() {
             instrument: Instrument::Pi,
             amount,
             plan: None,
+            plan_day_s: DAY_SECONDS,
         };
         let error = No::Code(AuthCode::AmountError);
         assert_eq!(payment(vec![]).may_authorize(&asked, NOW_S), Err(error));
@@ -285,6 +287,7 @@ fn tolerance_is_counted_once_over_all_authorizations() {
         instrument: Instrument::Token { approvals: 1 },
         amount: eur(minor),
         plan: None,
+        plan_day_s: DAY_SECONDS,
     };
     assert_eq!(payment.may_authorize(&asked(150), NOW_S), Ok(()));
     let error = Err(No::Code(AuthCode::AmountError));
@@ -308,6 +311,7 @@ fn recurring_payments_have_an_interval_and_an_end() {
             instrument: Instrument::Token { approvals: 1 },
             amount: eur(1000),
             plan: Some(&plan),
+            plan_day_s: DAY_SECONDS,
         };
         told(payment.may_authorize(&asked, now_s), Told::Auth)
     };
@@ -325,6 +329,7 @@ fn recurring_payments_have_an_interval_and_an_end() {
         instrument: Instrument::Token { approvals: 1 },
         amount: eur(1000),
         plan: None,
+        plan_day_s: DAY_SECONDS,
     };
     let mismatch = Err(No::Code(AuthCode::InstallRecurMismatch));
     assert_eq!(charged.may_authorize(&other, expiry_s), mismatch);
@@ -347,6 +352,7 @@ fn instalments_end_with_the_last_one() {
             instrument: Instrument::Token { approvals },
             amount: eur(100),
             plan: Some(&plan),
+            plan_day_s: DAY_SECONDS,
         };
         told(payment.may_authorize(&asked, NOW_S), Told::Auth)
     };

@@ -2,13 +2,13 @@
 //! message on, genuine or not.
 
 use crate::layers::KeyRing;
-use crate::world::{APPROVAL, MESSAGE, ORDER, STAPLE, World, amount, world};
+use crate::world::{APPROVAL, MESSAGE, ORDER, PLAN, STAPLE, World, amount, world};
 use openset_jose::ContentKey;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
 use openset_protocol::balance::{
-    self, AskedAuthorization, Authorization, Instrument, Kind, Movement, No, Payment, Progress,
-    limit_minor,
+    self, AskedAuthorization, Authorization, DAY_SECONDS, Instrument, Kind, Movement, No, Payment,
+    Progress, limit_minor,
 };
 use openset_protocol::cardholder::inquiry::{self, AwaitingInqRes};
 use openset_protocol::cardholder::purchase::{
@@ -123,6 +123,7 @@ pub fn order_of_wallet(lid_m: &str) -> Order {
         lid_m: lid_m.parse().unwrap(),
         order_description: ORDER.to_vec(),
         purch_amt: amount(4200),
+        install_recur_data: Some(*PLAN),
         language: Language::english(),
         thumbs: Some(world().thumbs()),
     }
@@ -327,6 +328,7 @@ impl Run<'_> {
             merch_cat_code: "5942",
             subsequent_auth_ind: true,
             capture_now: true,
+            install_recur_data: Some(*PLAN),
         };
         let gateway = w.gateway.key_exchange.certificate();
         w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking, w.verifier()))
@@ -378,14 +380,15 @@ impl Run<'_> {
         let balance = Payment {
             currency: payment.purch_amt.currency(),
             limit_minor: limit_minor(payment.purch_amt.minor(), 0),
-            plan: None,
+            plan: payment.install_recur_data,
             opened_at_s: w.now.seconds(),
             authorizations,
         };
         let asked = AskedAuthorization {
             instrument,
             amount: asker.amount,
-            plan: None,
+            plan: asker.install_recur_data.as_ref(),
+            plan_day_s: DAY_SECONDS,
         };
         match balance.may_authorize(&asked, w.now.seconds()) {
             Ok(()) => Ok((payment, approvals)),

@@ -193,6 +193,16 @@ pub fn payment_instruction() -> Rows {
             Text("shop-2"),
             declined(Refusal::Merchant),
         ),
+        row(
+            format!("{head}install_recur_data/recurring/frequency_days"),
+            Add(-1),
+            declined(Refusal::Plan),
+        ),
+        row(
+            format!("{head}install_recur_data/recurring/expiry"),
+            Later,
+            declined(Refusal::Plan),
+        ),
         harmless(
             format!("{head}trans_stain"),
             Bit,
