@@ -193,7 +193,7 @@ async fn a_response_that_has_run_out_on_the_way_is_asked_for_anew() {
     let lost = card(&world).await;
     let of_lost = world.get("ca", "certificates?role=cardholder").await;
     let of_lost = of_lost.unwrap();
-    let serial = of_lost.text("/certificates/0/serial").to_owned();
+    let serial = of_lost.text("/items/0/serial").to_owned();
     let kept = card(&world).await;
     wallet_holds(&world, 2).await;
 

@@ -78,7 +78,7 @@ async fn card(world: &mut World, brand: &str) -> String {
 async fn certificates(world: &World, brand: &str, role: &str) -> Vec<Value> {
     let path = format!("certificates?brand={brand}&role={role}&status=good");
     let listed = world.get("ca", &path).await.unwrap();
-    listed.json["certificates"].as_array().unwrap().clone()
+    listed.json["items"].as_array().unwrap().clone()
 }
 
 async fn revoke(world: &World, brand: &str, role: &str) {

@@ -72,6 +72,11 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub brands: Option<Vec<BrandId>>,
+    /// Brands whose gateways may take payments of cardholders without a certificate; it stands in each gateway's
+    /// certificate from its next renewal on. None unless named.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub unsigned_brands: Vec<BrandId>,
     /// Regions; the first is the default. A new one gets its CAs at the next start.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -186,9 +191,17 @@ pub(crate) struct Settings {
     pub(crate) crl_lifetime: Duration,
     pub(crate) ocsp_lifetime_s: i64,
     pub(crate) certificate_seconds: i64,
+    pub(crate) unsigned_brands: Vec<BrandId>,
     pub(crate) tokens: Tokens,
     /// Under which an offline root's next key is kept, beside its folder's passphrase.
     pub(crate) next_passphrase: Option<SecretString>,
+}
+
+impl Settings {
+    /// Whether the brand's cardholders must have a certificate to pay.
+    pub(crate) fn card_cert_required(&self, brand: Option<&BrandId>) -> bool {
+        !brand.is_some_and(|brand| self.unsigned_brands.contains(brand))
+    }
 }
 
 impl Options {
@@ -198,6 +211,13 @@ impl Options {
             None => vec!["Visa".parse().context("the default brand")?],
         };
         check_brands(&brands)?;
+        if let Some(other) = self
+            .unsigned_brands
+            .iter()
+            .find(|one| !brands.contains(one))
+        {
+            anyhow::bail!("unsigned_brands names {other}, which brands does not");
+        }
         let crl_lifetime_s = self.crl_lifetime_seconds.unwrap_or(CRL_LIFETIME_S);
         ensure!(
             crl_lifetime_s >= CRL_LIFETIME_S_MIN,
@@ -239,6 +259,7 @@ impl Options {
             .context("[[forms]]")?,
             gateways: self.gateways,
             certificate_seconds: i64::from(certificate_s),
+            unsigned_brands: self.unsigned_brands,
             crl_lifetime: Duration::from_secs(u64::from(crl_lifetime_s)),
             ocsp_lifetime_s: i64::from(ocsp_lifetime_s),
             tokens: self.tokens,

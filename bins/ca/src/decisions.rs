@@ -184,11 +184,14 @@ impl CertificateAuthority {
         issuer: Arc<Ca>,
     ) -> Result<(Record, Vec<openset_pki::Certificate>), CaError> {
         let certificate_seconds = self.settings.certificate_seconds;
+        let brand = issuer.authority.certificate().brand();
+        let card_cert_required = self.settings.card_cert_required(brand);
         let issued = step(clock::now(), move |ctx| {
             let issuer = Issuer {
                 credentials: credentials(&asked)?,
                 authority: &issuer.authority,
                 certificate_seconds,
+                card_cert_required,
             };
             record.issue(ctx, &issuer)
         });

@@ -23,6 +23,7 @@ use utoipa::OpenApi;
         crate::mail_orders::create,
         crate::mail_orders::file,
         crate::mail_orders::answer,
+        crate::statement::statement,
         crate::backup::back_up,
         crate::backup::restore
     ),

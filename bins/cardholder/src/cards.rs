@@ -55,6 +55,10 @@ pub(crate) struct CardRequest {
     /// Accept the CA's policy as it is, unseen.
     #[serde(default)]
     accept_policy: bool,
+    /// Ask no CA for a certificate: what is paid with the card is not signed, and taken by few. Only where the wallet's
+    /// configuration has `allow_unsigned`.
+    #[serde(default)]
+    unsigned: bool,
 }
 
 /// A form as the person has filled it in.
@@ -90,7 +94,7 @@ pub(crate) struct RenewalConsent {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CardView {
     card_id: String,
-    /// form, registering, pended, registered or refused.
+    /// form, registering, pended, registered, refused or unsigned.
     state: String,
     brand: String,
     last_four: String,
@@ -217,6 +221,7 @@ fn view(wallet: &Wallet, row: &CardRow) -> Result<CardView, Problem> {
             (view.steps, view.message) = (steps, message);
         }
         Kept::Refused => {}
+        Kept::Bare { expiry, .. } => view.expiry = Some(expiry),
     }
     Ok(view)
 }
@@ -276,8 +281,14 @@ pub(crate) async fn register(
             return answer(&wallet, &row);
         }
     }
-    let new = decode(problem::from_json(&body)?)?;
-    let row = registration::register(&wallet, new, body_digest, key.as_deref()).await?;
+    let request: CardRequest = problem::from_json(&body)?;
+    let unsigned = request.unsigned;
+    let new = decode(request)?;
+    let row = if unsigned {
+        registration::hold(&wallet, new, body_digest, key.as_deref()).await?
+    } else {
+        registration::register(&wallet, new, body_digest, key.as_deref()).await?
+    };
     answer(&wallet, &row)
 }
 
@@ -376,6 +387,10 @@ fn decode(request: CardRequest) -> Result<NewCard, Problem> {
             "accept_policy goes with the answers to the form".to_owned(),
         ));
     }
+    if request.unsigned && (request.answers.is_some() || request.registration_url.is_some()) {
+        let detail = "a card that is not registered has no form and no CA";
+        return Err(invalid("/unsigned", detail.to_owned()));
+    }
     let language = match request.language {
         Some(tag) => tag
             .parse::<Language>()
@@ -406,7 +421,7 @@ fn answer(wallet: &Wallet, row: &CardRow) -> Result<Response, Problem> {
         return Err(registration::to_mend(&row.card_id, &form.failed_items));
     }
     let status = match view.state.as_str() {
-        registration::REGISTERED => StatusCode::CREATED,
+        registration::REGISTERED | registration::UNSIGNED => StatusCode::CREATED,
         registration::REFUSED => {
             let reason = view.reason.unwrap_or_default();
             return Err(Problem::unprocessable(

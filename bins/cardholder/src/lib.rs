@@ -8,6 +8,7 @@
 //! | `registration` | CardCInit, RegForm and Cert with the CA |
 //! | `purchases` | POST /purchases, GET /purchases/{id}, POST /purchases/{id}/inquiry |
 //! | `mail_orders` | POST /mail-orders, GET /mail-orders/{id}, POST /mail-orders/{id}/answer |
+//! | `statement` | GET /statement |
 //! | `payment` | PInit, P and Inq with the merchant |
 //! | `backup` | POST /backup, POST /restore |
 //! | `metrics` | what `/metrics` shows of the certificates |
@@ -51,6 +52,7 @@ mod payment;
 mod purchases;
 mod registration;
 mod staples;
+mod statement;
 mod store;
 
 use metrics::WalletMetrics;
@@ -78,6 +80,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "mail orders",
         sql: include_str!("../migrations/110_mail_orders.sql"),
     },
+    Migration {
+        version: 195,
+        name: "statement",
+        sql: include_str!("../migrations/195_statement.sql"),
+    },
 ];
 
 /// Cards with their keys parsed and the revisions that these are of, by card id and certificate.
@@ -92,6 +99,8 @@ struct Wallet {
     tokens: Tokens,
     policy: UrlPolicy,
     registration_url: Url,
+    /// Whether cards without a certificate are held and paid with.
+    allow_unsigned: bool,
     /// Cards with their keys parsed.
     cards: RwLock<ParsedCards>,
     /// Certificates are renewed when fewer days are left, if not when a third of their time is.
@@ -125,6 +134,7 @@ pub async fn run(
         policy: UrlPolicy::new(&own.allowed_origins)?,
         registration_url: common.require_registration_url()?,
         tokens: own.tokens,
+        allow_unsigned: own.allow_unsigned.unwrap_or_default(),
         cards: RwLock::default(),
         renewal_days: own.renewal_days,
         metrics: WalletMetrics::register(&shell.metrics),
@@ -169,6 +179,7 @@ pub async fn run(
         .merge(cards::router(&wallet))
         .merge(purchases::router(&wallet))
         .merge(mail_orders::router(&wallet))
+        .merge(statement::router(&wallet))
         .merge(backup::router(&wallet));
     shell
         .serve(listener, routes, &api::Api::openapi(), shutdown)

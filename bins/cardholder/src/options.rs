@@ -20,6 +20,10 @@ pub struct Options {
     /// unless given, 0 for none. Each pause is shorter by chance, by half of it at most.
     #[arg(long)]
     pub staple_seconds: Option<u32>,
+    /// Hold cards that no CA has certified, and pay with them unsigned where merchant and gateway take that. The shop sees no
+    /// card number all the same, but nobody can show who paid. Off unless set.
+    #[arg(long)]
+    pub allow_unsigned: Option<bool>,
     /// DANGER, for tests alone: scrypt's cost (log2) of back-ups instead of about a second's work.
     #[arg(long)]
     pub danger_backup_log_n: Option<u8>,

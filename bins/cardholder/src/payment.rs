@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use openset_protocol::Rejection;
-use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::inquiry;
 use openset_protocol::cardholder::purchase::{
     self, AwaitingPRes, Order, PaymentStatus, PurchaseOutcome, Step,
 };
 use openset_protocol::ids::Language;
 use openset_protocol::messages::error::ErrorTbs;
+use openset_protocol::plain::plain;
 use openset_protocol::thumbs::Thumbs;
 use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_protocol::{BrandId, Rejection};
 use openset_service::client::{CALL_TIMEOUT, SetAnswer};
 use openset_service::clock;
 use openset_service::offload::offload;
@@ -26,6 +26,7 @@ use openset_store::outbox::{self, Outgoing};
 use reqwest::Url;
 
 use crate::purchases::{AgreedOrder, Record, Terms, allowed, known_purchase, load};
+use crate::registration::Paying;
 use crate::store::{self, PurchaseRow};
 use crate::{Wallet, call_problem, corrupt, registration, staples, with_context};
 
@@ -43,12 +44,8 @@ pub(crate) async fn purchase(
     order: AgreedOrder,
     ordered: StepReport,
 ) -> Result<PurchaseRow, Problem> {
-    let card = registration::card(wallet, &terms.card_id, None).await?;
-    let brand = card
-        .brand()
-        .map_err(|error| refused("card-not-usable", &error))?
-        .as_str()
-        .to_owned();
+    let card = registration::buying(wallet, &terms.card_id).await?;
+    let brand = brand_of(&card)?.as_str().to_owned();
     if !order.initiation.brands.contains(&brand) {
         let detail = format!(
             "the merchant does not take {brand}; it takes {}",
@@ -64,9 +61,8 @@ pub(crate) async fn purchase(
         steps: vec![ordered, shown],
         ..Record::default()
     };
-    let signed_with = card.signature.thumbprint().to_string();
     let row = PurchaseRow {
-        certificate: Some(signed_with),
+        certificate: card.certificate(),
         ..new_row(wallet, &terms, &order, &step.state, &record)?
     };
     if !keep(wallet, &row, &step).await? {
@@ -78,11 +74,16 @@ pub(crate) async fn purchase(
     load(wallet, &row.purchase_id).await
 }
 
+fn brand_of(card: &Paying) -> Result<BrandId, Problem> {
+    let brand = card.card().brand().cloned();
+    brand.map_err(|error| refused("card-not-usable", &error))
+}
+
 /// Step 5: asks for the merchant's certificates and verifies them; makes PReq. Nothing is signed unless
 /// they hold.
 async fn initiate(
     wallet: &Arc<Wallet>,
-    card: &Arc<Card>,
+    card: &Paying,
     order: &AgreedOrder,
 ) -> Result<(Step<AwaitingPRes>, StepReport), Problem> {
     let started = Instant::now();
@@ -92,12 +93,9 @@ async fn initiate(
         purch_amt: order.amount,
         install_recur_data: order.initiation.plan,
         language: Language::english(),
-        thumbs: card
-            .signature
-            .brand()
-            .map(|brand| Thumbs::of(wallet.trust.verifier(), brand)),
+        thumbs: Some(Thumbs::of(wallet.trust.verifier(), &brand_of(card)?)),
     };
-    let step = with_context(|ctx| purchase::start(ctx, card, agreed))
+    let step = with_context(|ctx| purchase::start(ctx, card.card(), agreed))
         .map_err(|e| refused("card-not-usable", &e))?;
     let answer = wallet
         .client
@@ -106,11 +104,14 @@ async fn initiate(
         .map_err(|error| call_problem("merchant-not-answering", &error))?;
     let bytes = answer.body.len();
     // What the wallet holds: asked for now, the CA would learn that something is being bought.
-    let ocsp = staples::fresh(wallet, &card.signature.thumbprint().to_string()).await?;
-    let (card, verifier) = (Arc::clone(card), Arc::clone(wallet.trust.verifier()));
+    let ocsp = match card.certificate() {
+        Some(thumbprint) => staples::fresh(wallet, &thumbprint).await?,
+        None => None,
+    };
+    let (card, verifier) = (card.clone(), Arc::clone(wallet.trust.verifier()));
     let from = Some(&order.set_url);
     let next = verified(wallet, from, answer, move |wire| {
-        with_context(|ctx| step.state.handle(ctx, &card, wire, &verifier, ocsp))
+        with_context(|ctx| step.state.handle(ctx, card.card(), wire, &verifier, ocsp))
     })
     .await
     .map_err(|told| told.problem("merchant-not-verified"))?;
@@ -254,7 +255,9 @@ async fn hand_over(
         xid = row.xid,
         "PReq goes on in the background"
     );
-    record.problem = Some(format!("not answered yet, and sent again: {reason}"));
+    record.problem = Some(plain(&format!(
+        "not answered yet, and sent again: {reason}"
+    )));
     let waits = PurchaseRow {
         record: wallet.seal_record(&row.purchase_id, &record)?,
         revision: row.revision.saturating_add(1),
@@ -305,7 +308,11 @@ pub(crate) async fn settle(
             return learnt.await.map_err(Told::Failed);
         }
         Err(Told::Error(error)) => {
-            record.problem = Some(format!("{:?}: {}", error.error_code, error.error_text));
+            // Nobody has signed this, and a person reads it.
+            record.problem = Some(plain(&format!(
+                "{:?}: {}",
+                error.error_code, error.error_text
+            )));
             "failed"
         }
         Err(told) => return Err(told),
@@ -399,13 +406,13 @@ async fn commit(
 
 /// Asks the merchant what became of a purchase, and takes its word as far as it can be verified.
 pub(crate) async fn inquire(wallet: &Arc<Wallet>, row: &PurchaseRow) -> Result<(), Problem> {
-    let card = registration::card(wallet, &row.card_id, row.certificate.as_deref()).await?;
+    let card = registration::paying(wallet, &row.card_id, row.certificate.as_deref()).await?;
     let state = stored_state(wallet, row)?;
     // It may have come with a back-up from a wallet that was allowed to call other addresses.
     let url = allowed(wallet, &row.set_url, "")?;
     let agreed = state.purchase().clone();
     let verifier = Arc::clone(wallet.trust.verifier());
-    let step = with_context(|ctx| inquiry::start(ctx, &card, &agreed, &verifier))
+    let step = with_context(|ctx| inquiry::start(ctx, card.card(), &agreed, &verifier))
         .map_err(|e| refused("card-not-usable", &e))?;
     let answer = wallet
         .client
@@ -449,7 +456,7 @@ pub(crate) fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<Awaitin
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Told {
     /// The other side refused our message.
-    #[error("refused with {:?}: {}", .0.error_code, .0.error_text)]
+    #[error("refused with {:?}: {}", .0.error_code, plain(&.0.error_text))]
     Error(Box<ErrorTbs>),
     /// We refuse its answer.
     #[error("{0}")]

@@ -7,6 +7,7 @@
 //! | `pended` | what CertInq takes, and the key | the CA's operator has to decide; it is asked until it has |
 //! | `registered` | key and certificate, and a renewal under way | to be bought with; renewed before it ends, once the person has accepted the policy if that is another one |
 //! | `refused` | nothing | it ends |
+//! | `unsigned` | the card alone | no CA is asked: paid with unsigned, where that is taken |
 //!
 //! A bank takes a card's activation code for one key. So the key stays the card's until the CA, which signs CertRes,
 //! has refused it: an Error, which anybody may send, only makes the registration begin anew with the same key.
@@ -37,12 +38,14 @@ pub(crate) mod expiry;
 mod form;
 mod referral;
 pub(crate) mod renewal;
+mod unsigned;
 
 pub(crate) use background::go_on;
 pub(crate) use certify::finish;
 pub(crate) use consent::{Consent, agree, replace};
 pub(crate) use credentials::{Credential, parsed};
 pub(crate) use form::{Answers, FailedAnswer, NewCard, fill_in, register, to_mend};
+pub(crate) use unsigned::{Paying, buying, hold, paying};
 
 /// Cards whose keys are held parsed at once.
 const PARSED_CARDS_MAX: usize = 256;
@@ -57,6 +60,8 @@ pub(crate) const PENDED: &str = "pended";
 pub(crate) const REGISTERED: &str = "registered";
 /// When there will be none.
 pub(crate) const REFUSED: &str = "refused";
+/// A card that is to have none.
+pub(crate) const UNSIGNED: &str = "unsigned";
 
 /// What is kept of a card, sealed.
 #[derive(Serialize, Deserialize)]
@@ -144,6 +149,8 @@ pub(crate) enum Kept {
     },
     /// The CA gave no certificate; nothing of the card is kept.
     Refused,
+    /// No certificate was asked for.
+    Bare { pan: Pan, expiry: CardExpiry },
 }
 
 /// A CertReq that the CA may have certified the key for, although it answered with an Error.

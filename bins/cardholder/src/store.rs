@@ -14,6 +14,6 @@ pub(crate) use cards::{
 pub(crate) use mail_orders::{insert_mail_order, mail_order_of};
 pub(crate) use purchases::{
     PurchaseRow, all_purchases, insert_purchase, is_open, move_purchase, purchase_by_id,
-    purchase_by_key, purchase_by_xid, state_rank, update_purchase,
+    purchase_by_key, purchase_by_xid, settled_purchases, state_rank, update_purchase,
 };
 pub(crate) use staples::{Staple, drop_stale_staples, drop_staple, keep_staple, staple_of};

@@ -7,6 +7,7 @@ use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::auth::TokenKey;
 use openset_protocol::gateway::cap_rev_or_cred::{self, Outcome, VerifiedCapRevOrCredReq};
 use openset_protocol::identity::Credentials;
+use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::cap_rev_or_cred::{CapRevOrCred, CapRevOrCredCode};
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::MessageWrapper;
@@ -44,6 +45,10 @@ impl Request for VerifiedCapRevOrCredReq {
 
     fn asker(&self) -> &Asking {
         &self.asker
+    }
+
+    fn earlier(&self) -> Option<Rrpid> {
+        self.earlier
     }
 
     fn items(&self) -> Result<Vec<Item<'_>>, GatewayError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use openset_jose::Thumbprint;
 use openset_protocol::BrandId;
-use openset_protocol::balance::{DAY_SECONDS, TOLERANCE_PERCENT_MAX};
+use openset_protocol::balance::{EARLY_DAYS_MAX, TOLERANCE_PERCENT_MAX};
 use openset_protocol::card::Bin;
 use openset_service::auth::Tokens;
 use openset_service::config::{Secret, sha256, url};
@@ -46,12 +46,12 @@ pub struct Options {
     /// A text for the cardholder, sent with each approval.
     #[arg(long)]
     pub message_of_day: Option<String>,
+    /// Take payments of cardholders without a certificate, where the gateway's own certificate allows them. Off unless set.
+    #[arg(long)]
+    pub accept_unsigned: Option<bool>,
     /// For tests alone: milliseconds to wait after a request was stored, before the issuer is asked.
     #[arg(long)]
     pub danger_pause_before_issuer_ms: Option<u64>,
-    /// For tests and demonstrations alone: how many seconds a day of a recurring payment's interval has.
-    #[arg(long)]
-    pub danger_day_seconds: Option<u32>,
     /// The brands that are served.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -85,6 +85,9 @@ pub struct Merchant {
     /// By so many percent the authorizations of a purchase may come to more than its amount; 0 if absent.
     #[serde(default)]
     pub tolerance_percent: u8,
+    /// So many days before its time a recurring payment of it may come; 0 if absent.
+    #[serde(default)]
+    pub recurring_early_days: u16,
     /// Whether it may have an authorization captured in the same request, as a sale; it may if absent.
     #[serde(default = "yes")]
     pub capture_now: bool,
@@ -105,9 +108,8 @@ pub(crate) struct Settings {
     pub(crate) issuer_url: Url,
     pub(crate) issuer_token: SecretString,
     pub(crate) message_of_day: Option<String>,
+    pub(crate) accept_unsigned: bool,
     pub(crate) danger_pause_before_issuer: Option<Duration>,
-    /// How many seconds a day of a plan has.
-    pub(crate) plan_day_s: i64,
     pub(crate) brands: Vec<BrandId>,
     pub(crate) merchants: Vec<Merchant>,
     pub(crate) tokens: Tokens,
@@ -159,8 +161,8 @@ impl Options {
             issuer_url: url(&issuer_url, "issuer_url")?,
             issuer_token: issuer_token.into(),
             message_of_day: self.message_of_day,
+            accept_unsigned: self.accept_unsigned.unwrap_or_default(),
             danger_pause_before_issuer: (pause_ms > 0).then(|| Duration::from_millis(pause_ms)),
-            plan_day_s: self.danger_day_seconds.map_or(DAY_SECONDS, i64::from),
             brands: self.brands,
             merchants: self.merchants,
             tokens: self.tokens,
@@ -198,6 +200,10 @@ impl Merchant {
         ensure!(
             self.tolerance_percent <= TOLERANCE_PERCENT_MAX,
             "[[merchants]] {id}: tolerance_percent is at most {TOLERANCE_PERCENT_MAX}"
+        );
+        ensure!(
+            self.recurring_early_days <= EARLY_DAYS_MAX,
+            "[[merchants]] {id}: recurring_early_days is at most {EARLY_DAYS_MAX}"
         );
         match self.brands.iter().find(|brand| !served.contains(brand)) {
             Some(brand) => anyhow::bail!(
@@ -268,6 +274,8 @@ mod tests {
         assert!(refusal(r#"brands = ["Visa"]"#, "brands = []").contains("brands"));
         let tolerant = "country = \"276\"\ntolerance_percent = 101";
         assert!(refusal(r#"country = "276""#, tolerant).contains("tolerance_percent"));
+        let early = "country = \"276\"\nrecurring_early_days = 367";
+        assert!(refusal(r#"country = "276""#, early).contains("recurring_early_days"));
         assert!(refusal("issuer_token = \"a-token-of-the-issuer\"", "").contains("issuer_token"));
     }
 }

@@ -8,6 +8,7 @@ use openset_protocol::balance::Kind;
 use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::auth::TokenKey;
 use openset_protocol::identity::Credentials;
+use openset_protocol::ids::Rrpid;
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::MessageWrapper;
 use openset_protocol::{Context, Rejection, Timestamp};
@@ -49,6 +50,11 @@ pub(crate) trait Request: Clone + Send + Sync + Sized + 'static {
     fn message(&self) -> &'static str;
 
     fn asker(&self) -> &Asking;
+
+    /// The first request for the same, if this is not it.
+    fn earlier(&self) -> Option<Rrpid> {
+        None
+    }
 
     fn items(&self) -> Result<Vec<Item<'_>>, GatewayError>;
 
@@ -155,8 +161,13 @@ async fn begin<R: Request>(
         Record::Answered(response) => return Ok(Begun::Answered(response)),
         Record::AtWork => return Ok(Begun::AtWork),
     }
+    let (message, first) = (request.message(), request.earlier());
+    let first = first.unwrap_or_else(|| asker.rrpid());
     let asked = items::Request {
         id,
+        first_id: &id_of(&asker.merchant(), message, &first),
+        effect: &format!("{message}/{first}"),
+        anew: request.earlier().is_some(),
         merchant_id: asker.merchant_id(),
         brand: &asker.brand_id,
         items: request.items()?,

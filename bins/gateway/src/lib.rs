@@ -39,7 +39,6 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
-use openset_protocol::balance::DAY_SECONDS;
 use openset_protocol::gateway::auth::TokenKey;
 use openset_service::config::Config;
 use openset_service::enrolment::Keyring;
@@ -137,11 +136,6 @@ async fn open(config: Config<Options>) -> anyhow::Result<Opened> {
     if settings.danger_pause_before_issuer.is_some() {
         tracing::warn!(
             "DANGER: danger_pause_before_issuer_ms is set; this is for crash tests alone"
-        );
-    }
-    if settings.plan_day_s != DAY_SECONDS {
-        tracing::warn!(
-            "DANGER: danger_day_seconds is set; recurring payments come as often as it says"
         );
     }
     let shell = Shell::new(&common)?;

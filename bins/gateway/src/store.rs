@@ -53,14 +53,19 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/171_settlement.sql"),
     },
     Migration {
-        version: 175,
-        name: "instalments and recurring payments",
-        sql: include_str!("../migrations/175_plans.sql"),
+        version: 172,
+        name: "effects",
+        sql: include_str!("../migrations/172_effects.sql"),
     },
     Migration {
         version: 180,
         name: "names of authorizations",
         sql: include_str!("../migrations/180_authorization_names.sql"),
+    },
+    Migration {
+        version: 201,
+        name: "instalments and recurring payments",
+        sql: include_str!("../migrations/201_plans.sql"),
     },
 ];
 

@@ -23,21 +23,11 @@ pub(crate) struct Money {
 impl Money {
     pub(crate) fn new(currency: Currency, amount_minor: i64) -> Self {
         Self {
-            text: written(currency, amount_minor),
+            text: currency.written(amount_minor.into()),
             currency,
             amount_minor,
         }
     }
-}
-
-/// An amount as people write it: `USD 19.90`, `JPY 1990`, `KWD 1.990`.
-fn written(currency: Currency, amount_minor: i64) -> String {
-    let places = usize::from(currency.exponent());
-    let digits = format!("{:0>1$}", amount_minor.unsigned_abs(), places + 1);
-    let (major, minor) = digits.split_at(digits.len() - places);
-    let sign = if amount_minor < 0 { "-" } else { "" };
-    let point = if places > 0 { "." } else { "" };
-    format!("{} {sign}{major}{point}{minor}", currency.alpha())
 }
 
 /// An amount that is asked for: above zero.
@@ -146,7 +136,7 @@ mod tests {
             ("EUR", i64::MIN, "EUR -92233720368547758.08"),
         ] {
             let currency = Currency::from_alpha(currency).unwrap();
-            assert_eq!(written(currency, minor), text);
+            assert_eq!(Money::new(currency, minor).text, text);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What may be done with an authorization once it was given, as pure functions.
 
 use axum::http::StatusCode;
+use openset_protocol::money::Currency;
 use openset_service::problem::Problem;
 
 use crate::money::{RequestedAmount, StandingAmount};
@@ -54,10 +55,10 @@ pub(crate) enum Refusal {
     InsufficientFunds,
     #[error("use the authorization's currency, {0}")]
     WrongCurrency(&'static str),
-    #[error("name at most {0} minor units: no more is held")]
-    AboveHold(i64),
-    #[error("credit at most {0} minor units: no more was captured and not yet credited")]
-    AboveCapture(i64),
+    #[error("name at most {}: no more is held", .0.written((*.1).into()))]
+    AboveHold(Currency, i64),
+    #[error("credit at most {}: no more was captured and not yet credited", .0.written((*.1).into()))]
+    AboveCapture(Currency, i64),
 }
 
 /// Decides over a movement, but for the room under the credit limit, which the account's own row decides.
@@ -88,7 +89,9 @@ fn reverse(
     match (state, amount.amount_minor) {
         (State::Captured, _) => Err(Refusal::AlreadyCaptured),
         (State::Held, 0) => Ok(before.ended(State::Released).into()),
-        (State::Held, _) if by_minor < 0 => Err(Refusal::AboveHold(before.held_minor)),
+        (State::Held, _) if by_minor < 0 => {
+            Err(Refusal::AboveHold(before.currency, before.held_minor))
+        }
         (State::Held, _) => Ok(Authorization {
             held_minor: amount.amount_minor,
             reversed_minor: before.reversed_minor + by_minor,
@@ -115,7 +118,7 @@ fn capture(
     same_currency(before, amount)?;
     let captured_minor = amount.amount_minor.get();
     if captured_minor > before.held_minor {
-        return Err(Refusal::AboveHold(before.held_minor));
+        return Err(Refusal::AboveHold(before.currency, before.held_minor));
     }
     let captures = before.captures + 1;
     Ok(Effect {
@@ -166,7 +169,7 @@ fn credit(
     let amount_minor = amount.amount_minor.get();
     let left_minor = before.owed_minor();
     if amount_minor > left_minor {
-        return Err(Refusal::AboveCapture(left_minor));
+        return Err(Refusal::AboveCapture(before.currency, left_minor));
     }
     let credits = before.credits + 1;
     Ok(Effect {
@@ -265,12 +268,12 @@ impl From<Refusal> for Problem {
                 "wrong-currency",
                 Some("/amount/currency"),
             ),
-            Refusal::AboveHold(_) => (
+            Refusal::AboveHold(..) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "above-hold",
                 Some("/amount/amount_minor"),
             ),
-            Refusal::AboveCapture(_) => (
+            Refusal::AboveCapture(..) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "above-capture",
                 Some("/amount/amount_minor"),
@@ -356,16 +359,19 @@ mod tests {
         let lowered = |minor| told(&held(), to("EUR", minor), 99);
         assert_eq!(lowered(1), Ok((State::Held, [1, 999, 0, 0], None)));
         assert_eq!(lowered(1000), Ok((State::Held, [1000, 0, 0, 0], None)));
-        assert_eq!(lowered(1001), Err(Refusal::AboveHold(1000)));
+        assert_eq!(
+            lowered(1001),
+            Err(Refusal::AboveHold(held().currency, 1000))
+        );
         assert_eq!(lowered(0), Ok((State::Released, [0, 0, 0, 0], None)));
         let dollars = told(&held(), to("USD", 0), 99);
         assert_eq!(dollars, Err(Refusal::WrongCurrency("EUR")));
         let part = decide(&held(), to("EUR", 600), 99).unwrap().after;
         let capture = |minor| told(&part, Movement::Capture(amount("EUR", minor)), 99);
         assert!(capture(600).is_ok());
-        assert_eq!(capture(601), Err(Refusal::AboveHold(600)));
+        assert_eq!(capture(601), Err(Refusal::AboveHold(held().currency, 600)));
         let again = told(&part, to("EUR", 601), 99);
-        assert_eq!(again, Err(Refusal::AboveHold(600)));
+        assert_eq!(again, Err(Refusal::AboveHold(held().currency, 600)));
     }
 
     #[test]
@@ -375,7 +381,10 @@ mod tests {
         let whole = (State::Captured, [0, 0, 1000, 0], first);
         assert_eq!(capture(1000), Ok(whole));
         assert_eq!(capture(1), Ok((State::Captured, [0, 999, 1, 0], first)));
-        assert_eq!(capture(1001), Err(Refusal::AboveHold(1000)));
+        assert_eq!(
+            capture(1001),
+            Err(Refusal::AboveHold(held().currency, 1000))
+        );
         let dollars = told(&held(), Movement::Capture(amount("USD", 1)), 99);
         assert_eq!(dollars, Err(Refusal::WrongCurrency("EUR")));
     }
@@ -416,7 +425,10 @@ mod tests {
         let third = Some((Kind::Credit, 3));
         let all = (State::Captured, [0, 200, 800, 800], third);
         assert_eq!(credit(500), Ok(all));
-        assert_eq!(credit(501), Err(Refusal::AboveCapture(500)));
+        assert_eq!(
+            credit(501),
+            Err(Refusal::AboveCapture(held().currency, 500))
+        );
         let late = told(&captured(), to("EUR", 0), 0);
         assert_eq!(late, Err(Refusal::AlreadyCaptured));
         let early = told(&held(), Movement::Credit(amount("EUR", 1)), 0);

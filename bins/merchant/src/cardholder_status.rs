@@ -32,12 +32,12 @@ pub(crate) enum Staple {
 
 /// Judges what the wallet stapled to its PReq.
 pub(crate) fn judge(p_req: &VerifiedPReq, verifier: &PathVerifier, now_s: i64) -> Staple {
-    let Some(der) = &p_req.ocsp else {
+    let (Some(der), Some(cardholder)) = (&p_req.ocsp, p_req.payer.certificate()) else {
         return Staple::Absent;
     };
     let judged = Response::from_der(&der.0)
         .map_err(PathError::from)
-        .and_then(|response| verifier.check_ocsp(&response, &p_req.cardholder, None, now_s));
+        .and_then(|response| verifier.check_ocsp(&response, cardholder, None, now_s));
     match judged {
         Ok(_) => Staple::Good,
         // A PReq that is sent again after an outage has its old staple.

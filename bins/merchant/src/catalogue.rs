@@ -9,6 +9,7 @@ use openset_protocol::balance::DAY_SECONDS;
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::{AMOUNT_MINOR_MAX, Currency, CurrencyAmount};
+use openset_protocol::plain::is_plain;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -228,7 +229,7 @@ impl Catalogue {
         ensure!(
             !name.trim().is_empty()
                 && name.chars().count() <= NAME_CHARS_MAX
-                && !name.chars().any(char::is_control),
+                && name.chars().all(is_plain),
             "the name of {id}: 1 to {NAME_CHARS_MAX} characters on one line"
         );
         ensure!(
@@ -349,8 +350,8 @@ mod tests {
         assert_eq!(priced.amount.minor(), 2 * 750 + 940);
         assert_eq!(
             priced.description("o-1"),
-            "2 x Espresso beans 250 g @ 7.50 EUR; 1 x Decaf Colombia 250 g @ 9.40 EUR; \
-             total 24.40 EUR; order o-1"
+            "2 x Espresso beans 250 g @ EUR 7.50; 1 x Decaf Colombia 250 g @ EUR 9.40; \
+             total EUR 24.40; order o-1"
         );
     }
 

@@ -66,6 +66,10 @@ pub struct Options {
     /// How many days a mail order may be on its way: 1 to 30, 30 unless given.
     #[arg(long)]
     pub mail_order_age_days: Option<u32>,
+    /// Take purchases of cardholders without a certificate, where the gateway's certificate allows them: nobody then vouches
+    /// for who pays. Off unless set.
+    #[arg(long)]
+    pub accept_unsigned: Option<bool>,
     /// The brands that the shop takes.
     #[arg(skip)]
     #[serde(skip_serializing)]
@@ -94,13 +98,13 @@ pub(crate) struct Settings {
     pub(crate) brands: Vec<BrandId>,
     pub(crate) set_url: Url,
     pub(crate) gateway_set_url: Url,
-    pub(crate) gateway_certificates_url: Url,
     pub(crate) catalogue: Catalogue,
     pub(crate) merch_cat_code: String,
     pub(crate) authorization_wait: Duration,
     pub(crate) ocsp_policy: OcspPolicy,
     pub(crate) spool: Option<Folder>,
     pub(crate) mail_order_age_s: i64,
+    pub(crate) accept_unsigned: bool,
     pub(crate) tokens: Tokens,
     /// What to apply for.
     pub(crate) applications: Vec<Application>,
@@ -149,13 +153,13 @@ impl Options {
             name: self.name.unwrap_or_else(|| "OpenSET Coffee".to_owned()),
             set_url: join(&common.public_url, "set"),
             gateway_set_url: join(&gateway_url, "set"),
-            gateway_certificates_url: join(&gateway_url, "certificates"),
             catalogue: Catalogue::load(self.catalogue.as_deref())?,
             merch_cat_code,
             authorization_wait: Duration::from_millis(wait_ms),
             ocsp_policy: self.ocsp_policy.unwrap_or_default(),
             spool: self.spool.as_deref().map(open_spool).transpose()?,
             mail_order_age_s: i64::from(age_days).saturating_mul(24 * 60 * 60),
+            accept_unsigned: self.accept_unsigned.unwrap_or_default(),
             tokens: self.tokens,
             applications: applications(
                 &self.brands,

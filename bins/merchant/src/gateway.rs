@@ -2,6 +2,8 @@
 
 pub(crate) mod asking;
 pub(crate) mod authorization;
+mod batch_items;
+pub(crate) mod batches;
 mod capture;
 pub(crate) mod certificates;
 mod refund;

@@ -1,9 +1,12 @@
 //! The routes, and the document that describes them.
 
 mod authorize;
+mod batch_changes;
+mod batches;
 mod capture;
 mod catalogue;
 mod certificates;
+mod ledger;
 mod money;
 mod order_list;
 mod order_view;
@@ -72,6 +75,13 @@ pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenA
         .routes(routes!(refund::refund))
         .routes(routes!(refund::void_refund))
         .routes(routes!(certificates::own))
+        .routes(routes!(batches::list, batch_changes::open))
+        .routes(routes!(batches::show))
+        .routes(routes!(batch_changes::close))
+        .routes(routes!(batch_changes::purge))
+        .routes(routes!(batches::refresh))
+        .routes(routes!(batches::reconcile))
+        .routes(routes!(ledger::show))
         .split_for_parts();
     let set = set_endpoint::router(Arc::new(SetEndpoint(Arc::clone(&merchant))));
     (router.with_state(merchant).merge(set), api)

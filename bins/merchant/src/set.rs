@@ -12,7 +12,7 @@ use openset_pki::PathError;
 use openset_protocol::messages::error::ErrorMessage;
 use openset_protocol::messages::mail_order::is_lid_m;
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, Message, MessageWrapper, SKEW_SECONDS_MAX};
-use openset_protocol::{Context, Rejection};
+use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
 use openset_service::set_endpoint::{self, MediaType, SetHandler, SetReply, Wire};
 use openset_service::{clock, random, set_errors};
@@ -26,6 +26,8 @@ use crate::failure::Failure;
 const KEEP_SECONDS: i64 = 3 * 24 * 60 * 60;
 /// Answers to PInitReq, which anyone may send, only as long as its date is taken.
 const KEEP_UNAUTHENTICATED_SECONDS: i64 = AGE_SECONDS_MAX + 2 * SKEW_SECONDS_MAX;
+/// A mail order that is dated ahead by more than a day's work on somebody's clock is refused.
+const AHEAD_SECONDS_MAX: i64 = 24 * 60 * 60;
 
 /// The merchant's side of `POST /set`.
 #[derive(Debug)]
@@ -115,7 +117,9 @@ impl SetEndpoint {
                 wire,
                 outcome: "answered",
             },
-            Err(Failure::Rejected(refusal)) if !passes(&refusal) => {
+            Err(Failure::Rejected(refusal))
+                if !passes(&refusal, wrapper.message_header.date, clock::now()) =>
+            {
                 let set_message = wrapper.message.name();
                 tracing::warn!(set_message, outcome = "refused", error = %refusal, "message refused");
                 Mailed::Answer {
@@ -145,10 +149,15 @@ impl SetEndpoint {
         let mut connection = merchant.db.read().await?;
         let recorded = exchanges::find_by_digest(&mut connection, &received.digest).await?;
         drop(connection);
+        let wrapper = MessageWrapper::decode(&received.bytes);
+        // Whoever carried the file has its bytes, too: what it is answered with is for the folder alone.
+        if way == Way::Http && wrapper.as_ref().is_ok_and(is_mail_order) {
+            return Err(Rejection::NotServed("a mail order over HTTP").into());
+        }
         if let Some(answer) = recorded.as_ref().and_then(|known| known.response.clone()) {
             return Ok(answer);
         }
-        let wrapper = MessageWrapper::decode(&received.bytes)?;
+        let wrapper = wrapper?;
         if recorded.is_some() && way == Way::Mail {
             return Err(Failure::Overtaken("the gateway is asked"));
         }
@@ -156,13 +165,14 @@ impl SetEndpoint {
             return p::join(merchant, received, &wrapper).await;
         }
         match &wrapper.message {
-            Message::PInitReq(_) => p_init::handle(merchant, received, wrapper).await,
-            Message::PReq(_) if is_mail_order(&wrapper) && way == Way::Mail => {
+            Message::PReq(_) if is_mail_order(&wrapper) => {
                 mail::handle(merchant, received, wrapper).await
             }
-            Message::PReq(_) if is_mail_order(&wrapper) => {
-                Err(Rejection::NotServed("a mail order over HTTP").into())
+            // Nobody waits for the others there, and their senders would be waited for.
+            Message::PInitReq(_) | Message::PReq(_) | Message::InqReq(_) if way == Way::Mail => {
+                Err(Rejection::NotServed("what orders nothing by mail").into())
             }
+            Message::PInitReq(_) => p_init::handle(merchant, received, wrapper).await,
             Message::PReq(_) => p::handle(merchant, received, wrapper).await,
             Message::InqReq(_) => inq::handle(merchant, received, wrapper).await,
             _ => Err(wrapper.not_taken().into()),
@@ -170,26 +180,28 @@ impl SetEndpoint {
     }
 }
 
-/// Whether the header says that nothing came before this PReq.
+/// Whether this is a PReq of which the header says that nothing came before.
 fn is_mail_order(wrapper: &MessageWrapper) -> bool {
     let ids = &wrapper.message_header.message_ids;
-    ids.lid_m.as_ref().is_some_and(is_lid_m)
+    matches!(wrapper.message, Message::PReq(_)) && ids.lid_m.as_ref().is_some_and(is_lid_m)
 }
 
-/// Whether the same message may be good later. By mail it is not sent again, so it waits here.
-fn passes(refusal: &Rejection) -> bool {
-    matches!(
-        refusal,
-        Rejection::TooNew
-            | Rejection::Certificate(
-                PathError::CrlMissing(_)
-                    | PathError::CrlStale(_)
-                    | PathError::CrlBehindBci { .. }
-                    | PathError::BciMissing(_)
-                    | PathError::BciStale(_)
-                    | PathError::BciOmits(_)
-            )
-    )
+/// Whether the same message may be good soon. By mail it is not sent again, so it waits here; not for years, whatever
+/// date its sender writes.
+fn passes(refusal: &Rejection, dated: Timestamp, now: Timestamp) -> bool {
+    match refusal {
+        Rejection::TooNew => dated <= now.plus(AHEAD_SECONDS_MAX),
+        Rejection::Certificate(error) => matches!(
+            error,
+            PathError::CrlMissing(_)
+                | PathError::CrlStale(_)
+                | PathError::CrlBehindBci { .. }
+                | PathError::BciMissing(_)
+                | PathError::BciStale(_)
+                | PathError::BciOmits(_)
+        ),
+        _ => false,
+    }
 }
 
 /// SET's Error for what the sender can mend; "send it again" for all else.

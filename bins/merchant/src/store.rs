@@ -1,6 +1,9 @@
 //! The merchant's tables. Every change of state is a guarded UPDATE with one row counted.
 
 pub(crate) mod authorizations;
+pub(crate) mod batch_requests;
+pub(crate) mod batches;
+pub(crate) mod books;
 pub(crate) mod catalogues;
 pub(crate) mod gateway_certificates;
 pub(crate) mod learned_revocations;
@@ -59,9 +62,19 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/180_catalogues.sql"),
     },
     Migration {
-        version: 190,
+        version: 185,
+        name: "batches",
+        sql: include_str!("../migrations/185_batches.sql"),
+    },
+    Migration {
+        version: 186,
+        name: "books",
+        sql: include_str!("../migrations/186_books.sql"),
+    },
+    Migration {
+        version: 201,
         name: "instalments and recurring payments",
-        sql: include_str!("../migrations/190_plans.sql"),
+        sql: include_str!("../migrations/201_plans.sql"),
     },
 ];
 

@@ -15,8 +15,8 @@ use openset_store::{StoreError, Vault, exchanges, idempotency};
 use tokio::task::JoinSet;
 
 use crate::Merchant;
-use crate::gateway::certificates;
 use crate::gateway::sending::Resending;
+use crate::gateway::{batches, certificates};
 use crate::mail_order;
 use crate::store::{catalogues, learned_revocations, orders, purchases};
 use crate::unpaid::UNPAID_ORDER_SECONDS;
@@ -83,6 +83,10 @@ async fn begin(
     tasks.spawn(certificates::keep_fresh(
         Arc::clone(&merchant),
         common.trust_refresh,
+        shutdown.clone(),
+    ));
+    tasks.spawn(batches::keep_looking(
+        Arc::clone(&merchant),
         shutdown.clone(),
     ));
     if let Some(folder) = merchant.settings.spool.clone() {

@@ -18,12 +18,12 @@ mod finding;
 mod gateway;
 mod issuer;
 mod merchant;
+mod merchant_books;
 mod proof;
 mod settlement;
 mod show;
 mod source;
 
-pub(crate) use finding::written;
 pub use finding::{Code, Finding, InFlight};
 pub use show::{Report, Summary, SummaryRow};
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use openset_jose::{PrivateKey, default_provider, jwe, jws};
 use openset_pki::Certificate;
 use openset_protocol::Timestamp;
+use openset_protocol::plain::plain;
 use openset_protocol::wrapper::MessageWrapper;
 use openset_store::vault::Vault;
 use openset_store::{Db, SecretString, keys};
@@ -171,7 +172,7 @@ impl Inspector {
         ] {
             println!("  {name:<12} {}", value.as_deref().unwrap_or("-"));
         }
-        println!("  software     {}", header.sw_ident);
+        println!("  software     {}", plain(&header.sw_ident));
         let message = serde_json::to_value(&wrapper.message)?;
         self.value(&message, 0)
     }
@@ -305,6 +306,11 @@ fn named(certificate: &Certificate) -> String {
 
 fn indented(depth: usize, text: &str) {
     for line in text.lines() {
-        println!("{:width$}{line}", "", width = depth.saturating_add(1) * 2);
+        println!(
+            "{:width$}{}",
+            "",
+            plain(line),
+            width = depth.saturating_add(1) * 2
+        );
     }
 }

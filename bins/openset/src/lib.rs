@@ -13,10 +13,12 @@ use clap::{Parser, Subcommand};
 
 pub mod audit;
 mod demo;
+mod ended;
 mod healthcheck;
 mod inspect;
 mod merchant;
 pub mod setup;
+mod shown;
 mod wallet;
 
 /// OpenSET: Secure Electronic Transaction, made to work today.
@@ -37,10 +39,10 @@ enum Command {
     Inspect(inspect::Options),
     /// Compare what issuer, gateway and merchant have stored; ends with status 0 only if all of it agrees.
     Audit(audit::Options),
-    /// Back up a wallet, restore it, or order by mail with it.
+    /// Back up a wallet, restore it, order by mail with it, or see what was paid.
     #[command(subcommand)]
     Wallet(wallet::Command),
-    /// List a shop's orders, move their money, or write its catalogue to a file.
+    /// List and show a shop's orders, move their money, or write its catalogue to a file.
     #[command(subcommand)]
     Merchant(merchant::Command),
     /// Ask a service whether it is ready; ends with status 0 if it is.
@@ -72,18 +74,31 @@ pub fn main() -> ExitCode {
             Command::Demo(options) => Box::pin(demo::run(options)).await,
             Command::Setup(options) => setup::run(&options),
             Command::Inspect(options) => Box::pin(inspect::run(options)).await,
-            Command::Merchant(command) => merchant::run(command).await,
+            // What was asked for may still be under way, or refused.
+            Command::Merchant(command) => return ended(merchant::run(command).await),
             // Its status tells what it found.
             Command::Audit(options) => return Box::pin(audit::run(&options)).await,
-            Command::Wallet(command) => Box::pin(wallet::run(command)).await,
+            Command::Wallet(command) => return ended(Box::pin(wallet::run(command)).await),
             Command::Healthcheck { url, ca } => healthcheck::run(&url, ca.as_deref()).await,
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("openset: {error:#}");
-                ExitCode::FAILURE
-            }
+            Err(error) => failed(&error),
         }
     })
+}
+
+fn ended(outcome: anyhow::Result<ended::Ended>) -> ExitCode {
+    match outcome {
+        Ok(ended) => ended.into(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Some of what an error says comes from others.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    for line in format!("openset: {error:#}").lines() {
+        eprintln!("{}", openset_protocol::plain::plain(line));
+    }
+    ExitCode::FAILURE
 }

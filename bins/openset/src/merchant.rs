@@ -1,13 +1,15 @@
 //! `openset merchant`: what a shop's staff does with its orders, over the merchant's REST interface.
 
+mod batches;
 mod catalogue;
+mod order;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use openset_protocol::messages::initiation::Money;
-use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_protocol::money::Currency;
 use openset_service::client::{IDEMPOTENCY_KEY, join};
 use openset_service::problem::Problem;
 use openset_service::random;
@@ -15,6 +17,8 @@ use reqwest::{Method, Url};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use crate::ended::Ended;
+use crate::shown::{amount, text};
 use crate::wallet::{client, secret};
 
 /// Where a merchant answers unless told otherwise.
@@ -29,6 +33,8 @@ const TOKEN: &str = "OPENSET_MERCHANT_TOKEN";
 pub(crate) enum Command {
     /// Write the shop's signed catalogue to a file, for orders by mail.
     Catalogue(catalogue::Options),
+    #[command(flatten)]
+    Batches(batches::Command),
     /// List orders, the newest first.
     Orders {
         #[command(flatten)]
@@ -43,6 +49,13 @@ pub(crate) enum Command {
         #[arg(long)]
         limit: Option<u32>,
     },
+    /// Show an order with its authorizations, captures, refunds and reversals.
+    Order {
+        /// The order's id.
+        order: String,
+        #[command(flatten)]
+        access: Access,
+    },
     /// Ask the bank for a further part of an order that is sent in parts.
     Authorize {
         #[command(flatten)]
@@ -50,7 +63,7 @@ pub(crate) enum Command {
         /// How much, for example 12.50, in the order's currency; without, all that is not authorized yet.
         #[arg(long)]
         amount: Option<String>,
-        /// No more is to follow.
+        /// No more of the order is to follow.
         #[arg(long)]
         last: bool,
         /// Capture it in the same request.
@@ -125,9 +138,13 @@ pub(crate) struct Asked {
     key: Option<String>,
 }
 
-pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+pub(crate) async fn run(command: Command) -> anyhow::Result<Ended> {
     match command {
-        Command::Catalogue(options) => catalogue::run(options).await,
+        Command::Catalogue(options) => {
+            catalogue::run(options).await?;
+            Ok(Ended::Done)
+        }
+        Command::Batches(command) => batches::run(command).await,
         Command::Orders {
             access,
             state,
@@ -141,7 +158,13 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                     url.query_pairs_mut().append_pair(name, &value);
                 }
             }
-            show_orders(&access.call(Method::GET, url, None).await?)
+            order::list(&access.call(Method::GET, url, None).await?)?;
+            Ok(Ended::Done)
+        }
+        Command::Order { order, access } => {
+            let url = access.url(&format!("orders/{order}"))?;
+            order::show(&access.call(Method::GET, url, None).await?)?;
+            Ok(Ended::Done)
         }
         Command::Authorize {
             asked,
@@ -196,15 +219,12 @@ impl Asked {
         let order = self.access.call(Method::GET, url, None).await?;
         let of = order.pointer("/amount/currency").and_then(Value::as_str);
         let currency = Currency::from_alpha(of.context("the order names no currency")?)?;
-        let amount_minor = minor(text, currency.exponent())?;
-        let money = Money {
-            currency,
-            amount_minor,
-        };
+        let amount = currency.amount(text).with_context(|| text.to_owned())?;
+        let money = Money::from(amount);
         Ok(json!({ field: money }))
     }
 
-    async fn ask(&self, what: &str, mut body: Value) -> anyhow::Result<()> {
+    async fn ask(&self, what: &str, mut body: Value) -> anyhow::Result<Ended> {
         if let (Some(auth), Some(fields)) = (self.auth, body.as_object_mut()) {
             fields.insert("auth".to_owned(), auth.into());
         }
@@ -216,20 +236,22 @@ impl Asked {
             .call(Method::POST, url, Some((&key, body)))
             .await;
         let answer = answered.with_context(|| format!("{what} under the key {key}"))?;
-        let text = |field: &str| answer.get(field).and_then(Value::as_str).unwrap_or("?");
+        let state = text(&answer, "state");
         match answer.get("auth") {
-            Some(number) => println!("{}, authorization {number}", text("state")),
-            None => println!("{}, movement {}", text("state"), text("movement")),
+            Some(number) => println!("{state}, authorization {number}"),
+            None => println!("{state}, movement {}", text(&answer, "movement")),
         }
         for field in ["amount", "authorized", "captured", "refunded", "voided"] {
-            if let Some(amount) = answer.get(field) {
-                println!("{field}: {}", shown(amount)?);
+            if answer.get(field).is_some() {
+                println!("{field}: {}", amount(&answer, field)?);
             }
         }
-        if text("state").ends_with("ing") || text("state") == "ordered" {
+        let done = ["authorized", "captured", "refunded", "reversed"];
+        let ended = Ended::told(&state, &done);
+        if ended == Ended::Pending {
             println!("the gateway has not answered yet; ask again with --key {key}");
         }
-        Ok(())
+        Ok(ended)
     }
 }
 
@@ -266,68 +288,6 @@ impl Access {
         match serde_json::from_slice::<Problem>(&answer) {
             Ok(problem) => bail!("{} ({})", problem.detail, problem.code),
             Err(_) => bail!("the merchant at {url} answered with status {status}"),
-        }
-    }
-}
-
-fn show_orders(page: &Value) -> anyhow::Result<()> {
-    let orders = page.get("orders").and_then(Value::as_array);
-    for order in orders.context("the merchant's answer has no orders")? {
-        let text = |field: &str| order.get(field).and_then(Value::as_str).unwrap_or("?");
-        let amount = shown(order.get("amount").unwrap_or(&Value::Null))?;
-        println!(
-            "{}  {}  {:<10}  {amount}",
-            text("order_id"),
-            text("created_at"),
-            text("state")
-        );
-    }
-    if let Some(next) = page.get("next").and_then(Value::as_str) {
-        println!("more: --after {next}");
-    }
-    Ok(())
-}
-
-/// An amount as people write it.
-fn shown(amount: &Value) -> anyhow::Result<CurrencyAmount> {
-    let money: Money = serde_json::from_value(amount.clone()).context("an amount")?;
-    Ok(CurrencyAmount::new(money.currency, money.amount_minor)?)
-}
-
-/// `12.50` in minor units of a currency with so many decimals.
-fn minor(text: &str, decimals: u16) -> anyhow::Result<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let places = usize::from(decimals);
-    ensure!(
-        !whole.is_empty() && digits(whole) && digits(part) && part.len() <= places,
-        "{text} is no amount: write digits, and at most {decimals} of them behind a point"
-    );
-    format!("{whole}{part:0<places$}")
-        .parse()
-        .with_context(|| format!("{text} is too much"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::minor;
-
-    #[test]
-    fn amounts_are_read_as_people_write_them() {
-        for (text, decimals, expected) in [
-            ("12.50", 2, Some(1250)),
-            ("12.5", 2, Some(1250)),
-            ("12", 2, Some(1200)),
-            ("0.001", 3, Some(1)),
-            ("100", 0, Some(100)),
-            ("1.5", 0, None),
-            ("1.505", 2, None),
-            ("-1", 2, None),
-            (".5", 2, None),
-            ("", 2, None),
-            ("1,50", 2, None),
-        ] {
-            assert_eq!(minor(text, decimals).ok(), expected, "{text}");
         }
     }
 }

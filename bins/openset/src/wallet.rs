@@ -2,6 +2,7 @@
 //! at the terminal.
 
 mod mail;
+mod statement;
 
 use std::fs;
 use std::io::Write as _;
@@ -10,13 +11,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use openset_service::client::join;
+use openset_service::client::{IDEMPOTENCY_KEY, join};
 use openset_service::problem::Problem;
+use openset_service::random;
 use openset_service::set_endpoint::MediaType;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Certificate, Client, RequestBuilder, redirect};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+
+use crate::ended::Ended;
 
 /// To the answer's last byte: a back-up costs a second's work and may be large.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -53,6 +57,8 @@ pub(crate) enum Command {
     MailOrder(mail::Order),
     /// Take the file that the shop answered with.
     MailAnswer(mail::Answer),
+    /// Show what was paid, as the bank's receipts say.
+    Statement(statement::Options),
 }
 
 /// Which wallet, and with what.
@@ -77,7 +83,7 @@ pub(crate) struct Passphrase {
     passphrase_file: Option<PathBuf>,
 }
 
-pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+pub(crate) async fn run(command: Command) -> anyhow::Result<Ended> {
     match command {
         Command::Backup {
             access,
@@ -121,9 +127,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::MailOrder(order) => mail::order(order).await?,
-        Command::MailAnswer(answer) => mail::answer(answer).await?,
+        Command::MailAnswer(answer) => return mail::answer(answer).await,
+        Command::Statement(options) => statement::run(options).await?,
     }
-    Ok(())
+    Ok(Ended::Done)
 }
 
 impl Passphrase {
@@ -138,25 +145,40 @@ impl Passphrase {
 
 impl Access {
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
-        self.send(path, |request| request.json(body)).await
+        let url = self.at(path)?;
+        self.send(Method::POST, url, |request| request.json(body))
+            .await
+    }
+
+    /// What the same key was sent with before brings the same answer again.
+    async fn post_once(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
+        let keyed = |request: RequestBuilder| request.header(IDEMPOTENCY_KEY, key).json(body);
+        self.send(Method::POST, self.at(path)?, keyed).await
     }
 
     /// A SET message as it is.
     async fn post_bytes(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         let content_type = (CONTENT_TYPE, MediaType::Payment.name());
         let request = |request: RequestBuilder| request.header(content_type.0, content_type.1);
-        self.send(path, |post| request(post).body(body)).await
+        let url = self.at(path)?;
+        self.send(Method::POST, url, |post| request(post).body(body))
+            .await
+    }
+
+    fn at(&self, path: &str) -> anyhow::Result<Url> {
+        let base = openset_service::config::url(&self.url, "--url")?;
+        Ok(join(&base, path))
     }
 
     async fn send(
         &self,
-        path: &str,
+        method: Method,
+        url: Url,
         with_body: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> anyhow::Result<Vec<u8>> {
         let token = secret(self.token_file.as_deref(), TOKEN, "--token-file")?;
-        let url = join(&openset_service::config::url(&self.url, "--url")?, path);
         let request = client(self.ca.as_deref(), PATIENCE)?
-            .post(url.clone())
+            .request(method, url.clone())
             .bearer_auth(token.expose_secret());
         let response = with_body(request)
             .send()
@@ -217,18 +239,49 @@ pub(crate) fn secret(
 
 /// A new file that its owner alone reads, whole on the disk before this ends.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
     let context = || format!("cannot write {}", path.display());
+    let name = path.file_name().with_context(context)?.to_string_lossy();
+    // A name that nobody has thought of: neither a file of somebody's nor a link that leads elsewhere.
+    let part = path.with_file_name(format!(".{name}.{}.part", random::hex_id::<8>()));
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&part)
         .with_context(context)?;
-    file.write_all(bytes).with_context(context)?;
-    file.sync_all().with_context(context)?;
-    // Unlike rename, a link does not replace what appeared there meanwhile.
-    fs::hard_link(&part, path).with_context(context)?;
-    fs::remove_file(&part).with_context(context)
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        // Unlike rename, a link does not replace what appeared there meanwhile.
+        .and_then(|()| fs::hard_link(&part, path));
+    let removed = fs::remove_file(&part);
+    written.and(removed).with_context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn new_file_touches_no_other_and_is_its_owners_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        fs::write(path("order.part"), "mine").unwrap();
+        fs::write(path("secret"), "kept").unwrap();
+        symlink(path("secret"), path("other.part")).unwrap();
+        for name in ["order.json", "other.json", "x.part"] {
+            write(&path(name), b"order").unwrap();
+            assert_eq!(fs::read(path(name)).unwrap(), b"order");
+            let mode = fs::metadata(path(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert_eq!(fs::read(path("order.part")).unwrap(), b"mine");
+        assert_eq!(fs::read(path("secret")).unwrap(), b"kept");
+        // What is there stays as it is, and nothing is left beside it.
+        assert!(write(&path("order.json"), b"another").is_err());
+        assert_eq!(fs::read(path("order.json")).unwrap(), b"order");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 6);
+    }
 }

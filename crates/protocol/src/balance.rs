@@ -28,6 +28,8 @@ use serde::{Deserialize, Serialize};
 pub const PI_AGE_DAYS_MAX: i64 = 30;
 /// The largest tolerance above the purchase amount, in percent.
 pub const TOLERANCE_PERCENT_MAX: u8 = 100;
+/// How early a recurring payment may come at most, in days.
+pub const EARLY_DAYS_MAX: u16 = 366;
 
 /// What one payment instruction began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,8 +262,13 @@ impl Payment {
     /// How many authorizations were approved, ever: what an AuthToken is bound to.
     #[must_use]
     pub fn approvals(&self) -> usize {
+        self.approved().count()
+    }
+
+    /// Those that were approved, whatever became of them.
+    fn approved(&self) -> impl Iterator<Item = &Authorization> {
         let approved = |one: &&Authorization| matches!(one.answer, AuthAnswer::Approved { .. });
-        self.authorizations.iter().filter(approved).count()
+        self.authorizations.iter().filter(approved)
     }
 
     /// The authorization of this name.

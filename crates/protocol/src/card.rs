@@ -331,6 +331,18 @@ pub struct PanData {
     pub ex_nonce: Nonce,
 }
 
+/// PANToken: the card of a cardholder without a certificate, as the gateway receives it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PanToken {
+    /// The card number.
+    pub pan: Pan,
+    /// Its expiry.
+    pub card_expiry: CardExpiry,
+    /// Fresh, so that HPIData tells nothing about the card.
+    pub ex_nonce: Nonce,
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

@@ -24,6 +24,8 @@ macro_rules! content_types {
 content_types! {
     /// Payment instruction data, hashed as HPIData.
     PiData = "PIData",
+    /// Payment instruction data of a cardholder without a certificate, hashed as HPIData.
+    PiDataUnsigned = "PIDataUnsigned",
     /// Order information data, hashed as HOIData.
     OiData = "OIData",
     /// What HOD is the digest of.
@@ -32,6 +34,8 @@ content_types! {
     PiTbs = "PI-TBS",
     /// Payment instruction sealed for the gateway.
     PiDualSignedTbe = "PIDualSignedTBE",
+    /// Payment instruction that nobody signed, sealed for the gateway.
+    PiUnsignedTbe = "PIUnsignedTBE",
     /// Purchase request sealed for the merchant (SET 1.0 sent the order in clear).
     PReqTbe = "PReqTBE",
     /// Signed answer to PInitReq.

@@ -28,6 +28,7 @@ pub mod ids;
 pub mod merchant;
 pub mod messages;
 pub mod money;
+pub mod plain;
 mod possession;
 mod receipt;
 pub mod rejection;

@@ -51,7 +51,48 @@ impl Currency {
     pub fn exponent(self) -> u16 {
         self.0.exponent().unwrap_or(0)
     }
+
+    /// So many minor units as people write them: `USD 19.90`, `JPY 1990`, `KWD 1.990`; with a minus sign below zero.
+    #[must_use]
+    pub fn written(self, minor: i128) -> String {
+        let (code, places) = (self.alpha(), usize::from(self.exponent()));
+        let sign = if minor < 0 { "-" } else { "" };
+        let digits = minor.unsigned_abs().to_string();
+        if places == 0 {
+            return format!("{code} {sign}{digits}");
+        }
+        let digits = format!("{digits:0>width$}", width = places.saturating_add(1));
+        let (major, minor) = digits.split_at(digits.len().saturating_sub(places));
+        format!("{code} {sign}{major}.{minor}")
+    }
+
+    /// An amount of this currency as people write it, without the currency: `19.90`.
+    ///
+    /// # Errors
+    /// It is no number, has more decimals than the currency, or is above [`AMOUNT_MINOR_MAX`].
+    pub fn amount(self, text: &str) -> Result<CurrencyAmount, NotAnAmount> {
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let places = usize::from(self.exponent());
+        let decimals = if text.contains('.') { minor.len() } else { 0 };
+        if !digits(major) || !digits(minor) || decimals > places {
+            return Err(NotAnAmount);
+        }
+        let minor = minor.get(..decimals).unwrap_or_default();
+        let amount_minor = format!("{major}{minor:0<places$}").parse();
+        let amount = CurrencyAmount::new(self, amount_minor.map_err(|_| NotAnAmount)?);
+        amount.map_err(|_| NotAnAmount)
+    }
 }
+
+/// The text is not an amount as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not an amount: write USD 19.90, JPY 1990 or KWD 1.990, with no more decimals than the currency has, and at most \
+     {AMOUNT_MINOR_MAX} minor units"
+)]
+pub struct NotAnAmount;
 
 /// The code is not a currency that can be paid with.
 #[derive(Debug, thiserror::Error)]
@@ -125,21 +166,21 @@ impl CurrencyAmount {
     }
 }
 
-/// `42.00 EUR`
+/// `EUR 42.00`
 impl std::fmt::Display for CurrencyAmount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let places = usize::from(self.currency.exponent());
-        let code = self.currency.alpha();
-        if places == 0 {
-            return write!(f, "{} {code}", self.amount_minor);
-        }
-        let digits = format!(
-            "{:0width$}",
-            self.amount_minor,
-            width = places.saturating_add(1)
-        );
-        let (major, minor) = digits.split_at(digits.len().saturating_sub(places));
-        write!(f, "{major}.{minor} {code}")
+        f.write_str(&self.currency.written(self.amount_minor.into()))
+    }
+}
+
+/// As [`Display`](std::fmt::Display) writes it.
+impl std::str::FromStr for CurrencyAmount {
+    type Err = NotAnAmount;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+        let (currency, amount) = text.split_once(' ').ok_or(NotAnAmount)?;
+        let currency = Currency::from_alpha(currency).map_err(|_| NotAnAmount)?;
+        currency.amount(amount)
     }
 }
 
@@ -199,16 +240,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amount_shows_its_minor_units() {
-        let show = |code, minor| {
-            CurrencyAmount::new(Currency::from_alpha(code).unwrap(), minor)
-                .unwrap()
-                .to_string()
-        };
-        assert_eq!(show("EUR", 4200), "42.00 EUR");
-        assert_eq!(show("EUR", 5), "0.05 EUR");
-        assert_eq!(show("JPY", 500), "500 JPY");
-        assert_eq!(show("BHD", 1234), "1.234 BHD");
+    fn amounts_are_written_and_read_as_people_write_them() {
+        for (code, minor, text) in [
+            ("USD", 1990, "USD 19.90"),
+            ("EUR", 5, "EUR 0.05"),
+            ("EUR", 0, "EUR 0.00"),
+            ("JPY", 1990, "JPY 1990"),
+            ("KWD", 1990, "KWD 1.990"),
+            ("USD", AMOUNT_MINOR_MAX, "USD 9999999999.99"),
+        ] {
+            let amount = CurrencyAmount::new(Currency::from_alpha(code).unwrap(), minor).unwrap();
+            assert_eq!(amount.to_string(), text);
+            assert_eq!(text.parse(), Ok(amount), "{text}");
+        }
+        let dollars = Currency::from_alpha("USD").unwrap();
+        assert_eq!(dollars.written(-1990), "USD -19.90");
+        for (text, minor) in [("USD 19.9", 1990), ("USD 19", 1900), ("KWD 0.001", 1)] {
+            assert_eq!(text.parse::<CurrencyAmount>().unwrap().minor(), minor);
+        }
+        for wrong in [
+            "19.90",
+            "19.90 USD",
+            "USD:1990",
+            "USD  19.90",
+            "USD 19,90",
+            "USD 1.990",
+            "USD 19.",
+            "USD .90",
+            "USD -1.00",
+            "USD +1.00",
+            "JPY 19.9",
+            "JPY 1990.",
+            "JPY 1990.0",
+            "USD 10000000000.00",
+            "XXQ 1",
+            "USD ",
+            "",
+            "USD 1e3",
+        ] {
+            assert_eq!(wrong.parse::<CurrencyAmount>(), Err(NotAnAmount), "{wrong}");
+        }
     }
 
     #[test]

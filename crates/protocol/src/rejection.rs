@@ -139,6 +139,9 @@ pub enum Rejection {
     /// The dual signature covers something else.
     #[error("dual signature does not cover this {0}")]
     DualSignature(&'static str),
+    /// The cardholder must have a certificate, and sign.
+    #[error("purchases without the cardholder's certificate are not taken here")]
+    SignatureRequired,
     /// Possession of the key to be certified was not shown.
     #[error("possession of the {0} key not shown")]
     Possession(&'static str),
@@ -201,6 +204,7 @@ impl Rejection {
             Self::Certificate(PathError::Expired(_)) => ErrorCode::ExpiredCertificate,
             Self::Certificate(PathError::Revoked(_)) => ErrorCode::RevokedCertificate,
             Self::Certificate(_) | Self::AnotherParty(_) => ErrorCode::InvalidCertificate,
+            Self::SignatureRequired => ErrorCode::SignatureRequired,
             Self::ThumbsMismatch => ErrorCode::ThumbsMismatch,
             Self::MissingCertificate(_) => ErrorCode::MissingCertificate,
             Self::UnknownRrpid => ErrorCode::UnknownRrpid,

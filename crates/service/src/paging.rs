@@ -16,6 +16,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openset_protocol::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
@@ -134,6 +135,27 @@ impl Asked {
     }
 }
 
+/// From the midnight before `from` to the one after `to`, in seconds since 1970 (UTC); all time where they are left out.
+///
+/// # Errors
+/// 400 when one is no day.
+pub fn days(from: Option<&str>, to: Option<&str>) -> Result<(i64, i64), Problem> {
+    const DAY_S: i64 = 24 * 60 * 60;
+    let midnight = |day: &str| {
+        let at: Option<Timestamp> = format!("{day}T00:00:00Z").parse().ok();
+        at.map(Timestamp::seconds).ok_or_else(|| {
+            Problem::bad_request(
+                "day-unusable",
+                "write days as YYYY-MM-DD, for example 2026-11-30",
+            )
+        })
+    };
+    let from_s = from.map_or(Ok(i64::MIN), midnight)?;
+    let last_s = to.map(midnight).transpose()?;
+    let until_s = last_s.map_or(i64::MAX, |at| at.saturating_add(DAY_S));
+    Ok((from_s, until_s))
+}
+
 /// A query that is decoded, or refused with a [`Problem`] that repeats nothing of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<T>(pub T);
@@ -204,6 +226,23 @@ mod tests {
                 }
             }
             assert_eq!(seen, list, "limit {limit}");
+        }
+    }
+
+    #[test]
+    fn days_are_taken_from_midnight_to_midnight() {
+        let november = days(Some("2026-11-01"), Some("2026-11-30")).unwrap();
+        assert_eq!(november, (1_793_491_200, 1_796_083_200));
+        assert_eq!(days(None, None).unwrap(), (i64::MIN, i64::MAX));
+        for wrong in [
+            "",
+            "2026-11",
+            "2026-13-01",
+            "2026-11-01T00:00:00Z",
+            "01.11.2026",
+        ] {
+            assert_eq!(days(Some(wrong), None).unwrap_err().status, 400, "{wrong}");
+            assert_eq!(days(None, Some(wrong)).unwrap_err().status, 400, "{wrong}");
         }
     }
 

@@ -95,6 +95,8 @@ pub struct Leaf {
     pub validity: Validity,
     /// A merchant's number at its acquirer.
     pub merchant_id: Option<String>,
+    /// For a gateway's key exchange: whether cardholders must have a certificate.
+    pub card_cert_required: bool,
 }
 
 impl TestPki {
@@ -277,6 +279,7 @@ impl TestPki {
             common_name: common_name.to_owned(),
             validity: validity(self.now, 365),
             merchant_id: (role == Role::Merchant).then(|| common_name.to_owned()),
+            card_cert_required: true,
         }
     }
 
@@ -307,7 +310,7 @@ impl TestPki {
             validity: leaf.validity,
             serial: next_serial(&self.serials),
             merchant_data,
-            card_cert_required: to_gateway_exchange.then_some(true),
+            card_cert_required: to_gateway_exchange.then_some(leaf.card_cert_required),
         };
         let certificate = authority
             .issue_end_entity(&request)
@@ -333,12 +336,26 @@ impl TestPki {
         self.pair(brand, Role::Gateway, name)
     }
 
+    /// A gateway's pair whose certificate lets cardholders pay without one of theirs.
+    #[must_use]
+    pub fn lenient_gateway(&self, brand: &str, name: &str) -> Credentials {
+        let leaf = Leaf {
+            card_cert_required: false,
+            ..self.leaf(Role::Gateway, Purpose::KeyExchange, name)
+        };
+        self.pair_of(brand, &leaf)
+    }
+
     fn pair(&self, brand: &str, role: Role, name: &str) -> Credentials {
+        self.pair_of(brand, &self.leaf(role, Purpose::KeyExchange, name))
+    }
+
+    fn pair_of(&self, brand: &str, leaf: &Leaf) -> Credentials {
+        let (role, name) = (leaf.role, leaf.common_name.as_str());
         let key = key(&format!("{brand}/{role}/{name}/open"));
-        let leaf = self.leaf(role, Purpose::KeyExchange, name);
         Credentials {
             signature: self.signing(brand, role, name),
-            key_exchange: key_exchange(self.issue(brand, &leaf, key.public_key()), key),
+            key_exchange: key_exchange(self.issue(brand, leaf, key.public_key()), key),
         }
     }
 

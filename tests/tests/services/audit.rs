@@ -71,12 +71,28 @@ async fn four_purchases(world: &World) {
     ask(world, &reversed, "reverse", &json!({})).await;
 }
 
-fn assert_agrees(report: &Report) {
-    assert!(report.agrees, "{report}");
+/// One purchase captured, and its batch closed and paid out.
+async fn paid_batch(world: &World) {
+    let account = world.account(1_000_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    let whole = bought(world, &card_id).await;
+    let captured = ask(world, &whole, "capture", &json!({})).await;
+    let batch = format!("batches/{}", captured.text("/batch/batch_id"));
+    let path = format!("{batch}/close");
+    let closed = world.post("merchant", &path, &fresh(), &json!({})).await;
+    assert!(closed.unwrap().status < 300);
+    for _ in 0..1800 {
+        let view = world.get("merchant", &batch).await.unwrap();
+        if view.json["payout"].is_object() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no payout was seen:\n{}", world.log("merchant"));
 }
 
 /// Waits until nothing is in flight; then all agrees.
-async fn at_rest(options: &Options) {
+pub(crate) async fn at_rest(options: &Options) {
     let mut report = audit(options).await.unwrap();
     for _ in 0..600 {
         if report.in_flight.is_empty() {
@@ -89,9 +105,14 @@ async fn at_rest(options: &Options) {
     assert_eq!(report.in_flight, [], "{report}");
 }
 
+fn assert_agrees(report: &Report) {
+    assert!(report.agrees, "{report}");
+}
+
 #[tokio::test]
 async fn stores_agree_and_every_record_that_is_falsified_is_found_by_its_name() {
     let mut world = World::start().await;
+    paid_batch(&world).await;
     four_purchases(&world).await;
     let folder = data(&world);
     at_rest(&options(&folder)).await;

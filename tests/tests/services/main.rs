@@ -3,7 +3,9 @@
 
 mod audit;
 mod bad_input;
+mod batches;
 mod crash;
+mod currencies;
 mod mail_order;
 mod pended;
 mod purchase;
@@ -11,4 +13,6 @@ mod refund;
 mod registration;
 mod reversal;
 mod sale;
+mod unsigned;
+mod upgrade;
 mod wallet_backup;

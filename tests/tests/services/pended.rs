@@ -46,7 +46,7 @@ async fn waiting(world: &World, role: &str) -> Value {
     loop {
         let listed = world.get("ca", "registrations?state=pended").await.unwrap();
         assert_eq!(listed.status, 200, "{:?}", listed.json);
-        let all = listed.json["registrations"].as_array().unwrap();
+        let all = listed.json["items"].as_array().unwrap();
         let mut of_role = all.iter().filter(|one| one["role"] == role);
         if let Some(found) = of_role.next() {
             assert!(of_role.next().is_none(), "{:?}", listed.json);
@@ -149,7 +149,7 @@ async fn who_is_approved_gets_its_certificates_though_all_were_killed_since() {
     for (role, certificates) in [("cardholder", 1), ("merchant", 2)] {
         let listed = world.get("ca", &format!("certificates?role={role}")).await;
         let listed = listed.unwrap();
-        let all = listed.json["certificates"].as_array().unwrap();
+        let all = listed.json["items"].as_array().unwrap();
         assert_eq!(all.len(), certificates, "{:?}", listed.json);
     }
 }
@@ -171,7 +171,7 @@ async fn who_is_rejected_is_told_why_and_has_no_certificate() {
     assert_eq!(refused["reason"], "rejectedByCA: Please call your bank.");
     for role in ["cardholder", "merchant"] {
         let listed = world.get("ca", &format!("certificates?role={role}")).await;
-        assert_eq!(listed.unwrap().json["certificates"], json!([]), "{role}");
+        assert_eq!(listed.unwrap().json["items"], json!([]), "{role}");
     }
 }
 

@@ -50,10 +50,12 @@ pub(super) async fn list(ca: &Authorities, args: &ListArgs) -> anyhow::Result<St
     let mut conn = ca.db.read().await?;
     let mut all: Vec<Issued> = Vec::new();
     loop {
-        let after = all
-            .last()
-            .map(|last| certificates::serial(&last.certificate));
-        let page = certificates::list(&mut conn, &filter, after.as_deref(), PAGE, now_s).await?;
+        let after = all.last().map(|last| {
+            let serial = certificates::serial(&last.certificate);
+            (last.issued_at_s, serial)
+        });
+        let (at_s, serial) = after.unwrap_or_default();
+        let page = certificates::list(&mut conn, &filter, (at_s, &serial), PAGE, now_s).await?;
         let last = i64::try_from(page.len())? < PAGE;
         all.extend(page);
         if last {

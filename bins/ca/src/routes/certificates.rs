@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use openset_jose::Thumbprint;
 use openset_pki::authority::RevocationReason;
@@ -10,6 +10,7 @@ use openset_pki::{Purpose, Role};
 use openset_protocol::{BrandId, Timestamp};
 use openset_service::auth::Scope;
 use openset_service::clock;
+use openset_service::paging::{Asked, Page, Place, Query};
 use openset_service::problem::{Json, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -18,18 +19,16 @@ use crate::CertificateAuthority;
 use crate::crl::Revocation;
 use crate::store::certificates::{self, Filter, Issued, Status};
 
-/// The most certificates on a page.
-const PAGE_MAX: u16 = 500;
 /// The longest time ahead that can be asked about.
 const DAYS_MAX: u32 = 36_500;
 
 /// Which part of the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Page {
+pub(crate) struct Which {
     /// The `next` of the page before.
     after: Option<String>,
-    /// At most so many, 1 to 500.
+    /// At most so many, 1 to 200; 50 unless given.
     limit: Option<u16>,
     /// Only of owners with this role, such as merchant or brand_ca.
     #[param(value_type = Option<String>)]
@@ -84,15 +83,6 @@ pub(crate) struct View {
     revocation_reason: Option<RevocationReason>,
 }
 
-/// A part of the list of certificates.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Listed {
-    certificates: Vec<View>,
-    /// Where the next page begins; absent on the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
 /// Why a certificate is revoked.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -111,40 +101,35 @@ pub(crate) struct RevokedView {
 
 /// Certificates in the order in which they were issued.
 #[utoipa::path(
-    get, path = "/certificates", tag = "operator", params(Page), security(("bearer" = [])),
-    responses((status = 200, body = Listed))
+    get, path = "/certificates", tag = "operator", params(Which), security(("bearer" = [])),
+    responses((status = 200, body = Page<View>))
 )]
 pub(crate) async fn list(
     State(ca): State<Arc<CertificateAuthority>>,
     headers: HeaderMap,
-    Query(page): Query<Page>,
-) -> Result<Json<Listed>, Problem> {
+    Query(which): Query<Which>,
+) -> Result<Json<Page<View>>, Problem> {
     ca.settings.tokens.require(&headers, &[Scope::Operator])?;
-    let limit = page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let asked = Asked::new(which.after.as_deref(), which.limit)?;
     let now_s = clock::now_seconds();
     let ahead = |days: u32| now_s.saturating_add(i64::from(days.min(DAYS_MAX)) * 86_400);
     let filter = Filter {
-        role: page.role,
-        brand: page.brand,
-        status: page.status,
-        expiring_before_s: page.expiring_days.map(ahead),
+        role: which.role,
+        brand: which.brand,
+        status: which.status,
+        expiring_before_s: which.expiring_days.map(ahead),
         own: false,
     };
     let mut conn = ca.db.read().await?;
-    let (after, limit_rows) = (page.after.as_deref(), i64::from(limit));
-    let issued = certificates::list(&mut conn, &filter, after, limit_rows, now_s).await?;
-    let full = issued.len() == usize::from(limit);
-    let next = issued
-        .last()
-        .map(|last| certificates::serial(&last.certificate))
-        .filter(|_| full);
-    Ok(Json(Listed {
-        certificates: issued
-            .into_iter()
-            .map(|issued| View::of(issued, now_s))
-            .collect(),
-        next,
-    }))
+    let after = (asked.at(), asked.id());
+    let issued = certificates::list(&mut conn, &filter, after, asked.rows(), now_s).await?;
+    let place = |one: &Issued| Place {
+        at: one.issued_at_s,
+        id: certificates::serial(&one.certificate),
+    };
+    Ok(Json(
+        asked.page(issued, place, |issued| View::of(issued, now_s)),
+    ))
 }
 
 /// Revokes a certificate. The new CRL is in force as soon as the others fetch it.

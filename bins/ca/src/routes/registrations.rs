@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Path, State as Shared};
 use axum::http::HeaderMap;
 use openset_jose::Thumbprint;
 use openset_pki::Role;
 use openset_protocol::ids::LocalId;
 use openset_protocol::{BrandId, Timestamp};
 use openset_service::auth::Scope;
+use openset_service::paging::{Asked, Page, Place, Query};
 use openset_service::problem::{Json, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -17,20 +18,18 @@ use crate::CertificateAuthority;
 use crate::decisions::Decision;
 use crate::store::registrations::{self, Registration, State};
 
-/// The most registrations on a page.
-const PAGE_MAX: u16 = 200;
 /// The longest reason, in characters.
 const REASON_CHARS_MAX: usize = 200;
 
 /// Which part of the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Page {
+pub(crate) struct Which {
     /// Only those that are pended, issued or rejected.
     state: Option<State>,
     /// The `next` of the page before.
     after: Option<String>,
-    /// At most so many, 1 to 200.
+    /// At most so many, 1 to 200; 50 unless given.
     limit: Option<u16>,
 }
 
@@ -61,15 +60,6 @@ pub(crate) struct View {
     decided_at: Option<Timestamp>,
 }
 
-/// A part of the list of registrations.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Listed {
-    registrations: Vec<View>,
-    /// Where the next page begins; absent on the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
 /// Why there will be no certificates.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -92,25 +82,23 @@ pub(crate) struct Decided {
 
 /// Registrations that wait for an operator, or waited within the last 30 days, oldest first.
 #[utoipa::path(
-    get, path = "/registrations", tag = "operator", params(Page), security(("bearer" = [])),
-    responses((status = 200, body = Listed))
+    get, path = "/registrations", tag = "operator", params(Which), security(("bearer" = [])),
+    responses((status = 200, body = Page<View>))
 )]
 pub(crate) async fn list(
     Shared(ca): Shared<Arc<CertificateAuthority>>,
     headers: HeaderMap,
-    Query(page): Query<Page>,
-) -> Result<Json<Listed>, Problem> {
+    Query(which): Query<Which>,
+) -> Result<Json<Page<View>>, Problem> {
     ca.settings.tokens.require(&headers, &[Scope::Operator])?;
-    let limit = page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let asked = Asked::new(which.after.as_deref(), which.limit)?;
     let mut conn = ca.db.read().await?;
-    let after = page.after.as_deref();
-    let found = registrations::list(&mut conn, page.state, after, i64::from(limit)).await?;
-    let full = found.len() == usize::from(limit);
-    let next = found.last().map(|last| last.lid_ca.clone());
-    Ok(Json(Listed {
-        next: next.filter(|_| full),
-        registrations: found.into_iter().map(View::from).collect(),
-    }))
+    let found = registrations::list(&mut conn, which.state, &asked).await?;
+    let place = |one: &Registration| Place {
+        at: one.received_at_s,
+        id: one.lid_ca.clone(),
+    };
+    Ok(Json(asked.page(found, place, View::from)))
 }
 
 /// Issues the certificates. The applicant gets them when it asks next.

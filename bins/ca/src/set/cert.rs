@@ -261,6 +261,9 @@ impl Work {
                 credentials,
                 authority: &issuer.authority,
                 certificate_seconds: ca.settings.certificate_seconds,
+                card_cert_required: ca
+                    .settings
+                    .card_cert_required(issuer.authority.certificate().brand()),
             };
             approved.issue(ctx, &issuer).map(End::Issued)
         });

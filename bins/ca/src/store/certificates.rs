@@ -407,26 +407,25 @@ impl Filter {
     }
 }
 
-/// Certificates in the order in which they were issued, after the one with a serial number, or from the
-/// first.
+/// Certificates in the order in which they were issued, so many after the time and serial number of one, or from the first
+/// where that is empty.
 pub(crate) async fn list(
     conn: &mut AnyConnection,
     filter: &Filter,
-    after: Option<&str>,
+    (after_s, after): (i64, &str),
     limit: i64,
     now_s: i64,
 ) -> Result<Vec<Issued>, StoreError> {
     // Every parameter stands there once at least, for PostgreSQL wants to know of what type each is.
     let sql = format!(
-        "{COLUMNS} WHERE ($1 = '' OR (issued_at_s, serial) > \
-         (SELECT issued_at_s, serial FROM certificates WHERE serial = $1)) \
+        "{COLUMNS} WHERE ($1 = '' OR (issued_at_s, serial) > ($7, $1)) \
          AND $3 >= 0 AND $4 <> '-' AND $5 <> '-' AND $6 >= 0 AND {} \
          ORDER BY issued_at_s, serial LIMIT $2",
         filter.sql()
     );
     let role = filter.role.map(|role| text(&role)).transpose()?;
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(after.unwrap_or_default())
+        .bind(after)
         .bind(limit)
         .bind(now_s)
         .bind(role.unwrap_or_default())
@@ -438,6 +437,7 @@ pub(crate) async fn list(
                 .unwrap_or_default(),
         )
         .bind(filter.expiring_before_s.unwrap_or_default())
+        .bind(after_s)
         .fetch_all(conn)
         .await?;
     rows.iter().map(read).collect()

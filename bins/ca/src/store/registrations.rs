@@ -5,6 +5,7 @@ use openset_pki::Role;
 use openset_protocol::BrandId;
 use openset_protocol::ca::cert::{Approved, Record};
 use openset_protocol::ids::LocalId;
+use openset_service::paging::Asked;
 use openset_store::{StoreError, Tx, Vault};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -133,22 +134,21 @@ pub(crate) async fn find(
     row.as_ref().map(read).transpose()
 }
 
-/// Registrations, oldest first, after the one of a name, or from the first.
+/// Registrations, oldest first.
 pub(crate) async fn list(
     conn: &mut AnyConnection,
     state: Option<State>,
-    after: Option<&str>,
-    limit: i64,
+    asked: &Asked,
 ) -> Result<Vec<Registration>, StoreError> {
     let sql = format!(
-        "{COLUMNS} WHERE ($1 = '' OR state = $1) AND ($2 = '' OR (received_at_s, lid_ca) > \
-         (SELECT received_at_s, lid_ca FROM registrations WHERE lid_ca = $2)) \
+        "{COLUMNS} WHERE ($1 = '' OR state = $1) AND ($2 = '' OR (received_at_s, lid_ca) > ($4, $2)) \
          ORDER BY received_at_s, lid_ca LIMIT $3"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(state.map(State::name).unwrap_or_default())
-        .bind(after.unwrap_or_default())
-        .bind(limit)
+        .bind(asked.id())
+        .bind(asked.rows())
+        .bind(asked.at())
         .fetch_all(conn)
         .await?;
     rows.iter().map(read).collect()

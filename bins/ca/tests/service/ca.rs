@@ -291,7 +291,7 @@ pub(crate) async fn get(ca_url: &str, path: &str) -> Value {
 /// How many certificates the CA has issued to others.
 pub(crate) async fn issued(ca_url: &str) -> usize {
     let listed = get(ca_url, "certificates").await;
-    let all = listed["certificates"].as_array().unwrap();
+    let all = listed["items"].as_array().unwrap();
     all.iter()
         .filter(|certificate| !certificate["role"].as_str().unwrap().ends_with("_ca"))
         .count()

@@ -144,24 +144,19 @@ async fn the_list_of_certificates_is_for_the_operator_and_comes_in_pages() {
     let first = get(&ca.url, "certificates?limit=1").await;
     let next = first["next"].as_str().unwrap();
     let second = get(&ca.url, &format!("certificates?limit=1&after={next}")).await;
-    let serial = |page: &Value| {
-        page["certificates"][0]["serial"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
+    let serial = |page: &Value| page["items"][0]["serial"].as_str().unwrap().to_owned();
     assert_ne!(serial(&first), serial(&second));
     let merchants = get(&ca.url, "certificates?role=merchant&brand=Visa&status=good").await;
-    assert_eq!(merchants["certificates"].as_array().unwrap().len(), 2);
+    assert_eq!(merchants["items"].as_array().unwrap().len(), 2);
     let soon = get(&ca.url, "certificates?expiring_days=400").await;
     assert_eq!(serial(&soon), serial(&merchants));
-    assert_eq!(soon["certificates"].as_array().unwrap().len(), 2);
+    assert_eq!(soon["items"].as_array().unwrap().len(), 2);
     // A whole year, if the list was made in the second of the issuance; else a day less begun.
-    let left = soon["certificates"][0]["days_left"].as_i64().unwrap();
+    let left = soon["items"][0]["days_left"].as_i64().unwrap();
     assert!((364..=365).contains(&left), "{left}");
     let roots = get(&ca.url, "certificates?role=root_ca").await;
-    assert_eq!(roots["certificates"][0]["owner"], "root");
+    assert_eq!(roots["items"][0]["owner"], "root");
     let revoked = get(&ca.url, "certificates?status=revoked").await;
-    assert!(revoked["certificates"].as_array().unwrap().is_empty());
+    assert!(revoked["items"].as_array().unwrap().is_empty());
     ca.stop().await;
 }

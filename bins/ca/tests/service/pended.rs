@@ -40,7 +40,7 @@ async fn post(ca_url: &str, path: &str, body: &Value) -> Result<Value, CallError
 
 async fn waiting(ca_url: &str) -> Vec<Value> {
     let listed = get(ca_url, "registrations?state=pended").await;
-    listed["registrations"].as_array().unwrap().clone()
+    listed["items"].as_array().unwrap().clone()
 }
 
 /// The operator's route for the one that waits.
@@ -284,7 +284,7 @@ async fn revoke(ca_url: &str, certificate: &openset_pki::Certificate, reason: &s
 async fn status_of(ca_url: &str, certificate: &openset_pki::Certificate) -> String {
     let serial = hex::encode(certificate.serial());
     let listed = get(ca_url, "certificates").await;
-    let all = listed["certificates"].as_array().unwrap();
+    let all = listed["items"].as_array().unwrap();
     let found = all.iter().find(|held| held["serial"] == json!(serial));
     found.unwrap()["status"].as_str().unwrap().to_owned()
 }

@@ -51,7 +51,7 @@ async fn a_revocation_comes_with_the_answers_of_a_registration() {
     let ready = until_cert_req(&ca.url, verifier, CODE, &keys::key("wallet/2")).await;
 
     let listed = get(&ca.url, "certificates").await;
-    let all = listed["certificates"].as_array().unwrap();
+    let all = listed["items"].as_array().unwrap();
     let card = all.iter().find(|one| one["role"] == "cardholder").unwrap();
     let serial = card["serial"].as_str().unwrap();
     let token: Secret = OPERATOR.parse().unwrap();

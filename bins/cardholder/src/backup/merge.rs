@@ -9,7 +9,7 @@ use openset_store::{StoreError, Tx};
 use super::contents::{CardCopy, Contents, OutgoingCopy, PurchaseCopy};
 use super::file::FileError;
 use super::{Counts, Restored};
-use crate::registration::{self, FORM, Kept, PENDED, REFUSED, REGISTERED, REGISTERING};
+use crate::registration::{self, FORM, Kept, PENDED, REFUSED, REGISTERED, REGISTERING, UNSIGNED};
 use crate::store::{self, CardRow, PurchaseRow, state_rank};
 use crate::{Wallet, payment, purchases};
 
@@ -110,6 +110,7 @@ fn check_card(copy: &CardCopy) -> Result<(), Problem> {
         Kept::Pended { .. } => copy.state == PENDED,
         Kept::Registered { .. } => copy.state == REGISTERED && copy.kept.is_whole(),
         Kept::Refused => copy.state == REFUSED,
+        Kept::Bare { .. } => copy.state == UNSIGNED,
     };
     if holds {
         Ok(())

@@ -134,7 +134,7 @@ pub(crate) async fn register(
     send(wallet, &row, started).await
 }
 
-async fn insert(wallet: &Wallet, row: &CardRow) -> Result<(), Problem> {
+pub(super) async fn insert(wallet: &Wallet, row: &CardRow) -> Result<(), Problem> {
     let mut tx = wallet.db.begin().await?;
     if !store::insert_card(&mut tx, row).await? {
         let detail = "another request with this Idempotency-Key is at work; ask again";

@@ -1,5 +1,6 @@
 //! Purchases.
 
+use openset_service::paging::Asked;
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -143,6 +144,34 @@ pub(crate) async fn all_purchases(
     let sql = format!("SELECT {PURCHASE} FROM purchases ORDER BY created_at_s, purchase_id");
     // The statement is put together from this file's constants alone.
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.iter().map(purchase).collect::<Result<_, _>>()?)
+}
+
+/// Purchases of which the bank has said something, in the order in which they were ordered: from a time until another, in
+/// one currency or in all.
+pub(crate) async fn settled_purchases(
+    conn: &mut AnyConnection,
+    (from_s, until_s): (i64, i64),
+    currency: Option<&str>,
+    asked: &Asked,
+) -> Result<Vec<PurchaseRow>, StoreError> {
+    let sql = format!(
+        "SELECT {PURCHASE} FROM purchases \
+         WHERE state NOT IN ('sent', 'pending', 'unknown', 'failed', 'declined', 'rejected') \
+         AND created_at_s >= $1 AND created_at_s < $2 AND ($3 = '' OR currency = $3) \
+         AND ($4 = '' OR (created_at_s, purchase_id) > ($5, $4)) \
+         ORDER BY created_at_s, purchase_id LIMIT $6"
+    );
+    // The statement is put together from this file's constants alone.
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(from_s)
+        .bind(until_s)
+        .bind(currency.unwrap_or_default())
+        .bind(asked.id())
+        .bind(asked.at())
+        .bind(asked.rows())
         .fetch_all(conn)
         .await?;
     Ok(rows.iter().map(purchase).collect::<Result<_, _>>()?)

@@ -480,6 +480,7 @@ impl AuthorityState {
             credentials: &cca.credentials,
             authority: &cca.authority,
             certificate_seconds: *self.certificate_seconds.lock().unwrap(),
+            card_cert_required: true,
         }
     }
 

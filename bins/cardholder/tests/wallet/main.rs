@@ -12,4 +12,5 @@ mod registrations;
 mod renewals;
 mod shop;
 mod staples;
+mod statement;
 mod world;

@@ -20,6 +20,7 @@ async fn every_route_is_for_the_owner_alone() {
         ("POST", "/mail-orders"),
         ("GET", "/mail-orders/some"),
         ("POST", "/mail-orders/some/answer"),
+        ("GET", "/statement"),
         ("POST", "/backup"),
         ("POST", "/restore"),
     ];

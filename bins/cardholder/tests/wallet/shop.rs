@@ -37,6 +37,9 @@ use crate::authority::{serve, with_context};
 const DESCRIPTION: &str = "2 x Espresso beans";
 pub(crate) const AMOUNT_MINOR: u64 = 1500;
 
+/// What a terminal would obey.
+pub(crate) const REPAINTS: &str = "\u{1b}[2J\u{202e}this";
+
 /// How the shop treats what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -56,7 +59,7 @@ pub(crate) enum Mood {
     SlowTo(&'static str),
     /// SET's Error to everything.
     Errors,
-    /// SET's Error to the message of this name.
+    /// SET's Error to the message of this name, with [`REPAINTS`] in its text.
     ErrorsTo(&'static str),
     /// Shows another party's certificate.
     Forges,
@@ -88,7 +91,7 @@ struct ShopState {
 /// What became of an order.
 #[derive(Clone)]
 struct Told {
-    cardholder: openset_jose::Thumbprint,
+    payer: p::PayerName,
     payload: PResPayload,
 }
 
@@ -204,7 +207,7 @@ async fn set(State(shop): State<Arc<ShopState>>, body: Bytes) -> Response {
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Errors => return error(&wrapper, &Rejection::Unauthentic),
         Mood::ErrorsTo(message) if message == name => {
-            return error(&wrapper, &Rejection::Unauthentic);
+            return error(&wrapper, &Rejection::NotServed(REPAINTS));
         }
         Mood::SlowTo(message) if message == name => {
             tokio::time::sleep(Duration::from_secs(60)).await
@@ -298,7 +301,7 @@ impl ShopState {
             let now = clock::now_seconds();
             self.pki
                 .verifier()
-                .check_ocsp(&response, &verified.cardholder, None, now)
+                .check_ocsp(&response, verified.payer.certificate().unwrap(), None, now)
                 .unwrap();
             self.stapled.fetch_add(1, Ordering::Relaxed);
         }
@@ -309,7 +312,7 @@ impl ShopState {
             _ => self.authorize(&verified, mood)?,
         };
         let told = Told {
-            cardholder: verified.cardholder.thumbprint(),
+            payer: verified.payer.name(),
             payload: match mood {
                 // Until it is asked again the bank has answered.
                 Mood::Waits => self.authorize(&verified, Mood::Sells)?,
@@ -346,7 +349,7 @@ impl ShopState {
         let wrapper = MessageWrapper::decode(&wire)?;
         let opened = gateway::auth::open(&wire, &wrapper, &[gateway], verifier, clock::now())?;
         let asker = opened.asker.clone();
-        let shown = opened.verify(&[gateway], &self.tokens, verifier, clock::now())?;
+        let shown = opened.verify((&[gateway], true), &self.tokens, verifier, clock::now())?;
         let Ok(Shown::Pi(payment)) = shown else {
             panic!("{shown:?}")
         };
@@ -391,7 +394,7 @@ impl ShopState {
         let payload = match told.filter(|_| mood != Mood::Forgets) {
             Some(told) => {
                 let opened = self.opened.lock().unwrap()[&xid].clone();
-                inquiry.check_owner(&told.cardholder, &opened.trans_ids)?;
+                inquiry.check_owner(&told.payer, &opened.trans_ids)?;
                 told.payload
             }
             None => p::without_results(CompletionCode::OrderNotReceived),

@@ -24,6 +24,19 @@ const WITH_PI: &[&str] = &[
     "card belongs to certificate",
     "amount is within what was signed",
 ];
+/// What holds once an AuthReq with a payment instruction that nobody signed was.
+const WITH_UNSIGNED_PI: &[&str] = &[
+    "merchant certificate: path, role, brand, revocation",
+    "merchant signature",
+    "digest of PI",
+    "merchant id",
+    "a payment without a certificate may be made here",
+    "payment instruction is for this merchant and this gateway",
+    "trans_ids equal in both halves",
+    "order digest equal in both halves (HOI)",
+    "order and amount digest equal in both halves (HOD)",
+    "amount is within what was instructed",
+];
 /// What holds once an AuthReq with a token was.
 const WITH_TOKEN: &[&str] = &[
     "merchant certificate: path, role, brand, revocation",
@@ -41,7 +54,10 @@ const WITH_TOKEN: &[&str] = &[
 #[derive(Debug)]
 pub(super) enum By {
     /// The payment instruction.
-    Pi,
+    Pi {
+        /// Whether a cardholder signed it.
+        signed: bool,
+    },
     /// A token.
     Token {
         /// Our id of the payment.
@@ -55,7 +71,7 @@ impl By {
     /// What was verified, for people.
     pub(super) fn what(&self) -> &'static str {
         match self {
-            Self::Pi => "both halves verified",
+            Self::Pi { .. } => "both halves verified",
             Self::Token { .. } => "token, card and certificate verified",
         }
     }
@@ -63,7 +79,8 @@ impl By {
     /// The checks, in their order.
     pub(super) fn verified(&self) -> &'static [&'static str] {
         match self {
-            Self::Pi => WITH_PI,
+            Self::Pi { signed: true } => WITH_PI,
+            Self::Pi { signed: false } => WITH_UNSIGNED_PI,
             Self::Token { .. } => WITH_TOKEN,
         }
     }
@@ -86,6 +103,7 @@ pub(super) async fn verify(
     let verifier = gateway.verifier()?;
     let keyring = gateway.keyring.all();
     let tokens = gateway.token_key.clone();
+    let accepts_unsigned = gateway.settings.accept_unsigned;
     let Received {
         wire, wrapper, at, ..
     } = received.clone();
@@ -93,14 +111,16 @@ pub(super) async fn verify(
         let ours: Vec<_> = keyring.iter().collect();
         let opened = auth::open(&wire, &wrapper, &ours, &verifier, at)?;
         let asker = opened.asker.clone();
-        let shown = opened.verify(&ours, &tokens, &verifier, at)?;
+        let shown = opened.verify((&ours, accepts_unsigned), &tokens, &verifier, at)?;
         Ok::<_, Rejection>((asker, shown))
     })
     .await?;
     let judged = match shown {
         Ok(Shown::Pi(payment)) => Ok(Verified {
+            by: By::Pi {
+                signed: payment.cardholder.is_some(),
+            },
             payment: *payment,
-            by: By::Pi,
         }),
         Ok(Shown::Token(token)) => recall(gateway, received, &asker, &token).await?,
         Err(refusal) => Err(refused(refusal)),

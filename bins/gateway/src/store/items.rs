@@ -23,6 +23,12 @@ use crate::work::{Ended, Order, Planned, Refusal, id_of_item};
 pub(crate) struct Request<'a> {
     /// Its id.
     pub(crate) id: &'a str,
+    /// The id of the first request for the same, which may be this one.
+    pub(crate) first_id: &'a str,
+    /// The name of what that one asks for.
+    pub(crate) effect: &'a str,
+    /// Whether this is not the first.
+    pub(crate) anew: bool,
     pub(crate) merchant_id: &'a str,
     pub(crate) brand: &'a BrandId,
     pub(crate) items: Vec<Item<'a>>,
@@ -96,8 +102,7 @@ pub(crate) async fn begin(
                 Err(Refusal::from(name_of(CapCode::DuplicateRequest)?))
             }
             Ok((authorization, payment)) => {
-                let id = id_of_item(request.id, place);
-                let order = begin_one(tx, request, authorization, &payment, (item, id)).await?;
+                let order = begin_one(tx, request, authorization, &payment, (item, place)).await?;
                 begun.extend(order.as_ref().ok().map(|order| order.authorization.clone()));
                 order
             }
@@ -158,14 +163,27 @@ async fn begin_one(
     request: &Request<'_>,
     authorization: Authorization,
     payment_id: &str,
-    (item, id): (&Item<'_>, String),
+    (item, place): (&Item<'_>, usize),
 ) -> Result<Planned, GatewayError> {
+    let id = id_of_item(request.id, place);
+    let effect = id_of_item(request.effect, place);
+    let first_id = id_of_item(request.first_id, place);
+    let names = (effect.as_str(), first_id.as_str());
+    if let Some(begun) = movements::of_effect(&mut *tx, &authorization.id, names).await? {
+        return as_begun(authorization, begun, item);
+    }
     let payment = payments::load(&mut *tx, payment_id).await?;
     let one = payment.find(item.auth_rrpid);
     let one = one.ok_or(StoreError::Corrupt("authorizations.auth_rrpid"))?;
     let (kind, released_minor) = match decide(tx, request, (&payment, one), item).await? {
         Ok(decided) => decided,
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(refusal) => {
+            if request.anew && matches!(item.what, What::Credit(_)) {
+                let names = (id.as_str(), effect.as_str());
+                bury(tx, request, &authorization.id, item, (names, &refusal.code)).await?;
+            }
+            return Ok(Err(refusal));
+        }
     };
     let key = key(request, payment.currency);
     let (open, _) = batches::open(tx, key, request.now_s).await?;
@@ -184,6 +202,7 @@ async fn begin_one(
         at_s: request.now_s,
         progress: Progress::Asked,
         batch_id: Some(&open),
+        effect: Some(&effect),
     };
     movements::insert(tx, &new).await?;
     let issuer_authorization = authorization
@@ -198,6 +217,61 @@ async fn begin_one(
         released_minor,
         purges: request.purges,
     }))
+}
+
+/// An item that an earlier request began: it ends as that one does.
+fn as_begun(
+    authorization: Authorization,
+    begun: movements::Movement,
+    item: &Item<'_>,
+) -> Result<Planned, GatewayError> {
+    if i64::try_from(begun.amount_minor) != Ok(item.amount.minor_i64()) {
+        let code = name_of(CapRevOrCredCode::CapDataMismatch)?;
+        return Ok(Err(code.into()));
+    }
+    Ok(match (begun.progress, begun.code) {
+        (Progress::Asked, _) => return Err(GatewayError::Working),
+        (Progress::Refused, code) => Err(code.ok_or(StoreError::Corrupt("movements.code"))?.into()),
+        (Progress::Done, _) => Ok(Order {
+            authorization: authorization.id,
+            issuer_authorization: authorization
+                .issuer_authorization
+                .ok_or(StoreError::Corrupt("authorizations.issuer_authorization"))?,
+            movement_id: begun.id,
+            kind: begun.kind,
+            amount: item.amount,
+            released_minor: 0,
+            purges: false,
+        }),
+    })
+}
+
+/// A refund that was asked for anew and refused: the bytes of the first request for it find it refused as well, whatever
+/// may be refunded by then.
+async fn bury(
+    tx: &mut Tx,
+    request: &Request<'_>,
+    authorization_id: &str,
+    item: &Item<'_>,
+    ((id, effect), code): ((&str, &str), &str),
+) -> Result<(), StoreError> {
+    let minor = item.amount.minor_i64();
+    if minor == 0 {
+        return Ok(());
+    }
+    let new = New {
+        id,
+        authorization_id,
+        kind: &Kind::Credit,
+        amount_minor: minor,
+        at_s: request.now_s,
+        progress: Progress::Asked,
+        batch_id: None,
+        effect: Some(effect),
+    };
+    movements::insert(tx, &new).await?;
+    movements::end(tx, id, Some(code), minor, None, request.now_s).await?;
+    Ok(())
 }
 
 /// By SET's state rules: what to do, and how much of a hold is given back with it.
@@ -372,6 +446,7 @@ pub(crate) async fn end(
             at_s,
             progress: Progress::Done,
             batch_id: None,
+            effect: None,
         };
         movements::insert(tx, &new).await?;
     }

@@ -37,6 +37,8 @@ pub(crate) struct New<'a> {
     pub(crate) at_s: i64,
     pub(crate) progress: Progress,
     pub(crate) batch_id: Option<&'a str>,
+    /// What a later request for the same finds it by; none for what is not asked for by an item.
+    pub(crate) effect: Option<&'a str>,
 }
 
 const COLUMNS: &str =
@@ -46,7 +48,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError>
     let ended_at_s = (new.progress == Progress::Done).then_some(new.at_s);
     sqlx::query(
         "INSERT INTO movements (id, authorization_id, kind, undoes, amount_minor, state, asked_at_s, \
-         ended_at_s, batch_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         ended_at_s, batch_id, effect) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(new.id)
     .bind(new.authorization_id)
@@ -57,6 +59,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError>
     .bind(new.at_s)
     .bind(ended_at_s)
     .bind(new.batch_id)
+    .bind(new.effect)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -83,6 +86,24 @@ pub(crate) async fn find(
 ) -> Result<Option<Movement>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM movements WHERE id = $1");
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(movement).transpose()
+}
+
+/// The movement of an authorization that has this effect; of those from before effects had names, the one of this id.
+pub(crate) async fn of_effect(
+    conn: &mut AnyConnection,
+    authorization_id: &str,
+    (effect, id): (&str, &str),
+) -> Result<Option<Movement>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM movements WHERE authorization_id = $1 AND (effect = $2 OR (effect IS NULL AND id = $3))"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(authorization_id)
+        .bind(effect)
         .bind(id)
         .fetch_optional(conn)
         .await?;

@@ -1,6 +1,6 @@
 //! Reversals of authorizations: begun, then done or refused.
 
-use openset_protocol::balance::{Kind, No, Progress};
+use openset_protocol::balance::{Kind, No, Progress, Standing};
 use openset_protocol::gateway::auth_rev::{ReceiptFacts, Reversal, VerifiedAuthRevReq};
 use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::p::RECEIPT_SEQUENCE_FIRST;
@@ -74,6 +74,7 @@ pub(crate) async fn begin(
         Err(No::Code(code)) => return refused(code),
         Err(No::Busy) => return Err(GatewayError::Working),
     };
+    let ran_out = one.standing(now_s) == Standing::Expired;
     let new = New {
         id,
         authorization_id: &found.id,
@@ -81,12 +82,22 @@ pub(crate) async fn begin(
         amount_minor: i64::try_from(less_minor)
             .map_err(|_| StoreError::Corrupt("authorizations.amount_minor"))?,
         at_s: now_s,
-        progress: Progress::Asked,
+        progress: if ran_out {
+            Progress::Done
+        } else {
+            Progress::Asked
+        },
         batch_id: None,
+        effect: None,
     };
     movements::insert(tx, &new).await?;
+    let receipt = receipt(tx, vault, &payment_id, &found, done.saturating_add(1)).await?;
+    if ran_out {
+        // The issuer released the hold itself.
+        return Ok(Begun::Decided(Reversal::Approved(receipt)));
+    }
     Ok(Begun::Asked(ReverseOrder {
-        receipt: receipt(tx, vault, &payment_id, &found, done.saturating_add(1)).await?,
+        receipt,
         authorization: found.id,
         issuer_authorization: found
             .issuer_authorization

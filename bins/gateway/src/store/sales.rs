@@ -33,7 +33,7 @@ pub(crate) async fn conclude(
         brand: asker.brand_id.as_str(),
         currency: order.amount.currency(),
     };
-    let batch_id = batches::open(tx, key, at_s).await?;
+    let (batch_id, _) = batches::open(tx, key, at_s).await?;
     let new = New {
         id: &order.movement_id,
         authorization_id: id,
@@ -42,6 +42,7 @@ pub(crate) async fn conclude(
         at_s,
         progress: Progress::Asked,
         batch_id: Some(&batch_id),
+        effect: None,
     };
     movements::insert(tx, &new).await?;
     items::end(tx, asker.merchant_id(), order, (refused, None), at_s).await

@@ -228,6 +228,7 @@ impl Ca {
             credentials: ca,
             authority: &pca.authority,
             certificate_seconds: 365 * 86_400,
+            card_cert_required: true,
         };
         let approval = GatewayApproval {
             organization: "Test Acquirer".to_owned(),

@@ -1,6 +1,7 @@
 //! The gateway against real messages, a bank that can be told how to behave, and crashes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod anew;
 mod authority;
 mod authorizations;
 mod bank;

@@ -10,8 +10,6 @@ use crate::purchase::{Asked, Bought, CARD, SHOP, buy, buy_by};
 use crate::service::{Premises, Service};
 
 const DAY_S: i64 = 86_400;
-/// A plan's days last no time.
-const NO_DAYS: &str = "danger_day_seconds = 0";
 
 async fn gateway() -> (Bank, Service) {
     let bank = Bank::open().await;
@@ -56,15 +54,18 @@ async fn recurring_payment_before_its_time_is_refused_and_uses_no_token_up() {
     }
     assert_eq!(bank.effects("authorize"), 1);
 
-    // Each payment by itself is for what was signed at most; all of them are for more.
-    let premises = service.stop().await.configured(NO_DAYS);
+    // Each payment by itself is for what was signed at most; all of them are for more. So early as the acquirer says, and
+    // two intervals are not one.
+    let mut premises = service.stop().await;
+    premises.recurring_early_days = 2 * 28;
     let service = premises.start().await;
     let above = code(&service, &bought.ask_next(&token, 1001)).await;
     assert_eq!(above, "amountError");
     let token = paid(&service, &bought.ask_next(&token, 1000)).await;
     let token = paid(&service, &bought.ask_next(&token, 600)).await;
-    paid(&service, &bought.ask_next(&token, 1000)).await;
-    assert_eq!(bank.effects("authorize"), 4);
+    let early = code(&service, &bought.ask_next(&token, 1000)).await;
+    assert_eq!(early, "recurringTooSoon");
+    assert_eq!(bank.effects("authorize"), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -462,13 +462,27 @@ impl Asked {
 
 /// CapRevReq, CredReq or CredRevReq of these items.
 pub(crate) fn undo(shop: &'static Credentials, which: CapRevOrCred, items: Vec<Item>) -> Undoing {
+    undo_anew(shop, which, items, None)
+}
+
+/// The same that an earlier request asked for.
+pub(crate) fn undo_anew(
+    shop: &'static Credentials,
+    which: CapRevOrCred,
+    items: Vec<Item>,
+    earlier: Option<&Undoing>,
+) -> Undoing {
     let mut rng = random::system();
     let ctx = &mut Context {
         now: clock::now(),
         rng: &mut rng,
     };
     let gateway = GATEWAY.key_exchange.certificate();
-    let asked = (which, items);
+    let asked = cap_rev_or_cred::Asked {
+        which,
+        items,
+        earlier: earlier.map(|earlier| earlier.awaiting.rrpid()),
+    };
     let (awaiting, wire) =
         cap_rev_or_cred::request(ctx, shop, gateway, asked, PKI.verifier()).unwrap();
     Undoing {

@@ -1,9 +1,12 @@
 //! AuthRevReq: a part, all of it, too late, too early, with tokens of others.
 
+use openset_jose::base64url;
+use openset_protocol::merchant::auth_rev::ReversalAnswer;
 use openset_protocol::messages::auth_rev::AuthRevCode::{
     self, Approved, InvalidAmount, InvalidCapToken, InvalidTransaction, MissingCapToken,
 };
 use openset_protocol::messages::cap::CapCode;
+use serde_json::Value;
 
 use crate::bank::{Bank, Mood};
 use crate::purchase::{Asked, Bought, SHOP, buy, claim, euros};
@@ -126,6 +129,37 @@ async fn authorization_that_was_taken_back_before_it_came_is_never_asked_of_the_
     let again = bought.ask();
     let answer = service.set(&again.wire).await.taken();
     assert_eq!(again.auth_code(&answer), "approved");
+}
+
+/// What a receipt says of the amount, and which one of its authorization it is.
+fn receipt_of(told: &ReversalAnswer) -> (u64, u64) {
+    let (jws, _) = told.receipt.as_ref().unwrap();
+    let payload = jws.0.split('.').nth(1).unwrap();
+    let payload: Value = serde_json::from_slice(&base64url::decode(payload).unwrap()).unwrap();
+    let data = &payload["data"];
+    let sequence = data["sequence"].as_u64().unwrap();
+    (data["auth_amt"]["amount"].as_u64().unwrap(), sequence)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hold_that_ran_out_is_given_back_with_a_receipt_of_its_own() {
+    let (bank, service) = gateway().await;
+    let of = authorized(&service, 4200).await;
+    let (bought, asked, answer) = &of;
+    let token = || Some(asked.token(answer));
+    let part = asked.take_back(bought, token(), 3000);
+    let told = part.read(&service.set(&part.wire).await.taken());
+    assert_eq!(receipt_of(&told), (3000, 2));
+    bank.set_mood(Mood::NotHeld);
+    assert_eq!(captured(&service, &of, 3000).await, CapCode::AuthExpired);
+    assert_eq!(service.authorization(&asked.xid).await["state"], "expired");
+    for _ in 0..2 {
+        let taken = asked.take_back(bought, token(), 0);
+        let told = taken.read(&service.set(&taken.wire).await.taken());
+        assert_eq!((told.code, receipt_of(&told)), (Approved, (0, 3)));
+    }
+    assert_eq!(service.authorization(&asked.xid).await["state"], "reversed");
+    assert_eq!(bank.effects("reverse"), 1, "there is nothing to release");
 }
 
 #[tokio::test(flavor = "multi_thread")]

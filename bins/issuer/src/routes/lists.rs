@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use openset_protocol::money::Currency;
 use openset_protocol::{BrandId, Timestamp};
 use openset_service::auth::Scope;
-use openset_service::paging::{Asked, Page, Place, Query};
+use openset_service::paging::{Asked, Page, Place, Query, days};
 use openset_service::problem::{Json, Problem};
 use openset_store::ledger::EntryLine;
 use serde::{Deserialize, Serialize};
@@ -22,8 +22,6 @@ use crate::request::{Operator, Reader};
 use crate::store::accounts::{self, Account};
 use crate::store::authorizations::{self, Authorization, Filter, State as HoldState};
 use crate::store::settlements::{self, Settlement};
-
-const DAY_S: i64 = 24 * 60 * 60;
 
 /// Which accounts.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -236,16 +234,11 @@ pub(crate) async fn statement(
     Query(query): Query<StatementQuery>,
 ) -> Result<Json<Page<StatementEntry>>, Problem> {
     let asked = Asked::new(query.after.as_deref(), query.limit)?;
-    let from_s = query.from.as_deref().map_or(Ok(i64::MIN), midnight)?;
-    let until_s = match query.to.as_deref() {
-        Some(day) => midnight(day)?.saturating_add(DAY_S),
-        None => i64::MAX,
-    };
+    let days = days(query.from.as_deref(), query.to.as_deref())?;
     let mut connection = issuer.db.read().await?;
     let account = accounts::find(&mut connection, &id).await?;
     let account = account.ok_or_else(no_such_account)?;
     let name = ledger::cardholder(&account.id);
-    let days = (from_s, until_s);
     let (after, rows) = (asked.at(), asked.rows());
     let found = openset_store::ledger::statement(&mut connection, &name, days, after, rows).await;
     let place = |last: &EntryLine| Place {
@@ -258,17 +251,6 @@ pub(crate) async fn statement(
         place,
         show,
     )))
-}
-
-/// When a day begins, in seconds since 1970.
-fn midnight(day: &str) -> Result<i64, Problem> {
-    let at: Option<Timestamp> = format!("{day}T00:00:00Z").parse().ok();
-    at.map(Timestamp::seconds).ok_or_else(|| {
-        Problem::bad_request(
-            "day-unusable",
-            "write days as YYYY-MM-DD, for example 2026-11-30",
-        )
-    })
 }
 
 impl ListedAccount {

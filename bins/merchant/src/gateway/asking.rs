@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use openset_protocol::balance::{Kind, Progress};
 use openset_protocol::ids::{Rrpid, Xid};
-use openset_protocol::merchant::auth_rev::ReversalAnswer;
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCred;
 use openset_protocol::money::CurrencyAmount;
@@ -21,7 +20,7 @@ use super::sending::{self, ASKED_FOR, Refusal, Took, is_error_doubted};
 use super::{capture, refund, reversal};
 use crate::Merchant;
 use crate::failure::Failure;
-use crate::store::authorizations::{self, Authorization, Said};
+use crate::store::authorizations::{self, Authorization, NewerReceipt, Said};
 use crate::store::movements::{self, End, Movement, New, RestKey};
 use crate::store::payments::{self, Payment};
 
@@ -79,7 +78,10 @@ pub(super) struct Told {
     pub(super) end: End,
     /// What a capture left of the hold, which is free now.
     pub(super) released_minor: u64,
-    pub(super) reversal: Option<ReversalAnswer>,
+    /// The hold ran out: what is left of it is to be given back, so that everybody knows.
+    pub(super) ran_out: bool,
+    /// For the wallet, in place of the earlier one; none for payments of which the gateway kept too little.
+    pub(super) receipt: Option<NewerReceipt>,
     /// What the gateway's answer was checked for, where a step of the cycle ends with it.
     pub(super) verified: Option<&'static [&'static str]>,
 }
@@ -94,7 +96,8 @@ impl Told {
                 batch: None,
             },
             released_minor: 0,
-            reversal: None,
+            ran_out: false,
+            receipt: None,
             verified: None,
         }
     }
@@ -115,6 +118,16 @@ pub(crate) async fn draft(
     payment: &Payment,
     wish: &Wish,
 ) -> Result<Draft, Failure> {
+    draft_after(merchant, payment, wish, None).await
+}
+
+/// Makes it for what an earlier request asked for.
+async fn draft_after(
+    merchant: &Arc<Merchant>,
+    payment: &Payment,
+    wish: &Wish,
+    earlier: Option<Rrpid>,
+) -> Result<Draft, Failure> {
     let one = payment.numbered(wish.auth_number);
     let one = one.context("no authorization has this number");
     let one = one.map_err(Failure::Internal)?;
@@ -131,6 +144,7 @@ pub(crate) async fn draft(
         which,
         original: original.clone(),
         amount: *amount,
+        earlier,
     };
     refund::draft(merchant, payment, one, asked).await
 }
@@ -255,9 +269,8 @@ async fn waiting(merchant: &Merchant, outgoing: &Outgoing) -> anyhow::Result<Opt
 }
 
 /// An Error about a request that the gateway can no longer take for new: if it took it before, it gives its answer to
-/// whoever asks for the same again, and if not, it does it now. A reversal is to an amount, an authorization is captured
-/// once, and a capture or a refund is cancelled once, so that none of it happens twice. A refund may happen twice: it is
-/// never asked for anew.
+/// whoever asks for the same again, and if not, it does it now. A reversal is to an amount and an authorization is captured
+/// once; refunds and cancellations name the first request for them. So none of it happens twice.
 async fn ask_anew(
     merchant: &Arc<Merchant>,
     outgoing: &Outgoing,
@@ -267,7 +280,7 @@ async fn ask_anew(
     let (payment, movement) = (&waiting.payment, &waiting.movement);
     let since_ms = clock::now_ms().saturating_sub(movement.asked_at_ms);
     if since_ms > i64::try_from(ASKED_FOR.as_millis()).unwrap_or(i64::MAX) {
-        bail!("{reason}; ask the acquirer what became of it");
+        return give_up(merchant, outgoing).await;
     }
     let amount = || payment.of(movement.amount_minor).context("too much");
     let place = |id: &str| {
@@ -279,15 +292,18 @@ async fn ask_anew(
         Kind::Capture => What::Capture(amount()?),
         Kind::CaptureReversal(id) => What::VoidCapture(id.clone(), place(id), amount()?),
         Kind::CreditReversal(id) => What::VoidRefund(id.clone(), place(id), amount()?),
-        // A second one would be another refund.
-        Kind::Credit => bail!("{reason}; ask the acquirer what became of it, should this go on"),
+        Kind::Credit => {
+            let capture = waiting.one.capture();
+            What::Refund(capture.and_then(|capture| capture.batch.clone()), amount()?)
+        }
     };
     let wish = Wish {
         auth_number: movement.auth_number,
         what,
         amount_minor: movement.amount_minor,
     };
-    let draft = draft(merchant, payment, &wish).await?;
+    let earlier = movement.id.parse().context("movements.id")?;
+    let draft = draft_after(merchant, payment, &wish, Some(earlier)).await?;
     let mut tx = merchant.db.begin().await?;
     if !outbox::remove(&mut tx, &outgoing.id).await? {
         return Ok(());
@@ -315,13 +331,18 @@ async fn ask_anew(
 
 /// One transaction: the request leaves the outbox, the movement ends, and the payment stands where that puts it.
 async fn finish(
-    merchant: &Merchant,
+    merchant: &Arc<Merchant>,
     outgoing: &Outgoing,
     waiting: &Waiting,
     told: &Told,
     lasted: Duration,
 ) -> anyhow::Result<()> {
     let (xid, movement) = (&waiting.payment.xid, &waiting.movement);
+    let release = if told.ran_out {
+        Some(draft_release(merchant, &waiting.payment, &waiting.one).await?)
+    } else {
+        None
+    };
     let mut tx = merchant.db.begin().await?;
     if !outbox::remove(&mut tx, &outgoing.id).await? {
         return Ok(());
@@ -343,8 +364,8 @@ async fn finish(
         };
         movements::insert(&mut tx, &rest).await?;
     }
-    if let (Some(answer), None) = (&told.reversal, &told.end.refusal) {
-        authorizations::replace_receipt(&mut tx, xid, &waiting.one, answer).await?;
+    if let Some(receipt) = &told.receipt {
+        authorizations::replace_receipt(&mut tx, xid, &waiting.one, receipt).await?;
     }
     if let Some(verified) = told.verified {
         let mut steps = payment.steps;
@@ -358,6 +379,10 @@ async fn finish(
             verified,
         ));
         payments::set_steps(&mut tx, xid, &steps).await?;
+    }
+    if let Some((wish, draft)) = release {
+        let queued = begin(&mut tx, merchant, xid, &wish, draft, None).await?;
+        outbox::enqueue(&mut tx, &queued).await?;
     }
     let state = payments::restate(&mut tx, xid).await?;
     tx.commit().await?;
@@ -379,18 +404,22 @@ pub(super) fn refusal(what: &str, code: &impl serde::Serialize) -> String {
     format!("the gateway did not {what}: {code}")
 }
 
-/// Asks for the whole of an authorization back whose answer will not be waited for: the bank may hold it.
+/// Asks for the whole of an authorization back: one whose answer will not be waited for, as the bank may hold it, or one
+/// whose hold ran out.
 pub(super) async fn draft_release(
     merchant: &Arc<Merchant>,
     payment: &Payment,
     one: &Authorization,
 ) -> anyhow::Result<(Wish, Draft)> {
     let nothing = payment.of(0).context("an amount of 0")?;
-    debug_assert_eq!(one.said, Said::Nothing);
+    let amount_minor = match one.said {
+        Said::Nothing => one.amount.minor(),
+        _ => one.remaining_minor(),
+    };
     let wish = Wish {
         auth_number: one.number,
         what: What::Reverse(nothing),
-        amount_minor: one.amount.minor(),
+        amount_minor,
     };
     let draft = draft(merchant, payment, &wish).await?;
     Ok((wish, draft))

@@ -7,8 +7,10 @@ use openset_protocol::Timestamp;
 use openset_protocol::digest::Digest;
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::auth::{self, Asking, AwaitingAuthRes, Instrument};
-use openset_protocol::merchant::p::{Asked, Authorized, p_res, with_results, without_results};
-use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload};
+use openset_protocol::merchant::p::{
+    Asked, Authorized, PayerName, p_res, with_results, without_results,
+};
+use openset_protocol::messages::auth::{AuthCode, AuthResBaggage, AuthResPayload};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::money::CurrencyAmount;
 use openset_protocol::wrapper::Jwe;
@@ -60,9 +62,22 @@ pub(crate) fn told(payment: &Payment) -> Vec<PResPayload> {
     if all.is_empty() {
         let auth = payment.leading().and_then(|one| one.answer.as_ref());
         let captured = payment.captured();
-        return vec![payload(payment.amount, payment.state(), auth, captured)];
+        let told = payload(payment.amount, payment.state(), auth, captured);
+        return vec![discreet(&payment.payer, told)];
     }
     all.into_iter().map(tell).collect()
+}
+
+/// Who showed no certificate learns that the bank declined, and not why: whoever tries card numbers would.
+fn discreet(payer: &PayerName, mut payload: PResPayload) -> PResPayload {
+    let told = payload.results.as_mut();
+    let told = told.and_then(|results| results.auth_status.as_mut());
+    if let (PayerName::Unsigned(_), Some(told)) = (payer, told)
+        && told.auth_code != AuthCode::Approved
+    {
+        told.auth_code = AuthCode::Declined;
+    }
+    payload
 }
 
 /// A later authorization that is to be asked for.
@@ -146,8 +161,7 @@ pub(crate) async fn settle(
         return Ok(None);
     };
     let awaiting = one.awaiting.clone();
-    let mut steps = payment.steps.clone();
-    steps.push(StepReport::lasting(
+    let mut steps = vec![StepReport::lasting(
         took.lasted(outgoing),
         8,
         "authorization asked",
@@ -155,7 +169,7 @@ pub(crate) async fn settle(
         "AuthReq",
         outgoing.body.len(),
         &["gateway's key-exchange certificate path, brand and revocation"],
-    ));
+    )];
     let begin = std::time::Instant::now();
     let outcome = match refusal(merchant, outgoing, &payment.brand, answer).await? {
         // The bank may hold the amount.
@@ -191,7 +205,7 @@ pub(crate) async fn settle(
             AUTH_RES_VERIFIED,
         ));
     }
-    finish(merchant, outgoing, (&payment, &one), &outcome, &steps).await
+    finish(merchant, outgoing, (&payment, &one), &outcome, steps).await
 }
 
 /// The deadline has passed: no answer will be waited for any more, and what the bank may hold is given back.
@@ -200,8 +214,7 @@ pub(crate) async fn give_up(merchant: &Arc<Merchant>, outgoing: &Outgoing) -> an
         return Ok(());
     };
     let outcome = Outcome::Failed("the gateway did not answer before the deadline".to_owned());
-    let steps = payment.steps.clone();
-    finish(merchant, outgoing, (&payment, &one), &outcome, &steps).await?;
+    finish(merchant, outgoing, (&payment, &one), &outcome, vec![]).await?;
     Ok(())
 }
 
@@ -234,7 +247,7 @@ async fn finish(
     outgoing: &Outgoing,
     (payment, one): (&Payment, &Authorization),
     outcome: &Outcome,
-    steps: &[StepReport],
+    steps: Vec<StepReport>,
 ) -> anyhow::Result<Option<Vec<u8>>> {
     let xid = &payment.xid;
     let answer = sign_p_res(merchant, payment, outcome).await?;
@@ -247,12 +260,14 @@ async fn finish(
         if !outbox::remove(&mut tx, &outgoing.id).await? {
             return Ok(None);
         }
-        payments::lock(&mut tx, xid).await?;
+        // What another authorization of the payment came to meanwhile is in them.
+        let mut all_steps = payments::lock(&mut tx, xid).await?.steps;
         authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
         if let Some(sold) = outcome.sold() {
             sale::book(&mut tx, xid, one, sold).await?;
         }
-        payments::set_steps(&mut tx, xid, steps).await?;
+        all_steps.extend(steps.iter().cloned());
+        payments::set_steps(&mut tx, xid, &all_steps).await?;
         if let Some((wish, draft)) = release {
             let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
             outbox::enqueue(&mut tx, &queued).await?;
@@ -294,6 +309,7 @@ async fn sign_p_res(
         Some((payload.auth_date, sold.cap_amt))
     });
     let payload = payload(payment.amount, outcome.state(), auth, captured);
+    let payload = discreet(&payment.payer, payload);
     let by = payment.asked.clone();
     let ours = merchant.answering(&payment.brand, by.merchant.as_ref());
     let ours = ours.await?;
@@ -305,7 +321,7 @@ async fn answer_p_req(
     payment: &Payment,
     answer: &[u8],
 ) -> Result<(), StoreError> {
-    let sender = payment.cardholder.to_string();
+    let sender = payment.payer.to_string();
     exchanges::answer(
         tx,
         &sender,

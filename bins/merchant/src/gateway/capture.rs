@@ -112,7 +112,8 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
                 batch: None,
             },
             released_minor: 0,
-            reversal: None,
+            ran_out: item.cap_code == CapCode::AuthExpired,
+            receipt: None,
             verified: Some(CAP_RES_VERIFIED),
         });
     };
@@ -125,7 +126,8 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
         },
         released_minor: released_minor
             .context("CapRes says that more was captured than is authorized")?,
-        reversal: None,
+        ran_out: false,
+        receipt: None,
         verified: Some(CAP_RES_VERIFIED),
     })
 }

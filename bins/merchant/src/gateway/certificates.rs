@@ -1,17 +1,17 @@
-//! The gateway's key-exchange certificates: fetched, verified, kept, looked at again.
+//! The gateway's key-exchange certificates: asked for by PCertReq, verified, kept, asked for again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use anyhow::{Context as _, bail};
 use openset_pki::{Chain, Expect, PathError, PathVerifier, Purpose, Role};
 use openset_protocol::BrandId;
+use openset_protocol::merchant::p_cert;
+use openset_service::set_endpoint::MediaType;
 use openset_service::{CancellationToken, clock};
-use serde::Deserialize;
 
+use super::sending::{check_taken, unusable};
 use crate::failure::Failure;
 use crate::store::gateway_certificates;
 use crate::{Merchant, offload};
@@ -24,19 +24,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// The chains held, by brand.
 #[derive(Debug, Default)]
 pub(crate) struct GatewayCertificates(RwLock<Arc<BTreeMap<BrandId, Chain>>>);
-
-/// `GET /certificates` of the gateway. Nothing in it is believed but by its signatures.
-#[derive(Debug, Deserialize)]
-struct Published {
-    certificates: Vec<PublishedChain>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PublishedChain {
-    brand: BrandId,
-    purpose: String,
-    chain: Vec<String>,
-}
 
 impl GatewayCertificates {
     /// The chain of a brand's gateway, if it holds now.
@@ -139,48 +126,45 @@ async fn take_kept(merchant: &Merchant) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fetches and verifies the chain of every brand; gives the first failure after it has tried all.
+/// Asks for the chain of every brand; gives the first failure after it has tried all.
 async fn fetch(merchant: &Merchant) -> anyhow::Result<()> {
-    let url = &merchant.settings.gateway_certificates_url;
-    let published: Published = merchant.client.get_json(url, None).await?;
     let mut outcome = Ok(());
     for brand in &merchant.settings.brands {
-        let taken = take(merchant, &published, brand).await;
+        let taken = ask(merchant, brand).await;
         let taken = taken.with_context(|| format!("the gateway's certificate for {brand}"));
         outcome = outcome.and(taken);
     }
     outcome
 }
 
-async fn take(merchant: &Merchant, published: &Published, brand: &BrandId) -> anyhow::Result<()> {
-    let chain = published.key_exchange(brand)?;
+/// PCertReq is signed and not sealed, so that the first certificate is asked for with it, too. Nothing is stored before:
+/// lost, it is asked again.
+async fn ask(merchant: &Merchant, brand: &BrandId) -> anyhow::Result<()> {
+    let ours = merchant.credentials(brand)?;
+    let verifier = merchant.verifier()?;
+    let made = offload(move |ctx| p_cert::request(ctx, &ours, &verifier)).await;
+    let (awaiting, wire) = made?;
+    let url = &merchant.settings.gateway_set_url;
+    let answer = merchant
+        .client
+        .post_set(url, MediaType::Payment, wire)
+        .await?;
+    check_taken(&answer)?;
+    let verifier = merchant.verifier()?;
+    let body = answer.body.clone();
+    let told = offload(move |ctx| awaiting.handle(&body, &verifier, ctx.now)).await;
+    let chain = match told {
+        Ok(Ok(chain)) => chain,
+        Ok(Err(code)) => bail!("it has none: {code:?}"),
+        Err(refusal) => return Err(unusable(merchant, "PCertRes", &answer, &refusal).await),
+    };
     if merchant.gateways.all().get(brand) == Some(&chain) {
         return Ok(());
     }
-    let verifier = merchant.verifier()?;
-    let (of, checked) = (brand.clone(), chain.clone());
-    offload(move |_| Ok::<_, anyhow::Error>(verify(&checked, &of, &verifier)?)).await?;
     let mut tx = merchant.db.begin().await?;
     gateway_certificates::put(&mut tx, brand, &chain).await?;
     tx.commit().await?;
     merchant.gateways.hold(brand.clone(), chain);
     tracing::info!(kind = %brand, "the gateway's key-exchange certificate was verified");
     Ok(())
-}
-
-impl Published {
-    fn key_exchange(&self, brand: &BrandId) -> anyhow::Result<Chain> {
-        let of_brand = |published: &&PublishedChain| {
-            published.brand == *brand && published.purpose == "key_exchange"
-        };
-        let found = self.certificates.iter().find(of_brand);
-        let found = found.ok_or_else(|| anyhow!("it has none yet"))?;
-        ensure!(
-            found.chain.len() <= openset_pki::CHAIN_LENGTH_MAX,
-            "the chain is too long"
-        );
-        let der = |text: &String| STANDARD.decode(text);
-        let x5c: Vec<Vec<u8>> = found.chain.iter().map(der).collect::<Result<_, _>>()?;
-        Ok(Chain::from_x5c(&x5c)?)
-    }
 }

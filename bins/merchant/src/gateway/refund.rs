@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use openset_protocol::ids::Rrpid;
 use openset_protocol::merchant::cap_rev_or_cred::{self, AwaitingCapRevOrCredRes, Item};
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap_rev_or_cred::{
@@ -25,6 +26,8 @@ pub(super) struct Asked {
     /// The capture or refund, as the gateway named it; none for captures of before it named them.
     pub(super) original: Option<BatchPlace>,
     pub(super) amount: CurrencyAmount,
+    /// The first request for the same, if the gateway takes its bytes no more.
+    pub(super) earlier: Option<Rrpid>,
 }
 
 /// Makes CapRevReq, CredReq or CredRevReq.
@@ -34,7 +37,7 @@ pub(super) async fn draft(
     one: &Authorization,
     asked: Asked,
 ) -> Result<Draft, Failure> {
-    let which = asked.which;
+    let (which, earlier) = (asked.which, asked.earlier);
     let item = item(payment, one, asked).map_err(Failure::Internal)?;
     let ours = merchant.credentials(&payment.brand)?;
     let verifier = merchant.verifier()?;
@@ -43,7 +46,11 @@ pub(super) async fn draft(
         "the gateway's certificate is not here yet",
     ))?;
     let made = offload(move |ctx| {
-        let asked = (which, vec![item]);
+        let asked = cap_rev_or_cred::Asked {
+            which,
+            items: vec![item],
+            earlier,
+        };
         cap_rev_or_cred::request(ctx, &ours, gateway.leaf(), asked, &verifier)
     })
     .await;
@@ -100,7 +107,8 @@ pub(super) async fn verify(
     Ok(Told {
         end: end(waiting, which, item, anew),
         released_minor: 0,
-        reversal: None,
+        ran_out: false,
+        receipt: None,
         verified: None,
     })
 }

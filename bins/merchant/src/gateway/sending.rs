@@ -17,11 +17,13 @@ use openset_service::{clock, set_errors};
 use openset_store::outbox::{self, Outgoing};
 use openset_store::{StoreError, Tx};
 
-use super::{asking, authorization};
+use super::{asking, authorization, batches};
 use crate::{Merchant, offload};
 
 /// The kind of an authorization request in the outbox.
-pub(crate) const AUTH_REQ: &str = "AuthReq";
+const AUTH_REQ: &str = "AuthReq";
+/// The kind of one that captures in the same request: a sale.
+const SALE_REQ: &str = "AuthReq with captureNow";
 /// The kind of a reversal request in the outbox.
 pub(crate) const AUTH_REV_REQ: &str = "AuthRevReq";
 /// The kind of a capture request in the outbox.
@@ -29,9 +31,11 @@ pub(crate) const CAP_REQ: &str = "CapReq";
 const CAP_REV_REQ: &str = CapRevOrCred::CapRev.request();
 const CRED_REQ: &str = CapRevOrCred::Cred.request();
 const CRED_REV_REQ: &str = CapRevOrCred::CredRev.request();
+/// The kind of a request about a batch in the outbox.
+pub(crate) const BATCH_ADMIN_REQ: &str = "BatchAdminReq";
 /// So long the same AuthReq is sent again. The gateway takes a new one for ten minutes only, but it
 /// may have taken this one before it was lost, and then answers it as long as it remembers. After that the
-/// authorization is given back.
+/// authorization is given back. A sale cannot be given back, it moves money.
 const AUTHORIZATION_WAITS: Duration = Duration::from_secs(24 * 60 * 60);
 /// So long all else is asked, which moves money: as long as the gateway remembers its answers.
 pub(super) const ASKED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -60,6 +64,11 @@ impl Took {
     }
 }
 
+/// The kind of an authorization request, of a sale or of what is captured later.
+pub(crate) fn auth_kind(is_sale: bool) -> &'static str {
+    if is_sale { SALE_REQ } else { AUTH_REQ }
+}
+
 /// How long a request of this kind is sent again.
 fn deadline(kind: &str) -> Duration {
     if kind == AUTH_REQ {
@@ -76,9 +85,9 @@ fn age(outgoing: &Outgoing) -> Duration {
     deadline(&outgoing.kind).saturating_sub(left)
 }
 
-/// Whether an Error about this request says nothing yet.
+/// Whether an Error about this request says nothing yet; of a sale an unsigned one never does.
 pub(crate) fn is_error_doubted(outgoing: &Outgoing) -> bool {
-    age(outgoing) < ERROR_DOUBTED
+    outgoing.kind == SALE_REQ || age(outgoing) < ERROR_DOUBTED
 }
 
 /// A request as it will stand in the outbox.
@@ -151,9 +160,13 @@ async fn settle(
     took: Took,
 ) -> anyhow::Result<Option<Vec<u8>>> {
     match outgoing.kind.as_str() {
-        AUTH_REQ => authorization::settle(merchant, outgoing, answer, took).await,
+        AUTH_REQ | SALE_REQ => authorization::settle(merchant, outgoing, answer, took).await,
         AUTH_REV_REQ | CAP_REQ | CAP_REV_REQ | CRED_REQ | CRED_REV_REQ => {
             asking::settle(merchant, outgoing, answer, took).await?;
+            Ok(None)
+        }
+        BATCH_ADMIN_REQ => {
+            batches::settle(merchant, outgoing, answer).await?;
             Ok(None)
         }
         other => bail!("the outbox holds a {other}, which the merchant does not send"),
@@ -177,6 +190,31 @@ pub(super) async fn unusable(
         refusal,
     );
     anyhow!("{message} refused: {refusal}")
+}
+
+/// Whether the answer is none of the gateway's Errors: for what is asked again anyway, whoever signed it.
+///
+/// # Errors
+/// What the Error says.
+pub(super) fn check_taken(answer: &SetAnswer) -> anyhow::Result<()> {
+    if answer.status == 200 {
+        return Ok(());
+    }
+    match MessageWrapper::decode(&answer.body)?.message {
+        Message::Error(error) => {
+            let said = error.claim().context("the gateway's Error is unreadable")?;
+            bail!(
+                "the gateway refused ({:?}): {}",
+                said.error_code,
+                said.error_text
+            )
+        }
+        other => bail!(
+            "the gateway answered with {} and status {}",
+            other.name(),
+            answer.status
+        ),
+    }
 }
 
 /// The gateway's Error about a request. Its text goes to the log and to the operator.
@@ -277,8 +315,8 @@ impl OutboxHandler for Resending {
 
     async fn gave_up(&self, outgoing: &Outgoing) -> anyhow::Result<()> {
         match outgoing.kind.as_str() {
-            AUTH_REQ => Box::pin(authorization::give_up(&self.0, outgoing)).await,
-            AUTH_REV_REQ | CAP_REQ | CAP_REV_REQ | CRED_REQ | CRED_REV_REQ => {
+            AUTH_REQ | SALE_REQ => Box::pin(authorization::give_up(&self.0, outgoing)).await,
+            AUTH_REV_REQ | CAP_REQ | CAP_REV_REQ | CRED_REQ | CRED_REV_REQ | BATCH_ADMIN_REQ => {
                 asking::give_up(&self.0, outgoing).await
             }
             other => bail!("the outbox holds a {other}, which the merchant does not send"),

@@ -18,12 +18,12 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
-use super::money::{Call, at_most, invalid_field, key_reused, not_possible};
+use super::money::{Call, at_most, claim, invalid_field, key_reused, not_possible};
 use super::replay::{Answer, IdempotencyKey};
 use super::{Operator, order_view};
 use crate::catalogue::next_payment;
 use crate::gateway::authorization::{self, Part};
-use crate::gateway::sending::{self, AUTH_REQ};
+use crate::gateway::sending::{self, auth_kind};
 use crate::store::authorizations::{self, Said};
 use crate::store::movements::RestKey;
 use crate::store::orders::Order;
@@ -149,6 +149,7 @@ async fn commit(
     if let Some(number) = known(&mut tx, rest).await? {
         return Ok(Committed::Known(number));
     }
+    claim(&mut tx, rest).await?;
     if part(&locked, request)? != *wanted {
         return Err(Problem::unavailable(
             "overtaken",
@@ -158,8 +159,8 @@ async fn commit(
     let now = (clock::now_ms(), Some(rest));
     authorizations::insert(&mut tx, xid, wanted.number, wanted.amount, &awaiting, now).await?;
     payments::restate(&mut tx, xid).await?;
-    let rrpid = awaiting.rrpid();
-    let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
+    let (rrpid, kind) = (awaiting.rrpid(), auth_kind(wanted.capture_now));
+    let queued = sending::outgoing(merchant, kind, rrpid, xid.to_string(), wire);
     sending::enqueue(&mut tx, merchant, &queued).await?;
     tx.commit().await?;
     Ok(Committed::Queued(queued))

@@ -11,7 +11,10 @@ use openset_protocol::ids::LocalId;
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::money::CurrencyAmount;
+use openset_service::clock;
 use openset_service::problem::{self, Problem};
+use openset_store::Tx;
+use openset_store::idempotency::{self, Claim};
 use openset_store::outbox::Outgoing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +32,9 @@ use crate::store::movements::{self, Movement, RestKey};
 use crate::store::orders::Order;
 use crate::store::payments::{self, Payment, State};
 use crate::{Merchant, schema};
+
+/// The scope in which keys of requests that move money are taken.
+const KEYS: &str = "money";
 
 /// How far a movement of money came.
 #[derive(Debug, Serialize, ToSchema)]
@@ -85,12 +91,7 @@ impl Call {
     }
 
     pub(super) fn rest_key(&self, order: &Order) -> Result<RestKey, Problem> {
-        let key = self.key.clone().ok_or_else(|| {
-            Problem::bad_request(
-                "idempotency-key-missing",
-                "send an Idempotency-Key, a fresh UUID for example, so that the request may be sent again",
-            )
-        })?;
+        let key = self.key.clone().ok_or_else(key_missing)?;
         let mut stands_for = format!("{}\n{}\n", self.route, order.id).into_bytes();
         stands_for.extend_from_slice(&self.body);
         Ok(RestKey {
@@ -150,6 +151,7 @@ async fn commit(
     if let Some(movement) = known(&mut tx, rest).await? {
         return Ok(Committed::Known(movement));
     }
+    claim(&mut tx, rest).await?;
     if wish(Some(&locked))? != *wished {
         return Err(Problem::unavailable(
             "overtaken",
@@ -174,6 +176,29 @@ async fn known(conn: &mut AnyConnection, rest: &RestKey) -> Result<Option<String
         Some((movement, _)) => Ok(Some(movement)),
         None if other.is_some() => Err(key_reused()),
         None => Ok(None),
+    }
+}
+
+/// There is no key.
+pub(super) fn key_missing() -> Problem {
+    Problem::bad_request(
+        "idempotency-key-missing",
+        "send an Idempotency-Key, a fresh UUID for example, so that the request may be sent again",
+    )
+}
+
+/// Takes the key for this request, for good, whatever moves by it and of whichever order: two requests with one key that
+/// come at once stand for one effect, or the later one is refused.
+pub(super) async fn claim(tx: &mut Tx, rest: &RestKey) -> Result<(), Problem> {
+    let now_s = clock::now_seconds();
+    let claim = idempotency::claim(tx, KEYS, &rest.key, &rest.digest, now_s, i64::MAX);
+    match claim.await? {
+        Claim::New => Ok(()),
+        Claim::Mismatch => Err(key_reused()),
+        Claim::InFlight | Claim::Replay { .. } => Err(Problem::unavailable(
+            "overtaken",
+            "the same request is at work; send the same again",
+        )),
     }
 }
 
@@ -325,7 +350,8 @@ pub(super) fn at_most(
         return Err(invalid_field(&format!("/{field}/currency"), detail));
     }
     if named.amount_minor > limit_minor {
-        let detail = format!("name at most {limit_minor} minor units: {why}");
+        let limit = currency.written(limit_minor.into());
+        let detail = format!("name at most {limit}: {why}");
         return Err(invalid_field(&format!("/{field}/amount_minor"), detail));
     }
     CurrencyAmount::new(currency, named.amount_minor).map_err(Problem::internal)

@@ -97,7 +97,7 @@ pub(crate) struct AskedView {
 pub(crate) struct MovementView {
     /// Its name.
     movement: String,
-    /// `asked`, `done`, `refused`, or `voided` once it was cancelled.
+    /// `asked`, `done`, `refused`, `voided` once it was cancelled, or `purged` with its batch.
     state: &'static str,
     #[schema(value_type = schema::Amount)]
     amount: Money,
@@ -122,7 +122,9 @@ impl AskedView {
             let at = |ms: i64| Timestamp::from_seconds(ms.div_euclid(1000));
             Some(MovementView {
                 movement: movement.id.clone(),
-                state: if rules.is_undone(&movement.id) {
+                state: if movement.purged {
+                    "purged"
+                } else if rules.is_undone(&movement.id) {
                     "voided"
                 } else {
                     movement.progress.name()
@@ -227,13 +229,15 @@ pub(super) async fn find(
     let order = order.ok_or_else(|| {
         Problem::not_found(
             "no-such-order",
-            "no order has this id; unpaid ones are kept for a day",
+            "no order has this id; unpaid ones are kept for an hour",
         )
     })?;
     let payment = match &order.xid {
         Some(xid) => payments::find(&mut connection, xid).await?,
         None => None,
     };
+    // An order never shows another's money, whoever named the XID.
+    let payment = payment.filter(|payment| payment.order_id == order.id);
     Ok((order, payment))
 }
 

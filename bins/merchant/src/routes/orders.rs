@@ -48,7 +48,7 @@ pub(crate) struct PlacedOrder {
     #[schema(value_type = schema::Amount)]
     amount: Money,
     /// Its UTF-8 bytes are what wallet and shop hash.
-    #[schema(examples("2 x Espresso beans 250 g @ 7.50 EUR; total 15.00 EUR; order 0f…"))]
+    #[schema(examples("2 x Espresso beans 250 g @ EUR 7.50; total EUR 15.00; order 0f…"))]
     order_description: String,
     #[schema(value_type = schema::PaymentInitiation)]
     payment_initiation: PaymentInitiation,

@@ -248,7 +248,7 @@ fn wish_void_refund(payment: Option<&Payment>, refund: &str) -> Result<Wish, Pro
                 "the refund, or something else of the payment, is not answered yet; GET the order to see how far it is",
             ));
         }
-        Err(No::Code(CapRevOrCredCode::OriginalProcessed)) => {
+        Err(No::Code(CapRevOrCredCode::OriginalProcessed | CapRevOrCredCode::CapPurged)) => {
             return Err(Problem::conflict(
                 "already-voided",
                 "the refund was cancelled before; nothing was done",

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use openset_pki::PathVerifier;
+use openset_pki::{Certificate, PathVerifier};
+use openset_protocol::Rejection;
 use openset_protocol::identity::Credentials;
 use openset_protocol::merchant::inq::{self, VerifiedInqReq};
 use openset_protocol::merchant::p::{Asked, p_res_of_all, without_results};
 use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
-use openset_protocol::{Rejection, Thumbprint};
 
 use super::{KEEP_SECONDS, Received, Sender};
 use crate::failure::Failure;
@@ -30,11 +30,10 @@ pub(super) async fn handle(
     drop(connection);
     let payload = told(&inquiry, payment.as_ref())?;
     let outcome = payload.last().map(|payload| payload.completion_code);
-    let opened_with = payment.and_then(|payment| payment.asked.merchant);
-    let answer = sign(merchant, received, &inquiry, opened_with, payload).await?;
+    let answer = sign(merchant, received, &inquiry, payment.as_ref(), payload).await?;
 
     let sender = Sender {
-        name: inquiry.cardholder.thumbprint().to_string(),
+        name: inquiry.payer.name().to_string(),
         keep_s: KEEP_SECONDS,
         age_s_max: AGE_SECONDS_MAX,
     };
@@ -78,7 +77,7 @@ fn told(
     let Some(payment) = payment else {
         return Ok(vec![without_results(CompletionCode::OrderNotReceived)]);
     };
-    inquiry.check_owner(&payment.cardholder, &payment.asked.trans_ids)?;
+    inquiry.check_owner(&payment.payer, &payment.asked.trans_ids)?;
     Ok(authorization::told(payment))
 }
 
@@ -86,14 +85,14 @@ async fn sign(
     merchant: &Merchant,
     received: &Received,
     inquiry: &VerifiedInqReq,
-    opened_with: Option<Thumbprint>,
+    payment: Option<&Payment>,
     payloads: Vec<PResPayload>,
 ) -> Result<Vec<u8>, Failure> {
-    let brand = inquiry.cardholder.brand();
-    let brand = brand.ok_or(Rejection::MissingCertificate(
-        "the cardholder's certificate has no brand",
-    ))?;
-    let ours = merchant.answering(brand, opened_with.as_ref()).await?;
+    let certified = inquiry.payer.certificate().and_then(Certificate::brand);
+    let brand = payment.map(|payment| &payment.brand).or(certified);
+    let brand = brand.ok_or(Rejection::UnknownXid)?;
+    let opened_with = payment.and_then(|payment| payment.asked.merchant.as_ref());
+    let ours = merchant.answering(brand, opened_with).await?;
     let (wire, inquiry) = (received.bytes.clone(), inquiry.clone());
     let signed = offload(move |ctx| {
         let asked = Asked {

@@ -89,6 +89,7 @@ async fn gather(merchant: &Merchant, wrapper: &MessageWrapper) -> Result<Ingredi
         sign_with,
         gateway,
         merch_cat_code: merchant.settings.merch_cat_code.clone(),
+        accepts_unsigned: false,
         verifier,
         purchase: Purchase {
             opened,

@@ -23,7 +23,7 @@ use super::{Found, KEEP_SECONDS, Received, Sender, mail};
 use crate::cardholder_status::{self, Staple};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
-use crate::gateway::sending::{self, AUTH_REQ};
+use crate::gateway::sending::{self, auth_kind};
 use crate::store::orders;
 use crate::store::payments::{self, AskedBy, NewPayment, State};
 use crate::store::purchases::{self, Purchase};
@@ -38,6 +38,21 @@ const P_REQ_VERIFIED: &[&str] = &[
     "xid, lid_c, lid_m, p_req_date, brand_id, bin",
     "chall_m",
     "cardholder's revocation status, by OCSP",
+    "HOD of our own order",
+];
+/// The same of one that came by mail, which repeats no challenge: it names the catalogue that it is ordered by.
+const P_REQ_BY_MAIL_VERIFIED: &[&str] = &[
+    "cardholder's certificate path, brand and revocation",
+    "dual signature over order and payment, for this merchant and this gateway",
+    "xid, lid_c, lid_m, p_req_date, brand_id, bin",
+    "our own catalogue, and the date by which one orders by it",
+    "cardholder's revocation status, by OCSP",
+    "HOD of the order at the catalogue's prices",
+];
+/// What is checked where the cardholder has no certificate.
+const P_REQ_UNSIGNED_VERIFIED: &[&str] = &[
+    "a purchase without a certificate may be made here and at the gateway",
+    "xid, lid_c, lid_m, p_req_date, brand_id, bin, chall_m",
     "HOD of our own order",
 ];
 
@@ -64,6 +79,8 @@ pub(super) struct Ingredients {
     pub(super) gateway: Chain,
     pub(super) verifier: Arc<PathVerifier>,
     pub(super) merch_cat_code: String,
+    /// Whether nobody need have signed.
+    pub(super) accepts_unsigned: bool,
     /// Whether the order comes with PReq, and PReq by mail.
     pub(super) by_mail: bool,
 }
@@ -93,7 +110,14 @@ pub(super) async fn take(
     let begin = Instant::now();
     let (with, copy) = (Arc::clone(&ingredients), wrapper.clone());
     let (p_req, staple) = offload(move |ctx| verify(ctx, &with, &copy)).await?;
-    cardholder_status::check(merchant, &p_req.cardholder, staple).await?;
+    if let Some(cardholder) = p_req.payer.certificate() {
+        cardholder_status::check(merchant, cardholder, staple).await?;
+    }
+    let verified = match p_req.payer.certificate() {
+        Some(_) if ingredients.by_mail => P_REQ_BY_MAIL_VERIFIED,
+        Some(_) => P_REQ_VERIFIED,
+        None => P_REQ_UNSIGNED_VERIFIED,
+    };
     let (with, bytes) = (Arc::clone(&ingredients), received.bytes.clone());
     let decided = offload(move |ctx| decide(ctx, &with, &bytes, p_req)).await?;
     let step = StepReport::since(
@@ -103,7 +127,7 @@ pub(super) async fn take(
         ["cardholder", "merchant"],
         "PReq",
         received.bytes.len(),
-        P_REQ_VERIFIED,
+        verified,
     );
     commit(merchant, received, wrapper, &ingredients, &decided, &[step]).await
 }
@@ -136,7 +160,7 @@ async fn commit(
     let mut new = NewPayment {
         order_id: &order.id,
         brand: &purchase.opened.brand_id,
-        cardholder: p_req.cardholder.thumbprint(),
+        payer: p_req.payer.name(),
         asked,
         p_req,
         awaiting_auth: None,
@@ -144,7 +168,7 @@ async fn commit(
         created_at_ms: clock::now_ms(),
     };
     let mut sender = Sender {
-        name: new.cardholder.to_string(),
+        name: new.payer.to_string(),
         keep_s: KEEP_SECONDS,
         age_s_max: AGE_SECONDS_MAX,
     };
@@ -181,7 +205,8 @@ async fn commit(
                 return Err(Failure::Overtaken("another payment took the order"));
             }
             let (rrpid, wire) = (awaiting.rrpid(), wire.clone());
-            let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
+            let kind = auth_kind(order.is_sale());
+            let queued = sending::outgoing(merchant, kind, rrpid, xid.to_string(), wire);
             sending::enqueue(&mut tx, merchant, &queued).await?;
             Committed::Queued(queued)
         }
@@ -233,6 +258,8 @@ async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> 
         sign_with,
         gateway,
         merch_cat_code: merchant.settings.merch_cat_code.clone(),
+        // Its parts are authorized by a token, for which the certificate is looked at again.
+        accepts_unsigned: merchant.settings.accept_unsigned && !purchase.order.first_part().1,
         verifier,
         purchase,
         by_mail: false,
@@ -252,7 +279,9 @@ fn verify(
         purch_amt: order.amount,
         install_recur_data: order.plan.as_ref(),
     };
-    let p_req = p::open(wrapper, &ours)?.verify(wrapper, opened, own, &with.verifier, ctx.now)?;
+    let p_req = p::open(wrapper, &ours)?;
+    p_req.check_mode(with.accepts_unsigned, with.gateway.leaf())?;
+    let p_req = p_req.verify(wrapper, opened, own, &with.verifier, ctx.now)?;
     let staple = cardholder_status::judge(&p_req, &with.verifier, ctx.now.seconds());
     Ok((p_req, staple))
 }
@@ -278,8 +307,14 @@ fn decide(
         merchant: Some(opened.merchant),
     };
     is_good(&with.sign_with, &with.verifier)?;
-    // One authorization for each order: only a signed decline frees it, for another purchase.
-    let free = !used && matches!(held_in, None | Some(State::Declined));
+    // One authorization for each order: only a signed decline frees it, for another purchase. Who shows no certificate has
+    // one attempt, so that a shop is no place to try card numbers at.
+    let certified = p_req.payer.certificate().is_some();
+    let free = match held_in {
+        None => !used,
+        Some(State::Declined) => !used && certified,
+        Some(_) => false,
+    };
     let next = if p_req.order_agrees && free {
         let (amount, more) = order.first_part();
         let asking = Asking {

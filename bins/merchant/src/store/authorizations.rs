@@ -1,12 +1,12 @@
 //! Authorizations: what the gateway was asked to hold under a payment, from number 1, with what was done about each.
 
+use openset_protocol::Timestamp;
 use openset_protocol::balance::{self, AuthAnswer, Kind, Progress, Standing};
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::auth::{AuthResProof, AwaitingAuthRes};
-use openset_protocol::merchant::auth_rev::ReversalAnswer;
 use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload, CapResPayload};
 use openset_protocol::money::{Currency, CurrencyAmount};
-use openset_protocol::wrapper::Jwe;
+use openset_protocol::wrapper::{Jwe, Jws};
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -140,6 +140,14 @@ fn read(row: &AnyRow, currency: Currency) -> Result<Authorization, StoreError> {
     })
 }
 
+/// A receipt that counts from now on, verified.
+#[derive(Debug, Clone)]
+pub(crate) struct NewerReceipt {
+    pub(crate) amount: CurrencyAmount,
+    pub(crate) jws: Jws,
+    pub(crate) date: Timestamp,
+}
+
 /// What ended the wait for an authorization.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
@@ -206,12 +214,12 @@ pub(crate) async fn conclude(
     )
 }
 
-/// After a reversal: the wallet believes the bank's word alone, so what it is told is what the new receipt says.
+/// A newer receipt: the wallet believes the bank's word alone, so what it is told is what this one says.
 pub(crate) async fn replace_receipt(
     tx: &mut Tx,
     xid: &Xid,
     one: &Authorization,
-    answer: &ReversalAnswer,
+    newer: &NewerReceipt,
 ) -> Result<(), StoreError> {
     let (Some((payload, baggage)), said) = (&one.answer, one.said) else {
         return Ok(());
@@ -220,11 +228,9 @@ pub(crate) async fn replace_receipt(
         return Ok(());
     }
     let (mut payload, mut baggage) = (payload.clone(), baggage.clone());
-    payload.auth_amt = answer.new_amount;
-    if let Some((receipt, date)) = &answer.receipt {
-        payload.auth_date = *date;
-        baggage.receipt = Some(receipt.clone());
-    }
+    payload.auth_amt = newer.amount;
+    payload.auth_date = newer.date;
+    baggage.receipt = Some(newer.jws.clone());
     let done = sqlx::query(
         "UPDATE authorizations SET payload = $1, baggage = $2 WHERE xid = $3 AND number = $4",
     )

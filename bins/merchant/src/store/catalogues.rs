@@ -46,17 +46,21 @@ fn read(row: &AnyRow) -> Result<SignedCatalogue, StoreError> {
     })
 }
 
-/// The catalogue of this brand that was signed last.
+/// The catalogue of this brand that was signed last of what is to be said now. Where two replicas say different things,
+/// during a change, each goes on with its own.
 pub(crate) async fn newest(
     conn: &mut AnyConnection,
     brand: &BrandId,
+    made_of: &str,
 ) -> Result<Option<SignedCatalogue>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM catalogues WHERE brand = $1 ORDER BY issued_at_s DESC, digest LIMIT 1"
+        "SELECT {COLUMNS} FROM catalogues WHERE brand = $1 AND made_of = $2 \
+         ORDER BY issued_at_s DESC, digest LIMIT 1"
     );
     // The statement is put together from this file's constants alone.
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(brand.as_str())
+        .bind(made_of)
         .fetch_optional(conn)
         .await?;
     row.as_ref().map(read).transpose()

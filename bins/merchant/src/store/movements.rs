@@ -8,7 +8,7 @@ use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use super::{one_row, stored};
+use super::{books, one_row, stored};
 
 /// A movement, as stored.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub(crate) struct Movement {
     pub(crate) refusal: Option<String>,
     /// Where the gateway put it.
     pub(crate) batch: Option<BatchPlace>,
+    /// Undone by a purge of its batch.
+    pub(crate) purged: bool,
     pub(crate) asked_at_ms: i64,
     pub(crate) done_at_ms: Option<i64>,
 }
@@ -63,7 +65,7 @@ pub(crate) struct End {
 }
 
 const COLUMNS: &str = "id, auth_number, kind, undoes, amount_minor, state, refusal, asked_at_ms, done_at_ms, batch_id, \
-     batch_seq";
+     batch_seq, purged";
 
 /// Records a movement, after all others of its authorization. The caller holds the payment.
 pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError> {
@@ -87,7 +89,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError>
     .bind(done_at_ms)
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    books::done(tx, new.id).await
 }
 
 /// Of all authorizations of a payment, in the order in which they were asked for.
@@ -174,7 +176,30 @@ pub(crate) async fn end(tx: &mut Tx, id: &str, end: &End, at_ms: i64) -> Result<
     one_row(
         done.rows_affected(),
         "the movement was not waiting for an answer",
+    )?;
+    books::done(tx, id).await
+}
+
+/// Writes down where the acquirer says that a movement stands, if that was not known.
+pub(crate) async fn set_place(tx: &mut Tx, id: &str, place: &BatchPlace) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE movements SET batch_id = $1, batch_seq = $2 WHERE id = $3 AND state = 'done' AND batch_id IS NULL",
     )
+    .bind(place.batch_id.as_str())
+    .bind(i64::from(place.batch_sequence_num))
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
+    one_row(done.rows_affected(), "the movement has another place")
+}
+
+/// Its batch was purged.
+pub(crate) async fn set_purged(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    let done = sqlx::query("UPDATE movements SET purged = 1 WHERE id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    one_row(done.rows_affected(), "there is no such movement")
 }
 
 fn read(row: &AnyRow) -> Result<Movement, StoreError> {
@@ -189,6 +214,7 @@ fn read(row: &AnyRow) -> Result<Movement, StoreError> {
         progress: Progress::from_name(&progress).ok_or(StoreError::Corrupt("movements.state"))?,
         refusal: row.try_get(6)?,
         batch: batch(row.try_get(9)?, row.try_get(10)?)?,
+        purged: row.try_get::<i64, _>(11)? != 0,
         asked_at_ms: row.try_get(7)?,
         done_at_ms: row.try_get(8)?,
     })
@@ -217,7 +243,7 @@ impl Movement {
             kind: self.kind.clone(),
             amount_minor: self.amount_minor,
             progress: self.progress,
-            purged: false,
+            purged: self.purged,
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Orders: what was ordered, and which payment has it.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use openset_protocol::ids::{LocalId, Xid};
 use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::CurrencyAmount;
+use openset_service::paging::{Asked, Place};
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
@@ -128,63 +128,43 @@ pub(crate) struct Listed {
     pub(crate) created_at_s: i64,
 }
 
-/// Where an order stands in the list of all.
-#[derive(Debug)]
-pub(crate) struct Place {
-    created_at_s: i64,
-    id: LocalId,
-}
-
-impl Place {
-    /// As [`Display`](fmt::Display) writes it.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (created_at_s, id) = text.split_once('.')?;
-        Some(Self {
-            created_at_s: created_at_s.parse().ok()?,
-            id: id.parse().ok()?,
-        })
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.created_at_s, self.id)
-    }
-}
-
 impl Listed {
+    /// Where it stands in the list of all.
     pub(crate) fn place(&self) -> Place {
         Place {
-            created_at_s: self.created_at_s,
-            id: self.id.clone(),
+            at: self.created_at_s,
+            id: self.id.to_string(),
         }
     }
 }
 
-/// Orders, the newest first: those in a state, `open` included, and those behind a place, at most so many.
+/// In place of a state: orders with something that was asked of the gateway and is asked no more, unanswered.
+pub(crate) const UNANSWERED: &str = "unanswered";
+
+const IS_UNANSWERED: &str = "EXISTS (SELECT 1 FROM movements m WHERE m.xid = o.xid AND m.state = 'asked' \
+     AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.reference = m.id OR b.id = m.id))";
+
+/// Orders, the newest first: those in a state, `open` and [`UNANSWERED`] included, or all.
 pub(crate) async fn list(
     conn: &mut AnyConnection,
     state: Option<&str>,
-    after: Option<&Place>,
-    rows_max: i64,
+    asked: &Asked,
 ) -> Result<Vec<Listed>, StoreError> {
-    let behind = after.map_or(
-        "",
-        |_| "AND (o.created_at_s < $3 OR (o.created_at_s = $3 AND o.id < $4)) ",
-    );
-    let query = AssertSqlSafe(format!(
+    let sql = format!(
         "SELECT o.id, COALESCE(p.state, 'open'), o.currency, o.amount_minor, o.created_at_s \
-         FROM orders o LEFT JOIN payments p ON p.xid = o.xid \
-         WHERE ($1 = '' OR COALESCE(p.state, 'open') = $1) {behind}\
-         ORDER BY o.created_at_s DESC, o.id DESC LIMIT $2"
-    ));
-    let mut query = sqlx::query(query)
+         FROM orders o LEFT JOIN payments p ON p.xid = o.xid AND p.order_id = o.id \
+         WHERE ($1 = '' OR COALESCE(p.state, 'open') = $1 OR ($1 = '{UNANSWERED}' AND {IS_UNANSWERED})) \
+         AND ($2 = '' OR (o.created_at_s, o.id) < ($3, $2)) \
+         ORDER BY o.created_at_s DESC, o.id DESC LIMIT $4"
+    );
+    // The statement is put together from this file's constants alone.
+    let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(state.unwrap_or_default())
-        .bind(rows_max);
-    if let Some(after) = after {
-        query = query.bind(after.created_at_s).bind(after.id.as_str());
-    }
-    let rows = query.fetch_all(conn).await?;
+        .bind(asked.id())
+        .bind(asked.at())
+        .bind(asked.rows())
+        .fetch_all(conn)
+        .await?;
     let listed = |row: &AnyRow| {
         let (id, currency): (String, String) = (row.try_get(0)?, row.try_get(2)?);
         Ok(Listed {

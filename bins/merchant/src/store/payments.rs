@@ -8,7 +8,7 @@ use openset_protocol::balance;
 use openset_protocol::digest::Digest;
 use openset_protocol::ids::{Challenge, LocalId, Rrpid, TransIds, Xid};
 use openset_protocol::merchant::auth::AwaitingAuthRes;
-use openset_protocol::merchant::p::VerifiedPReq;
+use openset_protocol::merchant::p::{PayerName, VerifiedPReq};
 use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::CurrencyAmount;
 use openset_protocol::{BrandId, Thumbprint, Timestamp};
@@ -139,7 +139,7 @@ pub(crate) struct Payment {
     pub(crate) order_id: LocalId,
     pub(crate) brand: BrandId,
     /// The thumbprint of the certificate that signed PReq: nobody else may inquire.
-    pub(crate) cardholder: Thumbprint,
+    pub(crate) payer: PayerName,
     pub(crate) asked: AskedBy,
     /// The order's.
     pub(crate) amount: CurrencyAmount,
@@ -157,7 +157,7 @@ pub(crate) struct Payment {
 pub(crate) struct NewPayment<'a> {
     pub(crate) order_id: &'a LocalId,
     pub(crate) brand: &'a BrandId,
-    pub(crate) cardholder: Thumbprint,
+    pub(crate) payer: PayerName,
     pub(crate) asked: &'a AskedBy,
     /// Kept with its payment instruction, for later authorizations.
     pub(crate) p_req: &'a VerifiedPReq,
@@ -186,9 +186,9 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, St
     .bind(new.order_id.as_str())
     .bind(state.name())
     .bind(new.brand.as_str())
-    .bind(new.cardholder.to_string())
+    .bind(new.payer.to_string())
     .bind(to_json(new.asked, "payments.asked")?)
-    .bind(p_req.dual_signature.0.as_str())
+    .bind(p_req.dual_signature.as_ref().map_or("", |jws| jws.0.as_str()))
     .bind(failure)
     .bind(to_json(&new.steps, "payments.steps")?)
     .bind(new.created_at_ms)
@@ -269,7 +269,7 @@ fn read(row: &AnyRow) -> Result<Payment, StoreError> {
         xid: stored(&text(0)?, "payments.xid")?,
         order_id: stored(&text(1)?, "payments.order_id")?,
         brand: stored(&text(2)?, "payments.brand")?,
-        cardholder: stored(&text(3)?, "payments.cardholder")?,
+        payer: stored(&text(3)?, "payments.cardholder")?,
         asked: from_json(&text(4)?, "payments.asked")?,
         amount: amount(&text(5)?, row.try_get(6)?, "orders.amount_minor")?,
         plan: orders::plan(row.try_get(9)?)?,

@@ -4,27 +4,28 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use axum::routing::post;
 use openset_jose::{ContentKey, Thumbprint};
-use openset_pki::{Chain, Purpose, Role};
+use openset_pki::{Purpose, Role};
 use openset_protocol::gateway::auth::{self, Answering, Approval, Decision, Shown, TokenKey};
 use openset_protocol::gateway::auth_rev::{self, ReceiptFacts, ReceiptFor, Reversal};
 use openset_protocol::gateway::cap::{self, Outcome};
-use openset_protocol::gateway::cap_rev_or_cred;
+use openset_protocol::gateway::{cap_rev_or_cred, p_cert};
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::auth_rev::AuthRevCode;
 use openset_protocol::messages::batch::BatchPlace;
-use openset_protocol::messages::cap::CapCode;
-use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
+use openset_protocol::messages::batch_admin::AmountType;
+use openset_protocol::messages::cap::{CapCode, CapItem};
+use openset_protocol::messages::cap_rev_or_cred::{
+    CapRevOrCred, CapRevOrCredCode, CapRevOrCredReqItem,
+};
 use openset_protocol::messages::error::{ErrorMessage, Refused};
 use openset_protocol::money::CurrencyAmount;
 use openset_protocol::thumbs::RevocationState;
@@ -35,6 +36,8 @@ use openset_service::{clock, random};
 use openset_testkit::keys::key;
 use openset_testkit::pki::{self, TestPki};
 use tokio::net::TcpListener;
+
+use crate::bank_batches::{self, Batches, Done};
 
 /// How the gateway treats what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +60,16 @@ pub(crate) enum Mood {
     RefusesOthersForGood,
     /// Approves, but does not capture.
     RefusesCaptures,
+    /// Approves, but holds nothing any more when it is to capture.
+    HoldRanOut,
     /// Says that so many minor units were captured before.
     CapturedBefore(u64),
     /// Captures, but gives nothing back and cancels nothing.
     RefusesRefunds,
     /// Approves, but does not reverse.
     RefusesReversals,
+    /// Approves and reverses, but kept too little for another receipt.
+    GivesNoReceipts,
     /// Answers with the answer to another request.
     Confuses,
 }
@@ -86,6 +93,9 @@ pub(crate) struct BankState {
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     /// Whom receipts are for, by authorization.
     receipts: Mutex<HashMap<Rrpid, ReceiptFor>>,
+    pub(crate) batches: Mutex<Batches>,
+    /// Where a refund or cancellation stands, by the first request for it.
+    undone: Mutex<HashMap<Rrpid, BatchPlace>>,
 }
 
 impl Bank {
@@ -99,9 +109,10 @@ impl Bank {
             received: Mutex::default(),
             answers: Mutex::default(),
             receipts: Mutex::default(),
+            batches: Mutex::default(),
+            undone: Mutex::default(),
         });
         let router = Router::new()
-            .route("/certificates", get(certificates))
             .route("/set", post(set))
             .with_state(Arc::clone(&state));
         Self {
@@ -140,6 +151,11 @@ impl Bank {
         *self.state.mood.lock().unwrap() = mood;
     }
 
+    /// How many refunds and cancellations were done.
+    pub(crate) fn undone(&self) -> usize {
+        self.state.undone.lock().unwrap().len()
+    }
+
     pub(crate) async fn wait_for(&self, message: &str) {
         for _ in 0..6000 {
             if self.received(message).1 > 0 {
@@ -163,6 +179,11 @@ impl Bank {
 }
 
 impl BankState {
+    /// Answers nothing as it did before.
+    pub(crate) fn forget(&self) {
+        self.answers.lock().unwrap().clear();
+    }
+
     fn current(&self) -> Credentials {
         self.ours.lock().unwrap()[0].clone()
     }
@@ -175,32 +196,19 @@ pub(crate) async fn serve(router: Router) -> String {
     url
 }
 
-fn encoded(chain: &Chain) -> Vec<String> {
-    chain
-        .to_x5c()
-        .iter()
-        .map(|der| STANDARD.encode(der))
-        .collect()
-}
-
-async fn certificates(State(bank): State<Arc<BankState>>) -> Response {
-    if *bank.mood.lock().unwrap() == Mood::Down {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    }
-    let ours = bank.current();
-    let published = Json(serde_json::json!({"certificates": [
-        {"brand": "Visa", "purpose": "signature", "chain": encoded(ours.signature.chain())},
-        {"brand": "Visa", "purpose": "key_exchange", "chain": encoded(ours.key_exchange.chain())},
-    ]}));
-    published.into_response()
-}
-
 async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
     let mood = *bank.mood.lock().unwrap();
     let wire = body.to_vec();
     let wrapper = MessageWrapper::decode(&wire).unwrap();
     let name = wrapper.message.name().to_owned();
     bank.received.lock().unwrap().push((name, wire.clone()));
+    if matches!(wrapper.message, Message::PCertReq(_)) && mood != Mood::Down {
+        let media_type = [(header::CONTENT_TYPE, SET_PAYMENT)];
+        return match certificate(&bank, &wire, &wrapper) {
+            Ok(answer) => (media_type, answer).into_response(),
+            Err(error) => (StatusCode::BAD_REQUEST, media_type, error).into_response(),
+        };
+    }
     if matches!(wrapper.message, Message::Error(_)) {
         return StatusCode::NO_CONTENT.into_response();
     }
@@ -235,6 +243,12 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
                 Message::CapRevReq(_) | Message::CredReq(_) | Message::CredRevReq(_) => {
                     refund(&bank, &wire, &wrapper, mood)
                 }
+                Message::BatchAdminReq(_) => {
+                    let held = bank.ours.lock().unwrap().clone();
+                    let ours: Vec<_> = held.iter().collect();
+                    let mut batches = bank.batches.lock().unwrap();
+                    bank_batches::answer(&mut batches, &bank.pki, &ours, &wire, &wrapper)
+                }
                 other => panic!("a merchant does not send {}", other.name()),
             };
             bank.answers
@@ -254,6 +268,30 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
         _ => answer,
     };
     ([(header::CONTENT_TYPE, SET_PAYMENT)], answer).into_response()
+}
+
+/// Nothing is kept of it, and no mood keeps a merchant from what it needs to ask anything.
+fn certificate(
+    bank: &BankState,
+    wire: &[u8],
+    wrapper: &MessageWrapper,
+) -> Result<Vec<u8>, Vec<u8>> {
+    let mut rng = random::system();
+    let mut ctx = Context {
+        now: clock::now(),
+        rng: &mut rng,
+    };
+    let verifier = bank.pki.verifier();
+    let current = bank.current();
+    let (ours, bin) = ([&current], pki::ACQUIRER_BIN);
+    match p_cert::open(wire, wrapper, (&ours, bin), verifier, ctx.now) {
+        Ok(request) => {
+            let state = RevocationState::of(verifier, &request.brand_id);
+            Ok(p_cert::answer(&mut ctx, &ours, bin, &request, &state).unwrap())
+        }
+        // The merchant's own certificate may have ended.
+        Err(refusal) => Err(ErrorMessage::answer(&mut ctx, &refusal, Some(wrapper)).encode()),
+    }
 }
 
 /// To whoever signed the newest AuthReq.
@@ -288,7 +326,7 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
     let asker = opened.asker.clone();
     let signed = ("AuthReq".to_owned(), asker.merchant());
     bank.signers.lock().unwrap().push(signed);
-    let shown = opened.verify(&ours, &bank.tokens, verifier, ctx.now);
+    let shown = opened.verify((&ours, true), &bank.tokens, verifier, ctx.now);
     let Shown::Pi(payment) = shown.unwrap().unwrap() else {
         panic!("no payment instruction")
     };
@@ -338,6 +376,7 @@ fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let ours: Vec<_> = held.iter().collect();
     let request = auth_rev::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
     let reversal = match (mood, request.refused) {
+        (Mood::GivesNoReceipts, None) => Reversal::Approved(None),
         (Mood::RefusesReversals, _) => Reversal::Refused(AuthRevCode::InvalidTransaction),
         (_, Some(code)) => Reversal::Refused(code),
         _ => {
@@ -375,20 +414,23 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     let request = cap::open(wire, wrapper, &ours, &bank.tokens, verifier, ctx.now).unwrap();
     let signed = ("CapReq".to_owned(), request.asker.merchant());
     bank.signers.lock().unwrap().push(signed);
-    let outcome = |(place, refused): (u32, Option<CapCode>)| match (mood, refused) {
-        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::AuthExpired),
+    let outcome = |(item, refused): &(CapItem, Option<CapCode>)| match (mood, refused) {
+        (Mood::RefusesCaptures, _) => Outcome::Refused(CapCode::UnspecifiedFailure),
+        (Mood::HoldRanOut, _) => Outcome::Refused(CapCode::AuthExpired),
         (Mood::CapturedBefore(minor), _) => {
-            let currency = request.items[0].0.cap_req_amt.currency();
+            let currency = item.cap_req_amt.currency();
             Outcome::Duplicate(CurrencyAmount::new(currency, minor).unwrap(), None)
         }
-        (_, Some(code)) => Outcome::Refused(code),
-        (_, None) => Outcome::Captured(BatchPlace {
-            batch_id: "batch-1".parse().unwrap(),
-            batch_sequence_num: place,
-        }),
+        (_, Some(code)) => Outcome::Refused(*code),
+        (_, None) => Outcome::Captured(bank.batches.lock().unwrap().put(Done {
+            xid: item.trans_ids.xid,
+            auth_rrpid: item.auth_rrpid,
+            amount: item.cap_req_amt,
+            kind: AmountType::Credit,
+            original: None,
+        })),
     };
-    let refused = request.items.iter().map(|(_, refused)| *refused);
-    let outcomes: Vec<_> = (1..).zip(refused).map(outcome).collect();
+    let outcomes: Vec<_> = request.items.iter().map(outcome).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }
@@ -404,19 +446,33 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
     let ours: Vec<_> = held.iter().collect();
     let tokens = &bank.tokens;
     let request = cap_rev_or_cred::open(wire, wrapper, &ours, tokens, verifier, ctx.now).unwrap();
-    let number = bank.received.lock().unwrap().len();
-    let outcome = |refused: Option<CapRevOrCredCode>| match (mood, refused) {
-        (Mood::RefusesRefunds, _) => {
-            cap_rev_or_cred::Outcome::Refused(CapRevOrCredCode::CapDataMismatch)
+    let which = request.which;
+    let outcome = |(item, refused): &(CapRevOrCredReqItem, Option<CapRevOrCredCode>)| {
+        if mood == Mood::RefusesRefunds {
+            return cap_rev_or_cred::Outcome::Refused(CapRevOrCredCode::CapDataMismatch);
         }
-        (_, Some(code)) => cap_rev_or_cred::Outcome::Refused(code),
-        (_, None) => cap_rev_or_cred::Outcome::Done(BatchPlace {
-            batch_id: "batch-1".parse().unwrap(),
-            batch_sequence_num: u32::try_from(number).unwrap(),
-        }),
+        if let Some(code) = refused {
+            return cap_rev_or_cred::Outcome::Refused(*code);
+        }
+        let (kind, original) = match which {
+            CapRevOrCred::Cred => (AmountType::Debit, None),
+            CapRevOrCred::CapRev => (AmountType::Debit, item.original.clone()),
+            CapRevOrCred::CredRev => (AmountType::Credit, item.original.clone()),
+        };
+        let first = request.earlier.unwrap_or_else(|| request.asker.rrpid());
+        let mut undone = bank.undone.lock().unwrap();
+        let place = undone.entry(first).or_insert_with(|| {
+            bank.batches.lock().unwrap().put(Done {
+                xid: item.trans_ids.xid,
+                auth_rrpid: item.auth_rrpid,
+                amount: item.cap_rev_or_cred_req_amt,
+                kind,
+                original,
+            })
+        });
+        cap_rev_or_cred::Outcome::Done(place.clone())
     };
-    let refused = request.items.iter().map(|(_, refused)| *refused);
-    let outcomes: Vec<_> = refused.map(outcome).collect();
+    let outcomes: Vec<_> = request.items.iter().map(outcome).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap_rev_or_cred::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }

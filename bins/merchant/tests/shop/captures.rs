@@ -1,5 +1,8 @@
 //! The shop asks for its money: once.
 
+use openset_protocol::cardholder::purchase::PaymentStatus;
+use serde_json::json;
+
 use crate::bank::Mood;
 use crate::shop::World;
 use crate::wallet::Wallet;
@@ -107,7 +110,7 @@ async fn refused_capture_may_be_tried_again_under_another_key() {
         refused.1["detail"]
             .as_str()
             .unwrap()
-            .contains("authExpired"),
+            .contains("unspecifiedFailure"),
         "{}",
         refused.1
     );
@@ -117,6 +120,25 @@ async fn refused_capture_may_be_tried_again_under_another_key() {
     assert_eq!(shop.capture(&order, Some("key-1")).await, refused);
     assert_eq!(shop.capture(&order, Some("key-2")).await.0, 200);
     assert_eq!(shop.show(&order).await["state"], "captured");
+}
+
+#[tokio::test]
+async fn hold_that_ran_out_is_given_back_so_that_shop_and_wallet_see_it() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = shop.order().await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let (step, _) = wallet.buy(&shop, &order).await;
+    world.bank.be(Mood::HoldRanOut);
+    let (status, problem) = shop.capture(&order, Some("key")).await;
+    assert_eq!((status, &problem["code"]), (502, &json!("capture-refused")));
+    let view = shop.wait_for_state(&order, "reversed").await;
+    assert_eq!(view["reversed"]["amount_minor"], 1500);
+    assert_eq!(world.bank.received("AuthRevReq").0, 1);
+    let inquired = wallet.inquire(&shop, &step.state).await.unwrap();
+    assert_eq!(inquired.status, PaymentStatus::Reversed);
+    let (_, problem) = shop.capture(&order, Some("late")).await;
+    assert_eq!(problem["code"], "not-authorized");
 }
 
 #[tokio::test]

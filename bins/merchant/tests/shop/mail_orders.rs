@@ -8,7 +8,8 @@ use openset_protocol::cardholder::purchase::{AwaitingPRes, PaymentStatus, Step};
 use openset_testkit::postgres::PostgresServer;
 use tempfile::TempDir;
 
-use crate::shop::{Shop, World};
+use crate::bank::Mood;
+use crate::shop::{OPERATOR, Shop, World};
 use crate::wallet::{Reply, Wallet, post};
 
 impl World {
@@ -142,16 +143,198 @@ async fn order_by_mail_is_refused_over_http_and_a_message_that_is_none_is_put_aw
 }
 
 #[tokio::test]
-async fn replicas_on_one_folder_authorize_once_and_give_the_same_bytes() {
-    let server = tokio::task::spawn_blocking(PostgresServer::start)
-        .await
-        .unwrap()
-        .unwrap();
-    let Some(server) = server else {
+async fn order_by_mail_is_refused_over_http_while_the_gateway_is_asked_and_after_it_answered() {
+    let world = World::new().await;
+    let shop = world.open_shop_waiting(100).await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let step = ordered(&wallet, &shop, 1).await;
+    let order = step.state.purchase().trans_ids().lid_m.clone();
+    world.bank.be(Mood::Down);
+    world.hand_in("a.json", &step.wire);
+    let path = format!("/orders/{order}");
+    wait_until("the order is there", async || {
+        shop.get(&path, Some(OPERATOR)).await.0 == 200
+    })
+    .await;
+    let refused = "a mail order over HTTP is not served here";
+    let (_, text) = post(&shop.url, &step.wire).await.error();
+    assert_eq!(text, refused);
+    world.bank.be(Mood::Approves);
+    // Nobody was told "received" in between: this is the bank's answer.
+    let reply = world.answer("a.json").await;
+    assert_eq!(wallet.read(&step.state, &reply).status, PaymentStatus::Paid);
+    let (_, text) = post(&shop.url, &step.wire).await.error();
+    assert_eq!(text, refused);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn what_orders_nothing_by_mail_is_refused_in_the_folder() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let order = shop.order().await;
+    world.hand_in("a.json", &wallet.p_init_req(&order));
+    let begun = wallet.begin(&shop, &order).await;
+    world.hand_in("b.json", &begun.wire);
+    for name in ["a.json", "b.json"] {
+        let (_, text) = world.answer(name).await.error();
+        assert_eq!(text, "what orders nothing by mail is not served here");
+    }
+    assert_eq!(shop.show(&order).await["state"], "open");
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn order_that_is_dated_days_ahead_is_refused_and_one_of_the_next_hours_waits() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let catalogue = catalogue(&shop).await;
+    let now = openset_service::clock::now();
+    let soon = wallet.order_by_mail_at(&catalogue, 2, 1, now.plus(3_600));
+    let late = wallet.order_by_mail_at(&catalogue, 2, 2, now.plus(2 * 86_400));
+    world.hand_in("0-soon.json", &soon.wire);
+    world.hand_in("1-late.json", &late.wire);
+    let (code, _) = world.answer("1-late.json").await.error();
+    assert_eq!(code, "messageTooNew");
+    // It was looked at before that one.
+    assert!(world.spool("in/0-soon.json").exists());
+    assert!(!world.spool("out/0-soon.json").exists());
+    shop.close().await;
+}
+
+/// Waits, with a bound, for something that comes about by itself.
+async fn wait_until(what: &str, is: impl AsyncFn() -> bool) {
+    for _ in 0..2400 {
+        if is().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it does not come about: {what}");
+}
+
+/// A database of PostgreSQL, with its server; none where that is not installed.
+async fn postgres() -> Option<(PostgresServer, String)> {
+    let server = tokio::task::spawn_blocking(PostgresServer::start).await;
+    let server = server.unwrap().unwrap()?;
+    let url = server.create_database().unwrap();
+    Some((server, url))
+}
+
+const COPY: &str = "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, steps, \
+     created_at_ms) SELECT $1, order_id, state, brand, cardholder, asked, dual_signature, steps, created_at_ms \
+     FROM payments WHERE xid = $2";
+
+#[tokio::test]
+async fn order_by_mail_that_is_rejected_never_gets_a_payment_that_came_a_moment_before() {
+    let Some((_server, url)) = postgres().await else {
         println!("skipped: PostgreSQL is not installed");
         return;
     };
-    let world = World::on(server.create_database().unwrap(), TempDir::new().unwrap()).await;
+    let world = World::on(url, TempDir::new().unwrap()).await;
+    let shop = world.open_shop().await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let cheap = ordered(&wallet, &shop, 1).await;
+    world.hand_in("cheap.json", &cheap.wire);
+    let reply = world.answer("cheap.json").await;
+    assert_eq!(
+        wallet.read(&cheap.state, &reply).status,
+        PaymentStatus::Paid
+    );
+
+    // The shop's prices are others than the wallet saw: it rejects the next order.
+    world
+        .alter("UPDATE catalogues SET products = replace(products, '750', '751')")
+        .await;
+    let dear = ordered(&wallet, &shop, 2).await;
+    let (xid, order) = {
+        let ids = dear.state.purchase().trans_ids();
+        (ids.xid.to_string(), ids.lid_m.clone())
+    };
+    // Another replica is about to take the cheap order under the same XID, and has not committed.
+    let (db, _) = world.open_database().await;
+    let mut other = db.begin().await.unwrap();
+    let cheap_xid = cheap.state.purchase().trans_ids().xid.to_string();
+    let copied = sqlx::query(COPY)
+        .bind(xid)
+        .bind(cheap_xid)
+        .execute(&mut *other)
+        .await;
+    assert_eq!(copied.unwrap().rows_affected(), 1);
+    world.hand_in("dear.json", &dear.wire);
+    wait_until("this replica waits for the other", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO payments%'",
+        )
+        .fetch_one(&mut *db.read().await.unwrap())
+        .await
+        .unwrap();
+        waiting > 0
+    })
+    .await;
+    other.commit().await.unwrap();
+    let (code, _) = world.answer("dear.json").await.error();
+    assert_eq!(code, "unknownXID");
+    let path = format!("/orders/{order}");
+    assert_eq!(shop.get(&path, Some(OPERATOR)).await.0, 404);
+    db.close().await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn order_never_shows_a_payment_that_names_another() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let (paid, dear) = (shop.order().await, shop.order().await);
+    wallet.buy(&shop, &paid).await;
+    shop.wait_for_state(&paid, "authorized").await;
+    let (db, _) = world.open_database().await;
+    let mut tx = db.begin().await.unwrap();
+    let taken = sqlx::query("UPDATE orders SET xid = (SELECT xid FROM payments) WHERE id = $1")
+        .bind(dear.lid_m.as_str())
+        .execute(&mut *tx)
+        .await;
+    assert_eq!(taken.unwrap().rows_affected(), 1);
+    tx.commit().await.unwrap();
+    db.close().await;
+    assert_eq!(shop.show(&dear).await["state"], "open");
+    let (status, problem) = shop.capture(&dear, Some("capture-dear")).await;
+    assert_eq!(status, 409, "{problem}");
+    let (_, page) = shop.get("/orders?state=authorized", Some(OPERATOR)).await;
+    let listed = page["items"].as_array().unwrap();
+    assert_eq!(listed.len(), 1, "{page}");
+    assert_eq!(listed[0]["order_id"], paid.lid_m.as_str());
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn two_replicas_that_sell_different_things_each_keep_to_one_catalogue() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let first = catalogue(&shop).await;
+    // Another replica of the shop has signed what it sells, a moment later.
+    world
+        .alter(
+            "INSERT INTO catalogues (digest, brand, merchant, gateway, products, jws, made_of, issued_at_s, \
+             valid_until_s) SELECT 'other', brand, merchant, gateway, products, 'other', 'other', \
+             issued_at_s + 1, valid_until_s FROM catalogues",
+        )
+        .await;
+    assert_eq!(catalogue(&shop).await, first);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn replicas_on_one_folder_authorize_once_and_give_the_same_bytes() {
+    let Some((_server, url)) = postgres().await else {
+        println!("skipped: PostgreSQL is not installed");
+        return;
+    };
+    let world = World::on(url, TempDir::new().unwrap()).await;
     let (one, two) = tokio::join!(
         world.open_replica(5_000, "one"),
         world.open_replica(5_000, "two")

@@ -4,6 +4,8 @@
 
 mod authority;
 mod bank;
+mod bank_batches;
+mod batches;
 mod captures;
 mod cardholder_status;
 mod crashes;

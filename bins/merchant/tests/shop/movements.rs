@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::Row as _;
 
 use crate::bank::Mood;
-use crate::shop::World;
+use crate::shop::{OPERATOR, World};
 use crate::wallet::Wallet;
 
 /// The gateway takes what was asked so long ago for new no more.
@@ -100,6 +100,8 @@ async fn capture_that_nobody_answers_stays_asked_when_its_time_is_over() {
     shop.wait_for_state(&order, "authorized").await;
     world.bank.be(Mood::Down);
     let (_, asked) = shop.capture(&order, Some("key")).await;
+    let (_, page) = shop.get("/orders?state=unanswered", Some(OPERATOR)).await;
+    assert_eq!(page["items"], json!([]), "it is asked for yet");
     shop.close().await;
     world.alter(ALL_DEADLINES_OVER).await;
     let shop = world.open_shop().await;
@@ -116,6 +118,11 @@ async fn capture_that_nobody_answers_stays_asked_when_its_time_is_over() {
     }
     db.close().await;
     assert_eq!(shop.show(&order).await["state"], "capturing");
+    let unanswered = "/orders?state=unanswered";
+    let (_, page) = shop.get(unanswered, Some(OPERATOR)).await;
+    assert_eq!(page["items"][0]["order_id"], order.lid_m.as_str());
+    let (_, page) = shop.get("/orders?state=captured", Some(OPERATOR)).await;
+    assert_eq!(page["items"], json!([]));
     assert_eq!(shop.capture(&order, Some("key")).await, (202, asked));
     assert_eq!(shop.capture(&order, Some("another")).await.0, 409);
     shop.close().await;

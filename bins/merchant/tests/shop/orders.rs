@@ -1,5 +1,6 @@
 //! The shop's REST interface.
 
+use openset_store::idempotency::{Claim, claim};
 use serde_json::json;
 
 use crate::shop::{OPERATOR, World};
@@ -20,8 +21,8 @@ async fn order_comes_with_its_payment_initiation() {
     assert_eq!(status, 201);
     let id = order["order_id"].as_str().unwrap();
     let description = format!(
-        "2 x Espresso beans 250 g @ 7.50 EUR; 1 x Espresso cup, porcelain @ 8.50 EUR; \
-         total 23.50 EUR; order {id}"
+        "2 x Espresso beans 250 g @ EUR 7.50; 1 x Espresso cup, porcelain @ EUR 8.50; \
+         total EUR 23.50; order {id}"
     );
     assert_eq!(order["order_description"], description);
     assert_eq!(
@@ -189,7 +190,7 @@ async fn orders_are_listed_newest_first_by_state_and_page_by_page() {
     loop {
         let (status, page) = shop.get(&path, Some(OPERATOR)).await;
         assert_eq!(status, 200, "{page}");
-        let orders = page["orders"].as_array().unwrap();
+        let orders = page["items"].as_array().unwrap();
         assert!((1..=2).contains(&orders.len()), "{page}");
         seen.extend(orders.iter().map(|order| order["order_id"].clone()));
         let Some(next) = page["next"].as_str() else {
@@ -203,13 +204,55 @@ async fn orders_are_listed_newest_first_by_state_and_page_by_page() {
         assert!(seen.iter().any(|one| one == id), "{id} in {seen:?}");
     }
     let (_, page) = shop.get("/orders?state=authorized", Some(OPERATOR)).await;
-    assert_eq!(page["orders"].as_array().unwrap().len(), 1, "{page}");
-    assert_eq!(page["orders"][0]["order_id"], placed[1].lid_m.as_str());
+    assert_eq!(page["items"].as_array().unwrap().len(), 1, "{page}");
+    assert_eq!(page["items"][0]["order_id"], placed[1].lid_m.as_str());
     let (_, page) = shop.get("/orders?state=open", Some(OPERATOR)).await;
-    assert_eq!(page["orders"].as_array().unwrap().len(), 4, "{page}");
-    for wrong in ["state=sold", "limit=0", "limit=201", "after=x"] {
+    assert_eq!(page["items"].as_array().unwrap().len(), 4, "{page}");
+    for (wrong, code) in [
+        ("state=sold", "invalid-field"),
+        ("limit=x", "query-unusable"),
+        ("colour=red", "query-unusable"),
+        ("after=x", "after-unusable"),
+    ] {
         let (status, problem) = shop.get(&format!("/orders?{wrong}"), Some(OPERATOR)).await;
-        assert_eq!(status, 422, "{wrong}: {problem}");
+        let expected = if wrong == "state=sold" { 422 } else { 400 };
+        assert_eq!(
+            (status, problem["code"].as_str()),
+            (expected, Some(code)),
+            "{wrong}: {problem}"
+        );
     }
     assert_eq!(shop.get("/orders", None).await.0, 401);
+}
+
+#[tokio::test]
+async fn key_that_stands_for_another_request_at_the_same_moment_is_refused() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = shop.order().await;
+    let wallet = crate::wallet::Wallet::new(&world.pki, 1);
+    wallet.buy(&shop, &order).await;
+    shop.wait_for_state(&order, "authorized").await;
+    // Another replica has begun something else by this key, which has no movement yet.
+    let (db, _) = world.open_database().await;
+    let mut tx = db.begin().await.unwrap();
+    let claimed = claim(&mut tx, "money", "taken", &[7; 32], 0, i64::MAX).await;
+    assert_eq!(claimed.unwrap(), Claim::New);
+    tx.commit().await.unwrap();
+    let (status, problem) = shop.capture(&order, Some("taken")).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (422, &"idempotency-key-reused".into())
+    );
+    assert_eq!(world.bank.received("CapReq"), (0, 0));
+    assert_eq!(shop.capture(&order, Some("mine")).await.0, 200);
+    assert_eq!(shop.capture(&order, Some("mine")).await.0, 200);
+    assert_eq!(world.bank.received("CapReq"), (1, 1));
+    // And so does the other replica find this one's.
+    let mut tx = db.begin().await.unwrap();
+    let claimed = claim(&mut tx, "money", "mine", &[7; 32], 0, i64::MAX).await;
+    assert_eq!(claimed.unwrap(), Claim::Mismatch);
+    drop(tx);
+    db.close().await;
+    shop.close().await;
 }

@@ -5,15 +5,15 @@ use openset_protocol::messages::initiation::PaymentInitiation;
 use serde_json::{Value, json};
 
 use crate::bank::Mood;
-use crate::movements::TWELVE_MINUTES_LATER;
+use crate::movements::{TWELVE_MINUTES_LATER, wait_until_done};
 use crate::shop::{Shop, World};
 use crate::wallet::Wallet;
 
-fn of(minor: u64) -> Value {
+pub(crate) fn of(minor: u64) -> Value {
     json!({"amount": {"currency": "EUR", "amount_minor": minor}})
 }
 
-async fn sold(world: &World, shop: &Shop) -> PaymentInitiation {
+pub(crate) async fn sold(world: &World, shop: &Shop) -> PaymentInitiation {
     let order = shop.order().await;
     Wallet::new(&world.pki, 1).buy(shop, &order).await;
     shop.wait_for_state(&order, "authorized").await;
@@ -22,7 +22,7 @@ async fn sold(world: &World, shop: &Shop) -> PaymentInitiation {
     order
 }
 
-fn code((status, problem): &(u16, Value)) -> (u16, &str) {
+pub(crate) fn code((status, problem): &(u16, Value)) -> (u16, &str) {
     (*status, problem["code"].as_str().unwrap_or_default())
 }
 
@@ -127,8 +127,28 @@ async fn refunds_at_once_never_give_back_more_than_was_captured() {
     assert_eq!(world.bank.received("CredReq").0, 3);
 }
 
+/// What came of the refund of 1000 under the key "a" once the gateway is there again.
+async fn refunded(world: &World, shop: &Shop, order: &PaymentInitiation) -> Value {
+    world.bank.be(Mood::Approves);
+    wait_until_done(world, "credit").await;
+    let (status, done) = shop.ask(order, "refund", "a", of(1000)).await;
+    assert_eq!(status, 200, "{done}");
+    assert_eq!(shop.show(order).await["refunded"]["amount_minor"], 1000);
+    done
+}
+
+async fn wait_for_requests(world: &World, distinct: usize) {
+    for _ in 0..1200 {
+        if world.bank.received("CredReq").0 >= distinct {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("fewer than {distinct} different CredReqs");
+}
+
 #[tokio::test]
-async fn refund_that_nobody_answers_counts_and_is_never_asked_for_under_another_name() {
+async fn refund_that_the_gateway_missed_is_asked_for_anew_and_done_once() {
     let world = World::new().await;
     let shop = world.open_shop_waiting(300).await;
     let order = sold(&world, &shop).await;
@@ -139,28 +159,43 @@ async fn refund_that_nobody_answers_counts_and_is_never_asked_for_under_another_
     assert_eq!(code(&more), (422, "invalid-field"));
     let void = shop.ask(&order, "void-capture", "c", json!({})).await;
     assert_eq!(code(&void), (409, "refund-in-progress"));
+    assert_eq!(world.bank.received("CredReq").0, 1, "the same bytes");
     shop.close().await;
-    world.alter(TWELVE_MINUTES_LATER).await;
+    // Twice, so that the third request cannot name the second alone.
+    for distinct in [2, 3] {
+        world.alter(TWELVE_MINUTES_LATER).await;
+        let shop = world.open_shop_waiting(300).await;
+        wait_for_requests(&world, distinct).await;
+        shop.close().await;
+    }
+    assert_eq!(world.bank.undone(), 0);
     let shop = world.open_shop_waiting(300).await;
-    let before = world.bank.received("CredReq").1;
-    for _ in 0..1200 {
-        if world.bank.received("CredReq").1 > before + 1 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let done = refunded(&world, &shop, &order).await;
+    assert_eq!(done["movement"], asked["movement"]);
+    assert_eq!(world.bank.undone(), 1);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn refund_whose_answer_was_lost_is_not_done_again_when_it_is_asked_for_anew() {
+    let world = World::new().await;
+    let shop = world.open_shop_waiting(300).await;
+    let order = sold(&world, &shop).await;
+    world.bank.be(Mood::LosesAnswers);
+    let (status, _) = shop.ask(&order, "refund", "a", of(1000)).await;
+    assert_eq!((status, world.bank.undone()), (202, 1));
+    shop.close().await;
+    // Anybody may write an Error.
+    world.bank.be(Mood::Errors);
+    for distinct in [2, 3] {
+        world.alter(TWELVE_MINUTES_LATER).await;
+        let shop = world.open_shop_waiting(300).await;
+        wait_for_requests(&world, distinct).await;
+        shop.close().await;
     }
-    assert_eq!(world.bank.received("CredReq").0, 1, "the same bytes");
-    world.bank.be(Mood::Approves);
-    let answered = |view: &Value| view["refunded"]["amount_minor"] == 1000;
-    for _ in 0..1200 {
-        if answered(&shop.show(&order).await) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    let (status, done) = shop.ask(&order, "refund", "a", of(1000)).await;
-    assert_eq!((status, &done["movement"]), (200, &asked["movement"]));
-    assert_eq!(world.bank.received("CredReq").0, 1, "the same bytes");
+    let shop = world.open_shop_waiting(300).await;
+    refunded(&world, &shop, &order).await;
+    assert_eq!(world.bank.undone(), 1);
     shop.close().await;
 }
 

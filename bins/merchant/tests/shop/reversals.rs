@@ -76,6 +76,21 @@ async fn what_is_left_after_a_reversal_is_captured() {
     );
 }
 
+/// The wallet would refuse a word of the merchant that no receipt bears out, now and for ever.
+#[tokio::test]
+async fn reversal_without_a_receipt_leaves_what_the_wallet_was_told() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = shop.order().await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let (step, _) = wallet.buy(&shop, &order).await;
+    world.bank.be(Mood::GivesNoReceipts);
+    let (status, reversed) = shop.reverse(&order, Some("key"), None).await;
+    assert_eq!((status, &reversed["state"]), (200, &json!("reversed")));
+    let inquired = wallet.inquire(&shop, &step.state).await.unwrap();
+    assert_eq!(inquired.receipt.unwrap().auth_amt.minor(), 1500);
+}
+
 #[tokio::test]
 async fn bad_reversals_are_named_and_ask_nobody() {
     let world = World::new().await;

@@ -3,6 +3,7 @@
 use openset_protocol::messages::p::CompletionCode;
 
 use crate::bank::Mood;
+use crate::movements::TWELVE_MINUTES_LATER;
 use crate::shop::World;
 use crate::wallet::Wallet;
 
@@ -99,4 +100,30 @@ async fn sale_whose_answer_was_lost_is_booked_once() {
     let view = shop.wait_for_state(&order, "captured").await;
     assert_eq!(view["capture"]["amount"]["amount_minor"], 5800, "{view}");
     assert_eq!(world.bank.received("AuthReq").0, 1, "the same bytes");
+}
+
+/// A sale that the bank may have made cannot be given back as an authorization can: who ends it must have signed.
+#[tokio::test]
+async fn error_that_nobody_signed_never_ends_a_sale() {
+    let world = World::new().await;
+    let shop = world.open_shop_waiting(300).await;
+    let order = shop.order_of(VOUCHER).await;
+    world.bank.be(Mood::Errors);
+    Wallet::new(&world.pki, 1).buy(&shop, &order).await;
+    shop.close().await;
+    world.alter(TWELVE_MINUTES_LATER).await;
+    let shop = world.open_shop_waiting(300).await;
+    let before = world.bank.received("AuthReq").1;
+    for _ in 0..1200 {
+        if world.bank.received("AuthReq").1 > before + 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(shop.show(&order).await["state"], "ordered");
+    assert_eq!(world.bank.received("AuthRevReq").1, 0);
+    world.bank.be(Mood::Approves);
+    shop.wait_for_state(&order, "captured").await;
+    assert_eq!(world.bank.received("AuthReq").0, 1, "the same bytes");
+    shop.close().await;
 }

@@ -18,6 +18,7 @@ use openset_store::{Db, SecretString, Vault, sqlite_url};
 use openset_testkit::keys::key;
 use openset_testkit::pki::TestPki;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -199,6 +200,14 @@ impl World {
         sqlx::query(statement).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
         db.close().await;
+    }
+
+    /// As [`Self::alter`], of tables that are not the newest: they stay as they are.
+    pub(crate) async fn alter_before(&self, statement: &'static str) {
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(&self.database_url).await;
+        let connection = connection.as_mut().unwrap();
+        sqlx::query(statement).execute(connection).await.unwrap();
     }
 
     /// All bytes of the database's files.

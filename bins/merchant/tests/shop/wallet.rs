@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use openset_pki::Certificate;
-use openset_protocol::Context;
 use openset_protocol::card::{CardExpiry, CardSecret, NonceCca, Pan};
 use openset_protocol::cardholder::Card;
 use openset_protocol::cardholder::inquiry;
@@ -12,6 +11,7 @@ use openset_protocol::cardholder::purchase::{self, AwaitingPRes, Order, Purchase
 use openset_protocol::ids::Language;
 use openset_protocol::messages::initiation::PaymentInitiation;
 use openset_protocol::messages::mail_order::OrderedItem;
+use openset_protocol::{Context, Timestamp};
 use openset_service::set_endpoint::SET_PAYMENT;
 use openset_service::{clock, random};
 use openset_testkit::pki::TestPki;
@@ -169,9 +169,20 @@ impl Wallet {
         quantity: u64,
         seed: u64,
     ) -> Step<AwaitingPRes> {
-        let now = clock::now();
+        self.order_by_mail_at(catalogue, quantity, seed, clock::now())
+    }
+
+    /// [`Self::order_by_mail`] by a wallet whose clock says so.
+    pub(crate) fn order_by_mail_at(
+        &self,
+        catalogue: &str,
+        quantity: u64,
+        seed: u64,
+        now: Timestamp,
+    ) -> Step<AwaitingPRes> {
         let brand = self.card.brand().unwrap();
-        let read = Catalogue::read(catalogue, brand, self.pki.verifier(), now).unwrap();
+        let verifier = self.pki.verifier();
+        let read = Catalogue::read(catalogue, brand, verifier, clock::now()).unwrap();
         let items = vec![OrderedItem {
             product_id: "espresso-250".to_owned(),
             quantity,

@@ -94,6 +94,10 @@ fn compare_hold(
         }
         // Its end is the issuer's word: once it has given the hold back, nothing is held.
         _ if held.state == "expired" && held.expires_at_s <= now_s => (0, 0, 0),
+        // What ran out may be given back by the gateway before the issuer has looked.
+        _ if remaining == 0 && held.state == "held" && held.expires_at_s <= now_s => {
+            (held.held_minor, 0, 0)
+        }
         _ => (remaining, 0, 0),
     };
     let amounts = [

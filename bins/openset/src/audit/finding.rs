@@ -37,6 +37,8 @@ pub enum Code {
     BatchTotals,
     /// A closed batch is not settled or paid out as it says.
     SettlementWrong,
+    /// What a merchant is owed by its books is not what the acquirer owes it.
+    ReceivableDiffers,
     /// What an account holds is not the sum of its authorizations.
     HeldWrong,
     /// What an account owes is not the sum of its postings, or of its authorizations.
@@ -158,21 +160,10 @@ impl Code {
 
 /// An amount as people write it, also below zero.
 pub(super) fn money(currency: &str, minor: i128) -> String {
-    match Currency::from_alpha(currency) {
-        Ok(known) => written(known, minor),
-        Err(_) => format!("{currency:?} {minor} minor"),
-    }
-}
-
-/// A sum as people write it, below zero and above what one payment may be, too.
-pub(crate) fn written(known: Currency, minor: i128) -> String {
-    let currency = known.alpha();
-    let places = usize::from(known.exponent());
-    let sign = if minor < 0 { "-" } else { "" };
-    let digits = format!("{:0width$}", minor.unsigned_abs(), width = places + 1);
-    let (major, rest) = digits.split_at(digits.len() - places);
-    let point = if places == 0 { "" } else { "." };
-    format!("{currency} {sign}{major}{point}{rest}")
+    Currency::from_alpha(currency).map_or_else(
+        |_| format!("{currency:?} {minor} minor"),
+        |known| known.written(minor),
+    )
 }
 
 #[cfg(test)]

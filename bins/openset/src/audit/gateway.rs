@@ -94,7 +94,7 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Gateway> {
         books: books::read(source).await?,
         ..Gateway::default()
     };
-    let payments = if source.has(175) {
+    let payments = if source.has(201) {
         "SELECT id, merchant_id, currency, limit_minor, plan FROM payments"
     } else {
         "SELECT id, merchant_id, currency, limit_minor, NULL FROM payments"

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::books::{self, Books};
 use super::finding::{Code, Notes, money};
 use super::gateway::{self, Gateway};
+use super::merchant_books::{self, Batch};
 use super::proof::{Claim, Trust};
 use super::source::Source;
 
@@ -26,7 +27,7 @@ pub(super) struct Authorization {
     xid: String,
     number: i64,
     auth_rrpid: String,
-    merchant_id: String,
+    pub(super) merchant_id: String,
     brand: String,
     pub(super) state: String,
     pub(super) currency: String,
@@ -38,7 +39,7 @@ pub(super) struct Authorization {
 /// What was done with it.
 #[derive(Debug, Clone)]
 pub(super) struct Movement {
-    id: String,
+    pub(super) id: String,
     xid: String,
     auth_number: i64,
     pub(super) kind: String,
@@ -56,6 +57,9 @@ pub(super) struct Merchant {
     pub(super) movements: Vec<Movement>,
     /// It keeps movements; an older one keeps sums.
     keeps_movements: bool,
+    /// It keeps books and batches.
+    keeps_books: bool,
+    pub(super) batches: BTreeMap<String, Batch>,
     /// Payments of which something is still to be sent.
     sending: BTreeSet<String>,
     pub(super) books: Books,
@@ -74,6 +78,8 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Merchant> {
     let mut merchant = Merchant {
         books: books::read(source).await?,
         keeps_movements: source.has(170),
+        keeps_books: source.has(186),
+        batches: merchant_books::read(source).await?,
         ..Merchant::default()
     };
     for row in source.rows("SELECT xid, state FROM payments").await? {
@@ -171,12 +177,26 @@ impl Authorization {
 }
 
 impl Movement {
-    fn at(&self) -> String {
+    pub(super) fn at(&self) -> String {
         format!("merchant movements/{}", self.id)
     }
 
-    fn moves_money(&self) -> bool {
+    pub(super) fn moves_money(&self) -> bool {
         self.kind != "reversal"
+    }
+
+    /// How much more the acquirer owes by it.
+    pub(super) fn signed_minor(&self) -> i64 {
+        match self.kind.as_str() {
+            "capture" | "credit_reversal" => self.amount_minor,
+            _ => -self.amount_minor,
+        }
+    }
+
+    /// Whether it counts in this batch.
+    pub(super) fn stands_in(&self, batch: &str) -> bool {
+        let here = self.place.as_ref().is_some_and(|(id, _)| id == batch);
+        here && self.state == "done" && self.moves_money()
     }
 }
 
@@ -213,7 +233,10 @@ impl Merchant {
         }
         self.check_known(gateway, notes);
         if self.keeps_movements {
-            self.check_movements(gateway, &theirs, notes);
+            let known = self.check_movements(gateway, &theirs, notes);
+            if self.keeps_books {
+                self.check_books(gateway, &known, notes);
+            }
         }
     }
 
@@ -268,7 +291,13 @@ impl Merchant {
         }
     }
 
-    fn check_movements(&self, gateway: &Gateway, theirs: &Theirs<'_>, notes: &mut Notes) {
+    /// Gives the gateway's movements that the merchant has as done.
+    fn check_movements<'a>(
+        &self,
+        gateway: &'a Gateway,
+        theirs: &Theirs<'_>,
+        notes: &mut Notes,
+    ) -> BTreeSet<&'a str> {
         let by_place: BTreeMap<(&str, i64), &gateway::Movement> = gateway
             .movements
             .values()
@@ -330,6 +359,7 @@ impl Merchant {
         }
         self.check_movements_known(gateway, &known, notes);
         self.check_reversals(theirs, &by, notes);
+        known
     }
 
     /// The currency of a movement.

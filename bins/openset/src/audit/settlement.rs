@@ -17,7 +17,7 @@ pub(super) const KINDS: [&str; 4] = [
 /// Movements that the gateway has settled at once.
 const PART_ITEMS: i64 = 1000;
 /// A batch that was paid out.
-const PAID: &str = "completedSuccessfully";
+pub(super) const PAID: &str = "completedSuccessfully";
 
 /// What a closed batch comes to.
 struct Nets<'a> {

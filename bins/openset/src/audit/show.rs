@@ -97,6 +97,16 @@ impl Merchant {
         for one in self.movements.iter().filter(|one| one.state == "done") {
             sums.add(plural(&one.kind), self.currency_of(one), one.amount_minor);
         }
+        let booked = self.books.sums();
+        for (id, account) in &self.books.accounts {
+            let sum = booked.get(id.as_str()).copied().unwrap_or(0);
+            let what = match id.split('/').next() {
+                Some("receivable") => "ledger: owed by the acquirer",
+                Some("bank") => "ledger: paid out",
+                _ => "ledger: sales",
+            };
+            sums.add(what, &account.currency, sum);
+        }
         sums.summary("merchant")
     }
 }

@@ -71,10 +71,11 @@ impl Calls {
     }
 
     fn target(&self, party: &str, path: &str) -> anyhow::Result<Url> {
-        Ok(join(
-            &openset_service::config::url(self.url(party), party)?,
-            path,
-        ))
+        let base = openset_service::config::url(self.url(party), party)?;
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut url = join(&base, path);
+        url.set_query((!query.is_empty()).then_some(query));
+        Ok(url)
     }
 
     pub(crate) async fn get(&self, party: &str, path: &str) -> anyhow::Result<Value> {
@@ -129,6 +130,22 @@ impl Calls {
                 started.elapsed() < READY_PATIENCE,
                 "{path} is not done: {answer}"
             );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The payout of a closed batch, once the merchant has heard of it.
+    pub(crate) async fn payout(&self, batch: &str) -> anyhow::Result<Value> {
+        let started = Instant::now();
+        loop {
+            let view = self.get("merchant", &format!("batches/{batch}")).await?;
+            match view.get("payout") {
+                Some(payout) if payout.is_object() => return Ok(payout.clone()),
+                _ => ensure!(
+                    started.elapsed() < READY_PATIENCE,
+                    "batch {batch} is not paid out: {view}"
+                ),
+            }
             tokio::time::sleep(POLL).await;
         }
     }
@@ -232,7 +249,7 @@ impl Calls {
     /// Step 3: merchant and gateway have enrolled since they started; the CA says so, and they are ready.
     pub(crate) async fn certificates(&self) -> anyhow::Result<StepReport> {
         let started = Instant::now();
-        let issued = self.get("ca", "certificates").await?;
+        let issued = self.get("ca", "certificates?limit=200").await?;
         let shown = issued.to_string();
         for role in ["merchant", "gateway"] {
             ensure!(

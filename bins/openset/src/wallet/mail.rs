@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use openset_protocol::messages::initiation::Money;
-use openset_protocol::money::Currency;
+use openset_protocol::money::CurrencyAmount;
+use openset_protocol::plain::plain;
 use openset_protocol::wrapper::MessageWrapper;
+use openset_service::random;
 use serde_json::{Value, json};
 
 use super::{Access, write};
+use crate::ended::Ended;
 
 /// What to order.
 #[derive(Debug, clap::Args)]
@@ -25,12 +28,15 @@ pub(crate) struct Order {
     /// A product, and how many of it: espresso-250=2. May be repeated.
     #[arg(long = "item", required = true, value_name = "PRODUCT=QUANTITY")]
     items: Vec<String>,
-    /// What it may cost in all, in minor units: EUR:1500. If the order comes to another amount nothing is signed.
-    #[arg(long, value_name = "CURRENCY:MINOR")]
-    amount: String,
+    /// What it may cost in all: "EUR 15.00". If the order comes to another amount nothing is signed.
+    #[arg(long)]
+    amount: CurrencyAmount,
     /// The file to write the order to, for the shop; one that exists stays as it is.
     #[arg(long)]
     out: PathBuf,
+    /// Idempotency-Key: the same one again is the same order and the same file; without, a fresh one.
+    #[arg(long)]
+    key: Option<String>,
 }
 
 /// The shop's answer.
@@ -58,42 +64,42 @@ pub(crate) async fn order(order: Order) -> anyhow::Result<()> {
         .map(|text| item(text))
         .collect::<anyhow::Result<_>>()?;
     let body = json!({
-        "card_id": order.card, "amount": amount(&order.amount)?, "items": items,
+        "card_id": order.card, "amount": Money::from(order.amount), "items": items,
         "catalogue": text(&order.catalogue)?,
     });
-    let answer = access.post("mail-orders", &body).await?;
+    let key = order.key.clone().unwrap_or_else(random::hex_id::<16>);
+    let answered = access.post_once("mail-orders", &key, &body).await;
+    let answer = answered.with_context(|| format!("under the key {key}"))?;
     let answer: Value = serde_json::from_slice(&answer).context("the wallet's answer")?;
     let shown = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str);
     let p_req = shown("/p_req").context("the wallet's answer has no p_req")?;
-    write(out, p_req.as_bytes())?;
+    // It is signed by now, so this is what is needed if the file cannot be written.
+    println!(
+        "order {} of merchant {}",
+        plain(shown("/purchase/purchase_id").unwrap_or_default()),
+        plain(shown("/bought/merchant_id").unwrap_or_default())
+    );
+    let written = write(out, p_req.as_bytes());
+    written.with_context(|| format!("choose another --out, with --key {key}"))?;
     for line in answer
         .pointer("/bought/items")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
     {
+        let price: Money = serde_json::from_value(line["unit_price"].clone())?;
         println!(
-            "{} x {} @ {} {}",
+            "{} x {} @ {}",
             line["quantity"],
-            line["name"].as_str().unwrap_or_default(),
-            line.pointer("/unit_price/currency")
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
-            line.pointer("/unit_price/amount_minor")
-                .unwrap_or(&Value::Null)
+            plain(line["name"].as_str().unwrap_or_default()),
+            CurrencyAmount::try_from(price)?
         );
     }
-    println!(
-        "order {} of merchant {} written to {}: {} bytes",
-        shown("/purchase/purchase_id").unwrap_or_default(),
-        shown("/bought/merchant_id").unwrap_or_default(),
-        out.display(),
-        p_req.len()
-    );
+    println!("written to {}: {} bytes", out.display(), p_req.len());
     Ok(())
 }
 
-pub(crate) async fn answer(answer: Answer) -> anyhow::Result<()> {
+pub(crate) async fn answer(answer: Answer) -> anyhow::Result<Ended> {
     let file = text(&answer.file)?;
     let purchase = match answer.purchase {
         Some(named) => named,
@@ -102,12 +108,12 @@ pub(crate) async fn answer(answer: Answer) -> anyhow::Result<()> {
     let path = format!("mail-orders/{purchase}/answer");
     let told = answer.access.post_bytes(&path, file.into_bytes()).await?;
     let told: Value = serde_json::from_slice(&told).context("the wallet's answer")?;
-    let shown = |name: &str| told[name].as_str().unwrap_or_default();
+    let shown = |name: &str| plain(told[name].as_str().unwrap_or_default());
     println!("purchase {}: {}", shown("purchase_id"), shown("status"));
     if let Some(problem) = told["problem"].as_str() {
-        println!("{problem}");
+        println!("{}", plain(problem));
     }
-    Ok(())
+    Ok(Ended::told(&shown("status"), &["paid"]))
 }
 
 /// The purchase that a message names in its header.
@@ -134,38 +140,18 @@ fn item(text: &str) -> anyhow::Result<Value> {
     Ok(json!({"product_id": product_id, "quantity": quantity}))
 }
 
-fn amount(text: &str) -> anyhow::Result<Money> {
-    let Some((currency, minor)) = text.split_once(':') else {
-        bail!("--amount {text}: write it as EUR:1500, in minor units (cents)");
-    };
-    let currency = Currency::from_alpha(currency)
-        .ok()
-        .with_context(|| format!("--amount {text}: {currency} is no currency"))?;
-    let amount_minor = minor
-        .parse()
-        .with_context(|| format!("--amount {text}: {minor} is no number of minor units"))?;
-    Ok(Money {
-        currency,
-        amount_minor,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
-    fn items_and_amounts_are_read_as_they_are_written_on_the_command_line() {
+    fn items_are_read_as_they_are_written_on_the_command_line() {
         assert_eq!(
             item("espresso-250=2").unwrap(),
             json!({"product_id": "espresso-250", "quantity": 2})
         );
         assert!(item("espresso-250").is_err());
         assert!(item("espresso-250=two").is_err());
-        assert_eq!(amount("EUR:1500").unwrap().amount_minor, 1500);
-        for wrong in ["1500", "15.00 EUR", "EUR:15.00", "XXQ:1"] {
-            assert!(amount(wrong).is_err(), "{wrong}");
-        }
     }
 }

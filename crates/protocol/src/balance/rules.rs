@@ -44,8 +44,8 @@ pub struct AskedAuthorization<'a> {
     pub amount: CurrencyAmount,
     /// InstallRecurData of the request.
     pub plan: Option<&'a InstallRecurData>,
-    /// How many seconds a day of a plan has: [`DAY_SECONDS`], but for tests.
-    pub plan_day_s: i64,
+    /// How many days before its time the acquirer lets a recurring payment come.
+    pub early_days: u16,
 }
 
 /// The capture or refund that a reversal names, as the merchant knows it.
@@ -75,7 +75,7 @@ impl Payment {
             return Err(No::Code(AuthCode::InstallRecurMismatch));
         }
         self.may_use(asked.instrument, now_s)?;
-        self.is_in_time(asked.plan_day_s, now_s)?;
+        self.is_in_time(asked.early_days, now_s)?;
         let standing = match self.plan {
             // Each payment by itself.
             Some(InstallRecurData::Recurring { .. }) => 0,
@@ -93,14 +93,21 @@ impl Payment {
                 if self.counts_minor(now_s) > 0 {
                     return Err(No::Code(AuthCode::PiPreviouslyUsed));
                 }
-                let age_s = now_s.saturating_sub(self.opened_at_s);
-                if age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_SECONDS) {
+                if self.is_old(now_s) {
                     return Err(No::Code(AuthCode::InvalidTransaction));
                 }
             }
             Instrument::Token { approvals } => {
-                if approvals == 0 || approvals != self.approvals() {
+                // An approval that came after it and was given back took nothing: its answer may have been lost, and the
+                // next token with it.
+                let stands = |one: &&Authorization| one.remaining_minor() > 0;
+                let is_known = (1..=self.approvals()).contains(&approvals);
+                if !is_known || self.approved().skip(approvals).any(|one| stands(&one)) {
                     return Err(No::Code(AuthCode::PiPreviouslyUsed));
+                }
+                // A merchant that showed "cancelled" must not charge years later, by a token no more than by the PI.
+                if self.plan.is_none() && self.counts_minor(now_s) == 0 && self.is_old(now_s) {
+                    return Err(No::Code(AuthCode::InvalidTransaction));
                 }
                 // Its predecessor under the same token may still be declined, and then it is good.
                 let asked = |one: &Authorization| one.answer == AuthAnswer::Asked;
@@ -112,8 +119,13 @@ impl Payment {
         Ok(())
     }
 
+    fn is_old(&self, now_s: i64) -> bool {
+        let age_s = now_s.saturating_sub(self.opened_at_s);
+        age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_SECONDS)
+    }
+
     /// Instalments end with the last one, recurring payments have their interval and their end.
-    fn is_in_time(&self, day_s: i64, now_s: i64) -> Result<(), No<AuthCode>> {
+    fn is_in_time(&self, early_days: u16, now_s: i64) -> Result<(), No<AuthCode>> {
         let charged = self
             .authorizations
             .iter()
@@ -137,9 +149,9 @@ impl Payment {
                     AuthAnswer::Approved { at_s, .. } => Some(at_s),
                     AuthAnswer::Asked | AuthAnswer::Refused => None,
                 };
-                let last_s = charged.filter_map(approved_at).max();
-                let pause_s = i64::from(frequency_days).saturating_mul(day_s);
-                if last_s.is_some_and(|last_s| now_s < last_s.saturating_add(pause_s)) {
+                let due_s = due_s(charged.filter_map(approved_at), frequency_days);
+                let early_s = i64::from(early_days).saturating_mul(DAY_SECONDS);
+                if due_s.is_some_and(|due_s| now_s < due_s.saturating_sub(early_s)) {
                     return Err(No::Code(AuthCode::RecurringTooSoon));
                 }
                 Ok(())
@@ -151,7 +163,8 @@ impl Payment {
         amount.currency() == self.currency
     }
 
-    /// How much less is to be authorized, in minor units, for `new` to stand; 0 if it stands already.
+    /// How much less is to be authorized, in minor units, for `new` to stand; 0 if it stands already. Of a hold that ran
+    /// out ([`Standing::Expired`]) all of it is given back already: nobody need be asked.
     ///
     /// # Errors
     /// [`No::Busy`], or the AuthRevCode that refuses it.
@@ -171,7 +184,8 @@ impl Payment {
                 .checked_sub(new_minor)
                 .ok_or(No::Code(AuthRevCode::InvalidAmount)),
             // Whoever wants nothing to be held has what it wants.
-            Standing::Refused | Standing::Reversed | Standing::Expired if new_minor == 0 => Ok(0),
+            Standing::Refused | Standing::Reversed if new_minor == 0 => Ok(0),
+            Standing::Expired if new_minor == 0 => Ok(one.remaining_minor()),
             Standing::Reversed => Err(No::Code(AuthRevCode::InvalidAmount)),
             Standing::Refused | Standing::Expired | Standing::Captured { .. } => {
                 Err(No::Code(AuthRevCode::InvalidTransaction))
@@ -301,4 +315,17 @@ impl Payment {
             })
         })
     }
+}
+
+/// When the payment after these is due: an interval after the last of them, or after it was due itself, if it came early.
+/// Whoever comes early once does not come earlier each time.
+fn due_s(charged_at_s: impl Iterator<Item = i64>, frequency_days: u16) -> Option<i64> {
+    let pause_s = i64::from(frequency_days).saturating_mul(DAY_SECONDS);
+    let mut charged_at_s: Vec<i64> = charged_at_s.collect();
+    charged_at_s.sort_unstable();
+    let next = |due_s: Option<i64>, at_s: i64| {
+        let last_s = due_s.map_or(at_s, |due_s| due_s.max(at_s));
+        Some(last_s.saturating_add(pause_s))
+    };
+    charged_at_s.into_iter().fold(None, next)
 }

@@ -1,11 +1,11 @@
 //! The wallet asks what became of its order: InqReq, InqRes.
 
-use super::Card;
+use super::PayingCard;
 use super::purchase::{Answer, Purchase, PurchaseOutcome, Step, read_answer};
 use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::ids::{Challenge, Rrpid};
-use crate::messages::inq::{InqReqData, InqReqTbe};
+use crate::messages::inq::{InqReqData, InqReqTbe, InqReqUnsigned};
 use crate::sealed::seal;
 use crate::signed::{Frame, Who, request_digest, sign_for};
 use crate::thumbs::Receiver;
@@ -23,13 +23,14 @@ pub struct AwaitingInqRes {
     request: Digest,
 }
 
-/// Makes InqReq, signed with the card that made the purchase and sealed for its merchant.
+/// Makes InqReq, signed with the card that made the purchase (if it has a certificate) and sealed for its merchant.
 ///
 /// # Errors
-/// [`Rejection::Internal`] when the key cannot sign or seal.
-pub fn start(
+/// [`Rejection::Internal`] when the key cannot sign or seal; [`Rejection::Disagreement`] for a card without a certificate
+/// with which this purchase was not made.
+pub fn start<'a>(
     ctx: &mut Context<'_>,
-    card: &Card,
+    card: impl Into<PayingCard<'a>>,
     purchase: &Purchase,
     verifier: &PathVerifier,
 ) -> Result<Step<AwaitingInqRes>, Rejection> {
@@ -40,28 +41,37 @@ pub fn start(
         trans_ids: purchase.trans_ids.clone(),
         chall_c2,
     };
-    let to = Who::Certificate(merchant.thumbprint());
-    let frame = Frame {
-        to,
-        message: "InqReq",
-        rrpid,
-        answers: None,
+    let asked = match card.into() {
+        PayingCard::Certified(card) => {
+            let frame = Frame {
+                to: Who::Certificate(merchant.thumbprint()),
+                message: "InqReq",
+                rrpid,
+                answers: None,
+            };
+            let receiver = Receiver::holding_chain_of(&merchant, verifier);
+            let (by, content) = (&card.signature, ContentType::InqReqData);
+            let inq_req = sign_for(ctx, by, content, frame, &receiver, &data)?;
+            InqReqTbe {
+                inq_req: Some(inq_req),
+                unsigned: None,
+            }
+        }
+        PayingCard::Bare(_) => {
+            let od_salt = purchase.od_salt;
+            let od_salt = od_salt.ok_or(Rejection::Disagreement("od_salt"))?;
+            InqReqTbe {
+                inq_req: None,
+                unsigned: Some(InqReqUnsigned {
+                    rrpid,
+                    date: ctx.now,
+                    data,
+                    od_salt,
+                }),
+            }
+        }
     };
-    let receiver = Receiver::holding_chain_of(&merchant, verifier);
-    let inq_req = sign_for(
-        ctx,
-        &card.signature,
-        ContentType::InqReqData,
-        frame,
-        &receiver,
-        &data,
-    )?;
-    let sealed = seal(
-        ctx,
-        &merchant,
-        ContentType::InqReqTbe,
-        &InqReqTbe { inq_req },
-    )?;
+    let sealed = seal(ctx, &merchant, ContentType::InqReqTbe, &asked)?;
     let ids = MessageIds::of(&purchase.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::InqReq(sealed)).encode();
     Ok(Step {

@@ -10,6 +10,7 @@ use crate::messages::mail_order::{
     Product, Unpriceable, catalogue_digest, is_product_id, lid_m, price,
 };
 use crate::money::CurrencyAmount;
+use crate::plain::is_plain;
 use crate::signed::{Signer, VerifiedBytes, Who, decode};
 use crate::thumbs::Receiver;
 use crate::wrapper::{Jws, SKEW_SECONDS_MAX, VERSION};
@@ -102,6 +103,11 @@ impl Catalogue {
             .all(|one| is_product_id(&one.product_id))
         {
             return Err(Rejection::Disagreement("product_id"));
+        }
+        // A person reads them beside the prices.
+        let names = data.products.iter().flat_map(|one| one.name.chars());
+        if !names.chain(data.merchant_id.chars()).all(is_plain) {
+            return Err(Rejection::Disagreement("name"));
         }
         Ok(Self {
             digest: catalogue_digest(jws),
@@ -200,7 +206,7 @@ impl Catalogue {
             ocsp: ocsp.map(ExactBytes),
             order: Some(order),
         };
-        p_req(ctx, card, agreed, shown, sealing)
+        p_req(ctx, card.into(), agreed, shown, sealing)
     }
 }
 

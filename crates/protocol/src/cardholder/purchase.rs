@@ -1,7 +1,7 @@
 //! The wallet's side of a purchase, steps 5, 6 and 10: PInitReq, PInitRes, PReq, PRes.
 
-use super::Card;
-use crate::card::{Bin, PanData};
+use super::PayingCard;
+use crate::card::{Bin, PanData, PanToken};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
@@ -10,7 +10,8 @@ use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid, TransId
 use crate::messages::install_recur::InstallRecurData;
 use crate::messages::mail_order::MailOrder;
 use crate::messages::p::{
-    HodInput, OiData, PI_PLAINTEXT_BYTES, PReqTbe, PiData, PiHead, PiInputs, PiTbe,
+    HodInput, OiData, PI_PLAINTEXT_BYTES, PReqTbe, PiData, PiDataUnsigned, PiHead, PiInputs, PiTbe,
+    UnsignedFor,
 };
 use crate::messages::p_init::{PInitReq, PInitResData};
 use crate::money::CurrencyAmount;
@@ -96,6 +97,9 @@ pub struct Purchase {
     pub(crate) merchant_key_exchange: ExactBytes,
     pub(crate) gateway_key_exchange: ExactBytes,
     pub(crate) acq_back_key_data: ContentKey,
+    /// Of a purchase that nobody signed: what shows that it is ours.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) od_salt: Option<Nonce>,
 }
 
 impl Purchase {
@@ -146,16 +150,17 @@ impl AwaitingPRes {
 ///
 /// # Errors
 /// The card's certificate has no brand.
-pub fn start(
+pub fn start<'a>(
     ctx: &mut Context<'_>,
-    card: &Card,
+    card: impl Into<PayingCard<'a>>,
     order: Order,
 ) -> Result<Step<AwaitingPInitRes>, Rejection> {
+    let card = card.into();
     let rrpid = Rrpid::generate(ctx.rng);
     let lid_c = LocalId::generate(ctx.rng);
     let chall_c = Challenge::generate(ctx.rng);
     let brand_id = card.brand()?.clone();
-    let bin = card.pan.bin();
+    let bin = card.pan().bin();
     let request = PInitReq {
         rrpid,
         language: order.language,
@@ -220,14 +225,16 @@ impl AwaitingPInitRes {
     ///
     /// # Errors
     /// The [`Rejection`] of the first check of PInitRes that fails; nothing was signed then.
-    pub fn handle(
+    /// [`Rejection::SignatureRequired`] for a card without a certificate where the gateway's says that one is needed.
+    pub fn handle<'a>(
         self,
         ctx: &mut Context<'_>,
-        card: &Card,
+        card: impl Into<PayingCard<'a>>,
         wire: &[u8],
         verifier: &PathVerifier,
         ocsp: Option<Vec<u8>>,
     ) -> Result<Step<AwaitingPRes>, Rejection> {
+        let card = card.into();
         let shown = self.verify(ctx, wire, verifier)?;
         let merchant = Receiver::holding_chain_of(&shown.merchant_key_exchange, verifier);
         let gateway = Receiver::holding_chain_of(&shown.gateway_key_exchange, verifier);
@@ -346,7 +353,7 @@ pub(super) fn shown_parties(
 /// Makes PReq.
 pub(super) fn p_req(
     ctx: &mut Context<'_>,
-    card: &Card,
+    card: PayingCard<'_>,
     agreed: Agreed,
     shown: Shown,
     sealing: Sealing,
@@ -373,13 +380,20 @@ pub(super) fn p_req(
     };
     let oi_data = serde_json::to_vec(&order).map_err(|_| Rejection::Internal)?;
     let acq_back_key_data = ContentKey::generate(ctx.rng);
-    let inputs = PiInputs {
-        hod,
-        purch_amt: agreed.purch_amt,
+    let pi_head = PiHead {
+        trans_ids: shown.trans_ids.clone(),
+        inputs: PiInputs {
+            hod,
+            purch_amt: agreed.purch_amt,
+        },
+        merchant_id: shown.merchant_id.clone(),
+        install_recur_data: agreed.install_recur_data,
+        trans_stain: None,
+        sw_ident: SW_IDENT.to_owned(),
+        acq_back_key_data: Some(acq_back_key_data.clone()),
     };
-    let agreed_to = (inputs, agreed.install_recur_data);
-    let payment = payment_data(ctx, card, &shown, agreed_to, &acq_back_key_data);
-    let sealed = seal_halves(ctx, card, &shown, sealing, oi_data, &payment)?;
+    let payment = Payment::of(ctx, card, &shown, pi_head)?;
+    let sealed = seal_halves(ctx, card, &shown, sealing, oi_data, payment)?;
     let ids = MessageIds::of(&shown.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::PReq(sealed)).encode();
     let purchase = Purchase {
@@ -392,6 +406,7 @@ pub(super) fn p_req(
         merchant_key_exchange: ExactBytes(shown.merchant_key_exchange.der().to_vec()),
         gateway_key_exchange: ExactBytes(shown.gateway_key_exchange.der().to_vec()),
         acq_back_key_data,
+        od_salt: matches!(card, PayingCard::Bare(_)).then_some(od_salt),
     };
     Ok(Step {
         state: AwaitingPRes {
@@ -404,29 +419,64 @@ pub(super) fn p_req(
     })
 }
 
-fn payment_data(
-    ctx: &mut Context<'_>,
-    card: &Card,
-    shown: &Shown,
-    (inputs, install_recur_data): (PiInputs, Option<InstallRecurData>),
-    back_key: &ContentKey,
-) -> PiData {
-    PiData {
-        pi_head: PiHead {
-            trans_ids: shown.trans_ids.clone(),
-            inputs,
-            merchant_id: shown.merchant_id.clone(),
-            install_recur_data,
-            trans_stain: card.card_secret.trans_stain(&shown.trans_ids.xid),
-            sw_ident: SW_IDENT.to_owned(),
-            acq_back_key_data: Some(back_key.clone()),
-        },
-        pan_data: PanData {
-            pan: card.pan.clone(),
-            card_expiry: card.card_expiry,
-            pan_secret: card.pan_secret.clone(),
-            ex_nonce: Nonce::generate(ctx.rng),
-        },
+/// The payment instruction's half, as it will be sealed.
+struct Payment {
+    pi_data: ExactBytes,
+    hpi: Digest,
+    content: ContentType,
+}
+
+impl Payment {
+    /// Signed or not, by the card.
+    fn of(
+        ctx: &mut Context<'_>,
+        card: PayingCard<'_>,
+        shown: &Shown,
+        mut pi_head: PiHead,
+    ) -> Result<Self, Rejection> {
+        let ex_nonce = Nonce::generate(ctx.rng);
+        let (bytes, hashed, content) = match card {
+            PayingCard::Certified(card) => {
+                let stain = card.card_secret.trans_stain(&shown.trans_ids.xid);
+                pi_head.trans_stain = Some(stain);
+                let pan_data = PanData {
+                    pan: card.pan.clone(),
+                    card_expiry: card.card_expiry,
+                    pan_secret: card.pan_secret.clone(),
+                    ex_nonce,
+                };
+                let bytes = serde_json::to_vec(&PiData { pi_head, pan_data });
+                (bytes, ContentType::PiData, ContentType::PiDualSignedTbe)
+            }
+            PayingCard::Bare(card) => {
+                let gateway = &shown.gateway_key_exchange;
+                if gateway.card_cert_required() != Some(false) {
+                    return Err(Rejection::SignatureRequired);
+                }
+                let pan_token = PanToken {
+                    pan: card.pan.clone(),
+                    card_expiry: card.card_expiry,
+                    ex_nonce,
+                };
+                let unsigned_for = UnsignedFor {
+                    merchant: shown.merchant.thumbprint(),
+                    gateway: gateway.thumbprint(),
+                };
+                let bytes = serde_json::to_vec(&PiDataUnsigned {
+                    pi_head,
+                    pan_token,
+                    unsigned_for,
+                });
+                let hashed = ContentType::PiDataUnsigned;
+                (bytes, hashed, ContentType::PiUnsignedTbe)
+            }
+        };
+        let pi_data = ExactBytes(bytes.map_err(|_| Rejection::Internal)?);
+        Ok(Self {
+            hpi: digest(hashed, &pi_data.0),
+            pi_data,
+            content,
+        })
     }
 }
 
@@ -439,35 +489,39 @@ pub(super) struct Sealing {
     pub(super) order: Option<MailOrder>,
 }
 
-/// Signs both halves together, seals the payment for the gateway and all of it for the merchant.
+/// Signs both halves together where the card has a certificate, seals the payment for the gateway and all of it for the
+/// merchant.
 fn seal_halves(
     ctx: &mut Context<'_>,
-    card: &Card,
+    card: PayingCard<'_>,
     shown: &Shown,
     sealing: Sealing,
     oi_data: Vec<u8>,
-    payment: &PiData,
+    payment: Payment,
 ) -> Result<Jwe, Rejection> {
-    let pi_data = ExactBytes(serde_json::to_vec(payment).map_err(|_| Rejection::Internal)?);
-    let hpi = digest(ContentType::PiData, &pi_data.0);
-    let hoi = digest(ContentType::OiData, &oi_data);
-    let halves = Halves {
-        xid: shown.trans_ids.xid,
+    let Payment {
+        pi_data,
         hpi,
-        hoi,
-        merchant: shown.merchant.thumbprint(),
-        gateway: shown.gateway_key_exchange.thumbprint(),
-    };
-    let dual_signature = dual_signature::sign(ctx, &card.signature, &sealing.receiver, &halves)?;
-    let instruction = PiTbe { pi_data, hoi };
+        content,
+    } = payment;
+    let hoi = digest(ContentType::OiData, &oi_data);
     let gateway = &shown.gateway_key_exchange;
-    let pi = seal_padded(
-        ctx,
-        gateway,
-        ContentType::PiDualSignedTbe,
-        &instruction,
-        PI_PLAINTEXT_BYTES,
-    )?;
+    let dual_signature = match card {
+        PayingCard::Bare(_) => None,
+        PayingCard::Certified(card) => {
+            let halves = Halves {
+                xid: shown.trans_ids.xid,
+                hpi,
+                hoi,
+                merchant: shown.merchant.thumbprint(),
+                gateway: gateway.thumbprint(),
+            };
+            let by = &card.signature;
+            Some(dual_signature::sign(ctx, by, &sealing.receiver, &halves)?)
+        }
+    };
+    let instruction = PiTbe { pi_data, hoi };
+    let pi = seal_padded(ctx, gateway, content, &instruction, PI_PLAINTEXT_BYTES)?;
     let p_req = PReqTbe {
         oi_data: ExactBytes(oi_data),
         hpi,

@@ -1,18 +1,18 @@
 //! Steps 9 and 10: AuthReq is verified half against half, AuthRes carries the bank's word.
 
 use super::auth_rev::ReceiptFor;
-use super::pi::OpenedPi;
+use super::pi::{OpenedPi, Shown as Card};
 use crate::card::{CardExpiry, Pan};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::{Credentials, same_party};
 use crate::ids::{ExactBytes, LocalId, RrTags, Rrpid};
+use crate::merchant::auth::sealed_as;
 use crate::messages::auth::{
     AuthCode, AuthReqData, AuthReqTbe, AuthTags, AuthTokenData, CheckDigests,
 };
 use crate::messages::install_recur::InstallRecurData;
-use crate::messages::p::PiData;
 use crate::money::CurrencyAmount;
 use crate::sealed::open as open_sealed;
 use crate::signed::{
@@ -73,7 +73,8 @@ pub struct OpenedAuthReq {
 enum Instrument {
     Pi {
         check_digests: CheckDigests,
-        dual_signature: Jws,
+        /// None where the cardholder has no certificate.
+        dual_signature: Option<Jws>,
         pi: Jwe,
     },
     Token(Jwe),
@@ -102,8 +103,9 @@ pub struct VerifiedPayment {
     pub pan: Pan,
     /// Its expiry.
     pub card_expiry: CardExpiry,
-    /// The cardholder's certificate.
-    pub cardholder: Thumbprint,
+    /// The cardholder's certificate; none where the payment was not signed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cardholder: Option<Thumbprint>,
     /// The same with its chain; empty in what was stored before it was kept.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(crate) cardholder_chain: Vec<ExactBytes>,
@@ -144,6 +146,12 @@ pub enum Refusal {
     /// Merchant and cardholder agreed to other parts or another frequency, or to what is no plan.
     #[error("instalments or recurring payments of the merchant and of the cardholder differ")]
     Plan,
+    /// Nobody signed, and a signature is required here.
+    #[error("payment instruction of a cardholder without a certificate")]
+    Unsigned,
+    /// What nobody signed names another merchant or gateway.
+    #[error("unsigned payment instruction is for another merchant or gateway")]
+    UnsignedFor,
     /// The token is none of ours, or not for this merchant and purchase.
     #[error("token is not for this merchant and purchase")]
     AuthToken,
@@ -162,8 +170,10 @@ impl Refusal {
             | Self::Hod
             | Self::Merchant
             | Self::Account
+            | Self::UnsignedFor
             | Self::AuthToken => AuthCode::PiAuthMismatch,
             Self::Plan => AuthCode::InstallRecurMismatch,
+            Self::Unsigned => AuthCode::SignatureRequired,
             Self::Expired => AuthCode::ExpiredCard,
             Self::Cardholder => AuthCode::InvalidTransaction,
         }
@@ -251,11 +261,16 @@ impl Instrument {
     ) -> Result<Self, Rejection> {
         let signed = (data.check_digests.clone(), data.dual_signature_digest);
         match (parts, signed) {
-            ((Some(dual_signature), Some(pi), None), (Some(check_digests), Some(signature))) => {
-                if data.pi_digest != digest(ContentType::PiDualSignedTbe, pi.0.as_bytes()) {
+            ((dual_signature, Some(pi), None), (Some(check_digests), signature))
+                if dual_signature.is_some() == signature.is_some() =>
+            {
+                let sealed_as = sealed_as(dual_signature.is_some());
+                if data.pi_digest != digest(sealed_as, pi.0.as_bytes()) {
                     return Err(Rejection::DigestMismatch("the payment instruction"));
                 }
-                if signature != digest(ContentType::PiTbs, dual_signature.0.as_bytes()) {
+                let travels = dual_signature.as_ref();
+                let travels = travels.map(|jws| digest(ContentType::PiTbs, jws.0.as_bytes()));
+                if signature != travels {
                     return Err(Rejection::DigestMismatch("the dual signature"));
                 }
                 Ok(Self::Pi {
@@ -376,13 +391,14 @@ impl Asker {
 
 impl OpenedAuthReq {
     /// Step 9: opens the payment instruction, verifies cardholder and dual signature, and compares both
-    /// halves; or opens the token. `Ok(Err(_))` is a refusal in the normal answer.
+    /// halves; or opens the token. `Ok(Err(_))` is a refusal in the normal answer. What nobody signed is taken only where
+    /// the gateway `accepts_unsigned` and its certificate says that cardholders need none.
     ///
     /// # Errors
     /// A [`Rejection`] when seal, path or signature fail.
     pub fn verify(
         self,
-        ours: &[&Credentials],
+        (ours, accepts_unsigned): (&[&Credentials], bool),
         tokens: &TokenKey,
         verifier: &PathVerifier,
         now: Timestamp,
@@ -395,37 +411,63 @@ impl OpenedAuthReq {
                 dual_signature,
                 pi,
             } => {
-                let pi = OpenedPi::open(&pi, ours)?;
-                let halves = Halves {
-                    xid: pi.data.pi_head.trans_ids.xid,
-                    hpi: pi.hpi,
-                    hoi: pi.hoi,
-                    merchant: asker.merchant,
-                    gateway: pi.gateway,
-                };
+                let pi = OpenedPi::open(&pi, dual_signature.is_some(), ours)?;
                 let brand = &asker.brand_id;
-                let cardholder =
-                    dual_signature::verify(&dual_signature, &halves, brand, verifier, now)?;
-                let refusal = compare(&asker, &check_digests, &pi, cardholder.leaf(), now);
-                let shown = || Shown::Pi(Box::new(payment(pi, &cardholder)));
+                let cardholder = dual_signature.as_ref().map(|signature| {
+                    let halves = Halves {
+                        xid: pi.head.trans_ids.xid,
+                        hpi: pi.hpi,
+                        hoi: pi.hoi,
+                        merchant: asker.merchant,
+                        gateway: pi.gateway,
+                    };
+                    dual_signature::verify(signature, &halves, brand, verifier, now)
+                });
+                let cardholder = cardholder.transpose()?;
+                let certified = cardholder.as_ref().map(Chain::leaf);
+                let refusal = compare(&asker, &check_digests, &pi, certified, now);
+                // A later authorization would look at the certificate again.
+                let may_be_unsigned = accepts_unsigned
+                    && !asker.subsequent_auth_ind
+                    && may_be_unsigned(ours, pi.gateway);
+                let is_taken = certified.is_some() || may_be_unsigned;
+                let refusal = refusal.or((!is_taken).then_some(Refusal::Unsigned));
+                let shown = || Shown::Pi(Box::new(payment(pi, cardholder.as_ref())));
                 Ok(refusal.map_or_else(|| Ok(shown()), Err))
             }
         }
     }
 }
 
+/// Whether our certificate that a payment instruction was sealed for lets cardholders pay without theirs.
+fn may_be_unsigned(ours: &[&Credentials], gateway: Thumbprint) -> bool {
+    let sealed_for = |pair: &&&Credentials| pair.key_exchange.thumbprint() == gateway;
+    let pair = ours.iter().find(sealed_for);
+    pair.is_some_and(|pair| pair.key_exchange.certificate().card_cert_required() == Some(false))
+}
+
 fn compare(
     asker: &Asker,
     check_digests: &CheckDigests,
     pi: &OpenedPi,
-    cardholder: &Certificate,
+    cardholder: Option<&Certificate>,
     now: Timestamp,
 ) -> Option<Refusal> {
-    let (head, card) = (&pi.data.pi_head, &pi.data.pan_data);
-    let name = card.pan_secret.account_name(&card.pan, card.card_expiry);
-    let plan = head.install_recur_data;
+    let plan = pi.head.install_recur_data;
     let plan_agrees =
         plan == asker.install_recur_data && plan.as_ref().is_none_or(InstallRecurData::is_sound);
+    let head = &pi.head;
+    let fits = match (&pi.card, cardholder) {
+        (Card::Certified(card), Some(cardholder)) => {
+            let name = card.pan_secret.account_name(&card.pan, card.card_expiry);
+            (name == cardholder.common_name(), Refusal::Account)
+        }
+        (Card::Bare(_, named), _) => {
+            let fits = named.merchant == asker.merchant && named.gateway == pi.gateway;
+            (fits, Refusal::UnsignedFor)
+        }
+        (Card::Certified(_), None) => (false, Refusal::Account),
+    };
     let checks = [
         (
             head.trans_ids == asker.auth_tags.trans_ids,
@@ -435,8 +477,8 @@ fn compare(
         (check_digests.hod2 == head.inputs.hod, Refusal::Hod),
         (head.merchant_id == asker.merchant_id(), Refusal::Merchant),
         (plan_agrees, Refusal::Plan),
-        (name == cardholder.common_name(), Refusal::Account),
-        (!card.card_expiry.is_past(now), Refusal::Expired),
+        fits,
+        (!pi.card.expiry().is_past(now), Refusal::Expired),
     ];
     checks
         .iter()
@@ -444,19 +486,19 @@ fn compare(
         .map(|(_, refusal)| *refusal)
 }
 
-fn payment(pi: OpenedPi, cardholder: &Chain) -> VerifiedPayment {
-    let PiData { pi_head, pan_data } = pi.data;
+fn payment(pi: OpenedPi, cardholder: Option<&Chain>) -> VerifiedPayment {
+    let head = pi.head;
     VerifiedPayment {
         hpi: pi.hpi,
-        hod: pi_head.inputs.hod,
-        pan: pan_data.pan,
-        card_expiry: pan_data.card_expiry,
-        cardholder: cardholder.leaf().thumbprint(),
-        cardholder_chain: carried(cardholder),
-        purch_amt: pi_head.inputs.purch_amt,
-        install_recur_data: pi_head.install_recur_data,
-        lid_c: pi_head.trans_ids.lid_c,
+        hod: head.inputs.hod,
+        pan: pi.card.pan().clone(),
+        card_expiry: pi.card.expiry(),
+        cardholder: cardholder.map(|chain| chain.leaf().thumbprint()),
+        cardholder_chain: cardholder.map(carried).unwrap_or_default(),
+        purch_amt: head.inputs.purch_amt,
+        install_recur_data: head.install_recur_data,
+        lid_c: head.trans_ids.lid_c,
         gateway: pi.gateway,
-        acq_back_key_data: pi_head.acq_back_key_data,
+        acq_back_key_data: head.acq_back_key_data,
     }
 }

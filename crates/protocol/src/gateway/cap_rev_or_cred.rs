@@ -6,7 +6,7 @@ use super::cap::{open_cap_token_seq, token_is_of};
 use crate::content_type::ContentType;
 use crate::digest::digest;
 use crate::identity::Credentials;
-use crate::ids::{ExactBytes, RrTags};
+use crate::ids::{ExactBytes, RrTags, Rrpid};
 use crate::messages::batch::BatchPlace;
 use crate::messages::cap_rev_or_cred::{
     CapRevOrCred, CapRevOrCredCode, CapRevOrCredReqData, CapRevOrCredReqItem, CapRevOrCredReqTbe,
@@ -45,6 +45,9 @@ pub struct VerifiedCapRevOrCredReq {
     pub which: CapRevOrCred,
     /// Who asked.
     pub asker: Asking,
+    /// The first request that asked for the same; none in the first, and in what was stored before requests named it.
+    #[serde(default)]
+    pub earlier: Option<Rrpid>,
     /// What is asked for: `None` beside an item whose token allows it, or the code that refuses it.
     pub items: Vec<(CapRevOrCredReqItem, Option<CapRevOrCredCode>)>,
 }
@@ -94,6 +97,7 @@ pub fn open(
     Ok(VerifiedCapRevOrCredReq {
         which,
         asker,
+        earlier: data.earlier,
         items,
     })
 }

@@ -86,8 +86,8 @@ pub enum Instrument<'a> {
     Pi {
         /// The digest of the order information that came with it.
         hoi: Digest,
-        /// The cardholder's dual signature.
-        dual_signature: &'a Jws,
+        /// The cardholder's dual signature, if the cardholder has a certificate.
+        dual_signature: Option<&'a Jws>,
         /// The instruction itself.
         pi: &'a Jwe,
     },
@@ -101,7 +101,7 @@ impl VerifiedPReq {
     pub fn payment_instruction(&self) -> Instrument<'_> {
         Instrument::Pi {
             hoi: self.hoi,
-            dual_signature: &self.dual_signature,
+            dual_signature: self.dual_signature.as_ref(),
             pi: &self.pi,
         }
     }
@@ -129,12 +129,10 @@ impl Shown {
                     hoi,
                     hod2: asking.hod2,
                 }),
-                pi_digest: digest(ContentType::PiDualSignedTbe, pi.0.as_bytes()),
-                dual_signature_digest: Some(digest(
-                    ContentType::PiTbs,
-                    dual_signature.0.as_bytes(),
-                )),
-                dual_signature: Some(dual_signature.clone()),
+                pi_digest: digest(sealed_as(dual_signature.is_some()), pi.0.as_bytes()),
+                dual_signature_digest: dual_signature
+                    .map(|signature| digest(ContentType::PiTbs, signature.0.as_bytes())),
+                dual_signature: dual_signature.cloned(),
                 pi: Some(pi.clone()),
                 auth_token: None,
             },
@@ -147,6 +145,15 @@ impl Shown {
                 auth_token: Some(token.clone()),
             },
         }
+    }
+}
+
+/// How a payment instruction is sealed.
+pub(crate) fn sealed_as(signed: bool) -> ContentType {
+    if signed {
+        ContentType::PiDualSignedTbe
+    } else {
+        ContentType::PiUnsignedTbe
     }
 }
 

@@ -38,6 +38,17 @@ pub struct Item {
     pub cap_token: Jwe,
 }
 
+/// What to ask for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// By which message.
+    pub which: CapRevOrCred,
+    /// Up to [`ITEMS_MAX`].
+    pub items: Vec<Item>,
+    /// The first request that asked for the same, item by item, if the gateway takes its bytes no more.
+    pub earlier: Option<Rrpid>,
+}
+
 /// After the request was made: what its answer is checked against.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +72,11 @@ pub fn request(
     ctx: &mut Context<'_>,
     ours: &Credentials,
     gateway: &Certificate,
-    (which, items): (CapRevOrCred, Vec<Item>),
+    Asked {
+        which,
+        items,
+        earlier,
+    }: Asked,
     verifier: &PathVerifier,
 ) -> Result<(AwaitingCapRevOrCredRes, Vec<u8>), Rejection> {
     if items.is_empty() || items.len() > ITEMS_MAX {
@@ -82,6 +97,7 @@ pub fn request(
     let cap_token_seq = ExactBytes(serde_json::to_vec(&tokens).map_err(|_| Rejection::Internal)?);
     let data = CapRevOrCredReqData {
         cap_rev_or_cred_rr_tags: rr_tags.clone(),
+        earlier,
         cap_rev_or_cred_req_item_seq: items.clone(),
         cap_token_seq_digest: digest(ContentType::CapTokenSeq, &cap_token_seq.0),
         merchant_key_exchange: receiver.carried(ours.key_exchange.chain()),

@@ -1,5 +1,6 @@
 //! InqReq: a cardholder asks about its own order, and about no other's.
 
+use super::p::{Payer, PayerName};
 use crate::content_type::ContentType;
 use crate::identity::Credentials;
 use crate::ids::{Challenge, Rrpid, TransIds};
@@ -8,14 +9,13 @@ use crate::sealed::open as open_sealed;
 use crate::signed::{Expected, Signer, Verified, Who, verify};
 use crate::wrapper::{Message, MessageIds, MessageWrapper};
 use crate::{Rejection, Timestamp};
-use openset_jose::Thumbprint;
-use openset_pki::{Certificate, PathVerifier, Role};
+use openset_pki::{PathVerifier, Role};
 
 /// An InqReq whose signature was verified; whose order it is, is still to be checked.
 #[derive(Clone, Debug)]
 pub struct VerifiedInqReq {
     /// Who asks.
-    pub cardholder: Certificate,
+    pub payer: Payer,
     /// The request/response pair.
     pub rrpid: Rrpid,
     /// The purchase asked about.
@@ -39,29 +39,46 @@ pub fn open(
     };
     let rrpid = wrapper.rrpid()?;
     let keys: Vec<_> = ours.iter().map(|c| &c.key_exchange).collect();
-    let InqReqTbe { inq_req } = open_sealed(jwe, &keys, ContentType::InqReqTbe)?;
+    let opened: InqReqTbe = open_sealed(jwe, &keys, ContentType::InqReqTbe)?;
     let named = openset_jose::jwe::Sealed::parse(&jwe.0)?.header().x5t_s256;
-    let expected = Expected {
-        content: ContentType::InqReqData,
-        signer: Signer {
-            role: Role::Cardholder,
-            brand: None,
-        },
-        to: Who::Certificate(named.ok_or(Rejection::NotSealedForUs)?),
-        message: "InqReq",
-        rrpid,
-        answers: None,
-        thumbs: None,
+    let to = Who::Certificate(named.ok_or(Rejection::NotSealedForUs)?);
+    let (payer, date, data) = match (opened.inq_req, opened.unsigned) {
+        (Some(inq_req), None) => {
+            let expected = Expected {
+                content: ContentType::InqReqData,
+                signer: Signer {
+                    role: Role::Cardholder,
+                    brand: None,
+                },
+                to,
+                message: "InqReq",
+                rrpid,
+                answers: None,
+                thumbs: None,
+            };
+            let Verified {
+                certificate,
+                date,
+                data,
+            }: Verified<InqReqData> = verify(&inq_req, &expected, verifier, now)?;
+            (Payer::Certified(Box::new(certificate)), date, data)
+        }
+        (None, Some(unsigned)) => {
+            if unsigned.rrpid != rrpid {
+                return Err(Rejection::HeaderMismatch("rrpid"));
+            }
+            let od_salt = unsigned.od_salt;
+            (Payer::Unsigned { od_salt }, unsigned.date, unsigned.data)
+        }
+        _ => {
+            let neither = "neither a signed inquiry nor an unsigned one alone";
+            return Err(Rejection::Malformed(neither.to_owned()));
+        }
     };
-    let Verified {
-        certificate,
-        date,
-        data,
-    }: Verified<InqReqData> = verify(&inq_req, &expected, verifier, now)?;
     wrapper.check_signed_date(date)?;
     wrapper.check_ids(&MessageIds::of(&data.trans_ids), rrpid)?;
     Ok(VerifiedInqReq {
-        cardholder: certificate,
+        payer,
         rrpid,
         trans_ids: data.trans_ids,
         chall_c2: data.chall_c2,
@@ -69,13 +86,13 @@ pub fn open(
 }
 
 impl VerifiedInqReq {
-    /// Checks that the asker is the cardholder of the purchase: `cardholder` is the thumbprint of the
-    /// certificate that signed its PReq, `agreed` the purchase's names.
+    /// Checks that the asker is the one who made the purchase: `payer` is the name of who sent its PReq, `agreed` the
+    /// purchase's names.
     ///
     /// # Errors
     /// [`Rejection::AnotherParty`] or [`Rejection::UnknownLid`].
-    pub fn check_owner(&self, cardholder: &Thumbprint, agreed: &TransIds) -> Result<(), Rejection> {
-        if self.cardholder.thumbprint() != *cardholder {
+    pub fn check_owner(&self, payer: &PayerName, agreed: &TransIds) -> Result<(), Rejection> {
+        if self.payer.name() != *payer {
             return Err(Rejection::AnotherParty("cardholder"));
         }
         if self.trans_ids != *agreed {

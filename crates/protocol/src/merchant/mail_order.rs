@@ -7,7 +7,8 @@ use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::Credentials;
 use crate::messages::mail_order::{
-    CatalogueData, MAIL_ORDER_AGE_SECONDS_MAX, Product, catalogue_digest, lid_m,
+    CATALOGUE_BYTES_MAX, CatalogueData, MAIL_ORDER_AGE_SECONDS_MAX, Product, catalogue_digest,
+    lid_m,
 };
 use crate::signed::{Who, carried, sign_bytes};
 use crate::thumbs::{News, Receiver, RevocationState, Thumbs};
@@ -45,7 +46,7 @@ pub struct Issued {
 /// be on its way when it does: AuthReq needs the certificates that the dual signature names.
 ///
 /// # Errors
-/// A certificate ends too soon, or the key cannot sign.
+/// A certificate ends too soon, it would be larger than [`CATALOGUE_BYTES_MAX`], or the key cannot sign.
 pub fn catalogue(
     ctx: &mut Context<'_>,
     ours: &Credentials,
@@ -88,6 +89,12 @@ pub fn catalogue(
         &receiver,
         &bytes,
     )?;
+    // No wallet would read it.
+    if jws.0.len() > CATALOGUE_BYTES_MAX {
+        return Err(Rejection::TooBig {
+            limit_bytes: CATALOGUE_BYTES_MAX,
+        });
+    }
     Ok(Issued {
         digest: catalogue_digest(&jws.0),
         jws,

@@ -1,5 +1,6 @@
 //! Steps 6, 7 and 10: PReq is verified, PRes tells what became of it.
 
+use super::auth::sealed_as;
 use super::p_init::OpenedPurchase;
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
@@ -16,10 +17,11 @@ use crate::messages::p::{
 };
 use crate::money::{CurrencyAmount, Ratio};
 use crate::sealed::open as open_sealed;
-use crate::signed::{Frame, Who, decode, sign_for};
+use crate::signed::{Frame, Who, check_content_type, decode, sign_for};
 use crate::thumbs::Receiver;
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection, Timestamp};
+use openset_jose::Thumbprint;
 use openset_pki::{Certificate, PathVerifier};
 
 /// A PReq that could be opened; nothing in it is verified yet.
@@ -29,10 +31,82 @@ pub struct OpenedPReq {
     oi: OiData,
     hoi: Digest,
     hpi: Digest,
-    dual_signature: Jws,
+    dual_signature: Option<Jws>,
     pi: Jwe,
     ocsp: Option<ExactBytes>,
     order: Option<MailOrder>,
+}
+
+/// Who pays.
+#[derive(Clone, Debug)]
+pub enum Payer {
+    /// The holder of this certificate, who signed.
+    Certified(Box<Certificate>),
+    /// Whoever knows the salt of the order's digest: nobody signed.
+    Unsigned {
+        /// The salt.
+        od_salt: Nonce,
+    },
+}
+
+/// The name under which a payer is known again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PayerName {
+    /// The thumbprint of its certificate.
+    Certified(Thumbprint),
+    /// The digest of what it alone knows beside the merchant.
+    Unsigned(Digest),
+}
+
+/// What stands before the digest in the name of an unsigned payer.
+const UNSIGNED: &str = "unsigned/";
+
+impl Payer {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> PayerName {
+        match self {
+            Self::Certified(certificate) => PayerName::Certified(certificate.thumbprint()),
+            Self::Unsigned { od_salt } => {
+                PayerName::Unsigned(digest(ContentType::HodInput, od_salt.as_bytes()))
+            }
+        }
+    }
+
+    /// Its certificate, if it has one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::Certified(certificate) => Some(certificate),
+            Self::Unsigned { .. } => None,
+        }
+    }
+}
+
+impl std::fmt::Display for PayerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Certified(thumbprint) => thumbprint.fmt(f),
+            Self::Unsigned(digest) => write!(f, "{UNSIGNED}{digest}"),
+        }
+    }
+}
+
+/// The text is no payer's name.
+#[derive(Debug, thiserror::Error)]
+#[error("not the name of a payer")]
+pub struct NotAPayerName;
+
+impl std::str::FromStr for PayerName {
+    type Err = NotAPayerName;
+
+    fn from_str(text: &str) -> Result<Self, NotAPayerName> {
+        let read = match text.strip_prefix(UNSIGNED) {
+            Some(digest) => digest.parse().ok().map(Self::Unsigned),
+            None => text.parse().ok().map(Self::Certified),
+        };
+        read.ok_or(NotAPayerName)
+    }
 }
 
 impl OpenedPReq {
@@ -52,8 +126,8 @@ pub struct VerifiedPReq {
     pub rrpid: Rrpid,
     /// To be repeated in PRes.
     pub chall_c: Challenge,
-    /// The cardholder's certificate.
-    pub cardholder: Certificate,
+    /// Who pays.
+    pub payer: Payer,
     /// The digest of the order information.
     pub hoi: Digest,
     /// The digest of the payment data, which the merchant never sees.
@@ -64,8 +138,8 @@ pub struct VerifiedPReq {
     pub hod: Digest,
     /// Whether HOD is that of our own order: if not, the order is rejected.
     pub order_agrees: bool,
-    /// The dual signature, for the gateway.
-    pub dual_signature: Jws,
+    /// The dual signature, for the gateway; none where the payer has no certificate.
+    pub dual_signature: Option<Jws>,
     /// The payment instruction, for the gateway.
     pub pi: Jwe,
     /// The OCSP response about the cardholder's certificate that was stapled: not verified yet.
@@ -144,16 +218,7 @@ impl OpenedPReq {
         verifier: &PathVerifier,
         now: Timestamp,
     ) -> Result<VerifiedPReq, Rejection> {
-        let halves = Halves {
-            xid: self.oi.trans_ids.xid,
-            hpi: self.hpi,
-            hoi: self.hoi,
-            merchant: opened.merchant,
-            gateway: opened.gateway,
-        };
-        let brand = &opened.brand_id;
-        let cardholder =
-            dual_signature::verify(&self.dual_signature, &halves, brand, verifier, now)?;
+        let payer = self.payer(opened, verifier, now)?;
         wrapper.check_ids(&MessageIds::of(&self.oi.trans_ids), self.oi.rrpid)?;
         self.check_agreed(opened)?;
         let input = HodInput {
@@ -165,7 +230,7 @@ impl OpenedPReq {
         Ok(VerifiedPReq {
             rrpid: self.rrpid,
             chall_c: self.oi.chall_c,
-            cardholder: cardholder.leaf().clone(),
+            payer,
             hoi: self.hoi,
             hpi: self.hpi,
             od_salt: self.oi.od_salt,
@@ -176,6 +241,55 @@ impl OpenedPReq {
             pi: self.pi,
             ocsp: self.ocsp,
         })
+    }
+
+    /// Whether it came without a signature. Whether such a one is taken is the caller's to say, before it is verified:
+    /// see [`Self::check_mode`].
+    #[must_use]
+    pub fn is_unsigned(&self) -> bool {
+        self.dual_signature.is_none()
+    }
+
+    /// A purchase that nobody signed is taken only by a merchant that takes such, for a gateway that does not ask for the
+    /// cardholder's certificate.
+    ///
+    /// # Errors
+    /// [`Rejection::SignatureRequired`].
+    pub fn check_mode(
+        &self,
+        accepts_unsigned: bool,
+        gateway: &Certificate,
+    ) -> Result<(), Rejection> {
+        let may_be_unsigned = accepts_unsigned && gateway.card_cert_required() == Some(false);
+        if self.is_unsigned() && !may_be_unsigned {
+            return Err(Rejection::SignatureRequired);
+        }
+        Ok(())
+    }
+
+    fn payer(
+        &self,
+        opened: &OpenedPurchase,
+        verifier: &PathVerifier,
+        now: Timestamp,
+    ) -> Result<Payer, Rejection> {
+        // What the gateway will open it as; so that it is refused before anybody is asked.
+        let sealed = openset_jose::jwe::Sealed::parse(&self.pi.0)?;
+        check_content_type(&sealed.header().cty, sealed_as(!self.is_unsigned()))?;
+        let Some(dual_signature) = &self.dual_signature else {
+            let od_salt = self.oi.od_salt;
+            return Ok(Payer::Unsigned { od_salt });
+        };
+        let halves = Halves {
+            xid: self.oi.trans_ids.xid,
+            hpi: self.hpi,
+            hoi: self.hoi,
+            merchant: opened.merchant,
+            gateway: opened.gateway,
+        };
+        let brand = &opened.brand_id;
+        let cardholder = dual_signature::verify(dual_signature, &halves, brand, verifier, now)?;
+        Ok(Payer::Certified(Box::new(cardholder.leaf().clone())))
     }
 
     fn check_agreed(&self, opened: &OpenedPurchase) -> Result<(), Rejection> {

@@ -136,6 +136,10 @@ pub struct CapRevOrCredReqTbe {
 pub struct CapRevOrCredReqData {
     /// The request.
     pub cap_rev_or_cred_rr_tags: RrTags,
+    /// The first request that asked for the same, item by item, if this is not it: what that one began is answered
+    /// for, and not done again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub earlier: Option<Rrpid>,
     /// What is to be cancelled or given back.
     pub cap_rev_or_cred_req_item_seq: Vec<CapRevOrCredReqItem>,
     /// The digest of CapTokenSeq.

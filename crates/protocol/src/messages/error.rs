@@ -6,6 +6,7 @@
 use crate::content_type::ContentType;
 use crate::identity::{SigningIdentity, same_party};
 use crate::ids::{LocalId, Nonce, Rrpid, Xid};
+use crate::plain::plain;
 use crate::rejection::{ErrorCode, Rejection};
 use crate::signed::{Expected, Frame, Signer, Verified, Who, request_digest, sign, verify};
 use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
@@ -169,10 +170,8 @@ const TEXT_CHARS_MAX: usize = 200;
 impl ErrorTbs {
     /// The text is a stranger's: nothing of it may move a terminal's cursor.
     fn for_people(mut self) -> Self {
-        let shown = self.error_text.chars().take(TEXT_CHARS_MAX);
-        self.error_text = shown
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let shown: String = self.error_text.chars().take(TEXT_CHARS_MAX).collect();
+        self.error_text = plain(&shown);
         self
     }
 

@@ -1,6 +1,6 @@
 //! PReq / PRes: order, payment and dual signature; what became of them (reference 3.2).
 
-use crate::card::{Bin, PanData, TransStain};
+use crate::card::{Bin, PanData, PanToken, TransStain};
 use crate::digest::{Digest, digest, length_prefixed};
 use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
 use crate::messages::install_recur::InstallRecurData;
@@ -8,7 +8,7 @@ use crate::messages::mail_order::MailOrder;
 use crate::money::{CurrencyAmount, Ratio};
 use crate::wrapper::{Jwe, Jws};
 use crate::{BrandId, Timestamp, content_type::ContentType};
-use openset_jose::ContentKey;
+use openset_jose::{ContentKey, Thumbprint};
 use serde::{Deserialize, Serialize};
 
 /// Sealed payment instructions are padded to this many bytes.
@@ -22,8 +22,9 @@ pub struct PReqTbe {
     pub oi_data: ExactBytes,
     /// HPIData: the digest of the payment data, which the merchant never sees.
     pub hpi: Digest,
-    /// The dual signature.
-    pub dual_signature: Jws,
+    /// The dual signature; absent where the cardholder has no certificate (SET's PReqUnsigned).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dual_signature: Option<Jws>,
     /// PI: the payment instruction, sealed for the gateway.
     pub pi: Jwe,
     /// A fresh OCSP response about the cardholder's certificate, DER (RFC 6960): stapled.
@@ -94,7 +95,7 @@ impl HodInput<'_> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PiTbe {
-    /// [`PiData`] as the bytes that were hashed.
+    /// [`PiData`] or [`PiDataUnsigned`] as the bytes that were hashed.
     pub(crate) pi_data: ExactBytes,
     /// HOIData: the digest of the order information, which the gateway never sees.
     pub(crate) hoi: Digest,
@@ -108,6 +109,27 @@ pub(crate) struct PiData {
     pub(crate) pan_data: PanData,
 }
 
+/// PIDataUnsigned: the same from a cardholder without a certificate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PiDataUnsigned {
+    pub(crate) pi_head: PiHead,
+    pub(crate) pan_token: PanToken,
+    /// Whom it is for: what the dual signature names otherwise. Sealed with the rest, so that nobody takes a signature off
+    /// a purchase that has one.
+    pub(crate) unsigned_for: UnsignedFor,
+}
+
+/// For whom an unsigned payment instruction is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UnsignedFor {
+    /// The merchant's signature certificate.
+    pub(crate) merchant: Thumbprint,
+    /// The gateway's key-exchange certificate.
+    pub(crate) gateway: Thumbprint,
+}
+
 /// PIHead: what is to be paid to whom.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,7 +139,9 @@ pub(crate) struct PiHead {
     pub(crate) merchant_id: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) install_recur_data: Option<InstallRecurData>,
-    pub(crate) trans_stain: TransStain,
+    /// Absent without a certificate, whose secret it is made with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) trans_stain: Option<TransStain>,
     pub(crate) sw_ident: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) acq_back_key_data: Option<ContentKey>,

@@ -15,7 +15,7 @@ use crate::world::{HOLD_S, OPENED_S, eur, name, payment};
 #[derive(Clone, Debug)]
 enum Step {
     Authorize {
-        by_token: bool,
+        token: Option<u8>,
         amount: u64,
     },
     Reverse {
@@ -50,7 +50,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let amount = 0..1300_u64;
     prop_oneof![
-        4 => (any::<bool>(), amount.clone()).prop_map(|(by_token, amount)| Step::Authorize { by_token, amount }),
+        4 => (prop::option::of(any::<u8>()), amount.clone()).prop_map(|(token, amount)| Step::Authorize { token, amount }),
         2 => (any::<u8>(), amount.clone()).prop_map(|(which, new)| Step::Reverse { which, new }),
         4 => (any::<u8>(), amount.clone()).prop_map(|(which, amount)| Step::Capture { which, amount }),
         2 => any::<u8>().prop_map(|which| Step::ReverseCapture { which }),
@@ -87,11 +87,13 @@ struct Run {
     bank: Vec<Account>,
     now_s: i64,
     names: u32,
+    early_days: u16,
 }
 
 impl Run {
-    fn new(plan: Option<InstallRecurData>) -> Self {
+    fn new(plan: Option<InstallRecurData>, early_days: u16) -> Self {
         Self {
+            early_days,
             payment: Payment {
                 plan,
                 ..payment(vec![])
@@ -121,20 +123,22 @@ impl Run {
     fn take(&mut self, step: &Step) {
         let (now_s, payment) = (self.now_s, &self.payment);
         match *step {
-            Step::Authorize { by_token, amount } => {
-                let approvals = payment.approvals();
-                let instrument = if by_token {
-                    Instrument::Token { approvals }
-                } else {
-                    Instrument::Pi
-                };
+            Step::Authorize { token, amount } => {
+                // Any that was ever given, and one that nobody gave.
+                let given = payment.approvals() + 2;
+                let instrument = token.map_or(Instrument::Pi, |token| Instrument::Token {
+                    approvals: usize::from(token) % given,
+                });
                 let asked = AskedAuthorization {
                     instrument,
                     amount: eur(amount),
                     plan: payment.plan.as_ref(),
-                    plan_day_s: DAY_SECONDS,
+                    early_days: self.early_days,
                 };
                 if payment.may_authorize(&asked, now_s).is_ok() {
+                    if let Instrument::Token { approvals } = instrument {
+                        self.check_spent(approvals);
+                    }
                     let number = u8::try_from(payment.authorizations.len()).unwrap();
                     self.payment.authorizations.push(Authorization {
                         auth_rrpid: name(number),
@@ -148,9 +152,16 @@ impl Run {
             Step::Reverse { which, new } => {
                 let Some(at) = self.pick(which) else { return };
                 let one = &payment.authorizations[at];
+                let expired = one.standing(now_s) == Standing::Expired;
                 match payment.may_reverse(one, eur(new), now_s) {
                     Ok(less) if less > 0 => self.begin(at, Kind::Reversal, less),
-                    _ => {}
+                    _ => return,
+                }
+                if expired {
+                    // Nobody need be asked: the hold is gone.
+                    let movements = &mut self.payment.authorizations[at].movements;
+                    movements.last_mut().unwrap().progress = Progress::Done;
+                    self.bank[at].held = 0;
                 }
             }
             Step::Capture { which, amount } => {
@@ -279,6 +290,15 @@ impl Run {
         }
     }
 
+    /// A token that is taken has nothing standing after the approval that it came with.
+    fn check_spent(&self, approvals: usize) {
+        let approved = |one: &Authorization| matches!(one.answer, AuthAnswer::Approved { .. });
+        let all = self.payment.authorizations.iter().zip(&self.bank);
+        for (_, account) in all.filter(|(one, _)| approved(one)).skip(approvals) {
+            assert_eq!((account.held, account.owed), (0, 0));
+        }
+    }
+
     fn check(&self) {
         let (mut counted, mut most) = (0, 0);
         for (one, account) in self.payment.authorizations.iter().zip(&self.bank) {
@@ -341,9 +361,19 @@ impl Run {
                 assert!(made_at_s.len() <= usize::from(total), "{made_at_s:?}");
             }
             Some(InstallRecurData::Recurring { frequency_days, .. }) => {
+                // However many there are in between: coming early adds up to nothing.
                 let pause_s = i64::from(frequency_days) * DAY_SECONDS;
-                let apart = |pair: &[i64]| pair[1] - pair[0] >= pause_s;
-                assert!(made_at_s.windows(2).all(apart), "{made_at_s:?}");
+                let early_s = i64::from(self.early_days) * DAY_SECONDS;
+                for (first, first_s) in made_at_s.iter().enumerate() {
+                    for (after, at_s) in (0_i64..).zip(&made_at_s[first..]) {
+                        let soonest_s = if after > 0 {
+                            after * pause_s - early_s
+                        } else {
+                            0
+                        };
+                        assert!(at_s - first_s >= soonest_s, "{made_at_s:?}");
+                    }
+                }
             }
         }
     }
@@ -353,8 +383,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn no_sequence_of_requests_breaks_the_balance(plan in plan(), steps in prop::collection::vec(step(), 1..60)) {
-        let mut run = Run::new(plan);
+    fn no_sequence_of_requests_breaks_the_balance(
+        (plan, early_days) in (plan(), prop_oneof![3 => Just(0), 1 => 1..40_u16]),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut run = Run::new(plan, early_days);
         for step in &steps {
             run.take(step);
             run.check();

@@ -115,7 +115,7 @@ fn again(payment: &Payment, instrument: Instrument) -> Told {
         instrument,
         amount: eur(100),
         plan: None,
-        plan_day_s: DAY_SECONDS,
+        early_days: 0,
     };
     told(payment.may_authorize(&asked, NOW_S), Told::Auth)
 }
@@ -191,7 +191,7 @@ fn another_currency_or_an_amount_of_zero_is_refused_in_every_request() {
             instrument: Instrument::Pi,
             amount,
             plan: None,
-            plan_day_s: DAY_SECONDS,
+            early_days: 0,
         };
         let error = No::Code(AuthCode::AmountError);
         assert_eq!(payment(vec![]).may_authorize(&asked, NOW_S), Err(error));
@@ -245,7 +245,7 @@ fn amounts_are_bounded_by_what_stands() {
 }
 
 #[test]
-fn a_payment_instruction_ages_and_a_token_does_not() {
+fn a_payment_instruction_ages_and_a_token_does_not_while_something_stands() {
     let by = |instrument, opened_at_s, authorizations| {
         let payment = Payment {
             opened_at_s,
@@ -260,6 +260,13 @@ fn a_payment_instruction_ages_and_a_token_does_not() {
     let part = || vec![authorization(APPROVED, vec![reversal(500)])];
     let token = |approvals| Instrument::Token { approvals };
     assert_eq!(by(token(1), old_s - 1, part()), Told::Ok);
+    let back = || vec![authorization(APPROVED, vec![reversal(1000)])];
+    assert_eq!(by(token(1), old_s, back()), Told::Ok);
+    assert_eq!(
+        by(token(1), old_s - 1, back()),
+        invalid,
+        "all was given back"
+    );
     let used = Told::Auth(AuthCode::PiPreviouslyUsed);
     assert_eq!(by(token(0), OPENED_S, part()), used);
     assert_eq!(by(token(2), OPENED_S, part()), used);
@@ -271,6 +278,48 @@ fn a_payment_instruction_ages_and_a_token_does_not() {
     assert_eq!(by(token(1), OPENED_S, asked.clone()), Told::Ok);
     asked[1].answer = APPROVED;
     assert_eq!(by(token(1), OPENED_S, asked), used);
+}
+
+/// The answer to the second was lost, and its token with it.
+#[test]
+fn a_token_is_good_again_once_all_that_came_after_it_was_given_back() {
+    let by = |approvals, later: Vec<Authorization>| {
+        let mut all = vec![authorization(APPROVED, vec![reversal(500)])];
+        all.extend(later);
+        again(&payment(all), Instrument::Token { approvals })
+    };
+    let used = || Told::Auth(AuthCode::PiPreviouslyUsed);
+    let back = || authorization(APPROVED, vec![reversal(1000)]);
+    let part = || authorization(APPROVED, vec![reversal(900)]);
+    let sold = || authorization(APPROVED, vec![reversal(900), capture(100, Progress::Done)]);
+    assert_eq!(by(1, vec![back()]), Told::Ok);
+    assert_eq!(by(1, vec![back(), back()]), Told::Ok);
+    assert_eq!(by(1, vec![part()]), used());
+    assert_eq!(by(1, vec![sold()]), used());
+    assert_eq!(by(1, vec![back(), part()]), used());
+    assert_eq!(by(1, vec![part(), back()]), used());
+    assert_eq!(by(2, vec![part(), back()]), Told::Ok);
+    assert_eq!(by(4, vec![back(), back()]), used());
+    let being_given_back = movement("rev", Kind::Reversal, 1000, Progress::Asked);
+    let being = authorization(APPROVED, vec![being_given_back]);
+    assert_eq!(by(1, vec![being]), used());
+    let asked = authorization(AuthAnswer::Asked, vec![]);
+    assert_eq!(by(1, vec![back(), asked]), Told::Busy);
+}
+
+#[test]
+fn what_ran_out_is_given_back_as_far_as_it_was_held() {
+    let expired = AuthAnswer::Approved {
+        at_s: NOW_S - HOLD_S,
+        expires_at_s: NOW_S,
+    };
+    for (movements, left) in [(vec![], 1000), (vec![reversal(400)], 600)] {
+        let payment = payment(vec![authorization(expired, movements)]);
+        let one = &payment.authorizations[0];
+        assert_eq!(payment.may_reverse(one, eur(0), NOW_S), Ok(left));
+        let invalid = Err(No::Code(AuthRevCode::InvalidTransaction));
+        assert_eq!(payment.may_reverse(one, eur(1), NOW_S), invalid);
+    }
 }
 
 #[test]
@@ -287,7 +336,7 @@ fn tolerance_is_counted_once_over_all_authorizations() {
         instrument: Instrument::Token { approvals: 1 },
         amount: eur(minor),
         plan: None,
-        plan_day_s: DAY_SECONDS,
+        early_days: 0,
     };
     assert_eq!(payment.may_authorize(&asked(150), NOW_S), Ok(()));
     let error = Err(No::Code(AuthCode::AmountError));
@@ -296,8 +345,7 @@ fn tolerance_is_counted_once_over_all_authorizations() {
 
 #[test]
 fn recurring_payments_have_an_interval_and_an_end() {
-    const DAY_S: i64 = 86_400;
-    let expiry_s = NOW_S + 60 * DAY_S;
+    let expiry_s = NOW_S + 60 * DAY_SECONDS;
     let plan = InstallRecurData::Recurring {
         frequency_days: 28,
         expiry: Timestamp::from_seconds(expiry_s),
@@ -311,14 +359,14 @@ fn recurring_payments_have_an_interval_and_an_end() {
             instrument: Instrument::Token { approvals: 1 },
             amount: eur(1000),
             plan: Some(&plan),
-            plan_day_s: DAY_SECONDS,
+            early_days: 0,
         };
         told(payment.may_authorize(&asked, now_s), Told::Auth)
     };
     let charged = subscription(vec![capture(1000, Progress::Done)]);
     let too_soon = Told::Auth(AuthCode::RecurringTooSoon);
-    assert_eq!(at(&charged, NOW_S + 28 * DAY_S - 1), too_soon);
-    assert_eq!(at(&charged, NOW_S + 28 * DAY_S), Told::Ok);
+    assert_eq!(at(&charged, NOW_S + 28 * DAY_SECONDS - 1), too_soon);
+    assert_eq!(at(&charged, NOW_S + 28 * DAY_SECONDS), Told::Ok);
     assert_eq!(at(&charged, expiry_s), Told::Ok);
     let expired = || Told::Auth(AuthCode::RecurringExpired);
     assert_eq!(at(&charged, expiry_s + 1), expired());
@@ -329,10 +377,55 @@ fn recurring_payments_have_an_interval_and_an_end() {
         instrument: Instrument::Token { approvals: 1 },
         amount: eur(1000),
         plan: None,
-        plan_day_s: DAY_SECONDS,
+        early_days: 0,
     };
     let mismatch = Err(No::Code(AuthCode::InstallRecurMismatch));
     assert_eq!(charged.may_authorize(&other, expiry_s), mismatch);
+}
+
+#[test]
+fn recurring_payment_comes_so_early_as_the_acquirer_lets_it_and_no_earlier_each_time() {
+    let at_s = |day: i64| NOW_S + day * DAY_SECONDS;
+    let plan = InstallRecurData::Recurring {
+        frequency_days: 28,
+        expiry: Timestamp::from_seconds(at_s(366)),
+    };
+    let paid = |day| {
+        let answer = AuthAnswer::Approved {
+            at_s: at_s(day),
+            expires_at_s: at_s(day) + HOLD_S,
+        };
+        authorization(answer, vec![])
+    };
+    let too_soon = Told::Auth(AuthCode::RecurringTooSoon);
+    // (days on which it was paid, the first day on which it may be paid again)
+    let rows: [(&[i64], i64); 5] = [
+        (&[0], 25),
+        (&[0, 25], 53),
+        (&[0, 25, 53], 81),
+        // Whoever was late starts from there, and catches nothing up.
+        (&[0, 40], 65),
+        (&[0, 25, 70], 95),
+    ];
+    for (days, next) in rows {
+        let payment = Payment {
+            plan: Some(plan),
+            ..payment(days.iter().copied().map(paid).collect())
+        };
+        let on = |now_s| {
+            let asked = AskedAuthorization {
+                instrument: Instrument::Token {
+                    approvals: payment.approvals(),
+                },
+                amount: eur(1000),
+                plan: Some(&plan),
+                early_days: 3,
+            };
+            told(payment.may_authorize(&asked, now_s), Told::Auth)
+        };
+        assert_eq!(on(at_s(next) - 1), too_soon, "{days:?}");
+        assert_eq!(on(at_s(next)), Told::Ok, "{days:?}");
+    }
 }
 
 #[test]
@@ -352,7 +445,7 @@ fn instalments_end_with_the_last_one() {
             instrument: Instrument::Token { approvals },
             amount: eur(100),
             plan: Some(&plan),
-            plan_day_s: DAY_SECONDS,
+            early_days: 0,
         };
         told(payment.may_authorize(&asked, NOW_S), Told::Auth)
     };

@@ -46,7 +46,7 @@ pub const APPROVED: AuthAnswer = AuthAnswer::Approved {
     expires_at_s: NOW_S + HOLD_S,
 };
 
-/// A purchase of 10.00 EUR without tolerance, with these authorizations.
+/// A purchase of EUR 10.00 without tolerance, with these authorizations.
 pub fn payment(authorizations: Vec<Authorization>) -> Payment {
     Payment {
         currency: Currency::from_alpha("EUR").unwrap(),

@@ -151,7 +151,7 @@ fn auth_req_at(gateway: &Credentials, wire: &[u8]) -> Result<(), End> {
     )?;
     let verified = at(
         "AuthReq",
-        opened.verify(&[gateway], &w.tokens(), w.pki.verifier(), w.now),
+        opened.verify((&[gateway], false), &w.tokens(), w.pki.verifier(), w.now),
     )?;
     verified.map(drop).map_err(End::Declined)
 }

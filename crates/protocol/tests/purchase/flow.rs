@@ -88,7 +88,7 @@ fn what_the_issuer_is_asked_is_what_the_cardholder_signed() {
     .unwrap();
     assert_eq!(opened.asker.merchant_id(), "shop-1");
     assert_eq!(opened.asker.merchant(), w.shop.signature.thumbprint());
-    let shown = opened.verify(&[&w.gateway], &w.tokens(), w.pki.verifier(), w.now);
+    let shown = opened.verify((&[&w.gateway], false), &w.tokens(), w.pki.verifier(), w.now);
     let Ok(Ok(Shown::Pi(payment))) = shown else {
         panic!("{shown:?}")
     };
@@ -96,7 +96,7 @@ fn what_the_issuer_is_asked_is_what_the_cardholder_signed() {
     assert_eq!(payment.card_expiry, w.card().card_expiry);
     assert_eq!(payment.purch_amt, amount(4200));
     assert_eq!(payment.hod, g.verified.hod);
-    assert_eq!(payment.cardholder, w.card().signature.thumbprint());
+    assert_eq!(payment.cardholder, Some(w.card().signature.thumbprint()));
 }
 
 #[test]

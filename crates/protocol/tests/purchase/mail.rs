@@ -18,7 +18,7 @@ use openset_protocol::merchant::p::{OwnOrder, VerifiedPReq};
 use openset_protocol::merchant::p_init::OpenedPurchase;
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::messages::mail_order::{
-    MAIL_ORDER_AGE_SECONDS_MAX, OrderedItem, Product, price,
+    CATALOGUE_BYTES_MAX, MAIL_ORDER_AGE_SECONDS_MAX, OrderedItem, Product, price,
 };
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::thumbs::RevocationState;
@@ -84,8 +84,16 @@ pub fn catalogue_in(wrapped: &[u8]) -> String {
 }
 
 fn sign(ours: &Credentials, gateway: &Chain) -> Result<Issued, Rejection> {
+    sign_products(ours, gateway, products())
+}
+
+fn sign_products(
+    ours: &Credentials,
+    gateway: &Chain,
+    products: Vec<Product>,
+) -> Result<Issued, Rejection> {
     let contents = Contents {
-        products: products(),
+        products,
         set_url: SET_URL,
     };
     let state = world().state();
@@ -266,6 +274,34 @@ fn wallet_orders_nothing_at_another_price_or_with_another_brand() {
     let read = Catalogue::read(jws, &other, w.verifier(), w.now);
     let wrong = Rejection::Certificate(PathError::WrongBrand);
     assert_eq!(read.map(drop), Err(wrong));
+}
+
+#[test]
+fn catalogue_with_names_that_would_repaint_a_terminal_is_refused() {
+    let w = world();
+    let gateway = w.gateway.key_exchange.chain();
+    for odd in [
+        "\u{1b}[2JA book",
+        "A\nbook",
+        "A book \u{202e}00.1 RUE",
+        "A \u{200b}book",
+    ] {
+        let mut products = products();
+        products[1].name = odd.to_owned();
+        let issued = sign_products(&w.shop, gateway, products).unwrap();
+        let read = read(&issued.jws.0, w.verifier(), w.now);
+        assert_eq!(read.map(drop), Err(Disagreement("name")), "{odd:?}");
+    }
+}
+
+#[test]
+fn catalogue_that_no_wallet_would_read_is_not_signed() {
+    let w = world();
+    let mut products = products();
+    products[0].description = "x".repeat(CATALOGUE_BYTES_MAX * 3 / 4);
+    let issued = sign_products(&w.shop, w.gateway.key_exchange.chain(), products);
+    let limit_bytes = CATALOGUE_BYTES_MAX;
+    assert_eq!(issued.map(drop), Err(Rejection::TooBig { limit_bytes }));
 }
 
 #[test]

@@ -28,4 +28,5 @@ mod thumbs;
 mod tokens;
 #[path = "../support/matrix.rs"]
 mod trial;
+mod unsigned;
 mod world;

@@ -201,7 +201,11 @@ impl Run<'_> {
             cap_token: genuine.answer.baggage.cap_token.clone().unwrap(),
         };
         let gateway = w.gateway.key_exchange.certificate();
-        let asked = (which, vec![item]);
+        let asked = merchant::cap_rev_or_cred::Asked {
+            which,
+            items: vec![item],
+            earlier: Some(genuine.awaiting_auth_res.rrpid()),
+        };
         w.with(|ctx| merchant::cap_rev_or_cred::request(ctx, &w.shop, gateway, asked, w.verifier()))
             .unwrap()
     }

@@ -343,7 +343,7 @@ impl Run<'_> {
         let opened = gateway::auth::open(wire, &wrapper, &ours, self.verifier, w.now);
         let opened = at("AuthReq", opened)?;
         let asker = opened.asker.clone();
-        let shown = opened.verify(&ours, &w.tokens(), self.verifier, w.now);
+        let shown = opened.verify((&ours, false), &w.tokens(), self.verifier, w.now);
         let shown = at("AuthReq", shown)?;
         at("AuthReq", wrapper.check_date(w.now))?;
         let (payment, approvals) = self.judge(&asker, shown.map_err(End::Declined)?)?;
@@ -388,7 +388,7 @@ impl Run<'_> {
             instrument,
             amount: asker.amount,
             plan: asker.install_recur_data.as_ref(),
-            plan_day_s: DAY_SECONDS,
+            early_days: 0,
         };
         match balance.may_authorize(&asked, w.now.seconds()) {
             Ok(()) => Ok((payment, approvals)),
@@ -456,7 +456,7 @@ impl Run<'_> {
         let wrapper = MessageWrapper::decode(wire)?;
         let asked = merchant::inq::open(&wrapper, &[&w.shop], self.verifier, w.now)?;
         wrapper.check_date(w.now)?;
-        asked.check_owner(&verified.cardholder.thumbprint(), &opened.trans_ids)?;
+        asked.check_owner(&verified.payer.name(), &opened.trans_ids)?;
         let request = Request {
             rrpid: asked.rrpid,
             challenge: asked.chall_c2,

@@ -19,7 +19,7 @@ fn kept() -> (Asker, VerifiedPayment) {
     let ours = [&w.gateway];
     let opened = gateway::auth::open(&g.auth_req, &wrapper, &ours, w.verifier(), w.now).unwrap();
     let asker = opened.asker.clone();
-    let shown = opened.verify(&ours, &w.tokens(), w.verifier(), w.now);
+    let shown = opened.verify((&ours, false), &w.tokens(), w.verifier(), w.now);
     let Ok(Ok(Shown::Pi(payment))) = shown else {
         panic!("{shown:?}")
     };

@@ -75,6 +75,7 @@ fn what_is_decided_cannot_be_decided_again() {
         credentials: &cca().credentials,
         authority: &cca().authority,
         certificate_seconds: 86_400,
+        card_cert_required: true,
     };
     assert!(with_context(|ctx| rejected.issue(ctx, &issuer)).is_err());
 }

@@ -484,6 +484,7 @@ fn certificates_last_as_long_as_the_ca_says_and_begin_a_little_before() {
             credentials: &cca().credentials,
             authority: &cca().authority,
             certificate_seconds: seconds,
+            card_cert_required: true,
         };
         let approval = openset_protocol::ca::cert::CardApproval {
             issuer_name: "Test Issuer".to_owned(),

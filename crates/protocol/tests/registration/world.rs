@@ -163,6 +163,7 @@ fn issuer(ca: &TestCa) -> Issuer<'_> {
         credentials: &ca.credentials,
         authority: &ca.authority,
         certificate_seconds: 365 * 86_400,
+        card_cert_required: true,
     }
 }
 

@@ -84,6 +84,24 @@ const OF_MERCHANT: &[Falsified] = &[
     ("merchant", &["UPDATE movements SET amount_minor = amount_minor + 1 WHERE kind = 'reversal'"], Code::MovementDiffers),
     ("merchant", &["UPDATE movements SET batch_seq = batch_seq + 7 WHERE kind = 'capture'"], Code::MovementMissing),
     ("merchant", &["DELETE FROM movements WHERE kind = 'capture'"], Code::MovementMissing),
+    // Its books, and the batch that was paid out.
+    ("merchant", &["UPDATE ledger_postings SET amount_minor = amount_minor + 1 WHERE kind = 'payout' AND line = 1"], Code::EntryUnbalanced),
+    ("merchant", &["UPDATE ledger_accounts SET balance_minor = balance_minor + 1 WHERE id LIKE 'receivable/%'"], Code::BalanceWrong),
+    ("merchant", &["DELETE FROM ledger_postings WHERE kind = 'capture'", "DELETE FROM ledger_entries WHERE kind = 'capture'"], Code::MovementNotBooked),
+    ("merchant", &["DELETE FROM ledger_postings WHERE kind = 'payout'", "DELETE FROM ledger_entries WHERE kind = 'payout'"], Code::MovementNotBooked),
+    ("merchant", &["DELETE FROM ledger_postings WHERE kind = 'payout'", "DELETE FROM ledger_entries WHERE kind = 'payout'"], Code::ReceivableDiffers),
+    ("merchant", &["UPDATE ledger_postings SET amount_minor = -amount_minor WHERE kind = 'capture'"], Code::MovementBookedWrong),
+    ("merchant", &["INSERT INTO ledger_entries (kind, reference, at_s, memo) VALUES ('payout', 'nobody', 1, '')"], Code::EntryWithoutMovement),
+    ("merchant", &["INSERT INTO ledger_entries (kind, reference, at_s, memo) VALUES ('capture', 'nobody', 1, '')"], Code::EntryWithoutMovement),
+    ("merchant", &["UPDATE batches SET payout_minor = payout_minor + 1"], Code::SettlementWrong),
+    ("merchant", &["UPDATE batches SET state = 'closed'"], Code::BatchTotals),
+    ("merchant", &["UPDATE movements SET amount_minor = amount_minor - 1 WHERE batch_id = (SELECT id FROM batches WHERE state = 'closed')"], Code::BatchTotals),
+    ("merchant", &["UPDATE batches SET id = 'nowhere' WHERE state = 'open'"], Code::BatchMember),
+    // The acquirer's side of it.
+    ("gateway", &["UPDATE batches SET transmission = 'pending' WHERE state = 'closed'"], Code::SettlementWrong),
+    ("gateway", &["UPDATE batches SET credit_minor = credit_minor + 1 WHERE state = 'closed'"], Code::BatchTotals),
+    ("gateway", &["UPDATE ledger_postings SET amount_minor = amount_minor * 2 WHERE account LIKE 'payable/%' AND kind = 'capture'"], Code::ReceivableDiffers),
+    ("gateway", &["DELETE FROM ledger_postings WHERE kind = 'payout_sent'", "DELETE FROM ledger_entries WHERE kind = 'payout_sent'"], Code::MovementNotBooked),
 ];
 
 /// As above, of a merchant that keeps receipts alone.

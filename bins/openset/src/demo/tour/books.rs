@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use openset_protocol::money::Currency;
 use serde_json::Value;
 
-use crate::audit::written;
 use crate::demo::Story;
 use crate::demo::calls::Calls;
 use crate::demo::screen::Screen;
@@ -27,7 +26,7 @@ impl Books {
             let minor = account.get(field).and_then(|sum| sum.get("amount_minor"));
             books.note("issuer", shown, account.get("currency"), minor)?;
         }
-        for party in ["gateway"] {
+        for party in ["gateway", "merchant"] {
             let ledger = calls.get(party, "ledger").await?;
             let accounts = ledger.get("accounts").and_then(Value::as_array);
             for one in accounts.context("the ledger's accounts")? {
@@ -62,8 +61,8 @@ impl Books {
                 continue;
             }
             let sign = if moved > 0 { '+' } else { '-' };
-            let moved = written(*currency, i128::from(moved).abs());
-            let now = written(*currency, (*minor).into());
+            let moved = currency.written(i128::from(moved).abs());
+            let now = currency.written((*minor).into());
             let line = format!("      {party:<9} {account:<36} {sign} {moved:>12}   now {now:>14}");
             screen.line(&screen.dim(&line));
         }

@@ -8,31 +8,38 @@ use super::Tour;
 /// A chapter.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Chapter {
+    Sale,
     Parts,
     PartialCapture,
     Reversal,
     Refund,
+    Batch,
 }
 
 /// All of them, in their order.
-pub(super) const ALL: [Chapter; 4] = [
+pub(super) const ALL: [Chapter; 6] = [
+    Chapter::Sale,
     Chapter::Parts,
     Chapter::PartialCapture,
     Chapter::Reversal,
     Chapter::Refund,
+    Chapter::Batch,
 ];
 
-/// Something that is in stock, and something that ships later.
+/// Something that is delivered at once, something that is in stock, and something that ships later.
+const AT_ONCE: &str = "voucher-tasting";
 const STOCKED: &str = "espresso-250";
 const SHIPS_LATER: &str = "hand-grinder";
 
 impl Chapter {
     pub(super) fn title(self) -> &'static str {
         match self {
+            Self::Sale => "Sale: what is delivered at once is captured with its authorization",
             Self::Parts => "Shipment in parts: each part is authorized when it is sent",
             Self::PartialCapture => "Partial capture: the rest of the hold is free again",
             Self::Reversal => "Reversal: nothing is sent, nothing is paid",
             Self::Refund => "Refund: money goes back, in parts, and one refund is taken back",
+            Self::Batch => "Batch: the shop closes it, the issuer settles, the acquirer pays out",
         }
     }
 }
@@ -41,11 +48,26 @@ impl Tour<'_> {
     /// Plays a chapter; fails if anything comes out otherwise than it should.
     pub(super) async fn play(&mut self, chapter: Chapter) -> anyhow::Result<()> {
         match chapter {
+            Chapter::Sale => self.sale().await,
             Chapter::Parts => self.parts().await,
             Chapter::PartialCapture => self.partial_capture().await,
             Chapter::Reversal => self.reversal().await,
             Chapter::Refund => self.refund().await,
+            Chapter::Batch => self.batch().await,
         }
+    }
+
+    async fn sale(&mut self) -> anyhow::Result<()> {
+        let bought = self.bought(&[AT_ONCE]).await?;
+        let path = format!("orders/{}", bought.order_id);
+        let order = self.calls.get("merchant", &path).await?;
+        let state = order.get("state").and_then(Value::as_str);
+        ensure!(
+            state == Some("captured"),
+            "the order is not captured: {order}"
+        );
+        let came = "authorized and captured by one AuthReq";
+        self.told("a voucher is bought", came).await
     }
 
     async fn parts(&mut self) -> anyhow::Result<()> {
@@ -133,16 +155,34 @@ impl Tour<'_> {
             .await?;
         Ok(())
     }
+
+    async fn batch(&mut self) -> anyhow::Result<()> {
+        let open = self.calls.get("merchant", "batches?state=open").await?;
+        let batch = open.pointer("/items/0/batch_id").and_then(Value::as_str);
+        let batch = batch.context("an open batch")?.to_owned();
+        let path = format!("batches/{batch}/close");
+        let closed = self
+            .calls
+            .post_until_done("merchant", &path, &json!({}))
+            .await?;
+        let state = closed.get("state").and_then(Value::as_str);
+        ensure!(state == Some("closed"), "the batch is not closed: {closed}");
+        self.told(
+            "the shop closes its batch, with its own totals",
+            "both sides count the same",
+        )
+        .await?;
+        let payout = self.calls.payout(&batch).await?;
+        self.told(
+            "the issuer settles what its cardholders owe, movement by movement",
+            &came(&payout, "amount")?,
+        )
+        .await
+    }
 }
 
 /// A sum in an answer, as people write it.
 fn came(answer: &Value, field: &str) -> anyhow::Result<String> {
-    let sum = answer.get(field).and_then(|sum| {
-        let currency = sum.get("currency")?.as_str()?;
-        let minor = sum.get("amount_minor")?.as_u64()?;
-        let currency = openset_protocol::money::Currency::from_alpha(currency).ok()?;
-        Some(crate::audit::written(currency, minor.into()))
-    });
-    let sum = sum.with_context(|| format!("the answer has no {field}: {answer}"))?;
+    let sum = crate::shown::amount(answer, field).with_context(|| answer.to_string())?;
     Ok(format!("{field} {sum}"))
 }

@@ -34,6 +34,9 @@ pub struct Issuer<'a> {
     /// How long a certificate lasts at most, in seconds; a cardholder's ends with the card, and none
     /// outlives its CA's.
     pub certificate_seconds: i64,
+    /// The brand's rule: whether its gateways take payments of cardholders with certificates alone. It stands in their
+    /// key-exchange certificates.
+    pub card_cert_required: bool,
 }
 
 /// What a bank has approved and what is left to certify. It holds no card number; for a cardholder it holds
@@ -238,7 +241,7 @@ impl Approved {
             validity: self.validity(ctx, issuer),
             serial: Serial::random(ctx.rng),
             merchant_data: self.merchant_data.clone(),
-            card_cert_required: is_gateway_exchange.then_some(true),
+            card_cert_required: is_gateway_exchange.then_some(issuer.card_cert_required),
         })?;
         Ok(Some(certificate))
     }

@@ -46,6 +46,11 @@ fn req(which: CapRevOrCred) -> Case {
             Later,
             refused(HeaderMismatch("date")),
         ),
+        harmless(
+            format!("{DATA}earlier"),
+            Bit,
+            "the merchant's word on which of its requests this repeats; the gateway's database tells what that did",
+        ),
         row(
             format!("{DATA}cap_token_seq_digest"),
             Bit,
@@ -102,6 +107,7 @@ fn req(which: CapRevOrCred) -> Case {
         CredRev => undone(CapRevOrCredCode::MissingCapData),
     };
     let optional = [
+        ("cap_rev_or_cred_req/data/earlier", None),
         (
             "cap_rev_or_cred_req/data/cap_rev_or_cred_req_item_seq/0/original",
             Some(unnamed),
