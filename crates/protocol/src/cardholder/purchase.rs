@@ -450,7 +450,9 @@ impl Payment {
             }
             PayingCard::Bare(card) => {
                 let gateway = &shown.gateway_key_exchange;
-                if gateway.card_cert_required() != Some(false) {
+                // A plan charges again: whoever agrees to one signs.
+                let is_once = pi_head.install_recur_data.is_none();
+                if gateway.card_cert_required() != Some(false) || !is_once {
                     return Err(Rejection::SignatureRequired);
                 }
                 let pan_token = PanToken {

@@ -426,9 +426,10 @@ impl OpenedAuthReq {
                 let cardholder = cardholder.transpose()?;
                 let certified = cardholder.as_ref().map(Chain::leaf);
                 let refusal = compare(&asker, &check_digests, &pi, certified, now);
-                // A later authorization would look at the certificate again.
+                // A later authorization would look at the certificate again, and a plan means that there is one.
                 let may_be_unsigned = accepts_unsigned
                     && !asker.subsequent_auth_ind
+                    && asker.install_recur_data.is_none()
                     && may_be_unsigned(ours, pi.gateway);
                 let is_taken = certified.is_some() || may_be_unsigned;
                 let refusal = refusal.or((!is_taken).then_some(Refusal::Unsigned));

@@ -7,8 +7,8 @@ use openset_jose::ContentKey;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
 use openset_protocol::balance::{
-    self, AskedAuthorization, Authorization, DAY_SECONDS, Instrument, Kind, Movement, No, Payment,
-    Progress, limit_minor,
+    self, AskedAuthorization, Authorization, Instrument, Kind, Movement, No, Payment, Progress,
+    limit_minor,
 };
 use openset_protocol::cardholder::inquiry::{self, AwaitingInqRes};
 use openset_protocol::cardholder::purchase::{
