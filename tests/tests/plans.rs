@@ -34,7 +34,7 @@ struct Ordered {
     minor: u64,
 }
 
-/// Orders a product: refused without its plan, which the refusal names, and taken with it, under the same key.
+/// Orders a product: refused without the plan that the shop offers, and taken with it, under the same key.
 async fn ordered(world: &World, product_id: &str) -> Ordered {
     let account = world.account(1_000_000, &json!({})).await;
     let card_id = world.card(&account).await;
@@ -42,11 +42,11 @@ async fn ordered(world: &World, product_id: &str) -> Ordered {
     let products = products["products"].as_array().unwrap();
     let product = products.iter().find(|one| one["product_id"] == product_id);
     let minor = product.unwrap()["price"]["amount_minor"].as_u64().unwrap();
-    let mut basket = json!({
-        "merchant_url": world.url("merchant"), "card_id": card_id,
-        "items": [{"product_id": product_id, "quantity": 1}],
-        "amount": {"currency": "EUR", "amount_minor": minor},
-    });
+    let items = json!({"items": [{"product_id": product_id, "quantity": 1}]});
+    let offer = world.post("merchant", "orders", &fresh(), &items).await;
+    let initiation = offer.unwrap().json["payment_initiation"].clone();
+    let mut basket =
+        json!({"card_id": card_id, "initiation": initiation, "amount": initiation["amount"]});
     let key = fresh();
     let blind = world.post("cardholder", "purchases", &key, &basket).await;
     let blind = blind.unwrap();
@@ -56,8 +56,7 @@ async fn ordered(world: &World, product_id: &str) -> Ordered {
         "{:?}",
         blind.json
     );
-    let named = blind.text("/errors/0/detail");
-    basket["plan"] = serde_json::from_str(named).unwrap();
+    basket["plan"] = initiation["plan"].clone();
     let purchase = world.post("cardholder", "purchases", &key, &basket).await;
     let purchase = purchase.unwrap();
     assert_eq!(purchase.text("/status"), "paid", "{:?}", purchase.json);

@@ -417,9 +417,8 @@ fn check_plan(
         told(asked),
         told(expected)
     );
-    // As it is to be sent.
-    let named = serde_json::to_string(&asked).map_err(Problem::internal)?;
-    Err(Problem::conflict("plan-differs", detail).with_field("/plan", named))
+    let asked = format!("the merchant wants to be paid {}", told(asked));
+    Err(Problem::conflict("plan-differs", detail).with_field("/plan", asked))
 }
 
 fn shown(money: Money) -> String {

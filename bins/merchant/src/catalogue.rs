@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn built_in_catalogue_is_a_shop() {
-        assert!((8..=12).contains(&catalogue().products.len()));
+        assert!((8..=16).contains(&catalogue().products.len()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use openset_protocol::wrapper::Jwe;
 use openset_service::clock;
 
 use crate::bank::{Bank, Mood};
-use crate::purchase::{Asked, Bought, CARD, SHOP, buy, buy_by};
+use crate::purchase::{Asked, Bought, CARD, SHOP, buy, buy_by, euros};
 use crate::service::{Premises, Service};
 
 const DAY_S: i64 = 86_400;
@@ -78,11 +78,37 @@ async fn payment_that_was_declined_or_given_back_begins_no_interval() {
     bank.set_mood(Mood::Approve);
     let first = bought.ask_part(1000);
     let token = paid(&service, &first).await;
-    let early = code(&service, &bought.ask_next(&token, 1000)).await;
-    assert_eq!(early, "recurringTooSoon");
+    // What is given back in part was paid in part.
+    for left in [1000, 400] {
+        let taken = first.take_back(&bought, None, left);
+        service.set(&taken.wire).await.taken();
+        let early = code(&service, &bought.ask_next(&token, 1000)).await;
+        assert_eq!(early, "recurringTooSoon");
+    }
     let taken = first.take_back(&bought, None, 0);
     service.set(&taken.wire).await.taken();
     paid(&service, &bought.ask_next(&token, 1000)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sale_by_a_plan_is_held_to_it() {
+    let (bank, service) = gateway().await;
+    let bought = bought(InstallRecurData::InstallTotalTrans(2), 1000);
+    let first = bought.ask_part(400);
+    let answer = service.set(&first.wire).await.taken();
+    let token = first.auth_token(&answer);
+    let above = code(&service, &bought.ask_next_sale(&token, 601)).await;
+    assert_eq!(above, "amountError");
+    let second = bought.ask_next_sale(&token, 600);
+    let answer = service.set(&second.wire).await.taken();
+    assert_eq!(second.auth_code(&answer), "approved");
+    let sold = second.read(&answer).payload.cap_res_payload.unwrap();
+    assert_eq!(sold.cap_amt, euros(600));
+    // Nothing follows the last one: it brought no token, and the earlier one is used up.
+    assert!(second.read(&answer).baggage.auth_token.is_none());
+    let third = code(&service, &bought.ask_next_sale(&token, 1)).await;
+    assert_eq!(third, "piPreviouslyUsed");
+    assert_eq!((bank.effects("authorize"), bank.effects("capture")), (2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

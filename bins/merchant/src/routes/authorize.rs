@@ -34,11 +34,11 @@ use crate::{Merchant, schema};
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuthorizeRequest {
-    /// All that is not authorized yet, if it is left out.
+    /// All that is not authorized yet, if it is left out; of a plan, what is due.
     #[serde(default)]
     #[schema(value_type = Option<schema::Amount>)]
     amount: Option<Money>,
-    /// Whether no more is to follow. Left out: once all of the order is authorized.
+    /// Whether no more is to follow. Left out: once all of the order is authorized; of a plan, with the last instalment.
     #[serde(default)]
     last: Option<bool>,
     /// Whether it is a sale: captured in the same request. Left out: captured later.
@@ -74,7 +74,7 @@ pub(crate) struct Authorized {
     refused_by: Option<String>,
 }
 
-/// Asks the bank for a further part of an order that is sent in parts.
+/// Asks the bank for a further part of an order that is sent in parts, or for the next payment of a plan.
 #[utoipa::path(
     post, path = "/orders/{id}/authorize", tag = "operator", security(("bearer" = [])),
     params(
@@ -274,7 +274,7 @@ fn not_in_parts(state: &str) -> Problem {
         "not-in-parts",
         format!(
             "the order is {state}, and the gateway gave nothing to ask with for more: only what was ordered with \
-             products that ship later is sent in parts, until the last one"
+             products that ship later is sent in parts, until the last one, or is paid by a plan"
         ),
     )
 }

@@ -64,6 +64,10 @@ impl fmt::Display for InstallRecurData {
         match self {
             Self::InstallTotalTrans(total) => write!(f, "in {total} instalments"),
             Self::Recurring {
+                frequency_days: 1,
+                expiry,
+            } => write!(f, "every day until {expiry}"),
+            Self::Recurring {
                 frequency_days,
                 expiry,
             } => write!(f, "every {frequency_days} days until {expiry}"),

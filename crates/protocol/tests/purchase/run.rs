@@ -30,6 +30,7 @@ use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::batch_admin::BaStatus;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
+use openset_protocol::messages::mail_order::is_lid_m;
 use openset_protocol::messages::p_cert::PCertCode;
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
@@ -328,7 +329,8 @@ impl Run<'_> {
             merch_cat_code: "5942",
             subsequent_auth_ind: true,
             capture_now: true,
-            install_recur_data: Some(*PLAN),
+            // Nobody agrees to a plan by mail.
+            install_recur_data: (!is_lid_m(&verified.trans_ids.lid_m)).then_some(*PLAN),
         };
         let gateway = w.gateway.key_exchange.certificate();
         w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking, w.verifier()))

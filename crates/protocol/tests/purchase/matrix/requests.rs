@@ -1,7 +1,8 @@
 //! The cardholder's and the merchant's requests for a payment: PReq, AuthReq, InqReq.
 
 use super::fields::{
-    Rows, amount, auth_token, chain, dual_signature, frame, payment_instruction, thumbs, trans_ids,
+    Rows, amount, auth_token, chain, dual_signature, frame, payment_instruction,
+    plan_of_payment_instruction, thumbs, trans_ids,
 };
 use super::{AUTH_REQ_LINKS, Case, NEXT_AUTH_REQ_LINKS, P_REQ_LINKS, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Not, Text};
@@ -60,6 +61,7 @@ fn p_req() -> Case {
     ));
     rows.extend(dual_signature("PReq"));
     rows.extend(payment_instruction());
+    rows.extend(plan_of_payment_instruction());
     rows.push(harmless(
         "ocsp",
         Bit,
@@ -186,6 +188,7 @@ fn auth_req() -> Case {
     ]);
     rows.extend(dual_signature("AuthReq"));
     rows.extend(payment_instruction());
+    rows.extend(plan_of_payment_instruction());
     Case {
         name: "AuthReq",
         wire: &genuine().auth_req,
