@@ -262,6 +262,14 @@ impl Catalogue {
         &self.products
     }
 
+    /// The products that are paid at once.
+    pub(crate) fn without_plans(&self) -> Self {
+        let at_once = self.products.iter().filter(|one| one.plan.is_none());
+        Self {
+            products: at_once.cloned().collect(),
+        }
+    }
+
     fn currency(&self) -> Option<Currency> {
         self.products.first().map(|product| product.price.currency)
     }
@@ -402,6 +410,54 @@ mod tests {
         assert_eq!(
             shop.price(&[("yacht", 2)]).unwrap_err(),
             Unpriceable::TooMuch
+        );
+    }
+
+    #[test]
+    fn catalogue_refuses_plans_that_nobody_can_mean() {
+        let shop = |plan: &str, more: &str| {
+            let text = format!(
+                r#"{{"products":[{{"product_id":"a","name":"A","description":"","plan":{plan}{more},
+                "price":{{"currency":"EUR","amount_minor":900}}}}]}}"#
+            );
+            Catalogue::read(&text)
+        };
+        let recurring = |frequency_days: u16, days: u32| {
+            format!(r#"{{"recurring":{{"frequency_days":{frequency_days},"days":{days}}}}}"#)
+        };
+        for plan in [r#"{"installments":2}"#, r#"{"installments":99}"#] {
+            assert!(shop(plan, "").is_ok());
+        }
+        assert!(shop(&recurring(1, 1), "").is_ok());
+        assert!(shop(&recurring(366, 366), r#","delivered_at_once":true"#).is_ok());
+        let beyond = [recurring(0, 9), recurring(367, 999), recurring(28, 0)];
+        let beyond = beyond.iter().map(String::as_str);
+        for plan in beyond.chain([r#"{"installments":1}"#, r#"{"installments":100}"#]) {
+            assert!(shop(plan, "").is_err(), "{plan}");
+        }
+        let later = shop(r#"{"installments":3}"#, r#","ships_later":true"#);
+        assert!(later.is_err(), "two ways to be paid");
+    }
+
+    #[test]
+    fn instalments_come_to_the_whole_and_a_subscription_ends_with_a_day() {
+        let plan = Plan::Installments(3).at(0);
+        let parts: Vec<u64> = (0..3).map(|made| next_payment(plan, 1000, made)).collect();
+        assert_eq!(parts, [334, 333, 333]);
+        let daily = Plan::Recurring {
+            frequency_days: 1,
+            days: 30,
+        };
+        assert_eq!(next_payment(daily.at(0), 1000, 5), 1000);
+        let day = |now_s| daily.at(now_s);
+        assert_eq!(day(0), day(DAY_SECONDS - 1));
+        assert_ne!(day(0), day(DAY_SECONDS));
+        assert_eq!(
+            day(0),
+            InstallRecurData::Recurring {
+                frequency_days: 1,
+                expiry: Timestamp::from_seconds(31 * DAY_SECONDS - 1),
+            }
         );
     }
 

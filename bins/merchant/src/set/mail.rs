@@ -108,9 +108,8 @@ fn price(catalogue: &SignedCatalogue, order: &MailOrder) -> Result<Priced, Rejec
         .iter()
         .map(|item| (item.product_id.as_str(), item.quantity))
         .collect();
-    let priced = catalogue.products.price(&items).ok();
-    let priced = priced.filter(|priced| priced.plan.is_none());
-    priced.ok_or(Rejection::Disagreement("order"))
+    let priced = catalogue.products.price(&items);
+    priced.map_err(|_| Rejection::Disagreement("order"))
 }
 
 /// Answers are kept for longer than the same message is taken.
