@@ -140,7 +140,12 @@ async fn machine_is_paid_in_three_parts_and_no_fourth() {
     let rest = ordered.minor - 2 * part;
     for (auth, minor) in [(1, rest), (2, part), (3, part)] {
         if auth > 1 {
-            let more = json!({"last": false});
+            // Left out, the last instalment is the last payment: nothing to ask for a fourth with.
+            let more = if auth == 3 {
+                json!({"last": false})
+            } else {
+                json!({})
+            };
             let answer = ordered.ask(&world, "authorize", &more).await;
             assert_eq!(answer.text("/state"), "authorized", "{:?}", answer.json);
             assert_eq!(answer.json["amount"]["amount_minor"], minor);

@@ -146,6 +146,14 @@ pub(crate) fn next_payment(plan: InstallRecurData, whole_minor: u64, made: u64) 
     }
 }
 
+/// Whether the payment after so many is the plan's last.
+pub(crate) fn is_last(plan: InstallRecurData, made: u64) -> bool {
+    match plan {
+        InstallRecurData::InstallTotalTrans(total) => made.saturating_add(1) >= u64::from(total),
+        InstallRecurData::Recurring { .. } => false,
+    }
+}
+
 /// A priced order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Priced {
@@ -444,11 +452,14 @@ mod tests {
         let plan = Plan::Installments(3).at(0);
         let parts: Vec<u64> = (0..3).map(|made| next_payment(plan, 1000, made)).collect();
         assert_eq!(parts, [334, 333, 333]);
+        let last: Vec<bool> = (0..3).map(|made| is_last(plan, made)).collect();
+        assert_eq!(last, [false, false, true]);
         let daily = Plan::Recurring {
             frequency_days: 1,
             days: 30,
         };
         assert_eq!(next_payment(daily.at(0), 1000, 5), 1000);
+        assert!(!is_last(daily.at(0), 29));
         let day = |now_s| daily.at(now_s);
         assert_eq!(day(0), day(DAY_SECONDS - 1));
         assert_ne!(day(0), day(DAY_SECONDS));

@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use super::money::{Call, at_most, claim, invalid_field, key_reused, not_possible};
 use super::replay::{Answer, IdempotencyKey};
 use super::{Operator, order_view};
-use crate::catalogue::next_payment;
+use crate::catalogue::{is_last, next_payment};
 use crate::gateway::authorization::{self, Part};
 use crate::gateway::sending::{self, auth_kind};
 use crate::store::authorizations::{self, Said};
@@ -237,14 +237,6 @@ fn made(payment: &Payment) -> u64 {
     let standing = payment.authorizations.iter();
     let standing = standing.filter(|one| one.remaining_minor() > 0);
     u64::try_from(standing.count()).unwrap_or(u64::MAX)
-}
-
-/// Whether the payment after so many is the plan's last.
-fn is_last(plan: InstallRecurData, made: u64) -> bool {
-    match plan {
-        InstallRecurData::InstallTotalTrans(total) => made.saturating_add(1) >= u64::from(total),
-        InstallRecurData::Recurring { .. } => false,
-    }
 }
 
 /// Which rule the gateway refused by, for people; none where the bank declined.
