@@ -374,6 +374,8 @@ pub(crate) fn status_text(status: PaymentStatus) -> &'static str {
     match status {
         PaymentStatus::Paid => "paid",
         PaymentStatus::Reversed => "reversed",
+        PaymentStatus::PartlyRefunded => "partly_refunded",
+        PaymentStatus::Refunded => "refunded",
         PaymentStatus::Declined => "declined",
         PaymentStatus::Rejected => "rejected",
         PaymentStatus::Unknown => "unknown",

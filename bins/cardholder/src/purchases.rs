@@ -107,7 +107,7 @@ pub(crate) struct Record {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PurchaseView {
     purchase_id: String,
-    /// paid, pending, declined, rejected, unknown or failed.
+    /// paid, partly_refunded, refunded, reversed, pending, declined, rejected, unknown or failed.
     status: String,
     card_id: String,
     #[schema(value_type = Object)]
@@ -122,10 +122,15 @@ pub(crate) struct PurchaseView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     auth_code: Option<AuthCode>,
-    /// What the bank's receipts come to: below the amount while parts are still to be sent, or were given back.
+    /// What the bank's receipts come to: below the amount while parts are still to be sent, or were given back or not
+    /// captured.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     paid: Option<Money>,
+    /// How much of that went back after it was captured, by the same receipts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    refunded: Option<Money>,
     /// The bank's word, signed by the gateway and verified here; of several parts the newest one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -171,6 +176,7 @@ impl Wallet {
         let currency = currency.map_err(|_| corrupt("purchases.currency"))?;
         let receipts = outcome.as_ref().map(PurchaseOutcome::all_receipts);
         let paid = receipts.as_ref().filter(|receipts| !receipts.is_empty());
+        let refunded = outcome.as_ref().map(PurchaseOutcome::refunded_minor);
         // Until the merchant's word is there, nothing is known: never "paid".
         let status = if row.state == "sent" {
             "pending"
@@ -197,6 +203,10 @@ impl Wallet {
             paid: paid.and(outcome.as_ref()).map(|outcome| Money {
                 currency,
                 amount_minor: outcome.paid_minor(),
+            }),
+            refunded: refunded.filter(|minor| *minor > 0).map(|minor| Money {
+                currency,
+                amount_minor: minor,
             }),
             receipts: match receipts {
                 Some(several) if several.len() > 1 => several.into_values().collect(),

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::routing::get;
 use openset_protocol::Timestamp;
 use openset_protocol::messages::initiation::Money;
-use openset_protocol::messages::p::{RECEIPT_SEQUENCE_FIRST, Receipt};
+use openset_protocol::messages::p::{Credited, RECEIPT_SEQUENCE_FIRST, Receipt};
 use openset_protocol::money::Currency;
 use openset_service::paging::{Asked, Page, Place, Query, days};
 use openset_service::problem::{Json, Problem};
@@ -49,7 +49,7 @@ pub(crate) struct StatementEntry {
     purchase_id: String,
     #[schema(value_type = String, format = DateTime)]
     ordered_at: Timestamp,
-    /// `paid`, or `reversed` once nothing of it stands.
+    /// `paid`; `partly_refunded` or `refunded` where money went back; `reversed` once nothing of it stands.
     status: String,
     card_id: String,
     order_id: String,
@@ -62,6 +62,10 @@ pub(crate) struct StatementEntry {
     /// What the receipts come to.
     #[schema(value_type = Object)]
     paid: Money,
+    /// How much of that went back; absent where nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    refunded: Option<Money>,
     /// Each authorization by its newest receipt, the oldest first; several where an order is sent in parts.
     parts: Vec<Part>,
 }
@@ -69,28 +73,51 @@ pub(crate) struct StatementEntry {
 /// An authorization, as its newest receipt has it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Part {
+    /// When the bank signed that receipt.
     #[schema(value_type = String, format = DateTime)]
-    authorized_at: Timestamp,
+    as_of: Timestamp,
     approval_code: String,
-    /// What stands of it.
+    /// What stands of it, or was captured.
     #[schema(value_type = Object)]
     amount: Money,
-    /// `authorized`, `reduced` when a part of it was given back, `reversed` when all was.
+    /// `authorized`; `reduced` where it is not the first receipt and stands for less than was ordered: a part was given
+    /// back, or not captured; `reversed` when all was given back; `partly_refunded` or `refunded` after the capture.
     state: &'static str,
+    /// What went back after the capture, the oldest first; of very many the oldest as one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refunds: Vec<Refund>,
+}
+
+/// Money that went back.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Refund {
+    #[schema(value_type = String, format = DateTime)]
+    refunded_at: Timestamp,
+    #[schema(value_type = Object)]
+    amount: Money,
 }
 
 impl Part {
-    fn of(receipt: &Receipt) -> Self {
-        let state = match (receipt.auth_amt.minor(), receipt.sequence) {
-            (0, _) => "reversed",
-            (_, RECEIPT_SEQUENCE_FIRST) => "authorized",
+    fn of(receipt: &Receipt, ordered_minor: u64) -> Self {
+        let refund = |credit: &Credited| Refund {
+            refunded_at: credit.cred_date,
+            amount: credit.cred_amt.into(),
+        };
+        let (stands, refunded) = (receipt.auth_amt.minor(), receipt.refunded_minor());
+        let state = match receipt.sequence {
+            _ if stands == 0 => "reversed",
+            _ if refunded >= stands => "refunded",
+            _ if refunded > 0 => "partly_refunded",
+            RECEIPT_SEQUENCE_FIRST => "authorized",
+            _ if stands >= ordered_minor => "authorized",
             _ => "reduced",
         };
         Self {
-            authorized_at: receipt.auth_date,
+            as_of: receipt.auth_date,
             approval_code: receipt.approval_code.clone(),
             amount: receipt.auth_amt.into(),
             state,
+            refunds: receipt.credits.iter().map(refund).collect(),
         }
     }
 }
@@ -139,14 +166,19 @@ impl Wallet {
             amount_minor,
         };
         let ordered = u64::try_from(row.amount_minor);
+        let ordered = ordered.map_err(|_| corrupt("purchases.amount_minor"))?;
+        let part = |receipt: &Receipt| Part::of(receipt, ordered);
         let merchant = receipts.first().map(|receipt| receipt.merchant_id.clone());
         Ok(StatementEntry {
             ordered_at: Timestamp::from_seconds(row.created_at_s),
             order_description: record.order_description,
             merchant_id: merchant.unwrap_or_default(),
-            amount: money(ordered.map_err(|_| corrupt("purchases.amount_minor"))?),
+            amount: money(ordered),
             paid: money(outcome.paid_minor()),
-            parts: receipts.iter().map(Part::of).collect(),
+            refunded: Some(outcome.refunded_minor())
+                .filter(|minor| *minor > 0)
+                .map(money),
+            parts: receipts.iter().map(part).collect(),
             purchase_id: row.purchase_id,
             status: row.state,
             card_id: row.card_id,

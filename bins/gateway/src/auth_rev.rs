@@ -13,7 +13,7 @@ use crate::error::GatewayError;
 use crate::set::{Received, Record, answer_of_first, record, stored_answer};
 use crate::store::pending::{self, Pending};
 use crate::store::reversals::{self, Begun};
-use crate::work::{Reverse, WorkRef, id_of};
+use crate::work::{Reverse, ReverseOrder, WorkRef, id_of};
 use crate::{Gateway, worker};
 
 /// Answers AuthRevReq.
@@ -109,7 +109,7 @@ pub(crate) async fn settle(
     reverse: &Reverse,
     wire_digest: &[u8; 32],
 ) -> Result<Vec<u8>, GatewayError> {
-    let code = gateway.issuer.reverse(&reverse.order).await?;
+    let (code, unsold) = ask(gateway, &reverse.order).await?;
     let reversal = match code {
         AuthRevCode::Approved => Reversal::Approved(reverse.order.receipt.clone()),
         refused => Reversal::Refused(refused),
@@ -120,9 +120,31 @@ pub(crate) async fn settle(
         drop(tx);
         return stored_answer(gateway, wire_digest).await;
     }
-    reversals::end(&mut tx, &reverse.order, code, clock::now_seconds()).await?;
+    let merchant_id = reverse.request.asker.merchant_id();
+    let said = (code, unsold.as_deref());
+    let at_s = clock::now_seconds();
+    reversals::end(&mut tx, merchant_id, &reverse.order, said, at_s).await?;
     commit(gateway, tx, &reverse.request, code, &response).await?;
     Ok(response)
+}
+
+/// Asks the issuer to hold less; of a sale first to take back what it paid. Gives the code that refuses that, too.
+async fn ask(
+    gateway: &Gateway,
+    order: &ReverseOrder,
+) -> Result<(AuthRevCode, Option<String>), GatewayError> {
+    let Some(sale) = &order.sale else {
+        return Ok((gateway.issuer.reverse(order).await?, None));
+    };
+    if let Some(refused) = gateway.issuer.move_money(sale).await? {
+        return Ok((AuthRevCode::InvalidTransaction, Some(refused)));
+    }
+    let code = match gateway.issuer.reverse(order).await? {
+        // The hold ran out meanwhile: with the capture undone the issuer has nothing of it any more.
+        AuthRevCode::InvalidTransaction => AuthRevCode::Approved,
+        code => code,
+    };
+    Ok((code, None))
 }
 
 /// Commits the answer with what it tells.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::batch_admin::{self, BatchReport, VerifiedBatchAdminReq};
+use openset_protocol::gateway::receipt::NewReceipt;
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::LocalId;
 use openset_protocol::messages::batch::BatchPlace;
@@ -373,11 +374,11 @@ impl Request for Purge {
         &self,
         ctx: &mut Context<'_>,
         ours: &Credentials,
-        ended: &[Ended],
+        ended: &[(Ended, Option<NewReceipt>)],
         state: &RevocationState,
     ) -> Result<Vec<u8>, GatewayError> {
         let mut done = Vec::with_capacity(ended.len());
-        for ((detail, place, is_credit), ended) in self.members.iter().zip(ended) {
+        for ((detail, place, is_credit), (ended, _)) in self.members.iter().zip(ended) {
             if let Ended::Done(now) = ended {
                 done.push(TransactionDetail {
                     batch_sequence_num: now.batch_sequence_num,

@@ -6,6 +6,7 @@ use openset_pki::PathVerifier;
 use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::auth::TokenKey;
 use openset_protocol::gateway::cap::{self, Outcome, VerifiedCapReq};
+use openset_protocol::gateway::receipt::NewReceipt;
 use openset_protocol::identity::Credentials;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::thumbs::RevocationState;
@@ -84,10 +85,13 @@ impl Request for VerifiedCapReq {
         &self,
         ctx: &mut Context<'_>,
         ours: &Credentials,
-        ended: &[Ended],
+        ended: &[(Ended, Option<NewReceipt>)],
         state: &RevocationState,
     ) -> Result<Vec<u8>, GatewayError> {
-        let outcomes: Result<Vec<_>, _> = ended.iter().map(outcome).collect();
+        let told = |(ended, receipt): &(Ended, Option<NewReceipt>)| {
+            outcome(ended).map(|outcome| (outcome, receipt.clone()))
+        };
+        let outcomes: Result<Vec<_>, _> = ended.iter().map(told).collect();
         Ok(cap::answer(ctx, ours, self, &outcomes?, state)?)
     }
 }

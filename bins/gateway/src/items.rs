@@ -7,6 +7,7 @@ use openset_pki::PathVerifier;
 use openset_protocol::balance::Kind;
 use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::auth::TokenKey;
+use openset_protocol::gateway::receipt::NewReceipt;
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Rrpid;
 use openset_protocol::thumbs::RevocationState;
@@ -23,6 +24,7 @@ use crate::error::GatewayError;
 use crate::set::{Received, Record, answer_of_first, record, stored_answer};
 use crate::store::items::{self, Item};
 use crate::store::pending::{self, Pending};
+use crate::store::receipts;
 use crate::work::{Ended, Items, Order, WorkRef, id_of};
 use crate::{Gateway, worker};
 
@@ -63,12 +65,12 @@ pub(crate) trait Request: Clone + Send + Sync + Sized + 'static {
     /// What the purchase's report tells of an item that was done.
     fn step(&self, started: Instant, bytes: usize) -> Option<StepReport>;
 
-    /// Signs and seals the response.
+    /// Signs and seals the response, with the cardholder's newest receipts.
     fn answer(
         &self,
         ctx: &mut Context<'_>,
         ours: &Credentials,
-        ended: &[Ended],
+        ended: &[(Ended, Option<NewReceipt>)],
         state: &RevocationState,
     ) -> Result<Vec<u8>, GatewayError>;
 }
@@ -200,7 +202,8 @@ pub(crate) async fn settle<R: Request>(
     wire_digest: &[u8; 32],
 ) -> Result<Vec<u8>, GatewayError> {
     let ended = ask(gateway, items).await?;
-    let response = answer(gateway, &items.request, ended.clone()).await?;
+    let told = with_receipts(gateway, &items.request, ended.clone()).await?;
+    let response = answer(gateway, &items.request, told).await?;
     let mut tx = gateway.db.begin().await?;
     if !pending::finish(&mut tx, id).await? {
         drop(tx);
@@ -292,10 +295,40 @@ async fn end<R: Request>(
     }
 }
 
-async fn answer<R: Request>(
+/// What was done, or stands already, beside the receipt that says so by now. Whoever lost an answer and asks again gets
+/// that one.
+async fn with_receipts<R: Request>(
     gateway: &Gateway,
     request: &R,
     ended: Vec<Ended>,
+) -> Result<Vec<(Ended, Option<NewReceipt>)>, GatewayError> {
+    let (asker, vault) = (request.asker(), &gateway.vault);
+    let whose = (asker.merchant_id(), &asker.brand_id);
+    let mut connection = gateway.db.read().await?;
+    let mut told = Vec::with_capacity(ended.len());
+    for (item, ended) in request.items()?.iter().zip(ended) {
+        let stands = match &ended {
+            // A purge's answer lists places alone.
+            _ if R::PURGES => false,
+            Ended::Done(_) => true,
+            Ended::Refused(refusal) => refusal.stands.is_some(),
+        };
+        let receipt = match stands {
+            true => {
+                let names = (item.xid, item.auth_rrpid);
+                receipts::newest(&mut connection, vault, whose, names).await?
+            }
+            false => None,
+        };
+        told.push((ended, receipt));
+    }
+    Ok(told)
+}
+
+async fn answer<R: Request>(
+    gateway: &Gateway,
+    request: &R,
+    ended: Vec<(Ended, Option<NewReceipt>)>,
 ) -> Result<Vec<u8>, GatewayError> {
     let ours = gateway.keyring.of_brand(&request.asker().brand_id);
     let ours = ours.ok_or(GatewayError::NotReady)?;

@@ -8,6 +8,7 @@ pub(crate) mod items;
 pub(crate) mod movements;
 pub(crate) mod payments;
 pub(crate) mod pending;
+pub(crate) mod receipts;
 pub(crate) mod registrations;
 pub(crate) mod reversals;
 pub(crate) mod sales;

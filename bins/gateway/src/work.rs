@@ -178,6 +178,9 @@ pub(crate) struct ReverseOrder {
     pub(crate) new_amount: CurrencyAmount,
     /// The cardholder's new receipt; none for payments of which too little was kept.
     pub(crate) receipt: Option<ReceiptFacts>,
+    /// The capture of a sale, which is taken back first; absent in what was stored before that was done.
+    #[serde(default)]
+    pub(crate) sale: Option<Box<Order>>,
 }
 
 /// The id of a request from this sender, and the idempotency key of its effect at the issuer: the same for the
@@ -189,6 +192,11 @@ pub(crate) fn id_of(sender: &Thumbprint, message: &str, rrpid: &Rrpid) -> String
         .iter()
         .flat_map(|byte| [letter(byte >> 4), letter(byte & 15)])
         .collect()
+}
+
+/// The id of what a sale captures, or of what takes that back.
+pub(crate) fn id_of_sale(request: &str) -> String {
+    format!("{request}-sale")
 }
 
 /// The id of a request's item.

@@ -23,3 +23,4 @@ pub mod cap;
 pub mod cap_rev_or_cred;
 pub mod p_cert;
 mod pi;
+pub mod receipt;

@@ -26,6 +26,9 @@ pub mod mail_order;
 pub mod p;
 pub mod p_cert;
 pub mod p_init;
+mod receipts;
+
+pub use receipts::kept_receipt;
 
 use crate::content_type::ContentType;
 use crate::digest::Digest;

@@ -4,7 +4,7 @@ use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::same_party;
 use crate::ids::{Rrpid, TransIds};
-use crate::messages::p::{RECEIPT_SEQUENCE_FIRST, Receipt};
+use crate::messages::p::{CREDITS_MAX, RECEIPT_SEQUENCE_FIRST, Receipt};
 use crate::money::CurrencyAmount;
 use crate::signed::{Payload, Signer, VerifiedBytes, Who, decode};
 use crate::wrapper::Jws;
@@ -31,8 +31,10 @@ pub(crate) struct ExpectedReceipt<'a> {
 pub(crate) enum Which {
     /// The one that came with it, for this amount.
     First,
-    /// One that came with a reversal, for this amount.
+    /// One that came after it, for this amount.
     Later,
+    /// One that came after it, for any amount.
+    Newer,
     /// Any of them, for any amount: the cardholder reads what the bank says.
     Any,
 }
@@ -44,21 +46,36 @@ pub(crate) struct Verified {
     pub(crate) receipt: Receipt,
 }
 
-/// The authorization that a receipt names which was verified before.
-pub(crate) fn auth_rrpid_of(jws: &Jws) -> Result<Rrpid, Rejection> {
+/// What a receipt says that was verified before.
+pub(crate) fn read_again(jws: &Jws) -> Result<Verified, Rejection> {
     let object = openset_jose::jws::Unverified::parse(&jws.0)?;
     let payload: Payload<Receipt> = decode(object.danger_unverified_payload())?;
-    Ok(payload.rrpid)
+    Ok(Verified {
+        auth_rrpid: payload.rrpid,
+        receipt: payload.data,
+    })
 }
 
 impl Which {
     fn takes(self, receipt: &Receipt, amount: CurrencyAmount) -> bool {
         match (self, receipt.sequence > RECEIPT_SEQUENCE_FIRST) {
             (Self::First, false) | (Self::Later, true) => receipt.auth_amt == amount,
-            (Self::Any, _) => receipt.auth_amt.currency() == amount.currency(),
-            (Self::First, true) | (Self::Later, false) => false,
+            (Self::Any, _) | (Self::Newer, true) => {
+                receipt.auth_amt.currency() == amount.currency()
+            }
+            (Self::First, true) | (Self::Later | Self::Newer, false) => false,
         }
     }
+}
+
+/// Whether no more went back than there was; the first receipt knows of none.
+fn credits_fit(receipt: &Receipt) -> bool {
+    let currency = receipt.auth_amt.currency();
+    let mut credits = receipt.credits.iter().map(|credit| credit.cred_amt);
+    receipt.credits.len() <= CREDITS_MAX
+        && (receipt.credits.is_empty() || receipt.sequence > RECEIPT_SEQUENCE_FIRST)
+        && credits.all(|amount| amount.currency() == currency && amount.minor() > 0)
+        && receipt.refunded_minor() <= receipt.auth_amt.minor()
 }
 
 impl ExpectedReceipt<'_> {
@@ -117,6 +134,7 @@ impl ExpectedReceipt<'_> {
                 "receipt merchant_id",
             ),
             (receipt.auth_date == payload.date, "receipt auth_date"),
+            (credits_fit(&receipt), "receipt credits"),
         ];
         match agrees.iter().find(|(same, _)| !same) {
             Some((_, what)) => Err(Rejection::Disagreement(what)),

@@ -9,6 +9,8 @@
 use openset_tests::{Account, Answer, World, fresh};
 use serde_json::{Value, json};
 
+use super::refund::statement;
+
 /// Exponents 0, 2 and 3; what 1990 minor units are, and 290 of them.
 const ALL: [(&str, &str, &str); 3] = [
     ("JPY", "1990", "290"),
@@ -119,13 +121,67 @@ async fn currencies_with_no_two_and_three_decimals_go_the_whole_way() {
             .sum();
         assert_eq!((lines.len(), sum), (2, 290), "{statement}");
         let inquired = world.settled(bought.text("/purchase_id")).await;
-        assert_eq!(
-            inquired.json["amount"],
-            money(currency, PRICE),
-            "{:?}",
-            inquired.json
-        );
+        let shown = &inquired.json;
+        assert_eq!(shown["amount"], money(currency, PRICE), "{shown}");
+        assert_eq!(shown["paid"], money(currency, 890), "{shown}");
+        assert_eq!(shown["refunded"], money(currency, 600), "{shown}");
+        let of = format!("statement?currency={currency}");
+        let listed = world.get("cardholder", &of).await.unwrap().json;
+        let entries = listed["items"].as_array().unwrap();
+        assert_eq!(entries.len(), 1, "{listed}");
+        assert_eq!(entries[0]["paid"], money(currency, 890));
+        let refund = &entries[0]["parts"][0]["refunds"][0];
+        assert_eq!(refund["amount"], money(currency, 600), "{listed}");
+
+        let batch = refunded.text("/batch/batch_id");
+        closed_and_paid_out(&world, batch, currency).await;
     }
+    let printed = statement(&world).await;
+    for (currency, _, part) in ALL {
+        let (paid, refunded) = match currency {
+            "JPY" => ("890", "600"),
+            "USD" => ("8.90", "6.00"),
+            _ => ("0.890", "0.600"),
+        };
+        let sum = format!(
+            "in all: {currency} {part} (paid {currency} {paid}, refunded {currency} {refunded})\n"
+        );
+        assert!(printed.contains(&sum), "{printed}");
+    }
+}
+
+/// Closes the batch of 290 minor units, and waits until it is settled by the issuer and paid out.
+async fn closed_and_paid_out(world: &World, batch: &str, currency: &str) {
+    let batch = format!("batches/{batch}");
+    let closed = done(world, &batch, "close", &json!({})).await;
+    assert_eq!(closed.text("/state"), "closed", "{:?}", closed.json);
+    let mut view = json!(null);
+    for _ in 0..600 {
+        view = world.get("merchant", &batch).await.unwrap().json;
+        if view["payout"].is_object() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(view["payout"]["amount"], money(currency, 290), "{view}");
+    assert_eq!(view["ours"], view["acquirers"]);
+    assert_eq!(payable(world, currency).await, 0);
+    let books = world.get("merchant", "ledger").await.unwrap().json;
+    let accounts = books["accounts"].as_array().unwrap();
+    let stands = |id: String| {
+        let of = accounts.iter().find(|one| one["id"] == id);
+        of.map_or(0, |one| one["balance_minor"].as_i64().unwrap())
+    };
+    assert_eq!(stands(format!("bank/{currency}")), 290, "{books}");
+    assert_eq!(stands(format!("receivable/acquirer/{currency}")), 0);
+    let settled = world.get("issuer", "settlements").await.unwrap().json;
+    let net = money(currency, 290);
+    let same = |one: &&Value| {
+        one["net"]["currency"] == net["currency"]
+            && one["net"]["amount_minor"] == net["amount_minor"]
+    };
+    let found = settled["items"].as_array().unwrap().iter().find(same);
+    assert!(found.is_some(), "{settled}");
 }
 
 #[tokio::test]

@@ -160,3 +160,87 @@ async fn refund_is_made_once_although_the_gateway_is_killed_meanwhile() {
     let same = world.post("merchant", &path, &key, &body).await.unwrap();
     assert_eq!(same.bytes, answer.bytes);
 }
+
+/// What the wallet says after it has asked the shop: status, what was paid, and what of it went back.
+async fn inquired(world: &World, purchase: &Answer) -> (String, Value, Value) {
+    let told = world.settled(purchase.text("/purchase_id")).await;
+    let minor = |name: &str| told.json[name]["amount_minor"].clone();
+    let status = told.text("/status").to_owned();
+    (status, minor("paid"), minor("refunded"))
+}
+
+/// What `openset wallet statement` prints.
+pub(super) async fn statement(world: &World) -> String {
+    let mut command = std::process::Command::new(openset_tests::openset());
+    command.args(["wallet", "statement", "--url", world.url("cardholder")]);
+    command.env("OPENSET_WALLET_TOKEN", &world.file.tokens.cardholder);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn wallet_sees_what_was_captured_and_what_went_back_as_the_bank_signed_it() {
+    let world = World::start().await;
+    let (_, purchase, order) = sold(&world, 700).await;
+    let says =
+        |status: &str, paid: u64, refunded: Value| (status.to_owned(), json!(paid), refunded);
+    let captured = says("paid", 700, Value::Null);
+    assert_eq!(inquired(&world, &purchase).await, captured);
+    let part = ask(&world, &order, "refund", &of(300)).await;
+    assert_eq!(part.status, 200, "{:?}", part.json);
+    let partly = says("partly_refunded", 700, json!(300));
+    assert_eq!(inquired(&world, &purchase).await, partly);
+    let rest = ask(&world, &order, "refund", &json!({})).await;
+    assert_eq!(rest.status, 200, "{:?}", rest.json);
+    let all = says("refunded", 700, json!(700));
+    assert_eq!(inquired(&world, &purchase).await, all);
+    let named = json!({"refund": part.json["movement"]});
+    let voided = ask(&world, &order, "void-refund", &named).await;
+    assert_eq!(voided.status, 200, "{:?}", voided.json);
+    let cancelled = says("partly_refunded", 700, json!(400));
+    assert_eq!(inquired(&world, &purchase).await, cancelled);
+
+    let listed = world.get("cardholder", "statement").await.unwrap();
+    let entry = &listed.json["items"][0];
+    assert_eq!(entry["status"], "partly_refunded", "{entry}");
+    assert_eq!(
+        entry["parts"][0]["refunds"][0]["amount"]["amount_minor"],
+        400
+    );
+    let printed = statement(&world).await;
+    assert!(printed.contains("partly_refunded"), "{printed}");
+    let sum = "in all: EUR 3.00 (paid EUR 7.00, refunded EUR 4.00)\n";
+    assert!(printed.ends_with(sum), "{printed}");
+}
+
+/// The shop's answer to the wallet knows no more than what the gateway signed for it; both are killed on the way.
+#[tokio::test]
+async fn refund_reaches_the_wallet_although_shop_and_gateway_are_killed_meanwhile() {
+    let mut world = World::start().await;
+    let (_, purchase, order) = sold(&world, 700).await;
+    world.kill("gateway");
+    let (path, key, body) = (format!("{order}/refund"), fresh(), of(400));
+    let asked = world.post("merchant", &path, &key, &body).await.unwrap();
+    assert_eq!(asked.status, 202, "{:?}", asked.json);
+    let nothing = ("paid".to_owned(), json!(700), Value::Null);
+    assert_eq!(
+        inquired(&world, &purchase).await,
+        nothing,
+        "nobody has signed it"
+    );
+    world.kill("merchant");
+    world.restart("gateway").await;
+    world.restart("merchant").await;
+    for _ in 0..600 {
+        let answer = world.post("merchant", &path, &key, &body).await;
+        if answer.is_some_and(|answer| answer.status == 200) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let partly = ("partly_refunded".to_owned(), json!(700), json!(400));
+    assert_eq!(inquired(&world, &purchase).await, partly);
+}

@@ -7,8 +7,12 @@
     reason = "tests"
 )]
 
+use openset::audit::audit;
+use openset_store::sqlx::{self, AnyConnection, Connection as _, Executor as _};
 use openset_tests::{Account, Answer, World, fresh};
 use serde_json::{Value, json};
+
+use super::audit::at_rest;
 
 const PRODUCT: &str = "voucher-tasting";
 
@@ -103,4 +107,81 @@ async fn sale_is_captured_once_though_the_gateway_is_killed_meanwhile() {
     let purchase = world.settled(pending.text("/purchase_id")).await;
     assert_eq!(purchase.text("/status"), "paid", "{:?}", purchase.json);
     is_captured_everywhere(&world, &account, &purchase).await;
+}
+
+/// As if a day had passed since the shop asked the gateway.
+async fn let_deadlines_pass(world: &World) {
+    sqlx::any::install_default_drivers();
+    let file = world.folder_of("merchant").join("merchant.db");
+    let url = openset_store::sqlite_url(&file);
+    let mut merchant = AnyConnection::connect(&url).await.unwrap();
+    let over = "UPDATE outbox SET deadline_at_ms = 1, next_attempt_at_ms = 0, lease_until_ms = 0";
+    let done = merchant.execute(over).await.unwrap();
+    assert_eq!(done.rows_affected(), 1);
+    merchant.close().await.unwrap();
+}
+
+/// The bank is paid, and the shop never hears of it.
+#[tokio::test]
+async fn sale_that_the_gateway_made_unseen_is_taken_back_and_all_books_agree() {
+    let mut world = World::start_with(|party, table| {
+        if party == "merchant" {
+            table.insert("authorization_wait_ms".to_owned(), 1000.into());
+        }
+    })
+    .await;
+    let account = world.account(100_000, &json!({})).await;
+    let card_id = world.card(&account).await;
+    // Another sale, which makes the batch known to the shop.
+    let seen = buy(&world, &card_id).await;
+    let seen = world.settled(seen.text("/purchase_id")).await;
+    assert_eq!(seen.text("/status"), "paid", "{:?}", seen.json);
+    let price = price(&world).await;
+    world.kill("issuer");
+    let pending = buy(&world, &card_id).await;
+    assert_eq!(pending.text("/status"), "pending", "{:?}", pending.json);
+    world.kill("merchant");
+    world.restart("issuer").await;
+    let path = format!("authorizations/{}", pending.text("/xid"));
+    for _ in 0..1200 {
+        let view = world.get("gateway", &path).await.unwrap();
+        if view.text("/state") == "captured" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let owed = owed_and_held(&world, &account).await;
+    assert_eq!(owed, (json!(2 * price), json!(0)), "it was charged");
+    let_deadlines_pass(&world).await;
+    world.restart("merchant").await;
+    let order = format!("orders/{}", pending.text("/order_id"));
+    for _ in 0..1200 {
+        let view = world.get("merchant", &order).await.unwrap();
+        if view.text("/state") == "failed" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let view = world.get("merchant", &order).await.unwrap();
+    assert_eq!(view.text("/state"), "failed", "{:?}", view.json);
+    let owed = owed_and_held(&world, &account).await;
+    assert_eq!(owed, (json!(price), json!(0)), "it was given back");
+    let purchase = world.settled(pending.text("/purchase_id")).await;
+    assert_eq!(purchase.text("/status"), "rejected", "{:?}", purchase.json);
+    let report = audit(&world.audit_options()).await.unwrap();
+    assert!(report.agrees, "{report}");
+
+    let order = format!("orders/{}", seen.text("/order_id"));
+    let order = world.get("merchant", &order).await.unwrap();
+    let batch = order.text("/authorizations/0/captures/0/batch/batch_id");
+    let path = format!("batches/{batch}/reconcile");
+    let compared = world.post("merchant", &path, &fresh(), &json!({})).await;
+    let compared = compared.unwrap();
+    assert_eq!(compared.json["placed"], 2, "{:?}", compared.json);
+    assert_eq!(compared.json["differences"], json!([]));
+    let path = format!("batches/{batch}/close");
+    let closed = world.post("merchant", &path, &fresh(), &json!({})).await;
+    let closed = closed.unwrap();
+    assert_eq!(closed.text("/state"), "closed", "{:?}", closed.json);
+    at_rest(&world.audit_options()).await;
 }

@@ -78,14 +78,14 @@ pub(crate) async fn insert_purchase(tx: &mut Tx, row: &PurchaseRow) -> Result<bo
     Ok(rows == 1)
 }
 
-/// How final a state is: a purchase never goes back to a lesser one. Only the bank's receipt ("paid") is final, and
-/// it wins over whatever the merchant said before. "declined" and "rejected" are the merchant's signed word, which no
+/// How final a state is: a purchase never goes back to a lesser one. Only the bank's receipt ("paid", and what came of
+/// it) is final, and it wins over whatever the merchant said before. "declined" and "rejected" are the merchant's signed word, which no
 /// lesser word takes back; "failed" is an Error that nobody signed.
 pub(crate) fn state_rank(state: &str) -> u8 {
     match state {
         "sent" => 0,
         "pending" | "unknown" | "failed" => 1,
-        "paid" => 3,
+        "paid" | "partly_refunded" | "refunded" => 3,
         "reversed" => 4,
         _ => 2,
     }
@@ -295,6 +295,8 @@ mod tests {
             ("declined", "reversed", true),
             ("reversed", "paid", false),
             ("reversed", "declined", false),
+            ("refunded", "failed", false),
+            ("partly_refunded", "declined", false),
         ];
         for (place, (from, to, moved)) in rows.into_iter().enumerate() {
             let id = place.to_string();

@@ -15,18 +15,25 @@ use openset_jose::ContentKey;
 use openset_protocol::Rejection;
 use openset_protocol::gateway;
 use openset_protocol::gateway::auth::{Answering, Approval, Decision, Shown, TokenKey};
+use openset_protocol::gateway::auth_rev::{ReceiptFacts, ReceiptFor};
+use openset_protocol::gateway::cap_rev_or_cred::Outcome;
+use openset_protocol::gateway::receipt::NewReceipt;
 use openset_protocol::identity::Credentials;
+use openset_protocol::ids::Rrpid;
 use openset_protocol::merchant::auth::{self as asking, Asking};
+use openset_protocol::merchant::cap_rev_or_cred::{self, Item};
 use openset_protocol::merchant::p::{self, Asked, Authorized, OwnOrder};
 use openset_protocol::merchant::p_init::OpenedPurchase;
-use openset_protocol::merchant::{inq, p_init};
+use openset_protocol::merchant::{inq, kept_receipt, p_init};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
+use openset_protocol::messages::batch::BatchPlace;
+use openset_protocol::messages::cap_rev_or_cred::CapRevOrCred;
 use openset_protocol::messages::error::ErrorMessage;
-use openset_protocol::messages::p::{CompletionCode, PResPayload};
+use openset_protocol::messages::p::{CompletionCode, Credited, PResPayload};
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::signed::request_digest;
 use openset_protocol::thumbs::RevocationState;
-use openset_protocol::wrapper::{Message, MessageWrapper};
+use openset_protocol::wrapper::{Jwe, Jws, Message, MessageWrapper};
 use openset_service::set_endpoint::SET_PAYMENT;
 use openset_service::{clock, random};
 use openset_testkit::pki::TestPki;
@@ -65,6 +72,8 @@ pub(crate) enum Mood {
     Forges,
     /// Does not know the order any more.
     Forgets,
+    /// Captures so much, and of that so much goes back, before anybody inquires.
+    Refunds(u64, u64),
 }
 
 pub(crate) struct Shop {
@@ -93,6 +102,14 @@ struct ShopState {
 struct Told {
     payer: p::PayerName,
     payload: PResPayload,
+}
+
+/// An authorization that was captured.
+struct Sold<'a> {
+    p_req: &'a p::VerifiedPReq,
+    auth_rrpid: Rrpid,
+    cap_token: Jwe,
+    receipt_for: ReceiptFor,
 }
 
 impl Shop {
@@ -305,19 +322,20 @@ impl ShopState {
                 .unwrap();
             self.stapled.fetch_add(1, Ordering::Relaxed);
         }
-        let payload = match mood {
-            Mood::Rejects => p::without_results(CompletionCode::OrderRejected),
-            Mood::Waits => p::without_results(CompletionCode::OrderReceived),
-            _ if !verified.order_agrees => p::without_results(CompletionCode::OrderRejected),
+        let twice = |payload: PResPayload| (payload.clone(), payload);
+        let (payload, later) = match mood {
+            Mood::Rejects => twice(p::without_results(CompletionCode::OrderRejected)),
+            // Until it is asked again the bank has answered.
+            Mood::Waits => (
+                p::without_results(CompletionCode::OrderReceived),
+                self.authorize(&verified, Mood::Sells)?.1,
+            ),
+            _ if !verified.order_agrees => twice(p::without_results(CompletionCode::OrderRejected)),
             _ => self.authorize(&verified, mood)?,
         };
         let told = Told {
             payer: verified.payer.name(),
-            payload: match mood {
-                // Until it is asked again the bank has answered.
-                Mood::Waits => self.authorize(&verified, Mood::Sells)?,
-                _ => payload.clone(),
-            },
+            payload: later,
         };
         self.told.lock().unwrap().insert(xid, told);
         let asked = Asked {
@@ -330,8 +348,12 @@ impl ShopState {
         with_context(|ctx| p::p_res(ctx, &self.ours, &asked, payload))
     }
 
-    /// The gateway's side.
-    fn authorize(&self, p_req: &p::VerifiedPReq, mood: Mood) -> Result<PResPayload, Rejection> {
+    /// The gateway's side: what is told now, and what to whoever inquires.
+    fn authorize(
+        &self,
+        p_req: &p::VerifiedPReq,
+        mood: Mood,
+    ) -> Result<(PResPayload, PResPayload), Rejection> {
         let (verifier, gateway) = (self.pki.verifier(), &self.gateway);
         let asking = Asking {
             trans_ids: &p_req.trans_ids,
@@ -373,13 +395,80 @@ impl ShopState {
         };
         let answer = with_context(|ctx| gateway::auth::answer(ctx, answering, &asker, &decision))?;
         let answer = awaiting.handle(&answer, &[&self.ours], verifier, clock::now())?;
-        let authorized = Authorized {
+        let mut authorized = Authorized {
             payload: answer.payload,
             acq_card_msg: answer.baggage.acq_card_msg,
             receipt: answer.baggage.receipt,
             captured: None,
         };
-        Ok(p::with_results(amount(), &authorized))
+        let now = p::with_results(amount(), &authorized);
+        if let Mood::Refunds(captured, refunded) = mood {
+            let sold = Sold {
+                p_req,
+                auth_rrpid: awaiting.rrpid(),
+                cap_token: answer.baggage.cap_token.unwrap(),
+                receipt_for: payment.receipt_for(),
+            };
+            let receipt = self.refund(sold, captured, refunded)?;
+            let signed = kept_receipt(&receipt)?;
+            authorized.payload.auth_amt = signed.auth_amt;
+            authorized.payload.auth_date = signed.auth_date;
+            authorized.captured = Some((signed.auth_date, signed.auth_amt));
+            authorized.receipt = Some(receipt);
+        }
+        Ok((now, p::with_results(amount(), &authorized)))
+    }
+
+    /// The receipt that comes with a refund.
+    fn refund(&self, sold: Sold<'_>, captured: u64, refunded: u64) -> Result<Jws, Rejection> {
+        let (verifier, gateway) = (self.pki.verifier(), &self.gateway);
+        let euros = |minor| CurrencyAmount::new(amount().currency(), minor).unwrap();
+        let item = Item {
+            trans_ids: sold.p_req.trans_ids.clone(),
+            auth_rrpid: sold.auth_rrpid,
+            hod: sold.p_req.hod,
+            original: None,
+            amount: euros(refunded),
+            new_batch_id: None,
+            cap_token: sold.cap_token,
+        };
+        let asked = cap_rev_or_cred::Asked {
+            which: CapRevOrCred::Cred,
+            items: vec![item],
+            earlier: None,
+        };
+        let certificate = gateway.key_exchange.certificate();
+        let ours = &self.ours;
+        let (awaiting, wire) =
+            with_context(|ctx| cap_rev_or_cred::request(ctx, ours, certificate, asked, verifier))?;
+        let wrapper = MessageWrapper::decode(&wire)?;
+        let now = clock::now();
+        let keys = (&[gateway], &self.tokens);
+        let request =
+            gateway::cap_rev_or_cred::open(&wire, &wrapper, keys.0, keys.1, verifier, now)?;
+        let receipt = NewReceipt {
+            facts: ReceiptFacts {
+                receipt_for: sold.receipt_for,
+                approval_code: "A1B2C3".to_owned(),
+                sequence: 3,
+            },
+            auth_amt: euros(captured),
+            credits: vec![Credited {
+                cred_date: now,
+                cred_amt: euros(refunded),
+            }],
+        };
+        let place = BatchPlace {
+            batch_id: "batch-1".parse().unwrap(),
+            batch_sequence_num: 2,
+        };
+        let done = [(Outcome::Done(place), Some(receipt))];
+        let state = RevocationState::default();
+        let answer = with_context(|ctx| {
+            gateway::cap_rev_or_cred::answer(ctx, gateway, &request, &done, &state)
+        })?;
+        let mut items = awaiting.handle(&answer, &[ours], verifier, now)?;
+        Ok(items.remove(0).receipt.unwrap())
     }
 
     fn inq_req(

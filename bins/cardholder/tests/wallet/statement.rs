@@ -87,3 +87,44 @@ async fn statement_is_filtered_by_day_and_currency_and_is_the_owners_alone() {
     assert_eq!(stranger.unwrap().status().as_u16(), 401);
     wallet.close().await;
 }
+
+#[tokio::test]
+async fn statement_shows_what_was_captured_and_what_went_back_by_the_banks_receipts() {
+    let world = World::new().await;
+    let wallet = world.open("wallet").await;
+    let card_id = wallet.register().await;
+    for (captured, refunded, status) in [
+        (1500, 400, "partly_refunded"),
+        (900, 400, "partly_refunded"),
+        (900, 900, "refunded"),
+    ] {
+        world.shop.be(Mood::Refunds(captured, refunded));
+        let bought = wallet.buy(&world, &card_id, None).await;
+        assert_eq!(bought.json()["status"], "paid", "{}", bought.text);
+        assert_eq!(bought.json().get("refunded"), None);
+        let id = bought.at("/purchase_id");
+        let inquired = wallet
+            .post(&format!("/purchases/{id}/inquiry"), None, &json!({}))
+            .await;
+        let view = inquired.json();
+        assert_eq!(view["status"], status, "{view}");
+        assert_eq!(view["paid"]["amount_minor"], captured);
+        assert_eq!(view["refunded"]["amount_minor"], refunded);
+        let all = statement(&wallet, "").await;
+        let entry = all["items"].as_array().unwrap().iter();
+        let entry = entry.clone().find(|entry| entry["purchase_id"] == id);
+        let entry = entry.unwrap();
+        assert_eq!(entry["status"], status, "{entry}");
+        assert_eq!(
+            (&entry["paid"], &entry["refunded"]),
+            (&view["paid"], &view["refunded"])
+        );
+        let part = &entry["parts"][0];
+        assert_eq!(part["state"], status);
+        assert_eq!(part["amount"], view["paid"]);
+        assert_eq!(part["refunds"].as_array().unwrap().len(), 1);
+        assert_eq!(part["refunds"][0]["amount"], view["refunded"]);
+        assert!(part["refunds"][0]["refunded_at"].is_string(), "{part}");
+    }
+    wallet.close().await;
+}

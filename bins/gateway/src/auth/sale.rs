@@ -11,7 +11,7 @@ use crate::Gateway;
 use crate::error::GatewayError;
 use crate::issuer::Word;
 use crate::store::sales;
-use crate::work::{Authorize, Ended, Order};
+use crate::work::{Authorize, Ended, Order, id_of_sale};
 
 /// A capture that the issuer was asked for together with its authorization.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) async fn ask(
     let order = Order {
         authorization: id.to_owned(),
         issuer_authorization: issuer_authorization.clone(),
-        movement_id: format!("{id}-sale"),
+        movement_id: id_of_sale(id),
         kind: Kind::Capture,
         amount: asked.asker.amount,
         released_minor: 0,

@@ -286,12 +286,12 @@ fn is_undone(all: &[Movement], one: &Movement) -> bool {
 impl MovementView {
     fn of(one: &Movement, currency: Currency, all: &[Movement]) -> Self {
         Self {
-            kind: movements::name_of(&one.kind),
+            kind: one.kind.name(),
             amount: Money {
                 currency,
                 amount_minor: one.amount_minor,
             },
-            state: movements::progress_name(one.progress),
+            state: one.progress.name(),
             code: one.code.clone(),
             undone: is_undone(all, one),
             batch_id: one.batch_id.clone(),

@@ -367,13 +367,7 @@ pub(crate) async fn standing(
     batch_id: &str,
     limit: u32,
 ) -> Result<Vec<(TransactionDetail, bool)>, GatewayError> {
-    let sql = format!(
-        "{DETAIL} WHERE m.batch_id = $1 AND m.state = 'done' AND m.kind IN ('capture', 'credit') \
-         AND NOT EXISTS (SELECT 1 FROM movements u WHERE u.authorization_id = m.authorization_id AND u.undoes = m.id \
-         AND u.state = 'done') ORDER BY (SELECT COUNT(*) FROM movements r WHERE r.authorization_id = m.authorization_id \
-         AND r.undoes = m.id AND r.state = 'refused'), CASE WHEN m.kind = 'credit' THEN 0 ELSE 1 END, m.batch_seq LIMIT $2"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sqlx::query(sqlx::AssertSqlSafe(standing_sql()))
         .bind(batch_id)
         .bind(i64::from(limit))
         .fetch_all(conn)
@@ -384,6 +378,15 @@ pub(crate) async fn standing(
         all.push((detail(row)?, is_credit));
     }
     Ok(all)
+}
+
+fn standing_sql() -> String {
+    format!(
+        "{DETAIL} WHERE m.batch_id = $1 AND m.state = 'done' AND m.kind IN ('capture', 'credit') \
+         AND NOT EXISTS (SELECT 1 FROM movements u WHERE u.authorization_id = m.authorization_id AND u.undoes = m.id \
+         AND u.state = 'done') ORDER BY (SELECT COUNT(*) FROM movements r WHERE r.authorization_id = m.authorization_id \
+         AND r.undoes = m.id AND r.state = 'refused'), CASE WHEN m.kind = 'credit' THEN 0 ELSE 1 END, m.batch_seq LIMIT $2"
+    )
 }
 
 const DETAIL: &str = "SELECT m.kind, a.xid, a.auth_rrpid, m.batch_seq, m.amount_minor, a.currency, m.ended_at_s, \
@@ -418,3 +421,6 @@ fn detail(row: &AnyRow) -> Result<TransactionDetail, GatewayError> {
         transaction_date: Timestamp::from_seconds(ended_at_s),
     })
 }
+
+#[cfg(test)]
+mod tests;

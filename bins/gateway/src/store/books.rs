@@ -6,7 +6,6 @@ use openset_store::ledger::{self, Entry, Posted, Posting};
 use openset_store::{StoreError, Tx};
 use sqlx::{AnyConnection, Row};
 
-use super::movements::name_of;
 use crate::error::GatewayError;
 
 /// Books a movement that the issuer has just done. Its id is the entry's reference.
@@ -41,7 +40,7 @@ pub(crate) async fn book(
         },
     ];
     let entry = Entry {
-        kind: name_of(kind),
+        kind: kind.name(),
         reference: id,
         at: at_s,
         memo: merchant_id,

@@ -52,10 +52,10 @@ pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError>
     )
     .bind(new.id)
     .bind(new.authorization_id)
-    .bind(name_of(new.kind))
-    .bind(undone_by(new.kind))
+    .bind(new.kind.name())
+    .bind(new.kind.undoes())
     .bind(new.amount_minor)
-    .bind(progress_name(new.progress))
+    .bind(new.progress.name())
     .bind(new.at_s)
     .bind(ended_at_s)
     .bind(new.batch_id)
@@ -128,7 +128,7 @@ pub(crate) async fn end(
         "UPDATE movements SET state = $1, code = $2, amount_minor = $3, ended_at_s = $4, \
          batch_seq = $5 WHERE id = $6 AND state = 'asked'",
     )
-    .bind(progress_name(progress))
+    .bind(progress.name())
     .bind(code)
     .bind(amount_minor)
     .bind(at_s)
@@ -146,7 +146,7 @@ pub(crate) async fn end(
 /// What this kind of movement undoes was undone by a purge of its batch.
 pub(crate) async fn set_purged(tx: &mut Tx, kind: &Kind) -> Result<(), StoreError> {
     let rows = sqlx::query("UPDATE movements SET purged = 1 WHERE id = $1")
-        .bind(undone_by(kind))
+        .bind(kind.undoes())
         .execute(&mut **tx)
         .await?
         .rows_affected();
@@ -163,58 +163,15 @@ fn movement(row: &AnyRow) -> Result<Movement, StoreError> {
     };
     Ok(Movement {
         id: row.try_get(0)?,
-        kind: kind_of(&kind, undoes).ok_or(StoreError::Corrupt("movements.kind"))?,
+        kind: Kind::from_name(&kind, undoes).ok_or(StoreError::Corrupt("movements.kind"))?,
         amount_minor: minor(row.try_get(3)?, "movements.amount_minor")?,
-        progress: match progress.as_str() {
-            "asked" => Progress::Asked,
-            "done" => Progress::Done,
-            "refused" => Progress::Refused,
-            _ => return Err(StoreError::Corrupt("movements.state")),
-        },
+        progress: Progress::from_name(&progress).ok_or(StoreError::Corrupt("movements.state"))?,
         code: row.try_get(5)?,
         purged: row.try_get::<i64, _>(6)? != 0,
         ended_at_s: row.try_get(7)?,
         batch_id,
         place,
     })
-}
-
-/// As the database and the books spell it.
-pub(crate) fn name_of(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Reversal => "reversal",
-        Kind::Capture => "capture",
-        Kind::CaptureReversal(_) => "capture_reversal",
-        Kind::Credit => "credit",
-        Kind::CreditReversal(_) => "credit_reversal",
-    }
-}
-
-fn undone_by(kind: &Kind) -> Option<&str> {
-    match kind {
-        Kind::CaptureReversal(id) | Kind::CreditReversal(id) => Some(id),
-        Kind::Reversal | Kind::Capture | Kind::Credit => None,
-    }
-}
-
-fn kind_of(name: &str, undoes: Option<String>) -> Option<Kind> {
-    match (name, undoes) {
-        ("reversal", None) => Some(Kind::Reversal),
-        ("capture", None) => Some(Kind::Capture),
-        ("credit", None) => Some(Kind::Credit),
-        ("capture_reversal", Some(id)) => Some(Kind::CaptureReversal(id)),
-        ("credit_reversal", Some(id)) => Some(Kind::CreditReversal(id)),
-        _ => None,
-    }
-}
-
-/// As the database spells it.
-pub(crate) fn progress_name(progress: Progress) -> &'static str {
-    match progress {
-        Progress::Asked => "asked",
-        Progress::Done => "done",
-        Progress::Refused => "refused",
-    }
 }
 
 impl From<Movement> for balance::Movement {

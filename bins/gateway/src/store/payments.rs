@@ -180,6 +180,6 @@ fn answer(row: &AnyRow) -> Result<AuthAnswer, StoreError> {
 }
 
 /// An amount as stored.
-pub(super) fn minor(minor: i64, column: &'static str) -> Result<u64, StoreError> {
+pub(crate) fn minor(minor: i64, column: &'static str) -> Result<u64, StoreError> {
     u64::try_from(minor).map_err(|_| StoreError::Corrupt(column))
 }

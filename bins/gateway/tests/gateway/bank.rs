@@ -25,8 +25,10 @@ pub(crate) enum Mood {
     NotHeld,
     /// It holds less than is to be captured.
     AboveHold,
-    /// It captures, and does not say so.
+    /// It captures, or holds less, and does not say so.
     SilentAfterCapture,
+    /// It takes back nothing that it paid.
+    KeepsCaptures,
     /// Some field cannot be taken; said before the idempotency key is looked at.
     InvalidField,
     /// The cardholder has spent what was given back.
@@ -148,6 +150,12 @@ impl Bank {
         panic!("the bank was asked {} times, not {calls}", self.calls());
     }
 
+    async fn unless_silent(&self) {
+        while *self.mood.lock().unwrap() == Mood::SilentAfterCapture {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     async fn effect(
         &self,
         headers: &HeaderMap,
@@ -217,9 +225,7 @@ async fn capture(
             ),
         })
         .await;
-    while *bank.mood.lock().unwrap() == Mood::SilentAfterCapture {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    bank.unless_silent().await;
     answer
 }
 
@@ -230,11 +236,14 @@ async fn reverse(
     Json(body): Json<Value>,
 ) -> Response {
     let request = format!("reverse {id} {body}");
-    bank.effect(&headers, request, |mood, _| match mood {
-        Mood::NotHeld => (409, problem("not-held")),
-        _ => (200, json!({"authorization_id": id, "state": "held"})),
-    })
-    .await
+    let answer = bank
+        .effect(&headers, request, |mood, _| match mood {
+            Mood::NotHeld => (409, problem("not-held")),
+            _ => (200, json!({"authorization_id": id, "state": "held"})),
+        })
+        .await;
+    bank.unless_silent().await;
+    answer
 }
 
 async fn settle(State(bank): State<Bank>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
@@ -254,7 +263,11 @@ async fn reverse_capture(
 ) -> Response {
     let request = format!("uncapture {id}");
     let held = json!({"authorization_id": id, "state": "held"});
-    bank.effect(&headers, request, |_, _| (200, held)).await
+    bank.effect(&headers, request, |mood, _| match mood {
+        Mood::KeepsCaptures => (409, problem("credited")),
+        _ => (200, held),
+    })
+    .await
 }
 
 async fn credit(

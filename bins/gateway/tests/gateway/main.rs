@@ -16,6 +16,7 @@ mod lockout;
 mod plans;
 mod privacy;
 mod purchase;
+mod receipts;
 mod renewals;
 mod replicas;
 mod rest;

@@ -347,6 +347,7 @@ impl Asked {
         Capture {
             trans_ids: bought.p_req.trans_ids.clone(),
             auth_rrpid: self.awaiting.rrpid(),
+            hod: bought.p_req.hod,
             amount: euros(minor),
             batch_id: None,
             cap_token: self.token(answer),
@@ -452,6 +453,7 @@ impl Asked {
         Item {
             trans_ids: bought.p_req.trans_ids.clone(),
             auth_rrpid: self.awaiting.rrpid(),
+            hod: bought.p_req.hod,
             original,
             amount: euros(minor),
             new_batch_id: None,

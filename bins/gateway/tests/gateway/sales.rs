@@ -154,6 +154,156 @@ async fn sale_is_undone_as_any_capture_is_and_no_longer_reversed() {
     assert!(place.batch_sequence_num > 0);
 }
 
+/// What comes of AuthRevReq for all of it, without the token that came with an answer that nobody saw.
+async fn take_back(service: &Service, (bought, asked): (&Bought, &Asked)) -> AuthRevCode {
+    let taken = asked.take_back(bought, None, 0);
+    taken.read(&service.set(&taken.wire).await.taken()).code
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sale_whose_answer_nobody_saw_is_taken_back_capture_and_all() {
+    let (bank, service) = gateway().await;
+    let bought = buy(&SHOP, 4200);
+    let asked = bought.ask_sale();
+    let answer = service.set(&asked.wire).await.taken();
+    let captured = place(&asked, &answer, &bought);
+    let taken = asked.take_back(&bought, None, 0);
+    let response = service.set(&taken.wire).await.taken();
+    let told = taken.read(&response);
+    assert_eq!(
+        (told.code, told.new_amount),
+        (AuthRevCode::Approved, euros(0))
+    );
+    assert!(told.receipt.is_some(), "which the merchant has verified");
+    assert_eq!(service.set(&taken.wire).await.taken(), response);
+    assert_eq!(
+        take_back(&service, (&bought, &asked)).await,
+        AuthRevCode::Approved
+    );
+    assert_eq!((bank.effects("uncapture"), bank.effects("reverse")), (1, 1));
+    assert_eq!(service.balance(PAYABLE).await, Some(0));
+    let view = service.authorization(&asked.xid).await;
+    assert_eq!(view["state"], "reversed", "{view}");
+    // Both stand in the batch, one after the other.
+    let movements = view["movements"].as_array().unwrap();
+    let undone = movements
+        .iter()
+        .find(|one| one["kind"] == "capture_reversal");
+    let undone = undone.unwrap();
+    assert_eq!(undone["batch_id"], captured.batch_id.as_str(), "{view}");
+    assert_eq!(
+        undone["batch_sequence_num"],
+        captured.batch_sequence_num + 1,
+        "{view}"
+    );
+    // The instruction is free again.
+    let again = bought.ask_sale();
+    let answer = service.set(&again.wire).await.taken();
+    assert_eq!(again.auth_code(&answer), "approved");
+    assert_eq!(service.balance(PAYABLE).await, Some(-4200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capture_that_is_no_sale_or_went_back_in_part_is_not_taken_back_so() {
+    let (bank, service) = gateway().await;
+    let bought = buy(&SHOP, 4200);
+    let asked = bought.ask_sale();
+    let answer = service.set(&asked.wire).await.taken();
+    let item = asked.item(&bought, &answer, 1000, None);
+    let credited = undo(&SHOP, CapRevOrCred::Cred, vec![item]);
+    let codes = credited.codes(&service.set(&credited.wire).await.taken());
+    assert_eq!(codes, [CapRevOrCredCode::Success]);
+    let code = take_back(&service, (&bought, &asked)).await;
+    assert_eq!(code, AuthRevCode::InvalidTransaction);
+
+    let other = buy(&SHOP, 500);
+    let asked = other.ask();
+    let answer = service.set(&asked.wire).await.taken();
+    let (code, _) = capture(&service, (&other, &asked, &answer)).await;
+    assert_eq!(code, CapCode::Success);
+    let code = take_back(&service, (&other, &asked)).await;
+    assert_eq!(code, AuthRevCode::InvalidTransaction);
+    assert_eq!((bank.effects("uncapture"), bank.effects("reverse")), (0, 0));
+    assert_eq!(service.balance(PAYABLE).await, Some(-3700));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sale_that_the_issuer_keeps_stands_as_it_was() {
+    let (bank, service) = gateway().await;
+    let bought = buy(&SHOP, 4200);
+    let asked = bought.ask_sale();
+    service.set(&asked.wire).await.taken();
+    bank.set_mood(Mood::KeepsCaptures);
+    let code = take_back(&service, (&bought, &asked)).await;
+    assert_eq!(code, AuthRevCode::InvalidTransaction);
+    assert_eq!((bank.effects("uncapture"), bank.effects("reverse")), (1, 0));
+    assert_eq!(service.balance(PAYABLE).await, Some(-4200));
+    let view = service.authorization(&asked.xid).await;
+    assert_eq!(view["state"], "captured", "{view}");
+    // Another time it does.
+    bank.set_mood(Mood::Approve);
+    let code = take_back(&service, (&bought, &asked)).await;
+    assert_eq!(code, AuthRevCode::Approved);
+    assert_eq!(service.balance(PAYABLE).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sale_whose_hold_ran_out_meanwhile_is_taken_back_all_the_same() {
+    let (bank, service) = gateway().await;
+    let bought = buy(&SHOP, 4200);
+    let asked = bought.ask_sale();
+    service.set(&asked.wire).await.taken();
+    bank.set_mood(Mood::NotHeld);
+    let code = take_back(&service, (&bought, &asked)).await;
+    assert_eq!(code, AuthRevCode::Approved);
+    let view = service.authorization(&asked.xid).await;
+    assert_eq!(view["state"], "reversed", "{view}");
+    assert_eq!(service.balance(PAYABLE).await, Some(0));
+}
+
+/// The gateway dies after the issuer took the capture back, and once more after it released the hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn sale_is_taken_back_once_though_the_gateway_dies_at_each_of_its_steps() {
+    let (bank, mut service) = gateway().await;
+    let bought = buy(&SHOP, 4200);
+    let asked = bought.ask_sale();
+    service.set(&asked.wire).await.taken();
+    let taken = asked.take_back(&bought, None, 0);
+    bank.set_answering(false);
+    tokio::select! {
+        _ = service.set(&taken.wire) => panic!("the issuer has not answered"),
+        () = bank.asked(3) => {}
+    }
+    service = {
+        let premises = service.kill().await;
+        bank.set_mood(Mood::SilentAfterCapture);
+        bank.set_answering(true);
+        premises.start().await
+    };
+    for _ in 0..6000 {
+        if bank.effects("reverse") == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!((bank.effects("uncapture"), bank.effects("reverse")), (1, 1));
+    let view = service.authorization(&asked.xid).await;
+    assert_eq!(view["state"], "reversing", "{view}");
+    assert_eq!(
+        service.balance(PAYABLE).await,
+        Some(-4200),
+        "all or nothing"
+    );
+    let premises = service.kill().await;
+    bank.set_mood(Mood::Approve);
+    let service = premises.start().await;
+    service.until(&asked.xid, "reversed").await;
+    let told = taken.read(&service.set_until_answered(&taken.wire).await);
+    assert_eq!(told.code, AuthRevCode::Approved);
+    assert_eq!((bank.effects("uncapture"), bank.effects("reverse")), (1, 1));
+    assert_eq!(service.balance(PAYABLE).await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn last_part_of_a_shipment_is_sold_with_the_token() {
     let (_, service) = gateway().await;

@@ -10,6 +10,7 @@ use openset_protocol::ids::{Rrpid, Xid};
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCred;
 use openset_protocol::money::CurrencyAmount;
+use openset_protocol::wrapper::Jws;
 use openset_service::client::SetAnswer;
 use openset_service::clock;
 use openset_service::step_report::StepReport;
@@ -20,7 +21,7 @@ use super::sending::{self, ASKED_FOR, Refusal, Took, is_error_doubted};
 use super::{capture, refund, reversal};
 use crate::Merchant;
 use crate::failure::Failure;
-use crate::store::authorizations::{self, Authorization, NewerReceipt, Said};
+use crate::store::authorizations::{self, Authorization, Said};
 use crate::store::movements::{self, End, Movement, New, RestKey};
 use crate::store::payments::{self, Payment};
 
@@ -80,8 +81,9 @@ pub(super) struct Told {
     pub(super) released_minor: u64,
     /// The hold ran out: what is left of it is to be given back, so that everybody knows.
     pub(super) ran_out: bool,
-    /// For the wallet, in place of the earlier one; none for payments of which the gateway kept too little.
-    pub(super) receipt: Option<NewerReceipt>,
+    /// For the wallet, verified: the newest; none where the first one still says all, and for payments of which the gateway
+    /// kept too little.
+    pub(super) receipt: Option<Jws>,
     /// What the gateway's answer was checked for, where a step of the cycle ends with it.
     pub(super) verified: Option<&'static [&'static str]>,
 }
@@ -365,7 +367,9 @@ async fn finish(
         movements::insert(&mut tx, &rest).await?;
     }
     if let Some(receipt) = &told.receipt {
-        authorizations::replace_receipt(&mut tx, xid, &waiting.one, receipt).await?;
+        let one = payment.numbered(movement.auth_number);
+        let one = one.context("no authorization has this number")?;
+        authorizations::take_receipt(&mut tx, xid, one, receipt).await?;
     }
     if let Some(verified) = told.verified {
         let mut steps = payment.steps;

@@ -176,7 +176,8 @@ pub(crate) async fn settle(
         Some(Refusal::Unsigned(reason)) if is_error_doubted(outgoing) => {
             bail!("{reason}; it is asked again")
         }
-        Some(Refusal::Signed(reason) | Refusal::Unsigned(reason)) => Outcome::Failed(reason),
+        Some(Refusal::Signed(reason)) => Outcome::Refused(reason),
+        Some(Refusal::Unsigned(reason)) => Outcome::Failed(reason),
         None => {
             let keyring = merchant.keyring.all();
             let verifier = merchant.verifier()?;
@@ -250,10 +251,10 @@ async fn finish(
     steps: Vec<StepReport>,
 ) -> anyhow::Result<Option<Vec<u8>>> {
     let xid = &payment.xid;
-    let answer = sign_p_res(merchant, payment, outcome).await?;
+    let answer = sign_p_res(merchant, payment, one, outcome).await?;
     for answer in [Some(answer), None] {
         let release = match outcome {
-            Outcome::Answered(..) => None,
+            Outcome::Answered(..) | Outcome::Refused(_) => None,
             Outcome::Failed(_) => Some(asking::draft_release(merchant, payment, one).await?),
         };
         let mut tx = merchant.db.begin().await?;
@@ -298,17 +299,23 @@ async fn finish(
 async fn sign_p_res(
     merchant: &Merchant,
     payment: &Payment,
+    one: &Authorization,
     outcome: &Outcome,
 ) -> anyhow::Result<Vec<u8>> {
     let auth = match outcome {
         Outcome::Answered(answer, _) => Some(&**answer),
-        Outcome::Failed(_) => None,
+        Outcome::Refused(_) | Outcome::Failed(_) => None,
+    };
+    let state = match outcome {
+        // It may be paid: the wallet learns what became of it when it inquires.
+        Outcome::Failed(_) if one.awaiting.is_sale() => State::Reversing,
+        outcome => outcome.state(),
     };
     let captured = auth.and_then(|(payload, _)| {
         let sold = outcome.sold().filter(|sold| sold.captured())?;
         Some((payload.auth_date, sold.cap_amt))
     });
-    let payload = payload(payment.amount, outcome.state(), auth, captured);
+    let payload = payload(payment.amount, state, auth, captured);
     let payload = discreet(&payment.payer, payload);
     let by = payment.asked.clone();
     let ours = merchant.answering(&payment.brand, by.merchant.as_ref());

@@ -6,7 +6,8 @@ use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::batch_admin::{AmountType, TransactionDetail};
 use openset_store::{StoreError, Tx};
 
-use crate::store::authorizations::Authorization;
+use super::sale;
+use crate::store::authorizations::{Authorization, Said};
 use crate::store::movements::{self, Movement, New};
 use crate::store::payments::{self, Payment};
 
@@ -76,7 +77,15 @@ pub(super) async fn take_up(
         let mut all = one.movements.iter();
         all.any(|movement| movement.progress == Progress::Asked && movement.kind.name() == name)
     };
-    if is_asked(name) || (item.original.is_some() && original.is_none() && is_asked(undone(item))) {
+    let is_sold = one.awaiting.is_sale() && name == Kind::Capture.name();
+    if is_sold && one.said == Said::Refused && one.last(&Kind::Capture).is_none() {
+        return take_up_sale(tx, (&payment, one), item, &place, at_ms).await;
+    }
+    let is_unanswered = is_sold && one.said == Said::Nothing;
+    if is_unanswered
+        || is_asked(name)
+        || (item.original.is_some() && original.is_none() && is_asked(undone(item)))
+    {
         return Ok(Found::Awaited);
     }
     let stands = |original: &&Movement| !one.for_rules().is_undone(&original.id);
@@ -101,10 +110,42 @@ pub(super) async fn take_up(
     };
     movements::insert(tx, &new).await?;
     movements::set_place(tx, &id, &place).await?;
+    if one.said == Said::Refused {
+        // AuthRevReq took it back, not a purge.
+        return Ok(Found::Placed);
+    }
     movements::set_purged(tx, &original.id).await?;
     payments::restate(tx, &payment.xid).await?;
     let original = original.clone();
     Ok(Found::Purged(Box::new(payment), original))
+}
+
+/// The capture of a sale whose answer never came.
+async fn take_up_sale(
+    tx: &mut Tx,
+    (payment, one): (&Payment, &Authorization),
+    item: &TransactionDetail,
+    place: &BatchPlace,
+    at_ms: i64,
+) -> Result<Found, StoreError> {
+    if item.transaction_amt != one.amount {
+        return Ok(Found::Unknown);
+    }
+    let id = sale::id_of_capture(one);
+    let new = New {
+        id: &id,
+        xid: &payment.xid,
+        auth_number: one.number,
+        kind: &Kind::Capture,
+        amount_minor: one.amount.minor(),
+        progress: Progress::Done,
+        rest: None,
+        awaiting: None,
+        at_ms,
+    };
+    movements::insert(tx, &new).await?;
+    movements::set_place(tx, &id, place).await?;
+    Ok(Found::Placed)
 }
 
 /// What the item cancels, if it stands here.

@@ -61,6 +61,7 @@ fn wanted(
     Ok(Capture {
         trans_ids: payment.asked.trans_ids.clone(),
         auth_rrpid: one.awaiting.rrpid(),
+        hod: one.awaiting.hod(),
         amount,
         batch_id: None,
         cap_token: baggage
@@ -127,7 +128,7 @@ fn told(waiting: &Waiting, item: &CapResItem) -> anyhow::Result<Told> {
         released_minor: released_minor
             .context("CapRes says that more was captured than is authorized")?,
         ran_out: false,
-        receipt: None,
+        receipt: item.receipt.clone(),
         verified: Some(CAP_RES_VERIFIED),
     })
 }

@@ -69,6 +69,7 @@ fn item(payment: &Payment, one: &Authorization, asked: Asked) -> anyhow::Result<
     Ok(Item {
         trans_ids: payment.asked.trans_ids.clone(),
         auth_rrpid: one.awaiting.rrpid(),
+        hod: one.awaiting.hod(),
         original: asked.original,
         amount: asked.amount,
         new_batch_id: None,
@@ -108,7 +109,7 @@ pub(super) async fn verify(
         end: end(waiting, which, item, anew),
         released_minor: 0,
         ran_out: false,
-        receipt: None,
+        receipt: item.receipt.clone(),
         verified: None,
     })
 }

@@ -11,7 +11,7 @@ use openset_service::client::SetAnswer;
 use super::asking::{Draft, Told, Waiting, refusal};
 use super::sending::{AUTH_REV_REQ, unusable};
 use crate::failure::Failure;
-use crate::store::authorizations::{Authorization, NewerReceipt, Said};
+use crate::store::authorizations::{Authorization, Said};
 use crate::store::movements::End;
 use crate::store::payments::Payment;
 use crate::{Merchant, offload};
@@ -79,10 +79,7 @@ pub(super) async fn verify(
         Ok(answer) => answer,
         Err(refusal) => return Err(unusable(merchant, "AuthRevRes", answer, &refusal).await),
     };
-    let amount = answer.new_amount;
-    let receipt = answer
-        .receipt
-        .map(|(jws, date)| NewerReceipt { amount, jws, date });
+    let receipt = answer.receipt.map(|(jws, _)| jws);
     let end = if answer.code == AuthRevCode::Approved {
         let one = &waiting.one;
         End {

@@ -10,6 +10,11 @@ use super::asking::refusal;
 use crate::store::authorizations::Authorization;
 use crate::store::movements::{self, End, New};
 
+/// The name of its capture, which is not asked for by a request of its own.
+pub(super) fn id_of_capture(one: &Authorization) -> String {
+    format!("{}-sale", one.awaiting.rrpid())
+}
+
 /// Records the capture that came with an approval, or that it was refused: then it may be asked for by itself. The
 /// caller holds the payment.
 pub(super) async fn book(
@@ -19,7 +24,7 @@ pub(super) async fn book(
     sold: &CapResPayload,
 ) -> Result<(), StoreError> {
     let at_ms = clock::now_ms();
-    let id = format!("{}-sale", one.awaiting.rrpid());
+    let id = id_of_capture(one);
     let capture = New {
         id: &id,
         xid,

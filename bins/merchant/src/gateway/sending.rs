@@ -21,8 +21,8 @@ use super::{asking, authorization, batches};
 use crate::{Merchant, offload};
 
 /// The kind of an authorization request in the outbox.
-const AUTH_REQ: &str = "AuthReq";
-/// The kind of one that captures in the same request: a sale.
+pub(crate) const AUTH_REQ: &str = "AuthReq";
+/// The kind of a sale's, as earlier versions stored it.
 const SALE_REQ: &str = "AuthReq with captureNow";
 /// The kind of a reversal request in the outbox.
 pub(crate) const AUTH_REV_REQ: &str = "AuthRevReq";
@@ -35,7 +35,7 @@ const CRED_REV_REQ: &str = CapRevOrCred::CredRev.request();
 pub(crate) const BATCH_ADMIN_REQ: &str = "BatchAdminReq";
 /// So long the same AuthReq is sent again. The gateway takes a new one for ten minutes only, but it
 /// may have taken this one before it was lost, and then answers it as long as it remembers. After that the
-/// authorization is given back. A sale cannot be given back, it moves money.
+/// authorization is given back, of a sale with what was captured.
 const AUTHORIZATION_WAITS: Duration = Duration::from_secs(24 * 60 * 60);
 /// So long all else is asked, which moves money: as long as the gateway remembers its answers.
 pub(super) const ASKED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -64,11 +64,6 @@ impl Took {
     }
 }
 
-/// The kind of an authorization request, of a sale or of what is captured later.
-pub(crate) fn auth_kind(is_sale: bool) -> &'static str {
-    if is_sale { SALE_REQ } else { AUTH_REQ }
-}
-
 /// How long a request of this kind is sent again.
 fn deadline(kind: &str) -> Duration {
     if kind == AUTH_REQ {
@@ -85,9 +80,9 @@ fn age(outgoing: &Outgoing) -> Duration {
     deadline(&outgoing.kind).saturating_sub(left)
 }
 
-/// Whether an Error about this request says nothing yet; of a sale an unsigned one never does.
+/// Whether an Error about this request says nothing yet.
 pub(crate) fn is_error_doubted(outgoing: &Outgoing) -> bool {
-    outgoing.kind == SALE_REQ || age(outgoing) < ERROR_DOUBTED
+    age(outgoing) < ERROR_DOUBTED
 }
 
 /// A request as it will stand in the outbox.

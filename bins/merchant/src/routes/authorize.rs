@@ -23,7 +23,7 @@ use super::replay::{Answer, IdempotencyKey};
 use super::{Operator, order_view};
 use crate::catalogue::{is_last, next_payment};
 use crate::gateway::authorization::{self, Part};
-use crate::gateway::sending::{self, auth_kind};
+use crate::gateway::sending::{self, AUTH_REQ};
 use crate::store::authorizations::{self, Said};
 use crate::store::movements::RestKey;
 use crate::store::orders::Order;
@@ -159,8 +159,8 @@ async fn commit(
     let now = (clock::now_ms(), Some(rest));
     authorizations::insert(&mut tx, xid, wanted.number, wanted.amount, &awaiting, now).await?;
     payments::restate(&mut tx, xid).await?;
-    let (rrpid, kind) = (awaiting.rrpid(), auth_kind(wanted.capture_now));
-    let queued = sending::outgoing(merchant, kind, rrpid, xid.to_string(), wire);
+    let rrpid = awaiting.rrpid();
+    let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
     sending::enqueue(&mut tx, merchant, &queued).await?;
     tx.commit().await?;
     Ok(Committed::Queued(queued))

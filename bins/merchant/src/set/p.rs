@@ -23,7 +23,7 @@ use super::{Found, KEEP_SECONDS, Received, Sender, mail};
 use crate::cardholder_status::{self, Staple};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
-use crate::gateway::sending::{self, auth_kind};
+use crate::gateway::sending::{self, AUTH_REQ};
 use crate::store::orders;
 use crate::store::payments::{self, AskedBy, NewPayment, State};
 use crate::store::purchases::{self, Purchase};
@@ -205,8 +205,7 @@ async fn commit(
                 return Err(Failure::Overtaken("another payment took the order"));
             }
             let (rrpid, wire) = (awaiting.rrpid(), wire.clone());
-            let kind = auth_kind(order.is_sale());
-            let queued = sending::outgoing(merchant, kind, rrpid, xid.to_string(), wire);
+            let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
             sending::enqueue(&mut tx, merchant, &queued).await?;
             Committed::Queued(queued)
         }

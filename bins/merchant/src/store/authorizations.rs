@@ -1,10 +1,11 @@
 //! Authorizations: what the gateway was asked to hold under a payment, from number 1, with what was done about each.
 
-use openset_protocol::Timestamp;
 use openset_protocol::balance::{self, AuthAnswer, Kind, Progress, Standing};
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::auth::{AuthResProof, AwaitingAuthRes};
+use openset_protocol::merchant::kept_receipt;
 use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload, CapResPayload};
+use openset_protocol::messages::p::Receipt;
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::wrapper::{Jwe, Jws};
 use openset_store::{StoreError, Tx};
@@ -140,20 +141,14 @@ fn read(row: &AnyRow, currency: Currency) -> Result<Authorization, StoreError> {
     })
 }
 
-/// A receipt that counts from now on, verified.
-#[derive(Debug, Clone)]
-pub(crate) struct NewerReceipt {
-    pub(crate) amount: CurrencyAmount,
-    pub(crate) jws: Jws,
-    pub(crate) date: Timestamp,
-}
-
 /// What ended the wait for an authorization.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     /// The gateway's signed answer, an approval or a decline, and the proof of it.
     Answered(Box<(AuthResPayload, AuthResBaggage)>, Box<AuthResProof>),
-    /// No signed answer will come, and why.
+    /// The gateway has signed that it did nothing, and why.
+    Refused(String),
+    /// No signed answer will come, and why: the bank may hold the amount, or have paid it.
     Failed(String),
 }
 
@@ -163,7 +158,7 @@ impl Outcome {
         match self {
             Self::Answered(answer, _) if answer.0.approved() => State::Authorized,
             Self::Answered(..) => State::Declined,
-            Self::Failed(_) => State::Failed,
+            Self::Refused(_) | Self::Failed(_) => State::Failed,
         }
     }
 
@@ -171,7 +166,7 @@ impl Outcome {
     pub(crate) fn sold(&self) -> Option<&CapResPayload> {
         match self {
             Self::Answered(answer, _) => answer.0.cap_res_payload.as_ref(),
-            Self::Failed(_) => None,
+            Self::Refused(_) | Self::Failed(_) => None,
         }
     }
 }
@@ -185,7 +180,7 @@ pub(crate) async fn conclude(
 ) -> Result<(), StoreError> {
     let (answer, proof, failure) = match outcome {
         Outcome::Answered(answer, proof) => (Some(answer), Some(proof), None),
-        Outcome::Failed(reason) => (None, None, Some(reason.as_str())),
+        Outcome::Refused(reason) | Outcome::Failed(reason) => (None, None, Some(reason.as_str())),
     };
     let payload = answer.map(|answer| to_json(&answer.0, "authorizations.payload"));
     let baggage = answer.map(|answer| to_json(&answer.1, "authorizations.baggage"));
@@ -214,12 +209,13 @@ pub(crate) async fn conclude(
     )
 }
 
-/// A newer receipt: the wallet believes the bank's word alone, so what it is told is what this one says.
-pub(crate) async fn replace_receipt(
+/// A receipt that was verified, if it is newer than the one that is kept: the wallet believes the bank's word alone, so what
+/// it is told is what this one says. The caller holds the payment.
+pub(crate) async fn take_receipt(
     tx: &mut Tx,
     xid: &Xid,
     one: &Authorization,
-    newer: &NewerReceipt,
+    jws: &Jws,
 ) -> Result<(), StoreError> {
     let (Some((payload, baggage)), said) = (&one.answer, one.said) else {
         return Ok(());
@@ -227,10 +223,17 @@ pub(crate) async fn replace_receipt(
     if said != Said::Approved {
         return Ok(());
     }
+    let newer = kept_receipt(jws).map_err(|_| StoreError::Corrupt("authorizations.baggage"))?;
+    let held = baggage.receipt.as_ref().map(kept_receipt);
+    let is_held = |held: &Receipt| held.sequence >= newer.sequence;
+    if held.and_then(Result::ok).as_ref().is_some_and(is_held) {
+        // Answers to requests side by side may come in any order.
+        return Ok(());
+    }
     let (mut payload, mut baggage) = (payload.clone(), baggage.clone());
-    payload.auth_amt = newer.amount;
-    payload.auth_date = newer.date;
-    baggage.receipt = Some(newer.jws.clone());
+    payload.auth_amt = newer.auth_amt;
+    payload.auth_date = newer.auth_date;
+    baggage.receipt = Some(jws.clone());
     let done = sqlx::query(
         "UPDATE authorizations SET payload = $1, baggage = $2 WHERE xid = $3 AND number = $4",
     )
@@ -278,6 +281,7 @@ impl Authorization {
         match self.said {
             Said::Nothing => return State::Ordered,
             Said::Declined => return State::Declined,
+            Said::Refused if self.may_be_sold() => return State::Reversing,
             Said::Refused => return State::Failed,
             Said::Approved => {}
         }
@@ -296,6 +300,12 @@ impl Authorization {
                 State::Authorized
             }
         }
+    }
+
+    /// Whether it is a sale that no answer is waited for any more, and that is not back yet: the bank may have paid it.
+    fn may_be_sold(&self) -> bool {
+        let back = self.last(&Kind::Reversal);
+        self.awaiting.is_sale() && back.is_some_and(|back| back.progress != Progress::Done)
     }
 
     /// What else has to wait for.

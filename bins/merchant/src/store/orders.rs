@@ -138,11 +138,14 @@ impl Listed {
     }
 }
 
-/// In place of a state: orders with something that was asked of the gateway and is asked no more, unanswered.
+/// In place of a state: orders with something that was asked of the gateway and is asked no more, unanswered; or that
+/// it did not give back after it had not answered.
 pub(crate) const UNANSWERED: &str = "unanswered";
 
-const IS_UNANSWERED: &str = "EXISTS (SELECT 1 FROM movements m WHERE m.xid = o.xid AND m.state = 'asked' \
-     AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.reference = m.id OR b.id = m.id))";
+const IS_UNANSWERED: &str = "(EXISTS (SELECT 1 FROM movements m WHERE m.xid = o.xid AND m.state = 'asked' \
+     AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.reference = m.id OR b.id = m.id)) \
+     OR EXISTS (SELECT 1 FROM movements m JOIN authorizations a ON a.xid = m.xid AND a.number = m.auth_number \
+     WHERE m.xid = o.xid AND m.kind = 'reversal' AND m.state = 'refused' AND a.state = 'failed'))";
 
 /// Orders, the newest first: those in a state, `open` and [`UNANSWERED`] included, or all.
 pub(crate) async fn list(

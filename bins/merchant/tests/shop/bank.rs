@@ -13,7 +13,7 @@ use axum::routing::post;
 use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::{Purpose, Role};
 use openset_protocol::gateway::auth::{self, Answering, Approval, Decision, Shown, TokenKey};
-use openset_protocol::gateway::auth_rev::{self, ReceiptFacts, ReceiptFor, Reversal};
+use openset_protocol::gateway::auth_rev::{self, Reversal};
 use openset_protocol::gateway::cap::{self, Outcome};
 use openset_protocol::gateway::{cap_rev_or_cred, p_cert};
 use openset_protocol::identity::Credentials;
@@ -38,6 +38,7 @@ use openset_testkit::pki::{self, TestPki};
 use tokio::net::TcpListener;
 
 use crate::bank_batches::{self, Batches, Done};
+use crate::bank_receipts::Receipts;
 
 /// How the gateway treats what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +92,8 @@ pub(crate) struct BankState {
     received: Mutex<Vec<(String, Vec<u8>)>>,
     /// The same request, the same answer.
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
-    /// Whom receipts are for, by authorization.
-    receipts: Mutex<HashMap<Rrpid, ReceiptFor>>,
+    /// What cardholders are told.
+    receipts: Mutex<Receipts>,
     pub(crate) batches: Mutex<Batches>,
     /// Where a refund or cancellation stands, by the first request for it.
     undone: Mutex<HashMap<Rrpid, BatchPlace>>,
@@ -331,7 +332,7 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
         panic!("no payment instruction")
     };
     let mut receipts = bank.receipts.lock().unwrap();
-    receipts.insert(asker.rrpid(), payment.receipt_for());
+    receipts.authorized(asker.rrpid(), payment.receipt_for(), asker.amount);
     drop(receipts);
     let decision = match mood {
         Mood::Declines => Decision::Refused {
@@ -343,7 +344,7 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
             approval_code: "A1B2C3".to_owned(),
             message: Some("Thank you for your purchase.".to_owned()),
             approvals: 1,
-            captured: asker.capture_now.then(|| sold(mood)),
+            captured: asker.capture_now.then(|| sold(bank, &asker, mood)),
         }),
     };
     let with = Answering {
@@ -355,13 +356,16 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
 }
 
 /// What becomes of the capture, of a sale.
-fn sold(mood: Mood) -> Outcome {
+fn sold(bank: &BankState, asker: &auth::Asker, mood: Mood) -> Outcome {
     match mood {
         Mood::RefusesCaptures => Outcome::Refused(CapCode::AuthExpired),
-        _ => Outcome::Captured(BatchPlace {
-            batch_id: "batch-1".parse().unwrap(),
-            batch_sequence_num: 1,
-        }),
+        _ => Outcome::Captured(bank.batches.lock().unwrap().put(Done {
+            xid: asker.auth_tags.trans_ids.xid,
+            auth_rrpid: asker.rrpid(),
+            amount: asker.amount,
+            kind: AmountType::Credit,
+            original: None,
+        })),
     }
 }
 
@@ -380,18 +384,13 @@ fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         (Mood::RefusesReversals, _) => Reversal::Refused(AuthRevCode::InvalidTransaction),
         (_, Some(code)) => Reversal::Refused(code),
         _ => {
+            if !request.shows_token {
+                bank.batches.lock().unwrap().take_back(request.auth_rrpid);
+            }
             // None for an authorization that never came.
-            let receipt_for = bank
-                .receipts
-                .lock()
-                .unwrap()
-                .get(&request.auth_rrpid)
-                .cloned();
-            Reversal::Approved(receipt_for.map(|receipt_for| ReceiptFacts {
-                receipt_for,
-                approval_code: "A1B2C3".to_owned(),
-                sequence: 2,
-            }))
+            let mut receipts = bank.receipts.lock().unwrap();
+            let newer = receipts.stands(request.auth_rrpid, request.auth_new_amt);
+            Reversal::Approved(newer.map(|newer| newer.facts))
         }
     };
     let with = Answering {
@@ -430,7 +429,18 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
             original: None,
         })),
     };
-    let outcomes: Vec<_> = request.items.iter().map(outcome).collect();
+    let told = |asked: &(CapItem, Option<CapCode>)| {
+        let (outcome, mut receipts) = (outcome(asked), bank.receipts.lock().unwrap());
+        let captured = match &outcome {
+            Outcome::Captured(_) => Some(asked.0.cap_req_amt),
+            Outcome::Duplicate(amount, _) => Some(*amount),
+            Outcome::Refused(_) => None,
+        };
+        let captured = captured.filter(|_| mood != Mood::GivesNoReceipts);
+        let receipt = captured.and_then(|amount| receipts.stands(asked.0.auth_rrpid, amount));
+        (outcome, receipt)
+    };
+    let outcomes: Vec<_> = request.items.iter().map(told).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }
@@ -447,6 +457,7 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
     let tokens = &bank.tokens;
     let request = cap_rev_or_cred::open(wire, wrapper, &ours, tokens, verifier, ctx.now).unwrap();
     let which = request.which;
+    let first = request.earlier.unwrap_or_else(|| request.asker.rrpid());
     let outcome = |(item, refused): &(CapRevOrCredReqItem, Option<CapRevOrCredCode>)| {
         if mood == Mood::RefusesRefunds {
             return cap_rev_or_cred::Outcome::Refused(CapRevOrCredCode::CapDataMismatch);
@@ -459,7 +470,6 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
             CapRevOrCred::CapRev => (AmountType::Debit, item.original.clone()),
             CapRevOrCred::CredRev => (AmountType::Credit, item.original.clone()),
         };
-        let first = request.earlier.unwrap_or_else(|| request.asker.rrpid());
         let mut undone = bank.undone.lock().unwrap();
         let place = undone.entry(first).or_insert_with(|| {
             bank.batches.lock().unwrap().put(Done {
@@ -472,7 +482,20 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
         });
         cap_rev_or_cred::Outcome::Done(place.clone())
     };
-    let outcomes: Vec<_> = request.items.iter().map(outcome).collect();
+    let told = |asked: &(CapRevOrCredReqItem, Option<CapRevOrCredCode>)| {
+        let outcome = outcome(asked);
+        let (rrpid, amount) = (asked.0.auth_rrpid, asked.0.cap_rev_or_cred_req_amt);
+        let mut receipts = bank.receipts.lock().unwrap();
+        let receipt = match (&outcome, which) {
+            (cap_rev_or_cred::Outcome::Refused(_), _) => None,
+            _ if mood == Mood::GivesNoReceipts => None,
+            (_, CapRevOrCred::CapRev) => receipts.stands(rrpid, amount),
+            (_, CapRevOrCred::Cred) => receipts.refunded(rrpid, first, amount),
+            (_, CapRevOrCred::CredRev) => receipts.cancelled(rrpid, amount),
+        };
+        (outcome, receipt)
+    };
+    let outcomes: Vec<_> = request.items.iter().map(told).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
     cap_rev_or_cred::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
 }

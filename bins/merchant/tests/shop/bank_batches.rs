@@ -72,6 +72,28 @@ impl Batches {
         place
     }
 
+    /// Cancels what was captured of an authorization, if anything was.
+    pub(crate) fn take_back(&mut self, auth_rrpid: Rrpid) {
+        let of = |item: &&TransactionDetail| item.auth_rrpid == auth_rrpid;
+        let found = self.all.iter().find_map(|batch| {
+            let item = batch.items.iter().find(of)?;
+            Some((batch.id.clone(), item.clone()))
+        });
+        let Some((batch_id, item)) = found else {
+            return;
+        };
+        self.put(Done {
+            xid: item.xid,
+            auth_rrpid,
+            amount: item.transaction_amt,
+            kind: AmountType::Debit,
+            original: Some(BatchPlace {
+                batch_id,
+                batch_sequence_num: item.batch_sequence_num,
+            }),
+        });
+    }
+
     /// Something that the merchant knows nothing of.
     pub(crate) fn put_unknown(&mut self, minor: u64) {
         let mut other = self.open().items[0].clone();

@@ -5,6 +5,7 @@
 mod authority;
 mod bank;
 mod bank_batches;
+mod bank_receipts;
 mod batches;
 mod captures;
 mod cardholder_status;
@@ -14,6 +15,7 @@ mod movements;
 mod orders;
 mod plans;
 mod purchases;
+mod receipts;
 mod refunds;
 mod refusals;
 mod renewals;

@@ -16,10 +16,10 @@ use crate::wallet::Wallet;
 
 /// The gateway takes what was asked so long ago for new no more.
 pub(crate) const TWELVE_MINUTES_LATER: &str = "UPDATE outbox SET deadline_at_ms = deadline_at_ms - 720000, next_attempt_at_ms = 0, lease_until_ms = 0";
-const ALL_DEADLINES_OVER: &str =
+pub(crate) const ALL_DEADLINES_OVER: &str =
     "UPDATE outbox SET deadline_at_ms = 1, next_attempt_at_ms = 0, lease_until_ms = 0";
 
-/// Waits until the only movement of this kind is done.
+/// Waits until every movement of this kind is done.
 pub(crate) async fn wait_until_done(world: &World, kind: &str) {
     let (db, _) = world.open_database().await;
     for _ in 0..1200 {
@@ -28,7 +28,7 @@ pub(crate) async fn wait_until_done(world: &World, kind: &str) {
             .fetch_all(&mut *db.read().await.unwrap())
             .await
             .unwrap();
-        if states == ["done"] {
+        if !states.is_empty() && states.iter().all(|state| state == "done") {
             db.close().await;
             return;
         }

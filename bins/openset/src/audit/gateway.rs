@@ -279,6 +279,12 @@ impl Gateway {
         by
     }
 
+    /// Whether it is something that was taken back, or what took it back.
+    pub(super) fn came_to_nothing(&self, one: &Movement) -> bool {
+        let undoes = |other: &Movement| other.is_done() && other.undoes.as_ref() == Some(&one.id);
+        one.undoes.is_some() || self.movements.values().any(undoes)
+    }
+
     /// The newest moment that it has written down: its clock may be ahead of ours.
     pub(super) fn newest_at_s(&self) -> i64 {
         let authorizations = self.authorizations.values().map(|one| one.newest_at_s);

@@ -216,7 +216,11 @@ impl Merchant {
             .collect();
         for (xid, payment) in &self.payments {
             let mut of = self.authorizations.values().filter(|one| one.xid == *xid);
-            if PAID.contains(&payment.state.as_str()) && !of.any(|one| one.state == "approved") {
+            let stands = of.any(|one| {
+                one.state == "approved"
+                    || payment.state == "reversing" && self.has_to_be_given_back(one)
+            });
+            if PAID.contains(&payment.state.as_str()) && !stands {
                 let at = format!("merchant payments/{xid}");
                 notes.find(Code::ProofMissing, at, "an approved authorization", "none");
             }
@@ -238,6 +242,22 @@ impl Merchant {
                 self.check_books(gateway, &known, notes);
             }
         }
+    }
+
+    /// Whether it is one whose answer never came, and that is not given back yet.
+    fn has_to_be_given_back(&self, one: &Authorization) -> bool {
+        let of = |back: &&Movement| back.xid == one.xid && back.auth_number == one.number;
+        let mut reversals = self.movements.iter().filter(of);
+        one.state == "failed"
+            && reversals.any(|back| back.kind == "reversal" && back.state != "done")
+    }
+
+    /// Whether the gateway is asked to give it back.
+    fn is_asked_back(&self, one: &Authorization) -> bool {
+        let asked = |back: &Movement| {
+            back.xid == one.xid && back.auth_number == one.number && back.state == "asked"
+        };
+        self.has_to_be_given_back(one) && self.movements.iter().any(asked)
     }
 
     /// The reverse: what the gateway approved for this merchant it knows of, or asks about.
@@ -277,7 +297,7 @@ impl Merchant {
             let remains = theirs
                 .for_rules(movements)
                 .map_or(1, |rules| rules.remaining_minor());
-            if self.sending.contains(&ours.xid) {
+            if self.sending.contains(&ours.xid) || self.is_asked_back(ours) {
                 notes.wait(ours.at(), "it is being given back");
             } else if remains > 0 {
                 let found = format!("{}, and not given back", ours.state);
@@ -401,8 +421,13 @@ impl Merchant {
                 .undoes
                 .as_ref()
                 .and_then(|id| gateway.movements.get(id));
-            if asked || self.sending.contains(&ours.xid) {
+            if asked || self.sending.contains(&ours.xid) || self.is_asked_back(ours) {
                 notes.wait(theirs.at(), "the merchant has not heard of it yet");
+            } else if ours.state == "failed" && gateway.came_to_nothing(theirs) {
+                notes.wait(
+                    theirs.at(),
+                    "a sale that was taken back unseen; the merchant learns of it when it compares the batch",
+                );
             } else if undone.is_some_and(|undone| undone.purged) {
                 notes.wait(
                     theirs.at(),

@@ -143,8 +143,8 @@ impl Tour<'_> {
     }
 
     /// What the wallet knows of a purchase once it has inquired.
-    async fn inquired(&self, bought: &Bought) -> anyhow::Result<Value> {
-        let path = format!("purchases/{}/inquiry", bought.purchase_id);
+    async fn inquired(&self, purchase_id: &str) -> anyhow::Result<Value> {
+        let path = format!("purchases/{purchase_id}/inquiry");
         self.calls.post("cardholder", &path, &json!({})).await
     }
 }

@@ -113,7 +113,7 @@ pub(crate) async fn answer(answer: Answer) -> anyhow::Result<Ended> {
     if let Some(problem) = told["problem"].as_str() {
         println!("{}", plain(problem));
     }
-    Ok(Ended::told(&shown("status"), &["paid"]))
+    Ok(Ended::told(&shown("status"), &["paid", "partly_refunded"]))
 }
 
 /// The purchase that a message names in its header.

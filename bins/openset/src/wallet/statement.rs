@@ -68,8 +68,18 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
             after = next;
             continue;
         }
-        for (code, minor) in &sums {
-            println!("in all: {}", Currency::from_alpha(code)?.written(*minor));
+        for (code, Sum { paid, refunded }) in &sums {
+            let currency = Currency::from_alpha(code)?;
+            let written = |minor: i128| currency.written(minor);
+            match refunded {
+                0 => println!("in all: {}", written(*paid)),
+                _ => println!(
+                    "in all: {} (paid {}, refunded {})",
+                    written(paid - refunded),
+                    written(*paid),
+                    written(*refunded)
+                ),
+            }
         }
         if let Some(next) = next {
             println!("more: --after {}", plain(&next));
@@ -78,11 +88,22 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-fn show(entry: &Value, sums: &mut BTreeMap<&'static str, i128>) -> anyhow::Result<()> {
+/// Of a currency, in minor units.
+#[derive(Default)]
+struct Sum {
+    paid: i128,
+    refunded: i128,
+}
+
+fn show(entry: &Value, sums: &mut BTreeMap<&'static str, Sum>) -> anyhow::Result<()> {
     let paid = amount(entry, "paid")?;
-    *sums.entry(paid.currency().alpha()).or_default() += i128::from(paid.minor());
+    let sum = sums.entry(paid.currency().alpha()).or_default();
+    sum.paid += i128::from(paid.minor());
+    if entry.get("refunded").is_some() {
+        sum.refunded += i128::from(amount(entry, "refunded")?.minor());
+    }
     println!(
-        "{}  {:<9} {:>18}  {}  {}",
+        "{}  {:<15} {:>12}  {}  {}",
         text(entry, "ordered_at"),
         text(entry, "status"),
         paid.to_string(),
@@ -93,12 +114,21 @@ fn show(entry: &Value, sums: &mut BTreeMap<&'static str, i128>) -> anyhow::Resul
     let parts = entry.get("parts").and_then(Value::as_array);
     for part in parts.into_iter().flatten() {
         println!(
-            "  {}  {:<10} {:>17}  {}",
-            text(part, "authorized_at"),
+            "  {}  {:<15} {:>12}  {}",
+            text(part, "as_of"),
             text(part, "state"),
             amount(part, "amount")?.to_string(),
             text(part, "approval_code")
         );
+        let refunds = part.get("refunds").and_then(Value::as_array);
+        for refund in refunds.into_iter().flatten() {
+            println!(
+                "    {}  {:<15} {:>10}",
+                text(refund, "refunded_at"),
+                "back",
+                amount(refund, "amount")?.to_string()
+            );
+        }
     }
     Ok(())
 }

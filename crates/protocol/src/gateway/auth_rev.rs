@@ -1,7 +1,8 @@
 //! AuthRevReq is verified, AuthRevRes tells how much is authorized from now on.
 
 use super::asking::{Asking, Request, open as open_asked, verify_asking};
-use super::auth::{Answering, TokenKey, open_cap_token, sign_receipt};
+use super::auth::{Answering, TokenKey, open_cap_token};
+use super::receipt::NewReceipt;
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
 use crate::identity::Credentials;
@@ -10,7 +11,6 @@ use crate::messages::auth_rev::{
     AuthRevCode, AuthRevReqData, AuthRevReqTbe, AuthRevResBaggage, AuthRevResData, AuthRevResTbe,
     token_digest,
 };
-use crate::messages::p::Receipt;
 use crate::money::CurrencyAmount;
 use crate::thumbs::Thumbs;
 use crate::wrapper::{Jwe, Message, MessageIds, MessageWrapper};
@@ -51,6 +51,9 @@ pub struct VerifiedAuthRevReq {
     pub auth_new_amt: CurrencyAmount,
     /// The code that refuses it already.
     pub refused: Option<AuthRevCode>,
+    /// Whether it shows the CapToken: the merchant has seen AuthRes. Absent in what was stored before anybody asked.
+    #[serde(default)]
+    pub shows_token: bool,
 }
 
 /// Opens AuthRevReq, verifies the merchant, and compares the request with its token. The gateway's database has the
@@ -87,6 +90,7 @@ pub fn open(
         auth_rrpid: data.auth_rrpid,
         auth_new_amt: data.auth_new_amt,
         refused,
+        shows_token: cap_token.is_some(),
     })
 }
 
@@ -155,9 +159,13 @@ pub fn answer(
     let asker = &request.asker;
     let (auth_rev_code, auth_new_amt, receipt) = match reversal {
         Reversal::Approved(facts) => {
-            let receipt = facts
-                .as_ref()
-                .map(|facts| receipt(ctx, with.ours, request, facts));
+            let receipt = facts.clone().map(|facts| NewReceipt {
+                facts,
+                auth_amt: request.auth_new_amt,
+                credits: Vec::new(),
+            });
+            let names = (request.trans_ids.xid, request.auth_rrpid);
+            let receipt = receipt.map(|new| new.sign(ctx, with.ours, asker.merchant_id(), names));
             (
                 AuthRevCode::Approved,
                 request.auth_new_amt,
@@ -188,24 +196,4 @@ pub fn answer(
     let sealed = asker.seal(ctx, ContentType::AuthRevResTbe, &answer)?;
     let ids = MessageIds::of(&request.trans_ids);
     Ok(MessageWrapper::new(ctx, ids, asker.rrpid(), Message::AuthRevRes(sealed)).encode())
-}
-
-fn receipt(
-    ctx: &mut Context<'_>,
-    ours: &Credentials,
-    request: &VerifiedAuthRevReq,
-    facts: &ReceiptFacts,
-) -> Result<crate::wrapper::Jws, Rejection> {
-    let receipt = Receipt {
-        xid: request.trans_ids.xid,
-        hod: facts.receipt_for.hod,
-        auth_amt: request.auth_new_amt,
-        approval_code: facts.approval_code.clone(),
-        auth_date: ctx.now,
-        merchant_id: request.asker.merchant_id().to_owned(),
-        sequence: facts.sequence,
-    };
-    let ReceiptFor { lid_c, gateway, .. } = &facts.receipt_for;
-    let to = (lid_c.clone(), *gateway);
-    sign_receipt(ctx, ours, to, request.auth_rrpid, &receipt)
 }

@@ -2,6 +2,7 @@
 
 use super::asking::{Asking, Request, open as open_asked, verify_asking};
 use super::auth::{TokenKey, open_cap_token};
+use super::receipt::{NewReceipt, Receipts};
 use crate::content_type::ContentType;
 use crate::digest::digest;
 use crate::identity::Credentials;
@@ -143,8 +144,8 @@ pub enum Outcome {
     Refused(CapCode),
 }
 
-/// Makes CapRes from the outcome of each item, in the request's order. Store it with the outcome, in
-/// one transaction, before it is sent.
+/// Makes CapRes from the outcome of each item, in the request's order, with the cardholder's newest receipt where it is not
+/// the first. Store it with the outcome, in one transaction, before it is sent.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when a key cannot sign or seal, or when outcomes are missing.
@@ -152,21 +153,24 @@ pub fn answer(
     ctx: &mut Context<'_>,
     ours: &Credentials,
     request: &VerifiedCapReq,
-    outcomes: &[Outcome],
+    outcomes: &[(Outcome, Option<NewReceipt>)],
     state: &RevocationState,
 ) -> Result<Vec<u8>, Rejection> {
     if outcomes.len() != request.items.len() {
         return Err(Rejection::Internal);
     }
-    let items = request
-        .items
-        .iter()
-        .zip(outcomes)
-        .map(|((item, _), outcome)| cap_res_item(item, outcome));
     let asker = &request.asker;
+    let mut receipts = Receipts::new(ours, asker.merchant_id());
+    let mut items = Vec::with_capacity(outcomes.len());
+    for ((item, _), (outcome, receipt)) in request.items.iter().zip(outcomes) {
+        let mut told = cap_res_item(item, outcome)?;
+        let stands = receipt.as_ref().filter(|_| told.cap_amt.minor() > 0);
+        told.receipt = receipts.sign(ctx, (item.trans_ids.xid, item.auth_rrpid), stands)?;
+        items.push(told);
+    }
     let data = CapResData {
         cap_rr_tags: asker.rr_tags.clone(),
-        cap_res_item_seq: items.collect::<Result<_, _>>()?,
+        cap_res_item_seq: items,
     };
     let content = ("CapRes", ContentType::CapResData);
     let cap_res = asker.sign(ctx, ours, state, content, &data)?;
@@ -183,6 +187,7 @@ fn cap_res_item(item: &CapItem, outcome: &Outcome) -> Result<CapResItem, Rejecti
         cap_code,
         cap_amt,
         batch,
+        receipt: None,
     })
 }
 

@@ -3,6 +3,7 @@
 use super::asking::{Asking, Request, open as open_asked, verify_asking};
 use super::auth::TokenKey;
 use super::cap::{open_cap_token_seq, token_is_of};
+use super::receipt::{NewReceipt, Receipts};
 use crate::content_type::ContentType;
 use crate::digest::digest;
 use crate::identity::Credentials;
@@ -119,8 +120,8 @@ fn judge(
     unnamed.then_some(CapRevOrCredCode::MissingCapData)
 }
 
-/// Makes the response from the outcome of each item, in the request's order. Store it with the outcomes before it is
-/// sent.
+/// Makes the response from the outcome of each item, in the request's order, with the cardholder's newest receipt where it
+/// is not the first. Store it with the outcomes before it is sent.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when a key cannot sign or seal, or when outcomes are missing.
@@ -128,21 +129,24 @@ pub fn answer(
     ctx: &mut Context<'_>,
     ours: &Credentials,
     request: &VerifiedCapRevOrCredReq,
-    outcomes: &[Outcome],
+    outcomes: &[(Outcome, Option<NewReceipt>)],
     state: &RevocationState,
 ) -> Result<Vec<u8>, Rejection> {
     if outcomes.len() != request.items.len() {
         return Err(Rejection::Internal);
     }
-    let items = request
-        .items
-        .iter()
-        .zip(outcomes)
-        .map(|((item, _), outcome)| res_item(item, outcome));
     let (which, asker) = (request.which, &request.asker);
+    let mut receipts = Receipts::new(ours, asker.merchant_id());
+    let mut items = Vec::with_capacity(outcomes.len());
+    for ((item, _), (outcome, receipt)) in request.items.iter().zip(outcomes) {
+        let mut told = res_item(item, outcome)?;
+        let stands = receipt.as_ref().filter(|_| told.batch.is_some());
+        told.receipt = receipts.sign(ctx, (item.trans_ids.xid, item.auth_rrpid), stands)?;
+        items.push(told);
+    }
     let data = CapRevOrCredResData {
         cap_rev_or_cred_rr_tags: asker.rr_tags.clone(),
-        cap_rev_or_cred_res_item_seq: items.collect::<Result<_, _>>()?,
+        cap_rev_or_cred_res_item_seq: items,
     };
     let content = (which.response(), which.res_data());
     let cap_rev_or_cred_res = asker.sign(ctx, ours, state, content, &data)?;
@@ -174,5 +178,6 @@ fn res_item(
         cap_rev_or_cred_actual_amt: CurrencyAmount::new(asked.currency(), minor)
             .map_err(|_| Rejection::Internal)?,
         batch,
+        receipt: None,
     })
 }

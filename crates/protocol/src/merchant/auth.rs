@@ -56,6 +56,12 @@ impl AwaitingAuthRes {
     pub fn hod(&self) -> Digest {
         self.hod
     }
+
+    /// Whether it is to be captured at once: a sale.
+    #[must_use]
+    pub fn is_sale(&self) -> bool {
+        self.capture_now
+    }
 }
 
 /// What is asked of the gateway.

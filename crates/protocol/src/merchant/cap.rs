@@ -1,5 +1,6 @@
 //! After step 10: CapReq asks for the money, CapRes answers.
 
+use super::receipts::{About, ItemReceipts};
 use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
@@ -9,6 +10,7 @@ use crate::messages::cap::{
     CAP_ITEMS_MAX, CapCode, CapItem, CapReqData, CapReqTbe, CapResData, CapResItem, CapResTbe,
 };
 use crate::money::CurrencyAmount;
+use crate::receipt::Which;
 use crate::sealed::seal;
 use crate::signed::{Frame, Who, request_digest, sign_for};
 use crate::thumbs::{Receiver, Thumbs};
@@ -25,6 +27,8 @@ pub struct Capture {
     pub trans_ids: TransIds,
     /// The authorization.
     pub auth_rrpid: Rrpid,
+    /// HOD from the merchant's own order.
+    pub hod: Digest,
     /// How much.
     pub amount: CurrencyAmount,
     /// Into which batch; without, the one that is open.
@@ -39,6 +43,9 @@ pub struct Capture {
 pub struct AwaitingCapRes {
     cap_rr_tags: RrTags,
     items: Vec<CapItem>,
+    /// HOD of each item; none in what was stored before captures brought receipts, which are left out then.
+    #[serde(default)]
+    hods: Vec<Digest>,
     brand_id: BrandId,
     gateway_key_exchange: ExactBytes,
     request: Digest,
@@ -78,6 +85,7 @@ pub fn request(
         merchant_id,
         current_date: ctx.now,
     };
+    let hods = captures.iter().map(|capture| capture.hod).collect();
     let (items, tokens): (Vec<_>, Vec<_>) = captures
         .into_iter()
         .map(|c| {
@@ -87,6 +95,7 @@ pub fn request(
                 amount,
                 batch_id,
                 cap_token,
+                ..
             } = c;
             (
                 CapItem {
@@ -139,6 +148,7 @@ pub fn request(
         AwaitingCapRes {
             cap_rr_tags,
             items,
+            hods,
             brand_id,
             gateway_key_exchange,
             request: request_digest(&wire),
@@ -156,7 +166,8 @@ impl AwaitingCapRes {
         self.cap_rr_tags.rrpid
     }
 
-    /// Verifies CapRes; `ours` are all credentials that it may have been sealed for. Gives one answer for each capture, in the request's order.
+    /// Verifies CapRes; `ours` are all credentials that it may have been sealed for. Gives one answer for each capture, in the
+    /// request's order, with the cardholder's newest receipt if it came.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails; the captures stay unanswered.
@@ -185,9 +196,25 @@ impl AwaitingCapRes {
             thumbs: self.m_thumbs.as_ref(),
             gateway: &self.gateway_key_exchange,
         };
-        let (data, _): (CapResData, _) =
+        let (data, gateway): (CapResData, _) =
             verify_answer(&wrapper, &cap_res, &expected, verifier, now)?;
-        self.check(&wrapper, data)
+        let mut answers = self.check(&wrapper, data)?;
+        let receipts = ItemReceipts {
+            gateway: &gateway,
+            brand: &self.brand_id,
+            merchant_id: &self.cap_rr_tags.merchant_id,
+            hods: &self.hods,
+        };
+        for (place, answer) in answers.iter_mut().enumerate() {
+            let about = About {
+                trans_ids: &answer.trans_ids,
+                auth_rrpid: answer.auth_rrpid,
+                amount: answer.cap_amt,
+                which: Which::Later,
+            };
+            receipts.keep(place, &about, &mut answer.receipt, verifier, now)?;
+        }
+        Ok(answers)
     }
 
     fn check(
@@ -221,4 +248,5 @@ fn fits((item, answer): (&CapItem, &CapResItem)) -> bool {
         && amount_fits
         && captured.currency() == asked.currency()
         && (answer.batch.is_none() || captured.minor() > 0)
+        && (answer.receipt.is_none() || captured.minor() > 0)
 }

@@ -1,6 +1,7 @@
 //! After the capture: CapRevReq cancels it, CredReq gives money back, CredRevReq cancels a refund; the response tells
 //! what was done.
 
+use super::receipts::{About, ItemReceipts};
 use super::{ExpectedAnswer, merchant_data, open_ours, verify_answer};
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
@@ -12,6 +13,7 @@ use crate::messages::cap_rev_or_cred::{
     CapRevOrCredResData, CapRevOrCredResItem, CapRevOrCredResTbe, ITEMS_MAX,
 };
 use crate::money::CurrencyAmount;
+use crate::receipt::Which;
 use crate::sealed::seal;
 use crate::signed::{Frame, Who, request_digest, sign_for};
 use crate::thumbs::{Receiver, Thumbs};
@@ -28,6 +30,8 @@ pub struct Item {
     pub trans_ids: TransIds,
     /// The authorization that was captured.
     pub auth_rrpid: Rrpid,
+    /// HOD from the merchant's own order.
+    pub hod: Digest,
     /// What is to be cancelled, as CapRes or CredRes named it; of a refund, the capture.
     pub original: Option<BatchPlace>,
     /// How much is to go back; of a cancellation, the whole amount of what is cancelled.
@@ -56,6 +60,9 @@ pub struct AwaitingCapRevOrCredRes {
     which: CapRevOrCred,
     rr_tags: RrTags,
     items: Vec<CapRevOrCredReqItem>,
+    /// HOD of each item; none in what was stored before the answers brought receipts, which are left out then.
+    #[serde(default)]
+    hods: Vec<Digest>,
     brand_id: BrandId,
     gateway_key_exchange: ExactBytes,
     request: Digest,
@@ -92,6 +99,7 @@ pub fn request(
         merchant_id: merchant_data(ours)?.merchant_id.clone(),
         current_date: ctx.now,
     };
+    let hods = items.iter().map(|item| item.hod).collect();
     let (items, tokens): (Vec<_>, Vec<_>) =
         items.into_iter().map(|item| item.asked(ctx.now)).unzip();
     let cap_token_seq = ExactBytes(serde_json::to_vec(&tokens).map_err(|_| Rejection::Internal)?);
@@ -120,6 +128,7 @@ pub fn request(
         which,
         rr_tags,
         items,
+        hods,
         brand_id,
         gateway_key_exchange: ExactBytes(gateway.der().to_vec()),
         request: request_digest(&wire),
@@ -157,7 +166,7 @@ impl AwaitingCapRevOrCredRes {
     }
 
     /// Verifies the response; `ours` are all credentials that it may have been sealed for. Gives one answer for each
-    /// item, in the request's order.
+    /// item, in the request's order, with the cardholder's newest receipt if it came.
     ///
     /// # Errors
     /// The [`Rejection`] of the first check that fails; the items stay unanswered.
@@ -189,9 +198,29 @@ impl AwaitingCapRevOrCredRes {
             gateway: &self.gateway_key_exchange,
         };
         let signed = &opened.cap_rev_or_cred_res;
-        let (data, _): (CapRevOrCredResData, _) =
+        let (data, gateway): (CapRevOrCredResData, _) =
             verify_answer(&wrapper, signed, &expected, verifier, now)?;
-        self.check(&wrapper, data)
+        let mut answers = self.check(&wrapper, data)?;
+        let receipts = ItemReceipts {
+            gateway: &gateway,
+            brand: &self.brand_id,
+            merchant_id: &self.rr_tags.merchant_id,
+            hods: &self.hods,
+        };
+        for (place, answer) in answers.iter_mut().enumerate() {
+            let about = About {
+                trans_ids: &answer.trans_ids,
+                auth_rrpid: answer.auth_rrpid,
+                amount: answer.cap_rev_or_cred_actual_amt,
+                // What was captured is authorized as before; of refunds their sum alone changes.
+                which: match self.which {
+                    CapRevOrCred::CapRev => Which::Later,
+                    CapRevOrCred::Cred | CapRevOrCred::CredRev => Which::Newer,
+                },
+            };
+            receipts.keep(place, &about, &mut answer.receipt, verifier, now)?;
+        }
+        Ok(answers)
     }
 
     fn check(
@@ -224,4 +253,5 @@ fn fits((item, answer): (&CapRevOrCredReqItem, &CapRevOrCredResItem)) -> bool {
         && actual.minor() == minor
         && actual.currency() == asked.currency()
         && answer.batch.is_some() == done
+        && (answer.receipt.is_none() || done)
 }

@@ -1,6 +1,7 @@
 //! Steps 6, 7 and 10: PReq is verified, PRes tells what became of it.
 
 use super::auth::sealed_as;
+use super::kept_receipt;
 use super::p_init::OpenedPurchase;
 use crate::content_type::ContentType;
 use crate::digest::{Digest, digest};
@@ -9,11 +10,12 @@ use crate::identity::Credentials;
 use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
 use crate::messages::auth::AuthResPayload;
 use crate::messages::cap::CapCode;
+use crate::messages::cap_rev_or_cred::CapRevOrCredCode;
 use crate::messages::install_recur::InstallRecurData;
 use crate::messages::mail_order::MailOrder;
 use crate::messages::p::{
-    AuthStatus, CapStatus, CompletionCode, HodInput, OiData, P_RES_PAYLOADS_MAX, PReqTbe, PResData,
-    PResPayload, Results,
+    AuthStatus, CapStatus, CompletionCode, CredStatus, Credited, HodInput, OiData,
+    P_RES_PAYLOADS_MAX, PReqTbe, PResData, PResPayload, Results,
 };
 use crate::money::{CurrencyAmount, Ratio};
 use crate::sealed::open as open_sealed;
@@ -426,7 +428,18 @@ pub fn with_results(purch_amt: CurrencyAmount, authorized: &Authorized) -> PResP
         cap_code: CapCode::Success,
         cap_ratio: ratio(amount),
     });
+    // The wallet believes the receipt, so it is told what the receipt says, whatever was heard meanwhile.
+    let receipt = authorized.receipt.as_ref().map(kept_receipt);
+    let credits = receipt.and_then(Result::ok).map(|receipt| receipt.credits);
+    let cred_status = |credit: Credited| CredStatus {
+        cred_date: credit.cred_date,
+        cred_code: CapRevOrCredCode::Success,
+        cred_ratio: ratio(credit.cred_amt),
+    };
+    let credits = credits.unwrap_or_default().into_iter();
+    let cred_status_seq: Vec<_> = credits.map(cred_status).collect();
     let completion_code = match cap_status {
+        _ if !cred_status_seq.is_empty() => CompletionCode::CreditPerformed,
         Some(_) => CompletionCode::CapturePerformed,
         None => CompletionCode::AuthorizationPerformed,
     };
@@ -434,6 +447,7 @@ pub fn with_results(purch_amt: CurrencyAmount, authorized: &Authorized) -> PResP
         acq_card_msg: authorized.acq_card_msg.clone(),
         auth_status: Some(auth_status),
         cap_status,
+        cred_status_seq,
         receipt: authorized.receipt.clone(),
     };
     PResPayload {

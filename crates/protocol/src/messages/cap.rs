@@ -89,6 +89,10 @@ pub struct CapResItem {
     /// Where the capture stands; absent where `cap_amt` is 0.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<BatchPlace>,
+    /// For the cardholder, in place of the earlier ones; absent where the first one still says all, and where nothing was
+    /// done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub receipt: Option<Jws>,
 }
 
 /// CapCode.

@@ -205,6 +205,10 @@ pub struct CapRevOrCredResItem {
     /// Where it stands; absent unless it succeeded.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<BatchPlace>,
+    /// For the cardholder, in place of the earlier ones; absent where the first one still says all, and where nothing was
+    /// done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub receipt: Option<Jws>,
 }
 
 /// CapRevOrCredCode.

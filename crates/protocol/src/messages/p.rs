@@ -216,6 +216,9 @@ pub struct Results {
     /// The capture.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cap_status: Option<CapStatus>,
+    /// What went back of it and was not cancelled: each as the receipt has it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub cred_status_seq: Vec<CredStatus>,
     /// The gateway's receipt: "paid" rests on the bank's word, not on the merchant's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub receipt: Option<Jws>,
@@ -245,6 +248,18 @@ pub struct CapStatus {
     pub cap_ratio: Ratio,
 }
 
+/// A refund, as the merchant tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredStatus {
+    /// When.
+    pub cred_date: Timestamp,
+    /// With what code.
+    pub cred_code: crate::messages::cap_rev_or_cred::CapRevOrCredCode,
+    /// How much of the purchase amount.
+    pub cred_ratio: Ratio,
+}
+
 /// The gateway's receipt for the cardholder, signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -253,7 +268,7 @@ pub struct Receipt {
     pub xid: crate::ids::Xid,
     /// The order and amount, as the cardholder hashed them.
     pub hod: Digest,
-    /// The amount authorized; 0 once all of it was reversed.
+    /// The amount authorized, of a capture the amount captured; 0 once all of it was reversed.
     pub auth_amt: CurrencyAmount,
     /// The issuer's approval code.
     pub approval_code: String,
@@ -261,9 +276,38 @@ pub struct Receipt {
     pub auth_date: Timestamp,
     /// The merchant, as the acquirer names it.
     pub merchant_id: String,
-    /// Which receipt of this authorization, from 1: each reversal gives a new one, and the last one counts.
+    /// Which receipt of this authorization, from 1: whatever changes the amounts gives a new one, and the last one
+    /// counts.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub sequence: u32,
+    /// What went back of it and was not cancelled, in the order in which it did; of more than [`CREDITS_MAX`] refunds the
+    /// oldest as one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub credits: Vec<Credited>,
+}
+
+/// Money that went back to the cardholder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credited {
+    /// When.
+    pub cred_date: Timestamp,
+    /// How much.
+    pub cred_amt: CurrencyAmount,
+}
+
+/// Refunds that one receipt tells by themselves at most: answers have a size.
+pub const CREDITS_MAX: usize = 8;
+
+impl Receipt {
+    /// What went back, in minor units.
+    #[must_use]
+    pub fn refunded_minor(&self) -> u64 {
+        let minor = |credit: &Credited| credit.cred_amt.minor();
+        self.credits
+            .iter()
+            .fold(0, |sum, credit| sum.saturating_add(minor(credit)))
+    }
 }
 
 /// The sequence number of an authorization's own receipt.

@@ -21,6 +21,7 @@ mod matrix;
 mod money;
 mod p_cert;
 mod parts;
+mod refunds;
 #[path = "../support/rows.rs"]
 mod rows;
 mod run;

@@ -155,5 +155,5 @@ fn of_all_fields_few_are_harmless_and_each_has_its_reason() {
         .collect();
     println!("{} fields, {} of them harmless", rows.len(), harmless.len());
     assert!(rows.len() >= 700, "{}", rows.len());
-    assert!(harmless.len() <= 50, "{harmless:#?}");
+    assert!(harmless.len() <= 64, "{harmless:#?}");
 }

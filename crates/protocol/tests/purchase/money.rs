@@ -1,11 +1,13 @@
 //! What a merchant does with an authorization in the genuine purchase: reversal, capture, and what undoes them.
 
-use crate::run::{End, Genuine, Outcome as Ended, Run, as_sent, at, genuine};
+use crate::run::{End, Genuine, Outcome as Ended, Run, as_sent, at, genuine, kept_for};
 use crate::world::{APPROVAL, amount, world};
+use openset_protocol::Timestamp;
 use openset_protocol::gateway;
 use openset_protocol::gateway::auth_rev::{ReceiptFacts, ReceiptFor, Reversal};
 use openset_protocol::gateway::cap::Outcome;
 use openset_protocol::gateway::cap_rev_or_cred::Outcome as Undone;
+use openset_protocol::gateway::receipt::NewReceipt;
 use openset_protocol::ids::LocalId;
 use openset_protocol::merchant;
 use openset_protocol::merchant::auth::{AuthAnswer, AwaitingAuthRes};
@@ -14,8 +16,9 @@ use openset_protocol::merchant::cap::{AwaitingCapRes, Capture};
 use openset_protocol::merchant::cap_rev_or_cred::{AwaitingCapRevOrCredRes, Item};
 use openset_protocol::merchant::p::VerifiedPReq;
 use openset_protocol::messages::batch::BatchPlace;
-use openset_protocol::messages::cap::CapCode;
+use openset_protocol::messages::cap::{CapCode, CapItem};
 use openset_protocol::messages::cap_rev_or_cred::{CapRevOrCred, CapRevOrCredCode};
+use openset_protocol::messages::p::Credited;
 use openset_protocol::wrapper::MessageWrapper;
 use std::sync::LazyLock;
 
@@ -32,6 +35,38 @@ fn place(batch_sequence_num: u32) -> BatchPlace {
 
 fn is_elsewhere(named: Option<&LocalId>) -> bool {
     named.is_some_and(|named| named.as_str() != BATCH)
+}
+
+pub fn receipt_for(verified: &VerifiedPReq) -> ReceiptFor {
+    ReceiptFor {
+        hod: verified.hod,
+        lid_c: verified.trans_ids.lid_c.clone(),
+        gateway: world().gateway.key_exchange.thumbprint(),
+    }
+}
+
+fn facts(receipt_for: ReceiptFor, sequence: u32) -> ReceiptFacts {
+    ReceiptFacts {
+        receipt_for,
+        approval_code: APPROVAL.to_owned(),
+        sequence,
+    }
+}
+
+/// So much stands, and so much of it went back at one time after the other.
+pub fn newer(receipt_for: ReceiptFor, sequence: u32, auth_amt: u64, credits: &[u64]) -> NewReceipt {
+    let credited = |(place, minor): (usize, &u64)| {
+        let later = i64::try_from(place).unwrap();
+        Credited {
+            cred_date: Timestamp::from_seconds(world().now.seconds() - 100 + later),
+            cred_amt: amount(*minor),
+        }
+    };
+    NewReceipt {
+        facts: facts(receipt_for, sequence),
+        auth_amt: amount(auth_amt),
+        credits: credits.iter().enumerate().map(credited).collect(),
+    }
 }
 
 /// What undoes the genuine capture, or its refund.
@@ -53,6 +88,27 @@ static UNDOING: LazyLock<[Undoing; 3]> = LazyLock::new(|| {
         Undoing { awaiting, req, res }
     })
 });
+
+static INQ_RES_CREDITED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let (g, w) = (genuine(), world());
+    let credited = undoing(CapRevOrCred::Cred);
+    let answers = credited
+        .awaiting
+        .handle(&credited.res, &[&w.shop], w.verifier(), w.now);
+    let mut answer = g.answer.clone();
+    answer.baggage.receipt = answers.unwrap().remove(0).receipt;
+    let run = Run {
+        world: w,
+        verifier: w.pki.verifier(),
+    };
+    run.answer_inquiry(&g.opened, &g.verified, &answer, &g.inq_req)
+        .unwrap()
+});
+
+/// InqRes after the refund.
+pub fn inq_res_credited() -> &'static [u8] {
+    &INQ_RES_CREDITED
+}
 
 pub fn undoing(which: CapRevOrCred) -> &'static Undoing {
     &UNDOING[which as usize]
@@ -89,15 +145,7 @@ impl Run<'_> {
         if let Some(code) = request.refused {
             return Err(End::Unreversed(code));
         }
-        let reversal = Reversal::Approved(Some(ReceiptFacts {
-            receipt_for: ReceiptFor {
-                hod: verified.hod,
-                lid_c: verified.trans_ids.lid_c.clone(),
-                gateway: w.gateway.key_exchange.thumbprint(),
-            },
-            approval_code: APPROVAL.to_owned(),
-            sequence: 2,
-        }));
+        let reversal = Reversal::Approved(Some(facts(receipt_for(verified), 2)));
         Ok(w.with(|ctx| w.gateway_reverses(ctx, &request, &reversal))
             .unwrap())
     }
@@ -112,6 +160,7 @@ impl Run<'_> {
         let capture = Capture {
             trans_ids: verified.trans_ids.clone(),
             auth_rrpid: authorization.rrpid(),
+            hod: verified.hod,
             amount: amount(4200),
             batch_id: Some(BATCH.parse().unwrap()),
             cap_token: answer.baggage.cap_token.clone().unwrap(),
@@ -144,7 +193,11 @@ impl Run<'_> {
         {
             return Err(End::Uncaptured(CapCode::BatchUnknown));
         }
-        let outcomes = vec![Outcome::Captured(place(1)); verified.items.len()];
+        let captured = |(item, _): &(CapItem, _)| {
+            let receipt = newer(kept_for(&item.auth_rrpid), 2, 4200, &[]);
+            (Outcome::Captured(place(1)), Some(receipt))
+        };
+        let outcomes: Vec<_> = verified.items.iter().map(captured).collect();
         Ok(
             w.with(|ctx| gateway::cap::answer(ctx, &w.gateway, &verified, &outcomes, &w.state()))
                 .unwrap(),
@@ -195,6 +248,7 @@ impl Run<'_> {
         let item = Item {
             trans_ids: genuine.verified.trans_ids.clone(),
             auth_rrpid: genuine.awaiting_auth_res.rrpid(),
+            hod: genuine.verified.hod,
             original: Some(original(which)),
             amount: amount(4200),
             new_batch_id: Some(BATCH.parse().unwrap()),
@@ -237,7 +291,13 @@ impl Run<'_> {
                 return Err(End::Undone(CapRevOrCredCode::CapDataMismatch));
             }
         }
-        let outcomes = vec![Undone::Done(place(3)); request.items.len()];
+        let of = receipt_for(&genuine().verified);
+        let receipt = match request.which {
+            CapRevOrCred::CapRev => newer(of, 2, 4200, &[]),
+            CapRevOrCred::Cred => newer(of, 3, 4200, &[1200, 3000]),
+            CapRevOrCred::CredRev => newer(of, 4, 4200, &[1200]),
+        };
+        let outcomes = vec![(Undone::Done(place(3)), Some(receipt)); request.items.len()];
         let answer = w.with(|ctx| {
             gateway::cap_rev_or_cred::answer(ctx, &w.gateway, &request, &outcomes, &w.state())
         });

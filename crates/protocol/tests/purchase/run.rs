@@ -16,8 +16,9 @@ use openset_protocol::cardholder::purchase::{
 };
 use openset_protocol::gateway;
 use openset_protocol::gateway::auth::{Approval, Asker, Decision, Refusal, Shown, VerifiedPayment};
+use openset_protocol::gateway::auth_rev::ReceiptFor;
 use openset_protocol::gateway::cap::Outcome as Captured;
-use openset_protocol::ids::Language;
+use openset_protocol::ids::{Language, Rrpid};
 use openset_protocol::merchant;
 use openset_protocol::merchant::auth::{Asking, AuthAnswer, AwaitingAuthRes};
 use openset_protocol::merchant::auth_rev::AwaitingAuthRevRes;
@@ -243,6 +244,18 @@ impl Request {
 /// The gateway's database: payments by the names of their instructions.
 static KEPT: LazyLock<Mutex<BTreeMap<String, VerifiedPayment>>> = LazyLock::new(Mutex::default);
 
+/// And whom the receipts of an authorization are for, by its name.
+static RECEIPTS_FOR: LazyLock<Mutex<BTreeMap<String, ReceiptFor>>> = LazyLock::new(Mutex::default);
+
+pub fn kept_for(auth_rrpid: &Rrpid) -> ReceiptFor {
+    let kept = RECEIPTS_FOR
+        .lock()
+        .unwrap()
+        .get(&auth_rrpid.to_string())
+        .cloned();
+    kept.unwrap()
+}
+
 /// An authorization of all that was given back, so that its token may be used for as much again.
 fn given_back() -> Authorization {
     let now_s = world().now.seconds();
@@ -349,6 +362,9 @@ impl Run<'_> {
         let shown = at("AuthReq", shown)?;
         at("AuthReq", wrapper.check_date(w.now))?;
         let (payment, approvals) = self.judge(&asker, shown.map_err(End::Declined)?)?;
+        let name = asker.rrpid().to_string();
+        let receipt_for = payment.receipt_for();
+        RECEIPTS_FOR.lock().unwrap().insert(name, receipt_for);
         let decision = Decision::Approved(Approval {
             payment: &payment,
             approval_code: APPROVAL.to_owned(),

@@ -100,7 +100,7 @@ impl Tour<'_> {
             .await?;
         self.told("the second part is sent", &came(&second, "captured")?)
             .await?;
-        let wallet = self.inquired(&bought).await?;
+        let wallet = self.inquired(&bought.purchase_id).await?;
         let receipts = wallet.get("receipts").and_then(Value::as_array);
         let count = receipts.map_or(0, Vec::len);
         ensure!(
@@ -122,7 +122,11 @@ impl Tour<'_> {
             &came(&captured, "captured")?,
         )
         .await?;
-        Ok(())
+        let wallet = self.inquired(&bought.purchase_id).await?;
+        let paid = wallet.pointer("/paid/amount_minor");
+        ensure!(paid == Some(&json!(500)), "the wallet says {wallet}");
+        self.told("the wallet inquires", &came(&wallet, "paid")?)
+            .await
     }
 
     async fn reversal(&mut self) -> anyhow::Result<()> {
@@ -133,7 +137,7 @@ impl Tour<'_> {
         ensure!(state == Some("reversed"), "not reversed: {reversed}");
         self.told("the whole authorization is given back", "reversed")
             .await?;
-        let wallet = self.inquired(&bought).await?;
+        let wallet = self.inquired(&bought.purchase_id).await?;
         let status = wallet.get("status").and_then(Value::as_str);
         ensure!(status == Some("reversed"), "the wallet says {wallet}");
         self.told("the wallet inquires", "reversed, by the bank's receipt")
@@ -161,7 +165,12 @@ impl Tour<'_> {
         let refund = self.ask(order, "refund", &json!({})).await?;
         self.told("all of it goes back", &came(&refund, "refunded")?)
             .await?;
-        Ok(())
+        let purchase = self.story.of_purchase("purchase_id");
+        let wallet = self.inquired(purchase).await?;
+        let status = wallet.get("status").and_then(Value::as_str);
+        ensure!(status == Some("refunded"), "the wallet says {wallet}");
+        self.told("the wallet inquires", "refunded, by the bank's receipt")
+            .await
     }
 
     /// The acquirer lets this shop collect a day early; for the day after that nobody waits here.

@@ -8,9 +8,10 @@ use crate::identity::same_party;
 use crate::ids::{Challenge, Rrpid};
 use crate::messages::auth::AuthCode;
 use crate::messages::cap::CapCode;
+use crate::messages::cap_rev_or_cred::CapRevOrCredCode;
 use crate::messages::p::{
-    AcqCardMsg, AuthStatus, CompletionCode, P_RES_PAYLOADS_MAX, PResData, PResPayload, Receipt,
-    Results,
+    AcqCardMsg, AuthStatus, CompletionCode, CredStatus, Credited, P_RES_PAYLOADS_MAX, PResData,
+    PResPayload, Receipt, Results,
 };
 use crate::receipt::{self, ExpectedReceipt, Which};
 use crate::sealed::open_direct;
@@ -30,8 +31,12 @@ pub enum PaymentStatus {
     Paid,
     /// The order is there; the bank has not answered yet.
     Pending,
-    /// The bank's receipts say that all of it was given back.
+    /// The bank's receipts say that all of it was given back before it was captured.
     Reversed,
+    /// The bank's receipts say that a part of what was captured went back.
+    PartlyRefunded,
+    /// The bank's receipts say that all of what was captured went back.
+    Refunded,
     /// The bank declined.
     Declined,
     /// The merchant does not take the order.
@@ -120,18 +125,24 @@ impl PurchaseOutcome {
         sum_minor(&self.all_receipts())
     }
 
+    /// What went back of that, in minor units.
+    #[must_use]
+    pub fn refunded_minor(&self) -> u64 {
+        sum_refunded_minor(&self.all_receipts())
+    }
+
     /// With the one receipt of what was kept before there were several.
     #[must_use]
     pub fn all_receipts(&self) -> BTreeMap<String, KeptReceipt> {
         let mut all = self.receipts.clone();
         if let (true, Some(receipt), Some(jws)) = (all.is_empty(), &self.receipt, &self.receipt_jws)
-            && let Ok(rrpid) = receipt::auth_rrpid_of(jws)
+            && let Ok(known) = receipt::read_again(jws)
         {
             let kept = KeptReceipt {
                 receipt: receipt.clone(),
                 jws: jws.clone(),
             };
-            all.insert(rrpid.to_string(), kept);
+            all.insert(known.auth_rrpid.to_string(), kept);
         }
         all
     }
@@ -144,13 +155,24 @@ fn sum_minor(receipts: &BTreeMap<String, KeptReceipt>) -> u64 {
         .fold(0, |sum, kept| sum.saturating_add(minor(kept)))
 }
 
+fn sum_refunded_minor(receipts: &BTreeMap<String, KeptReceipt>) -> u64 {
+    let minor = |kept: &KeptReceipt| kept.receipt.refunded_minor();
+    receipts
+        .values()
+        .fold(0, |sum, kept| sum.saturating_add(minor(kept)))
+}
+
 /// What the bank says, if it has said something.
 fn status_of(receipts: &BTreeMap<String, KeptReceipt>) -> Option<PaymentStatus> {
-    match (receipts.is_empty(), sum_minor(receipts)) {
-        (true, _) => None,
-        (false, 0) => Some(PaymentStatus::Reversed),
-        (false, _) => Some(PaymentStatus::Paid),
+    if receipts.is_empty() {
+        return None;
     }
+    Some(match (sum_minor(receipts), sum_refunded_minor(receipts)) {
+        (0, _) => PaymentStatus::Reversed,
+        (_, 0) => PaymentStatus::Paid,
+        (paid, refunded) if refunded < paid => PaymentStatus::PartlyRefunded,
+        _ => PaymentStatus::Refunded,
+    })
 }
 
 impl AwaitingPRes {
@@ -266,6 +288,7 @@ fn read_payload(
         acq_card_msg: None,
         auth_status: None,
         cap_status: None,
+        cred_status_seq: Vec::new(),
         receipt: None,
     };
     let results = payload.results.clone().unwrap_or(none);
@@ -282,6 +305,8 @@ fn read_payload(
     }
     let receipt = receipts.values().next().map(|kept| kept.receipt.clone());
     check_told_as_signed(results.auth_status.as_ref(), receipt.as_ref())?;
+    let credits = receipt.as_ref().map_or(&[][..], |signed| &signed.credits);
+    check_credits(&results.cred_status_seq, credits, purchase)?;
     let status = status_of(&receipts).unwrap_or(status);
     let message = results
         .acq_card_msg
@@ -307,7 +332,9 @@ fn read_status(
     let auth_code = results.auth_status.as_ref().map(|a| a.auth_code);
     let status = match (completion_code, auth_code) {
         (
-            CompletionCode::AuthorizationPerformed | CompletionCode::CapturePerformed,
+            CompletionCode::AuthorizationPerformed
+            | CompletionCode::CapturePerformed
+            | CompletionCode::CreditPerformed,
             Some(AuthCode::Approved),
         ) => PaymentStatus::Paid,
         (CompletionCode::AuthorizationPerformed, Some(_)) => PaymentStatus::Declined,
@@ -316,9 +343,18 @@ fn read_status(
         (CompletionCode::OrderRejected, None) => PaymentStatus::Rejected,
         _ => return Err(Rejection::Disagreement("completion_code")),
     };
-    let captured = completion_code == CompletionCode::CapturePerformed;
+    let credited = completion_code == CompletionCode::CreditPerformed;
+    if credited == results.cred_status_seq.is_empty() {
+        return Err(Rejection::Disagreement("cred_status_seq"));
+    }
     let cap_code = results.cap_status.as_ref().map(|c| c.cap_code);
-    if cap_code != captured.then_some(CapCode::Success) {
+    let agrees = match completion_code {
+        CompletionCode::CapturePerformed => cap_code == Some(CapCode::Success),
+        // What went back was captured, whether or not the merchant says so.
+        CompletionCode::CreditPerformed => cap_code.is_none_or(|code| code == CapCode::Success),
+        _ => cap_code.is_none(),
+    };
+    if !agrees {
         return Err(Rejection::Disagreement("cap_status"));
     }
     // "Paid" rests on the bank's word, never on the merchant's alone; and where the bank's word is, nothing else is told.
@@ -357,6 +393,26 @@ fn check_told_as_signed(
         return Err(Rejection::Disagreement("auth_date"));
     }
     Ok(())
+}
+
+/// The refunds that the merchant tells are those of the receipt, each of them.
+fn check_credits(
+    told: &[CredStatus],
+    signed: &[Credited],
+    purchase: &Purchase,
+) -> Result<(), Rejection> {
+    let whole = purchase.purch_amt.minor();
+    let same = |(told, signed): (&CredStatus, &Credited)| {
+        told.cred_code == CapRevOrCredCode::Success
+            && told.cred_date == signed.cred_date
+            && told.cred_ratio.numerator == signed.cred_amt.minor()
+            && told.cred_ratio.denominator == whole
+    };
+    if told.len() == signed.len() && told.iter().zip(signed).all(same) {
+        Ok(())
+    } else {
+        Err(Rejection::Disagreement("cred_status_seq"))
+    }
 }
 
 fn open_message(jwe: &crate::wrapper::Jwe, purchase: &Purchase) -> Result<String, Rejection> {

@@ -204,6 +204,7 @@ fn approval_baggage(
         auth_date: ctx.now,
         merchant_id: asker.merchant_id().to_owned(),
         sequence: RECEIPT_SEQUENCE_FIRST,
+        credits: Vec::new(),
     };
     let to = (payment.lid_c.clone(), payment.gateway);
     let receipt = sign_receipt(ctx, ours, to, asker.rrpid(), &receipt)?;

@@ -2,12 +2,12 @@
 
 use super::captures::NAME;
 use super::fields::{
-    Rows, acq_card_msg, amount, auth_token, cap_token, chain, frame, news, receipt, thumbs,
+    Rows, acq_card_msg, amount, auth_token, cap_token, chain, credit, frame, news, receipt, thumbs,
     trans_ids,
 };
 use super::{AUTH_RES_LINKS, Case, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Text};
-use crate::rows::{harmless, row};
+use crate::rows::{Expected, harmless, row};
 use crate::run::{End, genuine};
 use crate::world::world;
 use openset_protocol::Rejection::{
@@ -339,6 +339,58 @@ fn inq_res() -> Case {
     }
 }
 
+/// After the refund: what the merchant tells of it is what the receipt says.
+fn inq_res_credited() -> Case {
+    let differs = |what| End::Refused("InqRes", Disagreement(what));
+    let mut case = inq_res();
+    case.wire = crate::money::inq_res_credited();
+    for row in &mut case.rows {
+        let expected = match row.path.as_str() {
+            "data/p_res_payload_seq/0/completion_code" => differs("cred_status_seq"),
+            path if path.ends_with("data/auth_amt/amount") => differs("receipt credits"),
+            _ => continue,
+        };
+        row.expected = Expected::End(expected);
+    }
+    let signed = format!("{RESULTS}receipt/data/");
+    case.rows.push(harmless(
+        format!("{signed}sequence"),
+        Add(1),
+        "the gateway's word: which of its receipts",
+    ));
+    for place in [0, 1] {
+        let told = format!("{RESULTS}cred_status_seq/{place}/");
+        let credited = format!("{signed}credits/{place}/");
+        let told_otherwise = || differs("cred_status_seq");
+        case.rows.extend([
+            row(format!("{told}cred_date"), Later, told_otherwise()),
+            row(
+                format!("{told}cred_code"),
+                Text("unspecifiedFailure"),
+                told_otherwise(),
+            ),
+            row(
+                format!("{told}cred_ratio/numerator"),
+                Add(-1),
+                told_otherwise(),
+            ),
+            row(
+                format!("{told}cred_ratio/denominator"),
+                Add(1),
+                told_otherwise(),
+            ),
+            row(format!("{credited}cred_date"), Later, told_otherwise()),
+        ]);
+        case.rows.extend(credit("InqRes", &credited));
+    }
+    // The first receipt knows of no refund.
+    case.optional.push((
+        "data/p_res_payload_seq/0/results/receipt/data/sequence",
+        Some(differs("receipt credits")),
+    ));
+    case
+}
+
 pub fn all() -> Vec<Case> {
     vec![
         p_init_res(),
@@ -346,6 +398,7 @@ pub fn all() -> Vec<Case> {
         auth_res_declined(),
         p_res(),
         inq_res(),
+        inq_res_credited(),
     ]
 }
 
@@ -380,6 +433,19 @@ fn an_approval_without_its_parts_is_refused() {
     let differs = Err(End::Refused("AuthRes", token));
     assert_eq!(auth_res().without("baggage/auth_token"), differs);
     assert_eq!(auth_res().without("baggage/acq_card_msg"), Ok(()));
+}
+
+/// A merchant neither hides the refund that its receipt shows nor tells one that no receipt does.
+#[test]
+fn refunds_are_told_as_they_were_signed() {
+    let differs = Err(End::Refused("InqRes", Disagreement("cred_status_seq")));
+    let told = format!("{RESULTS}cred_status_seq");
+    assert_eq!(inq_res_credited().without(&told), differs);
+    let signed = format!("{RESULTS}receipt/data/credits");
+    assert_eq!(inq_res_credited().without(&signed), differs);
+    // That what went back was captured the merchant need not say.
+    let captured = format!("{RESULTS}cap_status");
+    assert_eq!(inq_res_credited().without(&captured), Ok(()));
 }
 
 #[test]
@@ -441,14 +507,17 @@ fn p_res_is_refused_for_every_surplus_or_missing_field() {
 #[test]
 fn inq_res_is_refused_by_name_for_every_field() {
     inq_res().check_fields();
+    inq_res_credited().check_fields();
 }
 
 #[test]
 fn inq_res_is_refused_for_every_flipped_part() {
     inq_res().check_flips();
+    inq_res_credited().check_flips();
 }
 
 #[test]
 fn inq_res_is_refused_for_every_surplus_or_missing_field() {
     inq_res().check_records();
+    inq_res_credited().check_records();
 }

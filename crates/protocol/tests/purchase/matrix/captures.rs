@@ -1,6 +1,6 @@
 //! The merchant asks for its money: CapReq, CapRes.
 
-use super::fields::{amount, cap_token, chain, frame, same_trans_ids, thumbs};
+use super::fields::{amount, cap_token, chain, frame, newer_receipt, same_trans_ids, thumbs};
 use super::{CAP_REQ_LINKS, Case, fresh, run};
 use crate::rows::Alteration::{Add, Bit, Later, Number, Text};
 use crate::rows::{harmless, malformed, row};
@@ -112,6 +112,7 @@ fn cap_res() -> Case {
     ]);
     rows.extend(same_trans_ids(&format!("{item}trans_ids/"), &items));
     rows.extend(amount("CapRes", &format!("{item}cap_amt/"), -1, &items));
+    rows.extend(newer_receipt("CapRes", &format!("{item}receipt/")));
     let optional = [
         (
             "cap_res/answers",
@@ -119,6 +120,10 @@ fn cap_res() -> Case {
         ),
         // As answers were before there were batches.
         ("cap_res/data/cap_res_item_seq/0/batch", None),
+        (
+            "cap_res/data/cap_res_item_seq/0/receipt/data/sequence",
+            Some(differs("receipt amount")),
+        ),
     ];
     Case {
         name: "CapRes",
@@ -134,6 +139,13 @@ fn cap_res() -> Case {
 
 pub fn all() -> Vec<Case> {
     vec![cap_req(), cap_res()]
+}
+
+/// A capture of all that was authorized needs no other receipt than the first.
+#[test]
+fn a_capture_may_come_without_a_receipt() {
+    let receipt = "cap_res/data/cap_res_item_seq/0/receipt";
+    assert_eq!(cap_res().without(receipt), Ok(()));
 }
 
 #[test]

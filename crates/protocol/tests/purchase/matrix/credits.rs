@@ -1,11 +1,12 @@
 //! The merchant cancels a capture, gives money back, cancels a refund: CapRevReq, CredReq, CredRevReq and their
 //! responses.
 
-use super::fields::{amount, chain, frame, same_trans_ids, thumbs};
+use super::fields::Rows;
+use super::fields::{amount, chain, credit, frame, newer_receipt, same_trans_ids, thumbs};
 use super::{CAP_REV_OR_CRED_REQ_LINKS, Case, fresh, run};
 use crate::money::undoing;
 use crate::rows::Alteration::{Add, Bit, Later, Number, Text};
-use crate::rows::{harmless, row};
+use crate::rows::{Expected, harmless, row};
 use crate::run::{End, Outcome, genuine};
 use crate::world::world;
 use openset_pki::PathVerifier;
@@ -169,6 +170,7 @@ fn res(which: CapRevOrCred) -> Case {
     rows.extend(same_trans_ids(&format!("{ANSWER}trans_ids/"), &items));
     let actual = format!("{ANSWER}cap_rev_or_cred_actual_amt/");
     rows.extend(amount(message, &actual, -1, &items));
+    rows.extend(receipt(which));
     let optional = [
         (
             "cap_rev_or_cred_res/answers",
@@ -177,6 +179,10 @@ fn res(which: CapRevOrCred) -> Case {
         (
             "cap_rev_or_cred_res/data/cap_rev_or_cred_res_item_seq/0/batch",
             Some(items),
+        ),
+        (
+            "cap_rev_or_cred_res/data/cap_rev_or_cred_res_item_seq/0/receipt/data/sequence",
+            Some(differs("receipt amount")),
         ),
     ];
     let receive: fn(&PathVerifier, &[u8]) -> Outcome = match which {
@@ -194,6 +200,36 @@ fn res(which: CapRevOrCred) -> Case {
         rows,
         optional: optional.into(),
     }
+}
+
+/// What stands afterwards, for the cardholder.
+fn receipt(which: CapRevOrCred) -> Rows {
+    let message = which.response();
+    let prefix = format!("{ANSWER}receipt/");
+    let mut rows = newer_receipt(message, &prefix);
+    let word = "the gateway's word, for the cardholder";
+    let credits = match which {
+        CapRev => 0,
+        Cred => 2,
+        CredRev => 1,
+    };
+    for place in 0..credits {
+        let credited = format!("{prefix}data/credits/{place}/");
+        rows.push(harmless(format!("{credited}cred_date"), Later, word));
+        rows.extend(credit(message, &credited));
+    }
+    for row in &mut rows {
+        // Any amount is good that is not less than what went back.
+        if row.path.ends_with("data/auth_amt/amount") {
+            let differs = End::Refused(message, Disagreement("receipt credits"));
+            row.expected = match which {
+                CapRev => continue,
+                Cred => Expected::End(differs),
+                CredRev => Expected::Harmless(word),
+            };
+        }
+    }
+    rows
 }
 
 pub fn all() -> Vec<Case> {
@@ -247,6 +283,15 @@ fn cap_rev_cred_and_cred_rev_res_are_refused_for_every_flipped_part() {
 #[test]
 fn cap_rev_cred_and_cred_rev_res_are_refused_for_every_surplus_or_missing_field() {
     ress().for_each(|case| case.check_records());
+}
+
+/// The gateway may have kept too little for one.
+#[test]
+fn cap_rev_cred_and_cred_rev_res_may_come_without_a_receipt() {
+    for case in ress() {
+        let receipt = format!("{ANSWER}receipt");
+        assert_eq!(case.without(&receipt), Ok(()), "{}", case.name);
+    }
 }
 
 /// One of the three under another's name: what is sealed and signed tells which it is.

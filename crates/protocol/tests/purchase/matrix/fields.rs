@@ -358,3 +358,34 @@ pub fn receipt(reader: &'static str, prefix: &str) -> Rows {
     ));
     rows
 }
+
+/// The receipts of the gateway's answers, as the merchant reads them: `which` receipts are good there is tested by their
+/// number.
+pub fn newer_receipt(reader: &'static str, prefix: &str) -> Rows {
+    let differs = |what| End::Refused(reader, Disagreement(what));
+    let mut rows = receipt(reader, prefix);
+    rows.extend([
+        row(
+            format!("{prefix}rrpid"),
+            Bit,
+            End::Refused(reader, HeaderMismatch("rrpid")),
+        ),
+        harmless(
+            format!("{prefix}data/approval_code"),
+            Text("ZZZZZZ"),
+            "the bank's word, for the cardholder",
+        ),
+        row(
+            format!("{prefix}data/sequence"),
+            Number(1),
+            differs("receipt amount"),
+        ),
+    ]);
+    rows
+}
+
+/// A refund in a receipt, as far as it cannot be more than there was.
+pub fn credit(reader: &'static str, prefix: &str) -> Rows {
+    let differs = End::Refused(reader, Disagreement("receipt credits"));
+    amount(reader, &format!("{prefix}cred_amt/"), 4200, &differs)
+}
