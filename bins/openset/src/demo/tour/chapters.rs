@@ -198,7 +198,7 @@ impl Tour<'_> {
             "recurringTooSoon, and nothing moves",
         )
         .await?;
-        let wallet = self.inquired(&bought).await?;
+        let wallet = self.inquired(&bought.purchase_id).await?;
         self.told("the wallet inquires", &came(&wallet, "paid")?)
             .await
     }
