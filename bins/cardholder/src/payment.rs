@@ -57,6 +57,7 @@ pub(crate) async fn purchase(
     let stored = Instant::now();
     let record = Record {
         order_description: order.initiation.order_description.clone(),
+        plan: order.initiation.plan,
         steps: vec![ordered, shown],
         ..Record::default()
     };
@@ -90,6 +91,7 @@ async fn initiate(
         lid_m: order.initiation.lid_m.clone(),
         order_description: order.initiation.order_description.clone().into_bytes(),
         purch_amt: order.amount,
+        install_recur_data: order.initiation.plan,
         language: Language::english(),
         thumbs: Some(Thumbs::of(wallet.trust.verifier(), &brand_of(card)?)),
     };

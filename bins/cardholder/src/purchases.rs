@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use openset_protocol::cardholder::purchase::{KeptReceipt, PurchaseOutcome};
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::messages::initiation::{Money, PaymentInitiation};
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::messages::mail_order::OrderedItem;
 use openset_protocol::messages::p::Receipt;
 use openset_protocol::money::CurrencyAmount;
@@ -47,6 +48,10 @@ pub(crate) struct NewPurchase {
     /// What the person expects: another amount from the merchant is refused before anything is signed.
     #[schema(value_type = Object, example = json!({"currency": "EUR", "amount_minor": 1500}))]
     amount: Money,
+    /// What the person agreed to pay in parts, or again and again: another plan from the merchant, or one where there is
+    /// none here, is refused before anything is signed.
+    #[schema(value_type = Option<Object>, example = json!({"recurring": {"frequency_days": 28, "expiry": "2027-11-22T23:59:59Z"}}))]
+    plan: Option<InstallRecurData>,
     merchant_url: Option<String>,
     items: Option<Vec<Item>>,
     /// The payment initiation as a shop gave it.
@@ -90,6 +95,9 @@ pub(crate) struct Record {
     pub(crate) outcome: Option<PurchaseOutcome>,
     pub(crate) problem: Option<String>,
     pub(crate) steps: Vec<StepReport>,
+    /// What the person agreed to pay in parts, or again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<InstallRecurData>,
     /// What was bought by mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) by_catalogue: Option<Bought>,
@@ -104,6 +112,10 @@ pub(crate) struct PurchaseView {
     card_id: String,
     #[schema(value_type = Object)]
     amount: Money,
+    /// In which parts, or how often, the amount is paid; absent if once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    plan: Option<InstallRecurData>,
     order_id: String,
     order_description: String,
     xid: String,
@@ -180,6 +192,7 @@ impl Wallet {
                 amount_minor: u64::try_from(row.amount_minor)
                     .map_err(|_| corrupt("purchases.amount_minor"))?,
             },
+            plan: record.plan,
             order_id: row.lid_m.clone(),
             order_description: record.order_description,
             xid: row.xid.clone(),
@@ -249,7 +262,7 @@ pub(crate) fn check_same_body(stored: &[u8], body: &[u8; 32]) -> Result<(), Prob
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key is the same purchase")),
     responses((status = 201, description = "Paid, declined or rejected", body = PurchaseView),
         (status = 202, description = "Pending: ask again, or inquire", body = PurchaseView),
-        (status = 409, description = "The merchant asks for another amount; nothing was signed"),
+        (status = 409, description = "The merchant asks for another amount or plan; nothing was signed"),
         (status = 422, description = "A field must be mended")))]
 pub(crate) async fn create(
     State(wallet): State<Arc<Wallet>>,
@@ -273,7 +286,7 @@ pub(crate) async fn create(
         key: key.as_deref(),
         card_id: request.card_id,
     };
-    let order = agreed(&wallet, initiation, request.amount)?;
+    let order = agreed(&wallet, initiation, (request.amount, request.plan))?;
     let step = StepReport::since(
         started,
         4,
@@ -366,10 +379,11 @@ pub(crate) fn allowed(wallet: &Wallet, text: &str, pointer: &str) -> Result<Url,
 fn agreed(
     wallet: &Wallet,
     initiation: PaymentInitiation,
-    expected: Money,
+    (expected, plan): (Money, Option<InstallRecurData>),
 ) -> Result<AgreedOrder, Problem> {
     let set_url = allowed(wallet, &initiation.set_url, "/initiation/set_url")?;
     check_amount(initiation.amount, expected)?;
+    check_plan(initiation.plan, plan)?;
     let amount = CurrencyAmount::try_from(expected)
         .ok()
         .filter(|amount| amount.minor() > 0)
@@ -395,6 +409,26 @@ pub(crate) fn check_amount(asked: Money, expected: Money) -> Result<(), Problem>
         format!("the merchant asks for {asked}, but {expected} is expected; nothing was signed");
     Err(Problem::conflict("amount-differs", detail)
         .with_field("/amount", format!("the merchant asks for {asked}")))
+}
+
+/// The merchant's plan is the one that the person agreed to, which is none unless it was named.
+fn check_plan(
+    asked: Option<InstallRecurData>,
+    expected: Option<InstallRecurData>,
+) -> Result<(), Problem> {
+    if asked == expected && asked.as_ref().is_none_or(InstallRecurData::is_sound) {
+        return Ok(());
+    }
+    let told = |plan: Option<InstallRecurData>| {
+        plan.map_or_else(|| "once".to_owned(), |plan| plan.to_string())
+    };
+    let detail = format!(
+        "the merchant wants to be paid {}, but {} is expected; nothing was signed: whoever agrees sends the plan, too",
+        told(asked),
+        told(expected)
+    );
+    let asked = format!("the merchant wants to be paid {}", told(asked));
+    Err(Problem::conflict("plan-differs", detail).with_field("/plan", asked))
 }
 
 fn shown(money: Money) -> String {

@@ -13,6 +13,7 @@ use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
 use openset_store::{Tx, exchanges};
 
+use crate::config::Merchant;
 use crate::error::GatewayError;
 use crate::issuer::{Attempt, Word};
 use crate::set::{Received, Record, answer_of_first, record, stored_answer};
@@ -64,7 +65,7 @@ async fn authorize(
     let merchant = gateway
         .settings
         .merchant(asker.merchant_id(), &asker.brand_id);
-    let tolerance_percent = merchant.map_or(0, |merchant| merchant.tolerance_percent);
+    let leeway = merchant.map(Leeway::of).unwrap_or_default();
     let mut asked = Authorize {
         merchant_name: merchant.map(|merchant| merchant.name.clone()),
         asker,
@@ -72,7 +73,7 @@ async fn authorize(
         approvals: 0,
         steps,
     };
-    let name = (id.as_str(), tolerance_percent);
+    let name = (id.as_str(), leeway);
     match begin(gateway, received, name, (&mut asked, by)).await? {
         Begun::Asked => {}
         Begun::Answered(response) => return Ok(response),
@@ -90,6 +91,22 @@ async fn authorize(
     settled
 }
 
+/// How far the acquirer lets a merchant go from what a cardholder signed.
+#[derive(Clone, Copy, Default)]
+struct Leeway {
+    tolerance_percent: u8,
+    early_days: u16,
+}
+
+impl Leeway {
+    fn of(merchant: &Merchant) -> Self {
+        Self {
+            tolerance_percent: merchant.tolerance_percent,
+            early_days: merchant.recurring_early_days,
+        }
+    }
+}
+
 enum Begun {
     Asked,
     Answered(Vec<u8>),
@@ -101,7 +118,7 @@ enum Begun {
 async fn begin(
     gateway: &Gateway,
     received: &Received,
-    (id, tolerance_percent): (&str, u8),
+    (id, leeway): (&str, Leeway),
     (asked, by): (&mut Authorize, By),
 ) -> Result<Begun, GatewayError> {
     let (asker, payment) = (&asked.asker, &asked.payment);
@@ -124,7 +141,7 @@ async fn begin(
     }
     let (payment_id, instrument) = match by {
         By::Pi { .. } => {
-            let name = (id, tolerance_percent);
+            let name = (id, leeway.tolerance_percent);
             let opened = payments::open(&mut tx, &gateway.vault, name, asker, payment);
             (opened.await?, Instrument::Pi)
         }
@@ -140,7 +157,8 @@ async fn begin(
     let wanted = AskedAuthorization {
         instrument,
         amount: asker.amount,
-        plan: None,
+        plan: asker.install_recur_data.as_ref(),
+        early_days: leeway.early_days,
     };
     match balance.may_authorize(&wanted, received.at.seconds()) {
         Ok(()) => {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use openset_jose::Thumbprint;
 use openset_protocol::BrandId;
-use openset_protocol::balance::TOLERANCE_PERCENT_MAX;
+use openset_protocol::balance::{EARLY_DAYS_MAX, TOLERANCE_PERCENT_MAX};
 use openset_protocol::card::Bin;
 use openset_service::auth::Tokens;
 use openset_service::config::{Secret, sha256, url};
@@ -85,6 +85,9 @@ pub struct Merchant {
     /// By so many percent the authorizations of a purchase may come to more than its amount; 0 if absent.
     #[serde(default)]
     pub tolerance_percent: u8,
+    /// So many days before its time a recurring payment of it may come; 0 if absent.
+    #[serde(default)]
+    pub recurring_early_days: u16,
     /// Whether it may have an authorization captured in the same request, as a sale; it may if absent.
     #[serde(default = "yes")]
     pub capture_now: bool,
@@ -198,6 +201,10 @@ impl Merchant {
             self.tolerance_percent <= TOLERANCE_PERCENT_MAX,
             "[[merchants]] {id}: tolerance_percent is at most {TOLERANCE_PERCENT_MAX}"
         );
+        ensure!(
+            self.recurring_early_days <= EARLY_DAYS_MAX,
+            "[[merchants]] {id}: recurring_early_days is at most {EARLY_DAYS_MAX}"
+        );
         match self.brands.iter().find(|brand| !served.contains(brand)) {
             Some(brand) => anyhow::bail!(
                 "[[merchants]] {id}: the brand \"{brand}\" is not among this gateway's brands"
@@ -267,6 +274,8 @@ mod tests {
         assert!(refusal(r#"brands = ["Visa"]"#, "brands = []").contains("brands"));
         let tolerant = "country = \"276\"\ntolerance_percent = 101";
         assert!(refusal(r#"country = "276""#, tolerant).contains("tolerance_percent"));
+        let early = "country = \"276\"\nrecurring_early_days = 367";
+        assert!(refusal(r#"country = "276""#, early).contains("recurring_early_days"));
         assert!(refusal("issuer_token = \"a-token-of-the-issuer\"", "").contains("issuer_token"));
     }
 }

@@ -63,6 +63,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "names of authorizations",
         sql: include_str!("../migrations/180_authorization_names.sql"),
     },
+    Migration {
+        version: 201,
+        name: "instalments and recurring payments",
+        sql: include_str!("../migrations/201_plans.sql"),
+    },
 ];
 
 /// The guard of an UPDATE held: exactly one row was changed.

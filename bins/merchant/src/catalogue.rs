@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
+use openset_protocol::Timestamp;
+use openset_protocol::balance::DAY_SECONDS;
 use openset_protocol::messages::initiation::Money;
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::{AMOUNT_MINOR_MAX, Currency, CurrencyAmount};
 use openset_protocol::plain::is_plain;
 use serde::{Deserialize, Serialize};
@@ -41,6 +44,45 @@ pub(crate) struct Product {
     /// authorization.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) delivered_at_once: bool,
+    /// How it is paid, if not at once: in an order, all products are paid alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<Plan>,
+}
+
+/// How a product is paid, if not at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Plan {
+    /// In so many parts, 2 to 99; the first when it is ordered.
+    Installments(u8),
+    /// Its price again and again.
+    Recurring {
+        /// At least so many days lie between two payments; 28 is SET's "monthly".
+        frequency_days: u16,
+        /// For so many days it goes on.
+        days: u32,
+    },
+}
+
+impl Plan {
+    /// As wallet and gateway are told it, of an order of this moment. Recurring payments end with a day, so that whoever
+    /// orders twice on one day agrees to the same.
+    pub(crate) fn at(self, now_s: i64) -> InstallRecurData {
+        match self {
+            Self::Installments(total) => InstallRecurData::InstallTotalTrans(total),
+            Self::Recurring {
+                frequency_days,
+                days,
+            } => {
+                let today = now_s.div_euclid(DAY_SECONDS);
+                let end = today.saturating_add(i64::from(days)).saturating_add(1);
+                InstallRecurData::Recurring {
+                    frequency_days,
+                    expiry: Timestamp::from_seconds(end.saturating_mul(DAY_SECONDS) - 1),
+                }
+            }
+        }
+    }
 }
 
 /// All products, of one currency.
@@ -87,10 +129,36 @@ pub(crate) fn first_part(lines: &[Line], whole_minor: u64) -> (u64, bool) {
     }
 }
 
+/// What the next payment of a plan comes to in minor units, after so many: of instalments equal parts, what does not
+/// divide with the first.
+pub(crate) fn next_payment(plan: InstallRecurData, whole_minor: u64, made: u64) -> u64 {
+    match plan {
+        InstallRecurData::Recurring { .. } => whole_minor,
+        InstallRecurData::InstallTotalTrans(total) => {
+            let total = u64::from(total).max(1);
+            let (part, rest) = (whole_minor / total, whole_minor % total);
+            if made == 0 {
+                part.saturating_add(rest)
+            } else {
+                part
+            }
+        }
+    }
+}
+
+/// Whether the payment after so many is the plan's last.
+pub(crate) fn is_last(plan: InstallRecurData, made: u64) -> bool {
+    match plan {
+        InstallRecurData::InstallTotalTrans(total) => made.saturating_add(1) >= u64::from(total),
+        InstallRecurData::Recurring { .. } => false,
+    }
+}
+
 /// A priced order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Priced {
     pub(crate) lines: Vec<Line>,
+    pub(crate) plan: Option<Plan>,
     pub(crate) amount: CurrencyAmount,
 }
 
@@ -105,6 +173,8 @@ pub(crate) enum Unpriceable {
     Doubled { line: usize },
     #[error("order 1 to {QUANTITY_MAX} of a product")]
     Quantity { line: usize },
+    #[error("it is not paid as the products before it are; order it by itself")]
+    Plan { line: usize },
     #[error("the order comes to more than {AMOUNT_MINOR_MAX} minor units; order less")]
     TooMuch,
 }
@@ -114,7 +184,7 @@ impl Unpriceable {
     pub(crate) fn pointer(self) -> String {
         match self {
             Self::Lines | Self::TooMuch => "/items".to_owned(),
-            Self::UnknownProduct { line } | Self::Doubled { line } => {
+            Self::UnknownProduct { line } | Self::Doubled { line } | Self::Plan { line } => {
                 format!("/items/{line}/product_id")
             }
             Self::Quantity { line } => format!("/items/{line}/quantity"),
@@ -174,6 +244,16 @@ impl Catalogue {
             (1..=AMOUNT_MINOR_MAX).contains(&price.amount_minor),
             "the price of {id}: 1 to {AMOUNT_MINOR_MAX} minor units"
         );
+        if let Some(plan) = product.plan {
+            ensure!(
+                plan.at(0).is_sound() && !matches!(plan, Plan::Recurring { days: 0, .. }),
+                "the plan of {id}: 2 to 99 installments, or a payment every 1 to 366 days, for at least a day"
+            );
+            ensure!(
+                !product.ships_later,
+                "{id} has a plan, or ships_later, not both"
+            );
+        }
         ensure!(
             !(product.ships_later && product.delivered_at_once),
             "{id} is delivered_at_once or ships_later, not both"
@@ -190,6 +270,14 @@ impl Catalogue {
         &self.products
     }
 
+    /// The products that are paid at once.
+    pub(crate) fn without_plans(&self) -> Self {
+        let at_once = self.products.iter().filter(|one| one.plan.is_none());
+        Self {
+            products: at_once.cloned().collect(),
+        }
+    }
+
     fn currency(&self) -> Option<Currency> {
         self.products.first().map(|product| product.price.currency)
     }
@@ -201,7 +289,7 @@ impl Catalogue {
         }
         let currency = self.currency().ok_or(Unpriceable::Lines)?;
         let mut lines: Vec<Line> = Vec::with_capacity(items.len());
-        let mut total_minor: u64 = 0;
+        let (mut total_minor, mut plan): (u64, Option<Plan>) = (0, None);
         for (line, (id, quantity)) in items.iter().enumerate() {
             let product = self
                 .products
@@ -214,6 +302,10 @@ impl Catalogue {
             if !(1..=QUANTITY_MAX).contains(quantity) {
                 return Err(Unpriceable::Quantity { line });
             }
+            if line > 0 && product.plan != plan {
+                return Err(Unpriceable::Plan { line });
+            }
+            plan = product.plan;
             total_minor = product
                 .price
                 .amount_minor
@@ -231,7 +323,11 @@ impl Catalogue {
         }
         let amount =
             CurrencyAmount::new(currency, total_minor).map_err(|_| Unpriceable::TooMuch)?;
-        Ok(Priced { lines, amount })
+        Ok(Priced {
+            lines,
+            plan,
+            amount,
+        })
     }
 }
 
@@ -259,7 +355,7 @@ mod tests {
 
     #[test]
     fn built_in_catalogue_is_a_shop() {
-        assert!((8..=10).contains(&catalogue().products.len()));
+        assert!((8..=16).contains(&catalogue().products.len()));
     }
 
     #[test]
@@ -322,6 +418,57 @@ mod tests {
         assert_eq!(
             shop.price(&[("yacht", 2)]).unwrap_err(),
             Unpriceable::TooMuch
+        );
+    }
+
+    #[test]
+    fn catalogue_refuses_plans_that_nobody_can_mean() {
+        let shop = |plan: &str, more: &str| {
+            let text = format!(
+                r#"{{"products":[{{"product_id":"a","name":"A","description":"","plan":{plan}{more},
+                "price":{{"currency":"EUR","amount_minor":900}}}}]}}"#
+            );
+            Catalogue::read(&text)
+        };
+        let recurring = |frequency_days: u16, days: u32| {
+            format!(r#"{{"recurring":{{"frequency_days":{frequency_days},"days":{days}}}}}"#)
+        };
+        for plan in [r#"{"installments":2}"#, r#"{"installments":99}"#] {
+            assert!(shop(plan, "").is_ok());
+        }
+        assert!(shop(&recurring(1, 1), "").is_ok());
+        assert!(shop(&recurring(366, 366), r#","delivered_at_once":true"#).is_ok());
+        let beyond = [recurring(0, 9), recurring(367, 999), recurring(28, 0)];
+        let beyond = beyond.iter().map(String::as_str);
+        for plan in beyond.chain([r#"{"installments":1}"#, r#"{"installments":100}"#]) {
+            assert!(shop(plan, "").is_err(), "{plan}");
+        }
+        let later = shop(r#"{"installments":3}"#, r#","ships_later":true"#);
+        assert!(later.is_err(), "two ways to be paid");
+    }
+
+    #[test]
+    fn instalments_come_to_the_whole_and_a_subscription_ends_with_a_day() {
+        let plan = Plan::Installments(3).at(0);
+        let parts: Vec<u64> = (0..3).map(|made| next_payment(plan, 1000, made)).collect();
+        assert_eq!(parts, [334, 333, 333]);
+        let last: Vec<bool> = (0..3).map(|made| is_last(plan, made)).collect();
+        assert_eq!(last, [false, false, true]);
+        let daily = Plan::Recurring {
+            frequency_days: 1,
+            days: 30,
+        };
+        assert_eq!(next_payment(daily.at(0), 1000, 5), 1000);
+        assert!(!is_last(daily.at(0), 29));
+        let day = |now_s| daily.at(now_s);
+        assert_eq!(day(0), day(DAY_SECONDS - 1));
+        assert_ne!(day(0), day(DAY_SECONDS));
+        assert_eq!(
+            day(0),
+            InstallRecurData::Recurring {
+                frequency_days: 1,
+                expiry: Timestamp::from_seconds(31 * DAY_SECONDS - 1),
+            }
         );
     }
 

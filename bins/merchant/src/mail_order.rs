@@ -38,14 +38,15 @@ pub(crate) async fn catalogue(merchant: &Merchant, brand: &BrandId) -> Result<St
 async fn current(merchant: &Merchant, brand: &BrandId) -> Result<String, Failure> {
     let ours = merchant.credentials(brand)?;
     let gateway = merchant.gateway_of(brand).await?;
-    let products = &merchant.settings.catalogue;
+    // Nobody agrees to a plan by mail.
+    let products = merchant.settings.catalogue.without_plans();
     let set_url = merchant.settings.set_url.to_string();
     let made_of = made_of(&[
         ours.signature.thumbprint().to_string(),
         ours.key_exchange.thumbprint().to_string(),
         gateway.leaf().thumbprint().to_string(),
         set_url.clone(),
-        serde_json::to_string(products).map_err(|error| Failure::Internal(error.into()))?,
+        serde_json::to_string(&products).map_err(|error| Failure::Internal(error.into()))?,
     ]);
     let known = catalogues::newest(&mut *merchant.db.read().await?, brand, &made_of).await?;
     let now = clock::now();
@@ -66,7 +67,7 @@ async fn current(merchant: &Merchant, brand: &BrandId) -> Result<String, Failure
         valid_until: now,
     };
     let verifier = merchant.verifier()?;
-    let (of, products) = (brand.clone(), listed(products));
+    let (of, products) = (brand.clone(), listed(&products));
     let issued = offload(move |ctx| {
         let state = RevocationState::of(&verifier, &of);
         let contents = Contents {

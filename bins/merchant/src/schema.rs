@@ -39,4 +39,22 @@ pub(crate) struct PaymentInitiation {
     order_description: String,
     /// The shop's name for the order.
     lid_m: String,
+    /// In which parts, or how often, the amount is paid; absent if once.
+    plan: Option<InstallRecurData>,
+}
+
+/// In which parts, or how often, an order is paid.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum InstallRecurData {
+    /// The amount in at most so many parts.
+    InstallTotalTrans(u8),
+    /// The amount again and again.
+    Recurring {
+        /// At least so many days lie between two payments.
+        frequency_days: u16,
+        /// The last moment of a payment.
+        #[schema(examples("2027-11-22T23:59:59Z"))]
+        expiry: String,
+    },
 }

@@ -71,6 +71,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "books",
         sql: include_str!("../migrations/186_books.sql"),
     },
+    Migration {
+        version: 201,
+        name: "instalments and recurring payments",
+        sql: include_str!("../migrations/201_plans.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.

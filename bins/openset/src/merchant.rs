@@ -56,11 +56,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         access: Access,
     },
-    /// Ask the bank for a further part of an order that is sent in parts.
+    /// Ask the bank for a further part of an order that is sent in parts, or for the next payment of a plan.
     Authorize {
         #[command(flatten)]
         asked: Asked,
-        /// How much, for example 12.50, in the order's currency; without, all that is not authorized yet.
+        /// How much, for example 12.50, in the order's currency; without, all that is not authorized yet, or of a plan what
+        /// is due.
         #[arg(long)]
         amount: Option<String>,
         /// No more of the order is to follow.
@@ -245,6 +246,9 @@ impl Asked {
             if answer.get(field).is_some() {
                 println!("{field}: {}", amount(&answer, field)?);
             }
+        }
+        if let Some(rule) = answer.get("refused_by").and_then(Value::as_str) {
+            println!("{rule}");
         }
         let done = ["authorized", "captured", "refunded", "reversed"];
         let ended = Ended::told(&state, &done);

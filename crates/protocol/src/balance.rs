@@ -16,7 +16,7 @@
 mod names;
 mod rules;
 
-pub use rules::{AskedAuthorization, Instrument, No, Original};
+pub use rules::{AskedAuthorization, DAY_SECONDS, Instrument, No, Original};
 
 use crate::ids::Rrpid;
 use crate::messages::install_recur::InstallRecurData;
@@ -28,6 +28,8 @@ use serde::{Deserialize, Serialize};
 pub const PI_AGE_DAYS_MAX: i64 = 30;
 /// The largest tolerance above the purchase amount, in percent.
 pub const TOLERANCE_PERCENT_MAX: u8 = 100;
+/// How early a recurring payment may come at most, in days.
+pub const EARLY_DAYS_MAX: u16 = 366;
 
 /// What one payment instruction began.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,6 +80,11 @@ async fn nothing_is_signed_that_the_person_does_not_expect_or_the_hierarchy_does
         change(&mut initiation);
         json!({"card_id": card_id, "amount": basket["amount"], "initiation": initiation})
     };
+    let agreed_to = |offered: Value, named: Value| {
+        let mut request = initiated(&|i| i["plan"] = offered.clone());
+        request["plan"] = named;
+        request
+    };
     let rows = [
         (
             with(&|r| r["amount"]["amount_minor"] = json!(AMOUNT_MINOR - 1)),
@@ -95,6 +100,33 @@ async fn nothing_is_signed_that_the_person_does_not_expect_or_the_hierarchy_does
             initiated(&|i| i["amount"]["amount_minor"] = json!(AMOUNT_MINOR + 1)),
             409,
             "amount-differs",
+        ),
+        (
+            initiated(&|i| i["plan"] = json!({"install_total_trans": 3})),
+            409,
+            "plan-differs",
+        ),
+        (
+            with(&|r| r["plan"] = json!({"install_total_trans": 3})),
+            409,
+            "plan-differs",
+        ),
+        (
+            agreed_to(
+                json!({"install_total_trans": 3}),
+                json!({"install_total_trans": 4}),
+            ),
+            409,
+            "plan-differs",
+        ),
+        (
+            // No plan at all, though both say so.
+            agreed_to(
+                json!({"install_total_trans": 1}),
+                json!({"install_total_trans": 1}),
+            ),
+            409,
+            "plan-differs",
         ),
         (
             initiated(&|i| i["set_url"] = json!("http://10.0.0.1/set")),

@@ -310,6 +310,7 @@ impl ShopState {
         let own = OwnOrder {
             order_description: DESCRIPTION.as_bytes(),
             purch_amt: amount(),
+            install_recur_data: None,
         };
         let verified = p_req.verify(wrapper, &opened, own, self.pki.verifier(), clock::now())?;
         if let Some(ocsp) = &verified.ocsp {
@@ -362,6 +363,7 @@ impl ShopState {
             merch_cat_code: "5942",
             subsequent_auth_ind: false,
             capture_now: false,
+            install_recur_data: None,
         };
         let certificate = gateway.key_exchange.certificate();
         let (awaiting, wire) =

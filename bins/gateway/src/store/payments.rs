@@ -26,9 +26,11 @@ pub(crate) async fn open(
 ) -> Result<String, GatewayError> {
     let receipt_for = serde_json::to_vec(&payment.receipt_for())?;
     let limit_minor = limit_minor(payment.purch_amt.minor(), tolerance_percent);
+    let plan = payment.install_recur_data.as_ref();
+    let plan = plan.map(serde_json::to_string).transpose()?;
     sqlx::query(
         "INSERT INTO payments (id, hpi, merchant_id, brand, xid, currency, limit_minor, opened_at_s, \
-         receipt_for_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+         receipt_for_sealed, plan) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
     )
     .bind(id)
     .bind(payment.hpi.as_bytes().to_vec())
@@ -39,6 +41,7 @@ pub(crate) async fn open(
     .bind(i64::try_from(limit_minor).unwrap_or(i64::MAX))
     .bind(asker.auth_tags.trans_ids.p_req_date.seconds())
     .bind(vault.seal(&context(id), &receipt_for))
+    .bind(plan)
     .execute(&mut **tx)
     .await?;
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
@@ -121,10 +124,11 @@ pub(crate) async fn lock(tx: &mut Tx, mut ids: Vec<String>) -> Result<(), StoreE
 
 /// All that was done with a payment, as the state rules read it.
 pub(crate) async fn load(conn: &mut AnyConnection, id: &str) -> Result<Payment, StoreError> {
-    let row = sqlx::query("SELECT currency, limit_minor, opened_at_s FROM payments WHERE id = $1")
-        .bind(id)
-        .fetch_one(&mut *conn)
-        .await?;
+    let row =
+        sqlx::query("SELECT currency, limit_minor, opened_at_s, plan FROM payments WHERE id = $1")
+            .bind(id)
+            .fetch_one(&mut *conn)
+            .await?;
     let rows = sqlx::query(
         "SELECT id, auth_rrpid, amount_minor, state, decided_at_s, expires_at_s FROM authorizations \
          WHERE payment_id = $1 ORDER BY received_at_s, id",
@@ -145,12 +149,15 @@ pub(crate) async fn load(conn: &mut AnyConnection, id: &str) -> Result<Payment, 
             movements: movements.into_iter().map(Into::into).collect(),
         });
     }
-    let currency: String = row.try_get(0)?;
+    let (currency, plan): (String, Option<String>) = (row.try_get(0)?, row.try_get(3)?);
     Ok(Payment {
         currency: Currency::from_alpha(&currency)
             .map_err(|_| StoreError::Corrupt("payments.currency"))?,
         limit_minor: minor(row.try_get(1)?, "payments.limit_minor")?,
-        plan: None,
+        plan: plan
+            .map(|plan| serde_json::from_str(&plan))
+            .transpose()
+            .map_err(|_| StoreError::Corrupt("payments.plan"))?,
         opened_at_s: row.try_get(2)?,
         authorizations,
     })

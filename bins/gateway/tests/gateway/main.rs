@@ -13,6 +13,7 @@ mod crashes;
 mod credits;
 mod enrolment;
 mod lockout;
+mod plans;
 mod privacy;
 mod purchase;
 mod receipts;

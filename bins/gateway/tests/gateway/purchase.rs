@@ -22,6 +22,7 @@ use openset_protocol::messages::cap_rev_or_cred::{
     CapRevOrCred, CapRevOrCredCode, CapRevOrCredResItem,
 };
 use openset_protocol::messages::error;
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::{Jwe, Message, MessageWrapper};
@@ -92,6 +93,7 @@ pub(crate) struct Bought {
     pub(crate) shop: &'static Credentials,
     pub(crate) p_req: VerifiedPReq,
     pub(crate) amount: CurrencyAmount,
+    pub(crate) plan: Option<InstallRecurData>,
 }
 
 /// An AuthReq on its way.
@@ -115,6 +117,16 @@ pub(crate) fn buy(shop: &'static Credentials, minor: u64) -> Bought {
 }
 
 pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> Bought {
+    buy_by(card, shop, minor, None)
+}
+
+/// Buys something that is paid in parts, or again and again.
+pub(crate) fn buy_by(
+    card: &Card,
+    shop: &'static Credentials,
+    minor: u64,
+    plan: Option<InstallRecurData>,
+) -> Bought {
     let mut rng = random::system();
     let now = clock::now();
     let ctx = &mut Context { now, rng: &mut rng };
@@ -123,6 +135,7 @@ pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> B
         lid_m: "order-1".parse().unwrap(),
         order_description: ORDER_DESCRIPTION.as_bytes().to_vec(),
         purch_amt: amount,
+        install_recur_data: plan,
         language: Language::english(),
         thumbs: None,
     };
@@ -147,6 +160,7 @@ pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> B
     let own = OwnOrder {
         order_description: ORDER_DESCRIPTION.as_bytes(),
         purch_amt: amount,
+        install_recur_data: plan.as_ref(),
     };
     let p_req = p_req
         .verify(&wrapper, &opened, own, PKI.verifier(), now)
@@ -156,6 +170,7 @@ pub(crate) fn buy_with(card: &Card, shop: &'static Credentials, minor: u64) -> B
         shop,
         p_req,
         amount,
+        plan,
     }
 }
 
@@ -271,6 +286,7 @@ impl Bought {
             merch_cat_code: "5942",
             subsequent_auth_ind: false,
             capture_now: false,
+            install_recur_data: self.plan,
         }
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct Premises {
     extra_toml: String,
     /// What the acquirer lets the shop authorize above a purchase's amount.
     pub(crate) tolerance_percent: u8,
+    /// How many days early it lets recurring payments come.
+    pub(crate) recurring_early_days: u16,
     /// Whether the acquirer lets the shop capture together with the authorization.
     pub(crate) capture_now: bool,
 }
@@ -103,6 +105,7 @@ impl Premises {
             shop: ("Shop One", ACTIVATION_CODE),
             extra_toml: extra_toml.to_owned(),
             tolerance_percent: 0,
+            recurring_early_days: 0,
             capture_now: true,
         }
     }
@@ -136,6 +139,7 @@ impl Premises {
             brands = ["Visa"]
             activation_code = "{code}"
             tolerance_percent = {tolerance}
+            recurring_early_days = {early}
             capture_now = {capture_now}
             [[merchants]]
             merchant_id = "shop-2"
@@ -153,6 +157,7 @@ impl Premises {
             "#,
             bin = self.acquirer_bin,
             tolerance = self.tolerance_percent,
+            early = self.recurring_early_days,
             capture_now = self.capture_now,
             name = self.shop.0,
             code = self.shop.1,

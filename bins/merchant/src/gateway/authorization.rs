@@ -109,6 +109,7 @@ pub(crate) async fn draft(
         "the gateway's certificate is not here yet",
     ))?;
     let (trans_ids, part) = (payment.asked.trans_ids.clone(), part.clone());
+    let plan = payment.plan;
     let merch_cat_code = merchant.settings.merch_cat_code.clone();
     let made = offload(move |ctx| {
         let asking = Asking {
@@ -119,6 +120,7 @@ pub(crate) async fn draft(
             merch_cat_code: &merch_cat_code,
             subsequent_auth_ind: part.more,
             capture_now: part.capture_now,
+            install_recur_data: plan,
         };
         auth::request(ctx, &ours, gateway.leaf(), &asking, &verifier)
     });

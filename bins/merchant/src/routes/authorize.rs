@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use openset_protocol::ids::LocalId;
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::initiation::Money;
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_service::clock;
 use openset_service::problem::Problem;
 use openset_store::outbox::Outgoing;
@@ -20,6 +21,7 @@ use utoipa::ToSchema;
 use super::money::{Call, at_most, claim, invalid_field, key_reused, not_possible};
 use super::replay::{Answer, IdempotencyKey};
 use super::{Operator, order_view};
+use crate::catalogue::{is_last, next_payment};
 use crate::gateway::authorization::{self, Part};
 use crate::gateway::sending::{self, AUTH_REQ};
 use crate::store::authorizations::{self, Said};
@@ -32,11 +34,11 @@ use crate::{Merchant, schema};
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuthorizeRequest {
-    /// All that is not authorized yet, if it is left out.
+    /// All that is not authorized yet, if it is left out; of a plan, what is due.
     #[serde(default)]
     #[schema(value_type = Option<schema::Amount>)]
     amount: Option<Money>,
-    /// Whether no more is to follow. Left out: once all of the order is authorized.
+    /// Whether no more is to follow. Left out: once all of the order is authorized; of a plan, with the last instalment.
     #[serde(default)]
     last: Option<bool>,
     /// Whether it is a sale: captured in the same request. Left out: captured later.
@@ -64,9 +66,15 @@ pub(crate) struct Authorized {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, examples("insufficientFunds"))]
     resp_reason: Option<RespReason>,
+    /// Which rule the gateway refused by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples(
+        "recurringTooSoon: the interval since the last payment is not over; the order is paid every 28 days until 2027-11-22T23:59:59Z"
+    ))]
+    refused_by: Option<String>,
 }
 
-/// Asks the bank for a further part of an order that is sent in parts.
+/// Asks the bank for a further part of an order that is sent in parts, or for the next payment of a plan.
 #[utoipa::path(
     post, path = "/orders/{id}/authorize", tag = "operator", security(("bearer" = [])),
     params(
@@ -184,11 +192,21 @@ fn part(payment: &Payment, request: &AuthorizeRequest) -> Result<Part, Problem> 
         return Err(not_in_parts(payment.state().name()));
     };
     let rules = payment.for_rules();
-    let left_minor = rules.limit_minor.saturating_sub(rules.counts_minor(0));
+    let made = made(payment);
+    let left_minor = match payment.plan {
+        Some(InstallRecurData::Recurring { .. }) => payment.amount.minor(),
+        _ => rules.limit_minor.saturating_sub(rules.counts_minor(0)),
+    };
+    let usual_minor = match payment.plan {
+        None => left_minor,
+        // Whatever is left is due with the last one.
+        Some(plan) if is_last(plan, made) => left_minor,
+        Some(plan) => next_payment(plan, payment.amount.minor(), made).min(left_minor),
+    };
     let minor = request
         .amount
         .as_ref()
-        .map_or(left_minor, |amount| amount.amount_minor);
+        .map_or(usual_minor, |amount| amount.amount_minor);
     if minor == 0 {
         let detail = "all of the order is authorized; name what else is asked for";
         return Err(invalid_field("/amount", detail.to_owned()));
@@ -196,10 +214,13 @@ fn part(payment: &Payment, request: &AuthorizeRequest) -> Result<Part, Problem> 
     let amount = match &request.amount {
         Some(named) => at_most(payment, "amount", named, u64::MAX, "no order is so large")?,
         None => payment
-            .of(left_minor)
+            .of(usual_minor)
             .ok_or_else(|| not_possible("its amount"))?,
     };
-    let last = request.last.unwrap_or(minor >= left_minor);
+    let last = request.last.unwrap_or(match payment.plan {
+        None => minor >= left_minor,
+        Some(plan) => is_last(plan, made),
+    });
     let number = all.iter().map(|one| one.number).max().unwrap_or_default();
     Ok(Part {
         number: number.saturating_add(1),
@@ -211,12 +232,41 @@ fn part(payment: &Payment, request: &AuthorizeRequest) -> Result<Part, Problem> 
     })
 }
 
+/// How many payments of a plan stand.
+fn made(payment: &Payment) -> u64 {
+    let standing = payment.authorizations.iter();
+    let standing = standing.filter(|one| one.remaining_minor() > 0);
+    u64::try_from(standing.count()).unwrap_or(u64::MAX)
+}
+
+/// Which rule the gateway refused by, for people; none where the bank declined.
+fn refused_by(code: AuthCode, plan: Option<InstallRecurData>) -> Option<String> {
+    let plan = plan.map_or_else(|| "at once".to_owned(), |plan| plan.to_string());
+    let rule = match code {
+        AuthCode::RecurringTooSoon => {
+            "recurringTooSoon: the interval since the last payment is not over"
+        }
+        AuthCode::RecurringExpired => {
+            "recurringExpired: the last payment was made, or the plan has ended"
+        }
+        AuthCode::InstallRecurMismatch => {
+            "installRecurMismatch: the cardholder signed another plan"
+        }
+        AuthCode::AmountError => "amountError: more than the cardholder signed",
+        AuthCode::CaptureNotSupported => {
+            "captureNotSupported: the acquirer captures in a request of its own"
+        }
+        _ => return None,
+    };
+    Some(format!("{rule}; the order is paid {plan}"))
+}
+
 fn not_in_parts(state: &str) -> Problem {
     Problem::conflict(
         "not-in-parts",
         format!(
             "the order is {state}, and the gateway gave nothing to ask with for more: only what was ordered with \
-             products that ship later is sent in parts, until the last one"
+             products that ship later is sent in parts, until the last one, or is paid by a plan"
         ),
     )
 }
@@ -237,6 +287,7 @@ async fn answer(merchant: &Merchant, order: &Order, number: i64) -> Result<Answe
         auth_code: payload.map(|payload| payload.auth_code),
         approval_code: payload.and_then(|payload| payload.approval_code.clone()),
         resp_reason: payload.and_then(|payload| payload.resp_reason),
+        refused_by: payload.and_then(|payload| refused_by(payload.auth_code, order.plan)),
     };
     match one.said {
         Said::Nothing => Answer::json(StatusCode::ACCEPTED, &view(At::Ordered)),

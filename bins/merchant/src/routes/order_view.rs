@@ -6,6 +6,7 @@ use openset_protocol::ids::{LocalId, Xid};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::initiation::Money;
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_service::problem::Problem;
 use openset_service::step_report::StepReport;
 use serde::Serialize;
@@ -28,6 +29,10 @@ pub(crate) struct OrderView {
     state: &'static str,
     #[schema(value_type = schema::Amount)]
     amount: Money,
+    /// In which parts, or how often, the amount is paid; absent if once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::InstallRecurData>)]
+    plan: Option<InstallRecurData>,
     items: Vec<Line>,
     order_description: String,
     #[schema(value_type = String, format = DateTime)]
@@ -254,6 +259,7 @@ impl OrderView {
             order_id: order.id.clone(),
             state: payment.map_or("open", |payment| payment.state().name()),
             amount: order.amount.into(),
+            plan: order.plan,
             items: order.lines.clone(),
             order_description: order.description.clone(),
             created_at: Timestamp::from_seconds(order.created_at_s),

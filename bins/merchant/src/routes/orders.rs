@@ -136,14 +136,16 @@ fn price(merchant: &Merchant, request: &OrderRequest) -> Result<Priced, Problem>
 }
 
 fn order(priced: Priced) -> Result<Order, Problem> {
+    let now_s = clock::now_seconds();
     let id: LocalId = random::hex_id::<16>().parse().map_err(Problem::internal)?;
     Ok(Order {
         description: priced.description(id.as_str()),
         id,
         amount: priced.amount,
         lines: priced.lines,
+        plan: priced.plan.map(|plan| plan.at(now_s)),
         xid: None,
-        created_at_s: clock::now_seconds(),
+        created_at_s: now_s,
     })
 }
 
@@ -162,6 +164,7 @@ fn placed(merchant: &Merchant, order: &Order) -> PlacedOrder {
             amount,
             order_description: order.description.clone(),
             lid_m: order.id.clone(),
+            plan: order.plan,
         },
     }
 }

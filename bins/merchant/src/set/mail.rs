@@ -76,6 +76,7 @@ async fn gather(merchant: &Merchant, wrapper: &MessageWrapper) -> Result<Ingredi
         id: lid_m,
         amount: priced.amount,
         lines: priced.lines,
+        plan: None,
         xid: None,
         created_at_s: clock::now_seconds(),
     };

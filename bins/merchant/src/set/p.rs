@@ -276,6 +276,7 @@ fn verify(
     let own = OwnOrder {
         order_description: order.description.as_bytes(),
         purch_amt: order.amount,
+        install_recur_data: order.plan.as_ref(),
     };
     let p_req = p::open(wrapper, &ours)?;
     p_req.check_mode(with.accepts_unsigned, with.gateway.leaf())?;
@@ -323,6 +324,7 @@ fn decide(
             merch_cat_code: &with.merch_cat_code,
             subsequent_auth_ind: more,
             capture_now: order.is_sale(),
+            install_recur_data: order.plan,
         };
         let (awaiting, wire) = auth::request(
             ctx,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use openset_protocol::ids::{LocalId, Xid};
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::CurrencyAmount;
 use openset_service::paging::{Asked, Place};
 use openset_store::{StoreError, Tx};
@@ -10,7 +11,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::{amount, from_json, stored, to_json};
-use crate::catalogue::{Line, first_part, is_sale};
+use crate::catalogue::{Line, first_part, is_sale, next_payment};
 use crate::unpaid::PlacedBy;
 
 /// Rows that one purge removes at most, to keep its transaction short.
@@ -20,9 +21,9 @@ const NOBODY_PAYS: &str = "NOT EXISTS \
      (SELECT 1 FROM purchases p WHERE p.order_id = o.id AND p.expires_at_s > $1)";
 /// The columns that [`read`] takes, in its order.
 pub(super) const COLUMNS: &str =
-    "o.id, o.currency, o.amount_minor, o.description, o.lines, o.xid, o.created_at_s";
+    "o.id, o.currency, o.amount_minor, o.description, o.lines, o.xid, o.created_at_s, o.plan";
 /// How many [`COLUMNS`] there are.
-pub(super) const COLUMNS_COUNT: usize = 7;
+pub(super) const COLUMNS_COUNT: usize = 8;
 
 /// An order.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Order {
     /// OD, in its exact bytes.
     pub(crate) description: String,
     pub(crate) lines: Vec<Line>,
+    /// In which parts, or how often, it is paid; none if once.
+    pub(crate) plan: Option<InstallRecurData>,
     /// The payment that has it now.
     pub(crate) xid: Option<Xid>,
     /// Seconds since 1970.
@@ -42,7 +45,11 @@ pub(crate) struct Order {
 impl Order {
     /// What is authorized when it is paid, and whether more is to follow.
     pub(crate) fn first_part(&self) -> (CurrencyAmount, bool) {
-        let (minor, more) = first_part(&self.lines, self.amount.minor());
+        let whole_minor = self.amount.minor();
+        let (minor, more) = match self.plan {
+            None => first_part(&self.lines, whole_minor),
+            Some(plan) => (next_payment(plan, whole_minor, 0), true),
+        };
         let part = CurrencyAmount::new(self.amount.currency(), minor);
         part.map_or((self.amount, false), |part| (part, more))
     }
@@ -61,6 +68,7 @@ pub(super) fn read(row: &AnyRow) -> Result<Order, StoreError> {
         amount: amount(&currency, row.try_get(2)?, "orders.amount_minor")?,
         description: row.try_get(3)?,
         lines: from_json(&lines, "orders.lines")?,
+        plan: plan(row.try_get(7)?)?,
         xid: if xid.is_empty() {
             None
         } else {
@@ -70,15 +78,22 @@ pub(super) fn read(row: &AnyRow) -> Result<Order, StoreError> {
     })
 }
 
+/// A plan, as stored.
+pub(super) fn plan(stored: Option<String>) -> Result<Option<InstallRecurData>, StoreError> {
+    let plan = stored.map(|text| from_json(&text, "orders.plan"));
+    plan.transpose()
+}
+
 pub(crate) async fn insert(
     tx: &mut Tx,
     order: &Order,
     placed_by: &PlacedBy,
 ) -> Result<(), StoreError> {
+    let plan = order.plan.map(|plan| to_json(&plan, "orders.plan"));
     sqlx::query(
         "INSERT INTO orders \
-         (id, currency, amount_minor, description, lines, xid, created_at_s, placed_by) \
-         VALUES ($1, $2, $3, $4, $5, '', $6, $7)",
+         (id, currency, amount_minor, description, lines, xid, created_at_s, placed_by, plan) \
+         VALUES ($1, $2, $3, $4, $5, '', $6, $7, $8)",
     )
     .bind(order.id.as_str())
     .bind(order.amount.currency().alpha())
@@ -87,16 +102,16 @@ pub(crate) async fn insert(
     .bind(to_json(&order.lines, "orders.lines")?)
     .bind(order.created_at_s)
     .bind(placed_by.as_str())
+    .bind(plan.transpose()?)
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
 pub(crate) async fn find(conn: &mut AnyConnection, id: &str) -> Result<Option<Order>, StoreError> {
-    let row = sqlx::query(
-        "SELECT o.id, o.currency, o.amount_minor, o.description, o.lines, o.xid, o.created_at_s \
-         FROM orders o WHERE o.id = $1",
-    )
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM orders o WHERE o.id = $1"
+    )))
     .bind(id)
     .fetch_optional(conn)
     .await?;

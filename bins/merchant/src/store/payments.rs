@@ -9,6 +9,7 @@ use openset_protocol::digest::Digest;
 use openset_protocol::ids::{Challenge, LocalId, Rrpid, TransIds, Xid};
 use openset_protocol::merchant::auth::AwaitingAuthRes;
 use openset_protocol::merchant::p::{PayerName, VerifiedPReq};
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::CurrencyAmount;
 use openset_protocol::{BrandId, Thumbprint, Timestamp};
 use openset_service::step_report::StepReport;
@@ -19,6 +20,7 @@ use sqlx::{AnyConnection, Row};
 use utoipa::ToSchema;
 
 use super::authorizations::{self, Authorization};
+use super::orders;
 use super::{amount, from_json, one_row, stored, to_json};
 
 /// Where a payment stands.
@@ -141,6 +143,8 @@ pub(crate) struct Payment {
     pub(crate) asked: AskedBy,
     /// The order's.
     pub(crate) amount: CurrencyAmount,
+    /// In which parts, or how often, it is paid; none if once.
+    pub(crate) plan: Option<InstallRecurData>,
     /// Why the gateway was not asked.
     pub(crate) failure: Option<String>,
     pub(crate) steps: Vec<StepReport>,
@@ -208,7 +212,7 @@ pub(crate) async fn find(
     xid: &Xid,
 ) -> Result<Option<Payment>, StoreError> {
     let row = sqlx::query(
-        "SELECT p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, p.steps \
+        "SELECT p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, p.steps, o.plan \
          FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.xid = $1",
     )
     .bind(xid.to_string())
@@ -268,6 +272,7 @@ fn read(row: &AnyRow) -> Result<Payment, StoreError> {
         payer: stored(&text(3)?, "payments.cardholder")?,
         asked: from_json(&text(4)?, "payments.asked")?,
         amount: amount(&text(5)?, row.try_get(6)?, "orders.amount_minor")?,
+        plan: orders::plan(row.try_get(9)?)?,
         failure: row.try_get(7)?,
         steps: from_json(&text(8)?, "payments.steps")?,
         authorizations: Vec::new(),
@@ -322,7 +327,7 @@ impl Payment {
         balance::Payment {
             currency: self.amount.currency(),
             limit_minor: self.amount.minor(),
-            plan: None,
+            plan: self.plan,
             opened_at_s: self.asked.trans_ids.p_req_date.seconds(),
             authorizations: self
                 .authorizations

@@ -304,6 +304,7 @@ async fn captures_of_before_there_were_books_are_booked_and_placed() {
         "DROP TABLE batches",
         "DROP TABLE batch_requests",
         "DROP INDEX movements_batch",
+        "ALTER TABLE orders DROP COLUMN plan",
         "ALTER TABLE movements DROP COLUMN purged",
         "DELETE FROM ledger_postings",
         "DELETE FROM ledger_entries",

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use openset_protocol::cardholder::mail_order::Catalogue;
 use openset_protocol::cardholder::purchase::{AwaitingPRes, PaymentStatus, Step};
+use openset_service::clock;
 use openset_testkit::postgres::PostgresServer;
 use tempfile::TempDir;
 
@@ -70,6 +72,20 @@ async fn order_by_mail_is_authorized_once_and_answered_with_the_same_bytes() {
     assert_eq!(world.bank.received("AuthReq"), (1, 1));
     let inquired = wallet.inquire(&shop, &step.state).await.unwrap();
     assert_eq!(inquired.status, PaymentStatus::Paid);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn nothing_that_is_paid_by_a_plan_is_offered_by_mail() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let brand = "Visa".parse().unwrap();
+    let verifier = world.pki.verifier();
+    let offered = Catalogue::read(&catalogue(&shop).await, &brand, verifier, clock::now());
+    let offered = offered.unwrap();
+    let has = |id: &str| offered.products().iter().any(|one| one.product_id == id);
+    assert!(has("espresso-250"));
+    assert!(!has("subscription-250") && !has("espresso-machine"));
     shop.close().await;
 }
 

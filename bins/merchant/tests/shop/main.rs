@@ -14,6 +14,7 @@ mod crashes;
 mod mail_orders;
 mod movements;
 mod orders;
+mod plans;
 mod purchases;
 mod receipts;
 mod refunds;

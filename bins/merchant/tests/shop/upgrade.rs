@@ -106,6 +106,7 @@ const BACK: &[&str] = &[
      AND m.kind = 'reversal' AND m.state = 'done'), 0)",
     "UPDATE outbox SET reference = (SELECT m.xid FROM movements m WHERE m.id = outbox.reference) WHERE kind <> 'AuthReq'",
     "DROP TABLE catalogues",
+    "ALTER TABLE orders DROP COLUMN plan",
     "DROP TABLE batches",
     "DROP TABLE batch_requests",
     "DELETE FROM ledger_postings",

@@ -124,6 +124,7 @@ impl Wallet {
             lid_m: order.lid_m.clone(),
             order_description: description.to_vec(),
             purch_amt: order.amount.try_into().unwrap(),
+            install_recur_data: order.plan,
             language: Language::english(),
             thumbs: None,
         };
@@ -154,6 +155,7 @@ impl Wallet {
             lid_m: order.lid_m.clone(),
             order_description: order.order_description.clone().into_bytes(),
             purch_amt: order.amount.try_into().unwrap(),
+            install_recur_data: order.plan,
             language: Language::english(),
             thumbs: None,
         };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use openset_protocol::balance::{self, AuthAnswer, Kind, Progress};
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_store::sqlx::Row as _;
 use openset_store::sqlx::any::AnyRow;
 
@@ -17,6 +18,8 @@ pub(super) struct Payment {
     pub(super) merchant_id: String,
     pub(super) currency: String,
     limit_minor: i64,
+    /// Each authorization may come to the limit, not all of them.
+    recurring: bool,
 }
 
 /// An authorization.
@@ -79,17 +82,29 @@ pub(super) struct Gateway {
 /// The kinds that move money.
 pub(super) const MONEY: [&str; 4] = ["capture", "capture_reversal", "credit", "credit_reversal"];
 
+/// Whether a payment's plan is to pay its amount again and again.
+fn is_recurring(plan: Option<String>) -> anyhow::Result<bool> {
+    let plan = plan.map(|plan| serde_json::from_str::<InstallRecurData>(&plan));
+    let plan = plan.transpose().context("gateway payments.plan")?;
+    Ok(matches!(plan, Some(InstallRecurData::Recurring { .. })))
+}
+
 pub(super) async fn read(source: &mut Source) -> anyhow::Result<Gateway> {
     let mut gateway = Gateway {
         books: books::read(source).await?,
         ..Gateway::default()
     };
-    let payments = "SELECT id, merchant_id, currency, limit_minor FROM payments";
+    let payments = if source.has(201) {
+        "SELECT id, merchant_id, currency, limit_minor, plan FROM payments"
+    } else {
+        "SELECT id, merchant_id, currency, limit_minor, NULL FROM payments"
+    };
     for row in source.rows(payments).await? {
         let payment = Payment {
             merchant_id: row.try_get(1)?,
             currency: row.try_get(2)?,
             limit_minor: row.try_get(3)?,
+            recurring: is_recurring(row.try_get(4)?)?,
         };
         gateway.payments.insert(row.try_get(0)?, payment);
     }
@@ -324,7 +339,14 @@ impl Gateway {
             }
             check_authorization(one, movements, notes);
             if let (Some(payment), Ok(rules)) = (&one.payment_id, one.for_rules(movements)) {
-                *counted.entry(payment).or_default() += i128::from(rules.counts_minor(now_s));
+                let counts = i128::from(rules.counts_minor(now_s));
+                let recurring = self.payments.get(payment).is_some_and(|one| one.recurring);
+                let sum = counted.entry(payment).or_default();
+                *sum = if recurring {
+                    counts.max(*sum)
+                } else {
+                    *sum + counts
+                };
                 match self.payments.get(payment) {
                     Some(payment)
                         if payment.currency == one.currency

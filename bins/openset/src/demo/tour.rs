@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
+use openset_protocol::messages::install_recur::InstallRecurData;
 use serde_json::{Value, json};
 
 use super::Story;
@@ -101,7 +102,25 @@ impl Tour<'_> {
             "items": products.iter().map(item).collect::<Vec<_>>(),
             "amount": {"currency": currency, "amount_minor": minor},
         });
-        let purchase = self.calls.post("cardholder", "purchases", &request).await?;
+        self.paid(&request).await
+    }
+
+    /// Agrees to what the shop offers for one of these, to be paid again and again; gives the plan for people, too.
+    async fn subscribed(&self, product: &str) -> anyhow::Result<(Bought, String)> {
+        let items = json!({"items": [{"product_id": product, "quantity": 1}]});
+        let order = self.calls.post("merchant", "orders", &items).await?;
+        let offer = order.get("payment_initiation").context("an offer")?;
+        let plan = offer.get("plan").context("a plan")?;
+        let request = json!({
+            "card_id": self.story.card_id, "initiation": offer,
+            "amount": offer.get("amount"), "plan": plan,
+        });
+        let told: InstallRecurData = serde_json::from_value(plan.clone())?;
+        Ok((self.paid(&request).await?, told.to_string()))
+    }
+
+    async fn paid(&self, request: &Value) -> anyhow::Result<Bought> {
+        let purchase = self.calls.post("cardholder", "purchases", request).await?;
         let status = purchase.get("status").and_then(Value::as_str);
         ensure!(
             status == Some("paid"),

@@ -218,6 +218,8 @@ fn gateway(plan: &Plan, secrets: &Secrets, operator: Value) -> Vec<(&'static str
         ("merch_cat_code", "5942".into()),
         ("brands", list([BRAND.into()])),
         ("activation_code", secrets.merchant_code.clone().into()),
+        // The tour collects for tomorrow, too: nobody waits a day for it.
+        ("recurring_early_days", 1.into()),
     ]);
     vec![
         ("brands", list([BRAND.into()])),

@@ -10,7 +10,8 @@ use crate::messages::cap_rev_or_cred::CapRevOrCredCode;
 use crate::messages::install_recur::InstallRecurData;
 use crate::money::CurrencyAmount;
 
-const DAY_S: i64 = 86_400;
+/// The seconds of a day.
+pub const DAY_SECONDS: i64 = 86_400;
 
 /// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct AskedAuthorization<'a> {
     pub amount: CurrencyAmount,
     /// InstallRecurData of the request.
     pub plan: Option<&'a InstallRecurData>,
+    /// How many days before its time the acquirer lets a recurring payment come.
+    pub early_days: u16,
 }
 
 /// The capture or refund that a reversal names, as the merchant knows it.
@@ -72,7 +75,7 @@ impl Payment {
             return Err(No::Code(AuthCode::InstallRecurMismatch));
         }
         self.may_use(asked.instrument, now_s)?;
-        self.is_in_time(now_s)?;
+        self.is_in_time(asked.early_days, now_s)?;
         let standing = match self.plan {
             // Each payment by itself.
             Some(InstallRecurData::Recurring { .. }) => 0,
@@ -118,11 +121,11 @@ impl Payment {
 
     fn is_old(&self, now_s: i64) -> bool {
         let age_s = now_s.saturating_sub(self.opened_at_s);
-        age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_S)
+        age_s > PI_AGE_DAYS_MAX.saturating_mul(DAY_SECONDS)
     }
 
     /// Instalments end with the last one, recurring payments have their interval and their end.
-    fn is_in_time(&self, now_s: i64) -> Result<(), No<AuthCode>> {
+    fn is_in_time(&self, early_days: u16, now_s: i64) -> Result<(), No<AuthCode>> {
         let charged = self
             .authorizations
             .iter()
@@ -146,9 +149,9 @@ impl Payment {
                     AuthAnswer::Approved { at_s, .. } => Some(at_s),
                     AuthAnswer::Asked | AuthAnswer::Refused => None,
                 };
-                let last_s = charged.filter_map(approved_at).max();
-                let pause_s = i64::from(frequency_days).saturating_mul(DAY_S);
-                if last_s.is_some_and(|last_s| now_s < last_s.saturating_add(pause_s)) {
+                let due_s = due_s(charged.filter_map(approved_at), frequency_days);
+                let early_s = i64::from(early_days).saturating_mul(DAY_SECONDS);
+                if due_s.is_some_and(|due_s| now_s < due_s.saturating_sub(early_s)) {
                     return Err(No::Code(AuthCode::RecurringTooSoon));
                 }
                 Ok(())
@@ -312,4 +315,17 @@ impl Payment {
             })
         })
     }
+}
+
+/// When the payment after these is due: an interval after the last of them, or after it was due itself, if it came early.
+/// Whoever comes early once does not come earlier each time.
+fn due_s(charged_at_s: impl Iterator<Item = i64>, frequency_days: u16) -> Option<i64> {
+    let pause_s = i64::from(frequency_days).saturating_mul(DAY_SECONDS);
+    let mut charged_at_s: Vec<i64> = charged_at_s.collect();
+    charged_at_s.sort_unstable();
+    let next = |due_s: Option<i64>, at_s: i64| {
+        let last_s = due_s.map_or(at_s, |due_s| due_s.max(at_s));
+        Some(last_s.saturating_add(pause_s))
+    };
+    charged_at_s.into_iter().fold(None, next)
 }

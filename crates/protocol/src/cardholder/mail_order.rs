@@ -189,6 +189,7 @@ impl Catalogue {
         let agreed = Agreed {
             order_description: ExactBytes(order.description(&trans_ids.lid_m).into_bytes()),
             purch_amt: ordering.purch_amt,
+            install_recur_data: None,
             brand_id: self.data.brand_id,
             bin: card.pan.bin(),
         };

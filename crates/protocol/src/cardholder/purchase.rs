@@ -7,6 +7,7 @@ use crate::digest::{Digest, digest};
 use crate::dual_signature::{self, Halves};
 use crate::identity::same_party;
 use crate::ids::{Challenge, ExactBytes, Language, LocalId, Nonce, Rrpid, TransIds};
+use crate::messages::install_recur::InstallRecurData;
 use crate::messages::mail_order::MailOrder;
 use crate::messages::p::{
     HodInput, OiData, PI_PLAINTEXT_BYTES, PReqTbe, PiData, PiDataUnsigned, PiHead, PiInputs, PiTbe,
@@ -46,6 +47,8 @@ pub struct Order {
     pub order_description: Vec<u8>,
     /// The amount that the person expects.
     pub purch_amt: CurrencyAmount,
+    /// In which parts, or how often, the person agrees to pay it; none if once.
+    pub install_recur_data: Option<InstallRecurData>,
     /// The language of texts for the person.
     pub language: Language,
     /// What the wallet holds of the card's brand: it need not be sent again.
@@ -66,6 +69,8 @@ pub struct AwaitingPInitRes {
     thumbs: Option<Thumbs>,
     order_description: ExactBytes,
     purch_amt: CurrencyAmount,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    install_recur_data: Option<InstallRecurData>,
     request: Digest,
 }
 
@@ -182,6 +187,7 @@ pub fn start<'a>(
         thumbs: order.thumbs,
         order_description: ExactBytes(order.order_description),
         purch_amt: order.purch_amt,
+        install_recur_data: order.install_recur_data,
         request: request_digest(&wire),
     };
     Ok(Step { state, wire })
@@ -201,6 +207,7 @@ pub(super) struct Shown {
 pub(super) struct Agreed {
     pub(super) order_description: ExactBytes,
     pub(super) purch_amt: CurrencyAmount,
+    pub(super) install_recur_data: Option<InstallRecurData>,
     pub(super) brand_id: BrandId,
     pub(super) bin: Bin,
 }
@@ -239,6 +246,7 @@ impl AwaitingPInitRes {
         let agreed = Agreed {
             order_description: self.order_description,
             purch_amt: self.purch_amt,
+            install_recur_data: self.install_recur_data,
             brand_id: self.brand_id,
             bin: self.bin,
         };
@@ -357,6 +365,7 @@ pub(super) fn p_req(
         od: &agreed.order_description.0,
         purch_amt: agreed.purch_amt,
         od_salt: &od_salt,
+        install_recur_data: agreed.install_recur_data.as_ref(),
     };
     let hod = input.hod();
     let order = OiData {
@@ -378,6 +387,7 @@ pub(super) fn p_req(
             purch_amt: agreed.purch_amt,
         },
         merchant_id: shown.merchant_id.clone(),
+        install_recur_data: agreed.install_recur_data,
         trans_stain: None,
         sw_ident: SW_IDENT.to_owned(),
         acq_back_key_data: Some(acq_back_key_data.clone()),
@@ -440,7 +450,9 @@ impl Payment {
             }
             PayingCard::Bare(card) => {
                 let gateway = &shown.gateway_key_exchange;
-                if gateway.card_cert_required() != Some(false) {
+                // A plan charges again: whoever agrees to one signs.
+                let is_once = pi_head.install_recur_data.is_none();
+                if gateway.card_cert_required() != Some(false) || !is_once {
                     return Err(Rejection::SignatureRequired);
                 }
                 let pan_token = PanToken {

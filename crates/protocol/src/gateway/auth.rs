@@ -12,6 +12,7 @@ use crate::merchant::auth::sealed_as;
 use crate::messages::auth::{
     AuthCode, AuthReqData, AuthReqTbe, AuthTags, AuthTokenData, CheckDigests,
 };
+use crate::messages::install_recur::InstallRecurData;
 use crate::money::CurrencyAmount;
 use crate::sealed::open as open_sealed;
 use crate::signed::{
@@ -45,6 +46,9 @@ pub struct Asker {
     /// Whether an approval is to be captured at once.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub capture_now: bool,
+    /// In which parts, or how often, the purchase is paid, as the merchant says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub install_recur_data: Option<InstallRecurData>,
     /// The merchant's category code.
     pub merch_cat_code: String,
     /// The BIN of the merchant's acquirer, as certified: another acquirer's merchant may have the same id.
@@ -107,6 +111,9 @@ pub struct VerifiedPayment {
     pub(crate) cardholder_chain: Vec<ExactBytes>,
     /// The amount that the cardholder signed.
     pub purch_amt: CurrencyAmount,
+    /// In which parts, or how often, the cardholder agreed to pay it; none if once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub install_recur_data: Option<InstallRecurData>,
     /// The cardholder's name for the purchase.
     pub lid_c: LocalId,
     /// Our certificate that the payment instruction was sealed for.
@@ -136,6 +143,9 @@ pub enum Refusal {
     /// The card is past its expiry.
     #[error("card has expired")]
     Expired,
+    /// Merchant and cardholder agreed to other parts or another frequency, or to what is no plan.
+    #[error("instalments or recurring payments of the merchant and of the cardholder differ")]
+    Plan,
     /// Nobody signed, and a signature is required here.
     #[error("payment instruction of a cardholder without a certificate")]
     Unsigned,
@@ -162,6 +172,7 @@ impl Refusal {
             | Self::Account
             | Self::UnsignedFor
             | Self::AuthToken => AuthCode::PiAuthMismatch,
+            Self::Plan => AuthCode::InstallRecurMismatch,
             Self::Unsigned => AuthCode::SignatureRequired,
             Self::Expired => AuthCode::ExpiredCard,
             Self::Cardholder => AuthCode::InvalidTransaction,
@@ -230,6 +241,7 @@ pub fn open(
         amount: data.auth_req_payload.auth_req_amt,
         subsequent_auth_ind: data.auth_req_payload.subsequent_auth_ind,
         capture_now: data.capture_now,
+        install_recur_data: data.auth_req_payload.install_recur_data,
         merch_cat_code: data.auth_req_payload.merch_cat_code,
         acquirer_bin,
         merchant: certificate.thumbprint(),
@@ -414,9 +426,10 @@ impl OpenedAuthReq {
                 let cardholder = cardholder.transpose()?;
                 let certified = cardholder.as_ref().map(Chain::leaf);
                 let refusal = compare(&asker, &check_digests, &pi, certified, now);
-                // A later authorization would look at the certificate again.
+                // A later authorization would look at the certificate again, and a plan means that there is one.
                 let may_be_unsigned = accepts_unsigned
                     && !asker.subsequent_auth_ind
+                    && asker.install_recur_data.is_none()
                     && may_be_unsigned(ours, pi.gateway);
                 let is_taken = certified.is_some() || may_be_unsigned;
                 let refusal = refusal.or((!is_taken).then_some(Refusal::Unsigned));
@@ -441,6 +454,9 @@ fn compare(
     cardholder: Option<&Certificate>,
     now: Timestamp,
 ) -> Option<Refusal> {
+    let plan = pi.head.install_recur_data;
+    let plan_agrees =
+        plan == asker.install_recur_data && plan.as_ref().is_none_or(InstallRecurData::is_sound);
     let head = &pi.head;
     let fits = match (&pi.card, cardholder) {
         (Card::Certified(card), Some(cardholder)) => {
@@ -461,6 +477,7 @@ fn compare(
         (check_digests.hoi == pi.hoi, Refusal::Hoi),
         (check_digests.hod2 == head.inputs.hod, Refusal::Hod),
         (head.merchant_id == asker.merchant_id(), Refusal::Merchant),
+        (plan_agrees, Refusal::Plan),
         fits,
         (!pi.card.expiry().is_past(now), Refusal::Expired),
     ];
@@ -480,6 +497,7 @@ fn payment(pi: OpenedPi, cardholder: Option<&Chain>) -> VerifiedPayment {
         cardholder: cardholder.map(|chain| chain.leaf().thumbprint()),
         cardholder_chain: cardholder.map(carried).unwrap_or_default(),
         purch_amt: head.inputs.purch_amt,
+        install_recur_data: head.install_recur_data,
         lid_c: head.trans_ids.lid_c,
         gateway: pi.gateway,
         acq_back_key_data: head.acq_back_key_data,

@@ -10,6 +10,7 @@ use crate::messages::auth::{
     AuthReqData, AuthReqPayload, AuthReqTbe, AuthResBaggage, AuthResData, AuthResPayload,
     AuthResTbe, AuthTags, CheckDigests,
 };
+use crate::messages::install_recur::InstallRecurData;
 use crate::money::CurrencyAmount;
 use crate::receipt::{ExpectedReceipt, Which};
 use crate::sealed::seal;
@@ -80,6 +81,8 @@ pub struct Asking<'a> {
     pub subsequent_auth_ind: bool,
     /// Whether what is approved is to be captured at once: a sale.
     pub capture_now: bool,
+    /// In which parts, or how often, the purchase is paid, as the order says; none if once.
+    pub install_recur_data: Option<InstallRecurData>,
 }
 
 /// What an authorization is asked for with.
@@ -197,6 +200,7 @@ pub fn request(
             auth_req_amt: asking.amount,
             merch_cat_code: asking.merch_cat_code.to_owned(),
             subsequent_auth_ind: asking.subsequent_auth_ind,
+            install_recur_data: asking.install_recur_data,
         },
         capture_now: asking.capture_now,
         pi_digest: shown.pi_digest,

@@ -11,6 +11,7 @@ use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
 use crate::messages::auth::AuthResPayload;
 use crate::messages::cap::CapCode;
 use crate::messages::cap_rev_or_cred::CapRevOrCredCode;
+use crate::messages::install_recur::InstallRecurData;
 use crate::messages::mail_order::MailOrder;
 use crate::messages::p::{
     AuthStatus, CapStatus, CompletionCode, CredStatus, Credited, HodInput, OiData,
@@ -154,6 +155,8 @@ pub struct OwnOrder<'a> {
     pub order_description: &'a [u8],
     /// Its amount.
     pub purch_amt: CurrencyAmount,
+    /// In which parts, or how often, it is paid; none if once.
+    pub install_recur_data: Option<&'a InstallRecurData>,
 }
 
 /// Opens PReq.
@@ -224,6 +227,7 @@ impl OpenedPReq {
             od: order.order_description,
             purch_amt: order.purch_amt,
             od_salt: &self.oi.od_salt,
+            install_recur_data: order.install_recur_data,
         };
         Ok(VerifiedPReq {
             rrpid: self.rrpid,

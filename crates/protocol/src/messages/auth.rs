@@ -6,6 +6,7 @@ use crate::digest::Digest;
 use crate::ids::{ExactBytes, RrTags, Rrpid, TransIds};
 use crate::messages::batch::BatchPlace;
 use crate::messages::cap::CapCode;
+use crate::messages::install_recur::InstallRecurData;
 use crate::money::CurrencyAmount;
 use crate::thumbs::Thumbs;
 use crate::wrapper::{Jwe, Jws};
@@ -86,6 +87,9 @@ pub struct AuthReqPayload {
     /// Whether more authorizations may follow under this purchase: an approval then brings an AuthToken.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub subsequent_auth_ind: bool,
+    /// InstallRecurData, as the cardholder signed it: in which parts, or how often, the purchase is paid.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub install_recur_data: Option<InstallRecurData>,
 }
 
 /// AuthRes, sealed for the merchant.

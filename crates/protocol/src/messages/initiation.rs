@@ -3,6 +3,7 @@
 //! PInitRes.
 
 use crate::ids::LocalId;
+use crate::messages::install_recur::InstallRecurData;
 use crate::money::{Currency, CurrencyAmount};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct PaymentInitiation {
     pub order_description: String,
     /// The merchant's name for the order.
     pub lid_m: LocalId,
+    /// In which parts, or how often, the amount is paid; absent if once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<InstallRecurData>,
 }
 
 /// An amount as REST interfaces write it: three letters and integer minor units.

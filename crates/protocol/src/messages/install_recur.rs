@@ -3,6 +3,7 @@
 
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The shortest interval of recurring payments, in days.
 pub const FREQUENCY_DAYS_MIN: u16 = 1;
@@ -27,6 +28,24 @@ pub enum InstallRecurData {
 }
 
 impl InstallRecurData {
+    /// What HOD covers of it: what it is, and its numbers in decimal, the date as it is written.
+    #[must_use]
+    pub fn hash_fields(&self) -> Vec<String> {
+        match self {
+            Self::InstallTotalTrans(total) => {
+                vec!["install_total_trans".to_owned(), total.to_string()]
+            }
+            Self::Recurring {
+                frequency_days,
+                expiry,
+            } => vec![
+                "recurring".to_owned(),
+                frequency_days.to_string(),
+                expiry.to_string(),
+            ],
+        }
+    }
+
     /// Whether its numbers are within their limits.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -35,6 +54,23 @@ impl InstallRecurData {
             Self::Recurring { frequency_days, .. } => {
                 (FREQUENCY_DAYS_MIN..=FREQUENCY_DAYS_MAX).contains(frequency_days)
             }
+        }
+    }
+}
+
+impl fmt::Display for InstallRecurData {
+    /// For people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InstallTotalTrans(total) => write!(f, "in {total} instalments"),
+            Self::Recurring {
+                frequency_days: 1,
+                expiry,
+            } => write!(f, "every day until {expiry}"),
+            Self::Recurring {
+                frequency_days,
+                expiry,
+            } => write!(f, "every {frequency_days} days until {expiry}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::card::{Bin, PanData, PanToken, TransStain};
 use crate::digest::{Digest, digest, length_prefixed};
 use crate::ids::{Challenge, ExactBytes, Nonce, Rrpid, TransIds};
+use crate::messages::install_recur::InstallRecurData;
 use crate::messages::mail_order::MailOrder;
 use crate::money::{CurrencyAmount, Ratio};
 use crate::wrapper::{Jwe, Jws};
@@ -66,21 +67,26 @@ pub struct HodInput<'a> {
     pub purch_amt: CurrencyAmount,
     /// The salt.
     pub od_salt: &'a Nonce,
+    /// In which parts, or how often, it is paid.
+    pub install_recur_data: Option<&'a InstallRecurData>,
 }
 
 impl HodInput<'_> {
     /// HOD: the digest over description, currency number, minor units, exponent and salt, each with
-    /// its length in front (32 bits, big-endian), numbers in decimal.
+    /// its length in front (32 bits, big-endian), numbers in decimal; after them, if there is a plan, its fields
+    /// likewise ([`InstallRecurData::hash_fields`]).
     #[must_use]
     pub fn hod(&self) -> Digest {
         let [currency, amount, exponent] = self.purch_amt.hash_fields();
-        let fields = [
+        let plan = self.install_recur_data.map(InstallRecurData::hash_fields);
+        let mut fields = vec![
             self.od,
             currency.as_bytes(),
             amount.as_bytes(),
             exponent.as_bytes(),
             self.od_salt.as_bytes(),
         ];
+        fields.extend(plan.iter().flatten().map(String::as_bytes));
         digest(ContentType::HodInput, &length_prefixed(&fields))
     }
 }
@@ -131,6 +137,8 @@ pub(crate) struct PiHead {
     pub(crate) trans_ids: TransIds,
     pub(crate) inputs: PiInputs,
     pub(crate) merchant_id: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) install_recur_data: Option<InstallRecurData>,
     /// Absent without a certificate, whose secret it is made with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) trans_stain: Option<TransStain>,
@@ -340,4 +348,49 @@ pub enum AcqCardCode {
     AccountInfo,
     /// The cardholder should call.
     CallCustomerService,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Currency;
+
+    fn hod(plan: Option<InstallRecurData>) -> Digest {
+        let currency = Currency::from_alpha("EUR").expect("ISO 4217");
+        let input = HodInput {
+            od: b"beans",
+            purch_amt: CurrencyAmount::new(currency, 1500).expect("small"),
+            od_salt: &Nonce::from_bytes([7; 32]),
+            install_recur_data: plan.as_ref(),
+        };
+        input.hod()
+    }
+
+    #[test]
+    fn hod_without_a_plan_is_over_what_it_always_was() {
+        let fields: [&[u8]; 5] = [b"beans", b"978", b"1500", b"-2", &[7; 32]];
+        let as_before = digest(ContentType::HodInput, &length_prefixed(&fields));
+        assert_eq!(hod(None), as_before);
+    }
+
+    #[test]
+    fn every_plan_has_a_hod_of_its_own() {
+        let recurring = |frequency_days, expiry_s| InstallRecurData::Recurring {
+            frequency_days,
+            expiry: Timestamp::from_seconds(expiry_s),
+        };
+        let plans = [
+            None,
+            Some(InstallRecurData::InstallTotalTrans(2)),
+            Some(InstallRecurData::InstallTotalTrans(28)),
+            Some(recurring(2, 1_800_000_000)),
+            Some(recurring(28, 1_800_000_000)),
+            Some(recurring(28, 1_800_000_001)),
+        ];
+        let all: std::collections::BTreeSet<String> = plans
+            .into_iter()
+            .map(|plan| hod(plan).to_string())
+            .collect();
+        assert_eq!(all.len(), plans.len());
+    }
 }

@@ -1,10 +1,12 @@
 //! Random sequences of requests, with answers of the issuer that come late, never or against us, beside a bank that
 //! keeps its own books and knows nothing of the rules.
 
+use openset_protocol::Timestamp;
 use openset_protocol::balance::{
-    AskedAuthorization, AuthAnswer, Authorization, Instrument, Kind, Movement, Original, Payment,
-    Progress, Standing,
+    AskedAuthorization, AuthAnswer, Authorization, DAY_SECONDS, Instrument, Kind, Movement,
+    Original, Payment, Progress, Standing,
 };
+use openset_protocol::messages::install_recur::InstallRecurData;
 use proptest::prelude::*;
 
 use crate::world::{HOLD_S, OPENED_S, eur, name, payment};
@@ -56,6 +58,19 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), any::<u8>()).prop_map(|(which, credit)| Step::ReverseCredit { which, credit }),
         12 => (any::<u8>(), prop::bool::weighted(0.85)).prop_map(|(which, yes)| Step::Answer { which, yes }),
         1 => (0..100_i64).prop_map(|hours| Step::Wait { hours }),
+        1 => (20..40_i64).prop_map(|days| Step::Wait { hours: days * 24 }),
+    ]
+}
+
+/// Most purchases are paid once; some in parts, some again and again.
+fn plan() -> impl Strategy<Value = Option<InstallRecurData>> {
+    let expiry = Timestamp::from_seconds(OPENED_S + 300 * DAY_SECONDS);
+    prop_oneof![
+        2 => Just(None),
+        1 => (2..5_u8).prop_map(|total| Some(InstallRecurData::InstallTotalTrans(total))),
+        1 => (1..40_u16).prop_map(move |frequency_days| {
+            Some(InstallRecurData::Recurring { frequency_days, expiry })
+        }),
     ]
 }
 
@@ -72,12 +87,17 @@ struct Run {
     bank: Vec<Account>,
     now_s: i64,
     names: u32,
+    early_days: u16,
 }
 
 impl Run {
-    fn new() -> Self {
+    fn new(plan: Option<InstallRecurData>, early_days: u16) -> Self {
         Self {
-            payment: payment(vec![]),
+            early_days,
+            payment: Payment {
+                plan,
+                ..payment(vec![])
+            },
             bank: vec![],
             now_s: OPENED_S,
             names: 0,
@@ -112,7 +132,8 @@ impl Run {
                 let asked = AskedAuthorization {
                     instrument,
                     amount: eur(amount),
-                    plan: None,
+                    plan: payment.plan.as_ref(),
+                    early_days: self.early_days,
                 };
                 if payment.may_authorize(&asked, now_s).is_ok() {
                     if let Instrument::Token { approvals } = instrument {
@@ -279,7 +300,7 @@ impl Run {
     }
 
     fn check(&self) {
-        let mut counted = 0;
+        let (mut counted, mut most) = (0, 0);
         for (one, account) in self.payment.authorizations.iter().zip(&self.bank) {
             let at_rest = one.movements.iter().all(|m| m.progress != Progress::Asked);
             match one.standing(self.now_s) {
@@ -312,11 +333,49 @@ impl Run {
                 0
             };
             counted += held + account.owed;
+            most = most.max(held + account.owed);
+        }
+        // Of recurring payments each by itself.
+        if matches!(self.payment.plan, Some(InstallRecurData::Recurring { .. })) {
+            counted = most;
         }
         assert!(
             counted <= self.payment.limit_minor,
             "{counted} is held or owed"
         );
+        self.check_plan();
+    }
+
+    /// No more payments stand than were agreed to, and none before its time.
+    fn check_plan(&self) {
+        let all = self.payment.authorizations.iter();
+        let at_s = |one: &Authorization| match one.answer {
+            AuthAnswer::Approved { at_s, .. } if one.remaining_minor() > 0 => Some(at_s),
+            _ => None,
+        };
+        let mut made_at_s: Vec<i64> = all.filter_map(at_s).collect();
+        made_at_s.sort_unstable();
+        match self.payment.plan {
+            None => {}
+            Some(InstallRecurData::InstallTotalTrans(total)) => {
+                assert!(made_at_s.len() <= usize::from(total), "{made_at_s:?}");
+            }
+            Some(InstallRecurData::Recurring { frequency_days, .. }) => {
+                // However many there are in between: coming early adds up to nothing.
+                let pause_s = i64::from(frequency_days) * DAY_SECONDS;
+                let early_s = i64::from(self.early_days) * DAY_SECONDS;
+                for (first, first_s) in made_at_s.iter().enumerate() {
+                    for (after, at_s) in (0_i64..).zip(&made_at_s[first..]) {
+                        let soonest_s = if after > 0 {
+                            after * pause_s - early_s
+                        } else {
+                            0
+                        };
+                        assert!(at_s - first_s >= soonest_s, "{made_at_s:?}");
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -324,8 +383,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn no_sequence_of_requests_breaks_the_balance(steps in prop::collection::vec(step(), 1..60)) {
-        let mut run = Run::new();
+    fn no_sequence_of_requests_breaks_the_balance(
+        (plan, early_days) in (plan(), prop_oneof![3 => Just(0), 1 => 1..40_u16]),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut run = Run::new(plan, early_days);
         for step in &steps {
             run.take(step);
             run.check();

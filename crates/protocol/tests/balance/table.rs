@@ -2,8 +2,8 @@
 
 use openset_protocol::Timestamp;
 use openset_protocol::balance::{
-    AskedAuthorization, AuthAnswer, Authorization, Instrument, Kind, Movement, No, Original,
-    Payment, Progress, limit_minor,
+    AskedAuthorization, AuthAnswer, Authorization, DAY_SECONDS, Instrument, Kind, Movement, No,
+    Original, Payment, Progress, limit_minor,
 };
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::messages::auth_rev::AuthRevCode;
@@ -115,6 +115,7 @@ fn again(payment: &Payment, instrument: Instrument) -> Told {
         instrument,
         amount: eur(100),
         plan: None,
+        early_days: 0,
     };
     told(payment.may_authorize(&asked, NOW_S), Told::Auth)
 }
@@ -190,6 +191,7 @@ fn another_currency_or_an_amount_of_zero_is_refused_in_every_request() {
             instrument: Instrument::Pi,
             amount,
             plan: None,
+            early_days: 0,
         };
         let error = No::Code(AuthCode::AmountError);
         assert_eq!(payment(vec![]).may_authorize(&asked, NOW_S), Err(error));
@@ -334,6 +336,7 @@ fn tolerance_is_counted_once_over_all_authorizations() {
         instrument: Instrument::Token { approvals: 1 },
         amount: eur(minor),
         plan: None,
+        early_days: 0,
     };
     assert_eq!(payment.may_authorize(&asked(150), NOW_S), Ok(()));
     let error = Err(No::Code(AuthCode::AmountError));
@@ -342,8 +345,7 @@ fn tolerance_is_counted_once_over_all_authorizations() {
 
 #[test]
 fn recurring_payments_have_an_interval_and_an_end() {
-    const DAY_S: i64 = 86_400;
-    let expiry_s = NOW_S + 60 * DAY_S;
+    let expiry_s = NOW_S + 60 * DAY_SECONDS;
     let plan = InstallRecurData::Recurring {
         frequency_days: 28,
         expiry: Timestamp::from_seconds(expiry_s),
@@ -357,13 +359,14 @@ fn recurring_payments_have_an_interval_and_an_end() {
             instrument: Instrument::Token { approvals: 1 },
             amount: eur(1000),
             plan: Some(&plan),
+            early_days: 0,
         };
         told(payment.may_authorize(&asked, now_s), Told::Auth)
     };
     let charged = subscription(vec![capture(1000, Progress::Done)]);
     let too_soon = Told::Auth(AuthCode::RecurringTooSoon);
-    assert_eq!(at(&charged, NOW_S + 28 * DAY_S - 1), too_soon);
-    assert_eq!(at(&charged, NOW_S + 28 * DAY_S), Told::Ok);
+    assert_eq!(at(&charged, NOW_S + 28 * DAY_SECONDS - 1), too_soon);
+    assert_eq!(at(&charged, NOW_S + 28 * DAY_SECONDS), Told::Ok);
     assert_eq!(at(&charged, expiry_s), Told::Ok);
     let expired = || Told::Auth(AuthCode::RecurringExpired);
     assert_eq!(at(&charged, expiry_s + 1), expired());
@@ -374,9 +377,55 @@ fn recurring_payments_have_an_interval_and_an_end() {
         instrument: Instrument::Token { approvals: 1 },
         amount: eur(1000),
         plan: None,
+        early_days: 0,
     };
     let mismatch = Err(No::Code(AuthCode::InstallRecurMismatch));
     assert_eq!(charged.may_authorize(&other, expiry_s), mismatch);
+}
+
+#[test]
+fn recurring_payment_comes_so_early_as_the_acquirer_lets_it_and_no_earlier_each_time() {
+    let at_s = |day: i64| NOW_S + day * DAY_SECONDS;
+    let plan = InstallRecurData::Recurring {
+        frequency_days: 28,
+        expiry: Timestamp::from_seconds(at_s(366)),
+    };
+    let paid = |day| {
+        let answer = AuthAnswer::Approved {
+            at_s: at_s(day),
+            expires_at_s: at_s(day) + HOLD_S,
+        };
+        authorization(answer, vec![])
+    };
+    let too_soon = Told::Auth(AuthCode::RecurringTooSoon);
+    // (days on which it was paid, the first day on which it may be paid again)
+    let rows: [(&[i64], i64); 5] = [
+        (&[0], 25),
+        (&[0, 25], 53),
+        (&[0, 25, 53], 81),
+        // Whoever was late starts from there, and catches nothing up.
+        (&[0, 40], 65),
+        (&[0, 25, 70], 95),
+    ];
+    for (days, next) in rows {
+        let payment = Payment {
+            plan: Some(plan),
+            ..payment(days.iter().copied().map(paid).collect())
+        };
+        let on = |now_s| {
+            let asked = AskedAuthorization {
+                instrument: Instrument::Token {
+                    approvals: payment.approvals(),
+                },
+                amount: eur(1000),
+                plan: Some(&plan),
+                early_days: 3,
+            };
+            told(payment.may_authorize(&asked, now_s), Told::Auth)
+        };
+        assert_eq!(on(at_s(next) - 1), too_soon, "{days:?}");
+        assert_eq!(on(at_s(next)), Told::Ok, "{days:?}");
+    }
 }
 
 #[test]
@@ -396,6 +445,7 @@ fn instalments_end_with_the_last_one() {
             instrument: Instrument::Token { approvals },
             amount: eur(100),
             plan: Some(&plan),
+            early_days: 0,
         };
         told(payment.may_authorize(&asked, NOW_S), Told::Auth)
     };

@@ -4,7 +4,7 @@
 use crate::layers::{Letter, Node};
 use crate::matrix::{AUTH_REQ_LINKS, Case, P_REQ_LINKS, all};
 use crate::run::{End, Genuine, Run, as_sent, at, genuine, other};
-use crate::world::{amount, world};
+use crate::world::{PLAN, amount, world};
 use openset_protocol::Rejection::{
     self, AnotherParty, ContentType, DualSignature, HeaderMismatch, MessageNotTaken, NotForUs,
     NotSealedForUs,
@@ -190,6 +190,7 @@ fn a_payment_that_a_dishonest_gateway_seals_again_for_another_is_refused() {
         merch_cat_code: "5942",
         subsequent_auth_ind: false,
         capture_now: false,
+        install_recur_data: Some(*PLAN),
     };
     let (_, wire) = w
         .with(|ctx| merchant::auth::request(ctx, &w.shop, certificate, &asking, w.verifier()))
@@ -212,6 +213,7 @@ fn a_payment_meant_for_another_merchant_is_refused() {
         merch_cat_code: "5942",
         subsequent_auth_ind: false,
         capture_now: false,
+        install_recur_data: Some(*PLAN),
     };
     let gateway = w.gateway.key_exchange.certificate();
     let (_, wire) = w

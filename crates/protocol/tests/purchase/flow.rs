@@ -1,7 +1,7 @@
 //! That a purchase comes out right: every state that each party reaches.
 
 use crate::run::{Genuine, Request, Run, genuine, order_of_wallet};
-use crate::world::{APPROVAL, MESSAGE, amount, world};
+use crate::world::{APPROVAL, MESSAGE, PLAN, amount, world};
 use openset_protocol::cardholder::purchase::{self, PaymentStatus, PurchaseOutcome};
 use openset_protocol::gateway;
 use openset_protocol::gateway::auth::{Refusal, Shown};
@@ -9,6 +9,7 @@ use openset_protocol::merchant::auth::AuthAnswer;
 use openset_protocol::merchant::p::{Asked, OwnOrder, p_res, without_results};
 use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::cap::CapCode;
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::messages::p::CompletionCode;
 use openset_protocol::wrapper::{Message, MessageWrapper};
 
@@ -155,10 +156,22 @@ fn merchant_sees_that_its_own_order_is_another() {
         OwnOrder {
             order_description: b"2 x The Rust Programming Language",
             purch_amt: amount(4200),
+            install_recur_data: Some(&*PLAN),
+        },
+        OwnOrder {
+            order_description: crate::world::ORDER,
+            purch_amt: amount(4200),
+            install_recur_data: None,
+        },
+        OwnOrder {
+            order_description: crate::world::ORDER,
+            purch_amt: amount(4200),
+            install_recur_data: Some(&InstallRecurData::InstallTotalTrans(2)),
         },
         OwnOrder {
             order_description: crate::world::ORDER,
             purch_amt: amount(4201),
+            install_recur_data: Some(&*PLAN),
         },
     ];
     for order in orders {
@@ -212,6 +225,7 @@ fn a_zero_amount_cannot_be_authorized() {
     let own = OwnOrder {
         order_description: crate::world::ORDER,
         purch_amt: amount(0),
+        install_recur_data: Some(&*PLAN),
     };
     let p_req = openset_protocol::merchant::p::open(&wrapper, &[&w.shop]).unwrap();
     let verified = p_req
@@ -226,6 +240,7 @@ fn a_zero_amount_cannot_be_authorized() {
         merch_cat_code: "5942",
         subsequent_auth_ind: false,
         capture_now: false,
+        install_recur_data: Some(*PLAN),
     };
     let gateway = w.gateway.key_exchange.certificate();
     let (_, wire) = w

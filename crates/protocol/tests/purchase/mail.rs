@@ -154,6 +154,7 @@ fn verify(verifier: &PathVerifier, wire: &[u8]) -> Result<VerifiedPReq, Rejectio
     let own = OwnOrder {
         order_description: description.as_bytes(),
         purch_amt,
+        install_recur_data: None,
     };
     p_req.verify(&wrapper, &opened, own, verifier, w.now)
 }

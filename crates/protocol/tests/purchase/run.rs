@@ -2,7 +2,7 @@
 //! message on, genuine or not.
 
 use crate::layers::KeyRing;
-use crate::world::{APPROVAL, MESSAGE, ORDER, STAPLE, World, amount, world};
+use crate::world::{APPROVAL, MESSAGE, ORDER, PLAN, STAPLE, World, amount, world};
 use openset_jose::ContentKey;
 use openset_pki::PathVerifier;
 use openset_protocol::Rejection;
@@ -31,6 +31,7 @@ use openset_protocol::messages::batch::BatchPlace;
 use openset_protocol::messages::batch_admin::BaStatus;
 use openset_protocol::messages::cap::CapCode;
 use openset_protocol::messages::cap_rev_or_cred::CapRevOrCredCode;
+use openset_protocol::messages::mail_order::is_lid_m;
 use openset_protocol::messages::p_cert::PCertCode;
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::MessageWrapper;
@@ -124,6 +125,7 @@ pub fn order_of_wallet(lid_m: &str) -> Order {
         lid_m: lid_m.parse().unwrap(),
         order_description: ORDER.to_vec(),
         purch_amt: amount(4200),
+        install_recur_data: Some(*PLAN),
         language: Language::english(),
         thumbs: Some(world().thumbs()),
     }
@@ -340,6 +342,8 @@ impl Run<'_> {
             merch_cat_code: "5942",
             subsequent_auth_ind: true,
             capture_now: true,
+            // Nobody agrees to a plan by mail.
+            install_recur_data: (!is_lid_m(&verified.trans_ids.lid_m)).then_some(*PLAN),
         };
         let gateway = w.gateway.key_exchange.certificate();
         w.with(|ctx| merchant::auth::request(ctx, &w.shop, gateway, &asking, w.verifier()))
@@ -394,14 +398,15 @@ impl Run<'_> {
         let balance = Payment {
             currency: payment.purch_amt.currency(),
             limit_minor: limit_minor(payment.purch_amt.minor(), 0),
-            plan: None,
+            plan: payment.install_recur_data,
             opened_at_s: w.now.seconds(),
             authorizations,
         };
         let asked = AskedAuthorization {
             instrument,
             amount: asker.amount,
-            plan: None,
+            plan: asker.install_recur_data.as_ref(),
+            early_days: 0,
         };
         match balance.may_authorize(&asked, w.now.seconds()) {
             Ok(()) => Ok((payment, approvals)),

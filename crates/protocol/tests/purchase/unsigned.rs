@@ -3,7 +3,7 @@
 
 use crate::layers::fresh_rng;
 use crate::run::{Request, Run};
-use crate::world::{APPROVAL, ORDER, amount, opening_key, world};
+use crate::world::{APPROVAL, ORDER, PLAN, amount, opening_key, world};
 use openset_jose::base64url;
 use openset_jose::jwe;
 use openset_pki::Role;
@@ -16,9 +16,10 @@ use openset_protocol::gateway::auth::{
 use openset_protocol::identity::Credentials;
 use openset_protocol::ids::Language;
 use openset_protocol::merchant::auth::Asking;
-use openset_protocol::merchant::p::{OpenedPReq, PayerName, VerifiedPReq};
+use openset_protocol::merchant::p::{OpenedPReq, OwnOrder, PayerName, VerifiedPReq};
 use openset_protocol::merchant::p_init::OpenedPurchase;
 use openset_protocol::messages::auth::AuthCode;
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::messages::p::PReqTbe;
 use openset_protocol::wrapper::{Jwe, Message, MessageWrapper};
 use openset_protocol::{gateway, merchant};
@@ -46,11 +47,20 @@ struct Bought {
 
 /// Steps 5 and 6 with a shop that shows this gateway.
 fn buy(card: PayingCard<'_>, gateway: &Credentials) -> Result<Bought, Rejection> {
+    buy_by(card, gateway, None)
+}
+
+fn buy_by(
+    card: PayingCard<'_>,
+    gateway: &Credentials,
+    plan: Option<InstallRecurData>,
+) -> Result<Bought, Rejection> {
     let w = world();
     let order = Order {
         lid_m: "order-1".parse().unwrap(),
         order_description: ORDER.to_vec(),
         purch_amt: amount(4200),
+        install_recur_data: plan,
         language: Language::english(),
         thumbs: None,
     };
@@ -82,7 +92,11 @@ fn opened(p_req: &[u8]) -> Result<OpenedPReq, Rejection> {
 fn verified(bought: &Bought) -> Result<VerifiedPReq, Rejection> {
     let w = world();
     let wrapper = MessageWrapper::decode(&bought.p_req).unwrap();
-    opened(&bought.p_req)?.verify(&wrapper, &bought.opened, w.order(), w.verifier(), w.now)
+    let own = OwnOrder {
+        install_recur_data: None,
+        ..w.order()
+    };
+    opened(&bought.p_req)?.verify(&wrapper, &bought.opened, own, w.verifier(), w.now)
 }
 
 /// AuthReq to this gateway, which takes what nobody signed or does not.
@@ -90,6 +104,15 @@ fn authorized(
     p_req: &VerifiedPReq,
     (to, accepts): (&Credentials, bool),
     more: bool,
+) -> Result<Result<VerifiedPayment, Refusal>, Rejection> {
+    authorized_by(p_req, (to, accepts), more, None)
+}
+
+fn authorized_by(
+    p_req: &VerifiedPReq,
+    (to, accepts): (&Credentials, bool),
+    more: bool,
+    plan: Option<InstallRecurData>,
 ) -> Result<Result<VerifiedPayment, Refusal>, Rejection> {
     let w = world();
     let asking = Asking {
@@ -100,6 +123,7 @@ fn authorized(
         merch_cat_code: "5942",
         subsequent_auth_ind: more,
         capture_now: false,
+        install_recur_data: plan,
     };
     let sealed_for = to.key_exchange.certificate();
     let (_, wire) = w
@@ -157,6 +181,7 @@ fn unsigned_purchase_is_paid_and_inquired_about_where_everybody_allows_it() {
         merch_cat_code: "5942",
         subsequent_auth_ind: false,
         capture_now: false,
+        install_recur_data: None,
     };
     let sealed_for = LENIENT.key_exchange.certificate();
     let (awaiting, wire) = w
@@ -254,6 +279,24 @@ fn each_party_refuses_what_nobody_signed_unless_it_takes_that() {
         Some(Refusal::Unsigned),
         "gateway, by its certificate"
     );
+}
+
+#[test]
+fn nobody_is_charged_by_a_plan_that_nobody_signed() {
+    let plan = Some(*PLAN);
+    let wallet = buy_by((&card()).into(), &LENIENT, plan).err();
+    assert_eq!(wallet, Some(Rejection::SignatureRequired));
+    // A dishonest wallet says that it agrees, and a shop asks for one payment alone.
+    let p_req = verified(&bought()).unwrap();
+    let agreed = serde_json::to_value(plan).unwrap();
+    let pi = altered_pi(&p_req.pi, &LENIENT, |_, data| {
+        data["pi_head"]["install_recur_data"] = agreed.clone();
+    });
+    let agreed = VerifiedPReq { pi, ..p_req };
+    let refused = authorized_by(&agreed, (&LENIENT, true), false, plan);
+    assert_eq!(refused.unwrap().err(), Some(Refusal::Unsigned));
+    let hidden = authorized(&agreed, (&LENIENT, true), false);
+    assert_eq!(hidden.unwrap().err(), Some(Refusal::Plan));
 }
 
 #[test]

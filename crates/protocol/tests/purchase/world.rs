@@ -10,6 +10,7 @@ use openset_protocol::gateway::auth::{Answering, Asker, Decision, TokenKey};
 use openset_protocol::gateway::auth_rev::{Reversal, VerifiedAuthRevReq};
 use openset_protocol::identity::{Credentials, SigningIdentity};
 use openset_protocol::merchant::p::OwnOrder;
+use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::thumbs::{RevocationState, Thumbs};
 use openset_protocol::{Context, Rejection, Thumbprint, Timestamp, gateway};
@@ -26,6 +27,11 @@ pub const MESSAGE: &str = "Thank you for banking with us";
 /// What the wallet staples: whether it is a good answer is not for the messages to judge.
 pub const STAPLE: &[u8] = b"an OCSP response";
 pub const APPROVAL: &str = "A1B2C3";
+/// It is paid every month.
+pub static PLAN: LazyLock<InstallRecurData> = LazyLock::new(|| InstallRecurData::Recurring {
+    frequency_days: 28,
+    expiry: Timestamp::from_seconds(4_000_000_000),
+});
 
 /// Everybody, with all private keys.
 pub struct World {
@@ -176,6 +182,7 @@ impl World {
         OwnOrder {
             order_description: ORDER,
             purch_amt: amount(4200),
+            install_recur_data: Some(&*PLAN),
         }
     }
 

@@ -13,16 +13,18 @@ pub(super) enum Chapter {
     PartialCapture,
     Reversal,
     Refund,
+    Recurring,
     Batch,
 }
 
 /// All of them, in their order.
-pub(super) const ALL: [Chapter; 6] = [
+pub(super) const ALL: [Chapter; 7] = [
     Chapter::Sale,
     Chapter::Parts,
     Chapter::PartialCapture,
     Chapter::Reversal,
     Chapter::Refund,
+    Chapter::Recurring,
     Chapter::Batch,
 ];
 
@@ -30,6 +32,8 @@ pub(super) const ALL: [Chapter; 6] = [
 const AT_ONCE: &str = "voucher-tasting";
 const STOCKED: &str = "espresso-250";
 const SHIPS_LATER: &str = "hand-grinder";
+/// Something that is paid every day.
+const DAILY: &str = "bar-espresso";
 
 impl Chapter {
     pub(super) fn title(self) -> &'static str {
@@ -39,6 +43,9 @@ impl Chapter {
             Self::PartialCapture => "Partial capture: the rest of the hold is free again",
             Self::Reversal => "Reversal: nothing is sent, nothing is paid",
             Self::Refund => "Refund: money goes back, in parts, and one refund is taken back",
+            Self::Recurring => {
+                "Recurring payment: agreed to once, paid every day, never more often"
+            }
             Self::Batch => "Batch: the shop closes it, the issuer settles, the acquirer pays out",
         }
     }
@@ -53,6 +60,7 @@ impl Tour<'_> {
             Chapter::PartialCapture => self.partial_capture().await,
             Chapter::Reversal => self.reversal().await,
             Chapter::Refund => self.refund().await,
+            Chapter::Recurring => self.recurring().await,
             Chapter::Batch => self.batch().await,
         }
     }
@@ -162,6 +170,36 @@ impl Tour<'_> {
         let status = wallet.get("status").and_then(Value::as_str);
         ensure!(status == Some("refunded"), "the wallet says {wallet}");
         self.told("the wallet inquires", "refunded, by the bank's receipt")
+            .await
+    }
+
+    /// The acquirer lets this shop collect a day early; for the day after that nobody waits here.
+    async fn recurring(&mut self) -> anyhow::Result<()> {
+        let (bought, plan) = self.subscribed(DAILY).await?;
+        let what = "an espresso a day is agreed to, and today's is paid";
+        self.told(what, &plan).await?;
+        let next = json!({"capture_now": true});
+        let tomorrow = self.ask(&bought.order_id, "authorize", &next).await?;
+        let state = tomorrow.get("state").and_then(Value::as_str);
+        ensure!(state == Some("captured"), "not paid: {tomorrow}");
+        self.told(
+            "tomorrow's, a day early, as the acquirer lets the shop",
+            &came(&tomorrow, "amount")?,
+        )
+        .await?;
+        let third = self.ask(&bought.order_id, "authorize", &next).await?;
+        let code = third.get("auth_code").and_then(Value::as_str);
+        ensure!(
+            code == Some("recurringTooSoon"),
+            "not refused as too soon: {third}"
+        );
+        self.told(
+            "that of the day after, which the gateway refuses",
+            "recurringTooSoon, and nothing moves",
+        )
+        .await?;
+        let wallet = self.inquired(&bought.purchase_id).await?;
+        self.told("the wallet inquires", &came(&wallet, "paid")?)
             .await
     }
 

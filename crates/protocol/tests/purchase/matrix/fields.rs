@@ -154,6 +154,16 @@ pub fn dual_signature(message: &'static str) -> Rows {
     fields.into_iter().map(field).collect()
 }
 
+/// The plan in it, which nobody agrees to by mail.
+pub fn plan_of_payment_instruction() -> Rows {
+    let plan = "pi/pi_data/pi_head/install_recur_data/recurring/";
+    let other = End::Declined(Refusal::Plan);
+    vec![
+        row(format!("{plan}frequency_days"), Add(-1), other.clone()),
+        row(format!("{plan}expiry"), Later, other),
+    ]
+}
+
 /// The payment instruction, signed again by the cardholder: what the gateway finds.
 pub fn payment_instruction() -> Rows {
     let declined = End::Declined;

@@ -1,10 +1,11 @@
 //! The cardholder's and the merchant's requests for a payment: PReq, AuthReq, InqReq.
 
 use super::fields::{
-    Rows, amount, auth_token, chain, dual_signature, frame, payment_instruction, thumbs, trans_ids,
+    Rows, amount, auth_token, chain, dual_signature, frame, payment_instruction,
+    plan_of_payment_instruction, thumbs, trans_ids,
 };
 use super::{AUTH_REQ_LINKS, Case, NEXT_AUTH_REQ_LINKS, P_REQ_LINKS, fresh, run};
-use crate::rows::Alteration::{Bit, Later, Not, Text};
+use crate::rows::Alteration::{Add, Bit, Later, Not, Text};
 use crate::rows::{harmless, row};
 use crate::run::{End, genuine};
 use crate::world::world;
@@ -60,6 +61,7 @@ fn p_req() -> Case {
     ));
     rows.extend(dual_signature("PReq"));
     rows.extend(payment_instruction());
+    rows.extend(plan_of_payment_instruction());
     rows.push(harmless(
         "ocsp",
         Bit,
@@ -75,6 +77,10 @@ fn p_req() -> Case {
         rows,
         optional: vec![
             ("pi/pi_data/pi_head/acq_back_key_data", None),
+            (
+                "pi/pi_data/pi_head/install_recur_data",
+                Some(End::Declined(Refusal::Plan)),
+            ),
             ("ocsp", None),
             (
                 "oi_data/chall_m",
@@ -86,7 +92,7 @@ fn p_req() -> Case {
 
 /// What is the same with a payment instruction and with a token: `mismatch` is what comes of another purchase, `shown`
 /// what of another digest.
-fn asked(mismatch: Refusal, shown: &'static str) -> Rows {
+fn asked(mismatch: Refusal, shown: &'static str, another_plan: End) -> Rows {
     let refused = |rejection| End::Refused("AuthReq", rejection);
     let mismatch = End::Declined(mismatch);
     let mut rows = frame("AuthReq", "auth_req/", "certificate", false);
@@ -120,6 +126,12 @@ fn asked(mismatch: Refusal, shown: &'static str) -> Rows {
         ),
         row(SUBSEQUENT, Not, no_token()),
         row(CAPTURE_NOW, Not, no_capture()),
+        row(
+            format!("{PLAN}/recurring/frequency_days"),
+            Add(-1),
+            another_plan.clone(),
+        ),
+        row(format!("{PLAN}/recurring/expiry"), Later, another_plan),
         harmless(
             "auth_req/data/auth_req_payload/merch_cat_code",
             Text("7995"),
@@ -135,6 +147,7 @@ fn asked(mismatch: Refusal, shown: &'static str) -> Rows {
 
 const SUBSEQUENT: &str = "auth_req/data/auth_req_payload/subsequent_auth_ind";
 
+const PLAN: &str = "auth_req/data/auth_req_payload/install_recur_data";
 const CAPTURE_NOW: &str = "auth_req/data/capture_now";
 
 /// Who asked for a capture, too, misses what became of it.
@@ -151,7 +164,11 @@ fn no_token() -> End {
 }
 
 fn auth_req() -> Case {
-    let mut rows = asked(Refusal::TransIds, "the payment instruction");
+    let mut rows = asked(
+        Refusal::TransIds,
+        "the payment instruction",
+        End::Declined(Refusal::Plan),
+    );
     rows.extend([
         row(
             "auth_req/data/check_digests/hoi",
@@ -171,6 +188,7 @@ fn auth_req() -> Case {
     ]);
     rows.extend(dual_signature("AuthReq"));
     rows.extend(payment_instruction());
+    rows.extend(plan_of_payment_instruction());
     Case {
         name: "AuthReq",
         wire: &genuine().auth_req,
@@ -183,13 +201,22 @@ fn auth_req() -> Case {
             ("pi/pi_data/pi_head/acq_back_key_data", None),
             (SUBSEQUENT, Some(no_token())),
             (CAPTURE_NOW, Some(no_capture())),
+            (PLAN, Some(End::Declined(Refusal::Plan))),
+            (
+                "pi/pi_data/pi_head/install_recur_data",
+                Some(End::Declined(Refusal::Plan)),
+            ),
         ],
     }
 }
 
 /// With the token of the first approval.
 fn next_auth_req() -> Case {
-    let mut rows = asked(Refusal::AuthToken, "the authorization token");
+    let mut rows = asked(
+        Refusal::AuthToken,
+        "the authorization token",
+        End::Unauthorized(AuthCode::InstallRecurMismatch),
+    );
     rows.extend(auth_token("auth_token/"));
     Case {
         name: "AuthReq",
@@ -202,6 +229,10 @@ fn next_auth_req() -> Case {
         optional: vec![
             (SUBSEQUENT, Some(no_token())),
             (CAPTURE_NOW, Some(no_capture())),
+            (
+                PLAN,
+                Some(End::Unauthorized(AuthCode::InstallRecurMismatch)),
+            ),
         ],
     }
 }
