@@ -14,6 +14,8 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use openset_protocol::cardholder::purchase;
 
+#[path = "../tests/purchase/inquiry.rs"]
+mod inquiry;
 #[path = "../tests/support/layers.rs"]
 mod layers;
 #[path = "../tests/purchase/money.rs"]

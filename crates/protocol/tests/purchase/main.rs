@@ -14,6 +14,7 @@ mod certificates;
 mod errors;
 mod exchanges;
 mod flow;
+mod inquiry;
 #[path = "../support/layers.rs"]
 mod layers;
 mod mail;
