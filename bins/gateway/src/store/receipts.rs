@@ -72,15 +72,18 @@ pub(crate) async fn newest(
     for credit in one.credits().filter(|one| one.progress == Progress::Done) {
         let ended = stored.iter().find(|movement| movement.id == credit.id);
         let at_s = ended.and_then(|movement| movement.ended_at_s);
-        credits.push(Credited {
-            cred_date: Timestamp::from_seconds(
-                at_s.ok_or(StoreError::Corrupt("movements.ended_at_s"))?,
-            ),
+        let at_s = at_s.ok_or(StoreError::Corrupt("movements.ended_at_s"))?;
+        let place = ended.and_then(|movement| movement.place.as_ref());
+        let credited = Credited {
+            cred_date: Timestamp::from_seconds(at_s),
             cred_amt: amount(credit.amount_minor)?,
-        });
+        };
+        // Several may be done in a second; the batch counts them.
+        let order = (at_s, place.map(|place| place.batch_sequence_num));
+        credits.push((order, credited));
     }
-    // They are in the order in which they were asked for.
-    credits.sort_by_key(|credit| credit.cred_date.seconds());
+    credits.sort_by_key(|(order, _)| *order);
+    let credits = credits.into_iter().map(|(_, credited)| credited).collect();
     Ok(Some(NewReceipt {
         facts: ReceiptFacts {
             receipt_for,
