@@ -171,7 +171,20 @@ impl Db {
     /// # Errors
     /// [`StoreError::Unavailable`] when none is free in time.
     pub async fn read(&self) -> Result<PoolConnection<Any>, StoreError> {
+        self.settled().await?;
         Ok(self.readers.acquire().await?)
+    }
+
+    /// Waits until everything is on the disk that a transaction which was dropped may have seen of others. Whatever comes of
+    /// what it saw, an answer above all, must not leave the process before.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database gave up what was seen: it never was.
+    pub async fn settled(&self) -> Result<(), StoreError> {
+        match &self.writer {
+            Some(writer) => writer.settled().await,
+            None => Ok(()),
+        }
     }
 
     /// Begins a write transaction. On SQLite it is the only one at a time, so it must be short and

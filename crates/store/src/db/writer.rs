@@ -5,14 +5,19 @@
 //! reached there commits for all. Nobody's `commit` returns before that, so what was promised is on the disk; alone, a
 //! transaction is committed as ever. One that is undone takes nothing of the others with it. Should the database itself
 //! give the whole transaction up (a full disk, a lost file), all that waited are told, and nobody's work was kept.
+//!
+//! A member sees what earlier members did before it is on the disk. So whoever saw it waits, too, before anything comes of
+//! it: `rollback` returns when `commit` would; and where a member was dropped, which cannot wait, [`Writer::settled`] does,
+//! which every reader and every answer of a service goes through ([`crate::Db::settled`]).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
 use tokio::time::timeout;
 
 use super::counted;
@@ -23,6 +28,23 @@ use crate::StoreError;
 pub(super) struct Writer {
     pool: AnyPool,
     turn: Arc<Mutex<Turn>>,
+    groups: Arc<Groups>,
+}
+
+/// What is known of the groups, by their numbers.
+struct Groups {
+    /// The last one that was begun.
+    begun: AtomicU64,
+    /// The last one in which a member was dropped that may have seen others' work.
+    seen: AtomicU64,
+    ended: watch::Sender<Ended>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Ended {
+    last: u64,
+    /// The last one that was given up although members had been kept.
+    given_up: u64,
 }
 
 /// Whoever has it may write. It is handed on in the order in which it was asked for.
@@ -36,9 +58,13 @@ struct Turn {
 
 /// A transaction of the database.
 struct Group {
+    number: u64,
+    groups: Arc<Groups>,
     connection: PoolConnection<Any>,
-    /// Those whose savepoints were released.
-    kept: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    /// Whether a savepoint was released.
+    any_kept: bool,
+    /// Those who wait for its end.
+    waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
     /// A member was dropped: what it did is still to be undone.
     abandoned: bool,
     /// The database gave it up, or it is not known whether it did.
@@ -60,6 +86,25 @@ impl Writer {
         Self {
             pool,
             turn: Arc::default(),
+            groups: Arc::new(Groups {
+                begun: AtomicU64::new(0),
+                seen: AtomicU64::new(0),
+                ended: watch::Sender::new(Ended::default()),
+            }),
+        }
+    }
+
+    /// Waits until everything that a dropped transaction may have seen is on the disk.
+    pub(super) async fn settled(&self) -> Result<(), StoreError> {
+        let seen = self.groups.seen.load(Ordering::Acquire);
+        if self.groups.ended.borrow().last >= seen {
+            return Ok(());
+        }
+        let mut ended = self.groups.ended.subscribe();
+        let ended = ended.wait_for(|ended| ended.last >= seen).await;
+        match ended.map(|ended| ended.given_up) {
+            Ok(given_up) if given_up < seen => Ok(()),
+            _ => Err(gave_up("the database gave a transaction up".to_owned())),
         }
     }
 
@@ -72,7 +117,10 @@ impl Writer {
             Some(group) => group,
             None => Group {
                 connection: self.pool.acquire().await?,
-                kept: Vec::new(),
+                number: self.groups.begun.fetch_add(1, Ordering::Relaxed) + 1,
+                groups: Arc::clone(&self.groups),
+                any_kept: false,
+                waiting: Vec::new(),
                 abandoned: false,
                 failed: false,
             },
@@ -116,7 +164,7 @@ impl Turn {
             return;
         };
         group.tidy().await;
-        if (group.failed || group.kept.is_empty())
+        if (group.failed || !group.any_kept)
             && let Some(group) = self.group.take()
         {
             // On its own: a caller that is dropped meanwhile must not leave the connection half-way.
@@ -128,7 +176,7 @@ impl Turn {
 impl Group {
     /// Undoes what an abandoned member did. Without others the whole is undone at the end.
     async fn tidy(&mut self) {
-        if self.abandoned && !self.kept.is_empty() {
+        if self.abandoned && self.any_kept {
             let undone = self.undo_member().await;
             self.failed |= undone.is_err();
         }
@@ -143,23 +191,26 @@ impl Group {
     async fn end(mut self) {
         let outcome = if self.failed {
             Err("the database gave the transaction up".to_owned())
-        } else if self.kept.is_empty() {
-            self.run("ROLLBACK").await.map_err(|e| e.to_string())
         } else {
-            self.run("COMMIT").await.map_err(|e| e.to_string())
+            let end = if self.any_kept { "COMMIT" } else { "ROLLBACK" };
+            self.run(end).await.map_err(|error| error.to_string())
         };
         if outcome.is_err() {
             // Closed, a connection takes with it whatever was open.
             let _ = self.connection.close().await;
-        } else if !self.kept.is_empty() {
+        } else if self.any_kept {
             counted::commit();
         }
-        for waiting in self.kept {
-            let told = outcome
-                .clone()
-                .map_err(|why| StoreError::Unavailable(sqlx::Error::Protocol(why)));
+        let (number, lost) = (self.number, outcome.is_err() && self.any_kept);
+        self.groups.ended.send_modify(|ended| {
+            ended.last = number;
+            if lost {
+                ended.given_up = number;
+            }
+        });
+        for waiting in self.waiting {
             // Who no longer waits does not need to know.
-            let _ = waiting.send(told);
+            let _ = waiting.send(outcome.clone().map_err(gave_up));
         }
     }
 
@@ -169,24 +220,35 @@ impl Group {
     }
 }
 
+fn gave_up(why: String) -> StoreError {
+    StoreError::Unavailable(sqlx::Error::Protocol(why))
+}
+
 impl Member {
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         if !self.first {
             self.run("RELEASE member").await?;
         }
-        let (tell, told) = oneshot::channel();
         if let Some((group, _)) = &mut self.held {
-            group.kept.push(tell);
+            group.any_kept = true;
         }
         self.ended = true;
+        self.end_of_group().await
+    }
+
+    /// Hands the turn on and waits.
+    async fn end_of_group(mut self) -> Result<(), StoreError> {
+        let (tell, told) = oneshot::channel();
+        if let Some((group, _)) = &mut self.held {
+            group.waiting.push(tell);
+        }
         drop(self);
         let lost = |_| StoreError::Unavailable(sqlx::Error::WorkerCrashed);
         told.await.map_err(lost)?
     }
 
-    /// Takes this member's part back, and nothing else.
+    /// Takes this member's part back, and nothing else. What it saw of others is on the disk when this returns.
     pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
-        // The first one's part is the whole, which is undone when the group ends with nothing kept.
         if !self.first
             && let Some((group, _)) = &mut self.held
         {
@@ -194,8 +256,9 @@ impl Member {
             group.failed |= undone.is_err();
             undone?;
         }
+        // The first one's part is the whole, which is undone when the group ends with nothing kept.
         self.ended = true;
-        Ok(())
+        self.end_of_group().await
     }
 
     async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
@@ -230,6 +293,9 @@ impl Drop for Member {
             return;
         };
         group.abandoned = !self.ended;
+        if !self.ended && !self.first {
+            group.groups.seen.fetch_max(group.number, Ordering::AcqRel);
+        }
         turn.group = Some(group);
         if turn.closing {
             return;
@@ -295,15 +361,23 @@ mod tests {
         let mut second = second.await.unwrap();
         write(&mut second, "second").await;
         assert!(!first.is_finished(), "a commit waits for those who queued");
-        assert!(read(&db).await.is_empty(), "and shows nothing before");
         drop(second);
+        let settled = tokio::spawn({
+            let db = db.clone();
+            async move { db.settled().await }
+        });
         let mut third = third.await.unwrap();
         write(&mut third, "third").await;
-        third.rollback().await.unwrap();
+        let third = tokio::spawn(third.rollback());
         let mut fourth = fourth.await.unwrap();
         write(&mut fourth, "fourth").await;
+        for waits in [&first, &settled, &third] {
+            assert!(!waits.is_finished(), "who saw the first waits for its end");
+        }
         fourth.commit().await.unwrap();
-        first.await.unwrap().unwrap();
+        for waited in [first, settled, third] {
+            waited.await.unwrap().unwrap();
+        }
         assert_eq!(read(&db).await, ["first", "fourth"]);
     }
 
@@ -319,7 +393,8 @@ mod tests {
         let mut second = second.await.unwrap();
         // As SQLite does of itself when the disk is full.
         sqlx::query("ROLLBACK").execute(&mut *second).await.unwrap();
-        assert!(second.commit().await.is_err());
+        drop(second);
+        assert!(db.settled().await.is_err(), "what the second saw never was");
         let told = first.await.unwrap();
         assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
         let mut third = third.await.unwrap();
