@@ -6,9 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use clap::Args;
+use openset_store::Db;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -155,7 +158,8 @@ impl Shell {
         })
     }
 
-    /// Serves `router` with health, metrics, OpenAPI and all limits until `shutdown`, then drains.
+    /// Serves `router` with health, metrics, OpenAPI and all limits until `shutdown`, then drains. No answer leaves before
+    /// what its handler saw in `db` is on the disk ([`Db::settled`]).
     ///
     /// # Errors
     /// When the OpenAPI document cannot be written.
@@ -163,11 +167,13 @@ impl Shell {
         self,
         listener: TcpListener,
         router: Router,
+        db: &Db,
         api: &utoipa::openapi::OpenApi,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let detached = Detached::default();
         let router = router
+            .layer(from_fn_with_state(db.clone(), settled))
             .merge(self.health.router())
             .merge(self.metrics.router())
             .merge(openapi::router(api)?);
@@ -175,6 +181,16 @@ impl Shell {
         server::serve(listener, self.tls, router, shutdown).await;
         detached.finish(DRAIN_DEADLINE).await;
         Ok(())
+    }
+}
+
+/// An answer that was made of what another transaction has done waits until that is on the disk; if it never will be, so
+/// was the answer made of nothing.
+async fn settled(State(db): State<Db>, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    match db.settled().await {
+        Ok(()) => answer,
+        Err(error) => Problem::from(error).into_response(),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -12,6 +11,12 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction};
 
 use crate::StoreError;
+use writer::{Member, Writer};
+
+mod counted;
+mod writer;
+
+pub use counted::{commits, transactions};
 
 /// Readers beside SQLite's one writer. Each costs a thread and about a megabyte of page cache.
 const SQLITE_READERS_MAX: u32 = 3;
@@ -36,14 +41,6 @@ const POSTGRES_SESSION: &str = "SET client_min_messages = 'error'; SET synchrono
      SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 /// A begin() that was cancelled leaves a transaction open that sqlx does not know of.
 const POSTGRES_RELEASE: &str = "ROLLBACK";
-
-static COMMITS: AtomicU64 = AtomicU64::new(0);
-
-/// Transactions that this process has committed.
-#[must_use]
-pub fn commits() -> u64 {
-    COMMITS.load(Ordering::Relaxed)
-}
 
 /// A step that brings the tables to a newer shape. Applied once, in order of version, never altered.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +106,8 @@ pub enum Backend {
 pub struct Db {
     backend: Backend,
     writers: AnyPool,
+    /// SQLite's, who shares commits; PostgreSQL groups them itself.
+    writer: Option<Writer>,
     readers: AnyPool,
 }
 
@@ -144,7 +143,7 @@ impl Db {
     async fn migrate(&self, migrator: &Migrator) -> Result<(), StoreError> {
         let migrated = match self.backend {
             Backend::Sqlite => {
-                let mut tx = self.begin().await?;
+                let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
                 // run() through a reference is not Send for the compiler; this is what it calls.
                 let migrated = migrator.run_direct(None, &mut *tx, false).await;
                 if migrated.is_ok() {
@@ -172,18 +171,32 @@ impl Db {
     /// # Errors
     /// [`StoreError::Unavailable`] when none is free in time.
     pub async fn read(&self) -> Result<PoolConnection<Any>, StoreError> {
+        self.settled().await?;
         Ok(self.readers.acquire().await?)
     }
 
+    /// Waits until everything is on the disk that a transaction which was dropped may have seen of others. Whatever comes of
+    /// what it saw, an answer above all, must not leave the process before.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database gave up what was seen: it never was.
+    pub async fn settled(&self) -> Result<(), StoreError> {
+        match &self.writer {
+            Some(writer) => writer.settled().await,
+            None => Ok(()),
+        }
+    }
+
     /// Begins a write transaction. On SQLite it is the only one at a time, so it must be short and
-    /// never wait for a network call.
+    /// never wait for a network call, nor for anything that another transaction's end brings: that may
+    /// need this one's end first.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when none can be begun in time.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        let inner = match self.backend {
-            Backend::Sqlite => self.writers.begin_with("BEGIN IMMEDIATE").await?,
-            Backend::Postgres => self.writers.begin().await?,
+        let inner = match &self.writer {
+            Some(writer) => Inner::Member(writer.begin(ACQUIRE_TIMEOUT).await?),
+            None => Inner::Alone(self.writers.begin().await?),
         };
         Ok(Tx {
             inner,
@@ -200,8 +213,34 @@ impl Db {
 
 /// A write transaction. Dropped without [`Tx::commit`] it leaves nothing.
 pub struct Tx {
-    inner: Transaction<'static, Any>,
+    inner: Inner,
     half_done: Option<&'static str>,
+}
+
+enum Inner {
+    Alone(Transaction<'static, Any>),
+    Member(Member),
+}
+
+impl Inner {
+    async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Alone(transaction) => {
+                transaction.commit().await?;
+                counted::commit();
+            }
+            Self::Member(member) => member.commit().await?,
+        }
+        counted::transaction();
+        Ok(())
+    }
+
+    async fn rollback(self) -> Result<(), StoreError> {
+        match self {
+            Self::Alone(transaction) => Ok(transaction.rollback().await?),
+            Self::Member(member) => member.rollback().await,
+        }
+    }
 }
 
 impl fmt::Debug for Tx {
@@ -223,11 +262,7 @@ impl Tx {
                 self.inner.rollback().await?;
                 Err(StoreError::Conflict(reason))
             }
-            None => {
-                self.inner.commit().await?;
-                COMMITS.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
+            None => self.inner.commit().await,
         }
     }
 
@@ -236,7 +271,7 @@ impl Tx {
     /// # Errors
     /// The database's own failure; nothing is kept then either.
     pub async fn rollback(self) -> Result<(), StoreError> {
-        Ok(self.inner.rollback().await?)
+        self.inner.rollback().await
     }
 
     /// From now on [`Tx::commit`] refuses with this reason, until [`Tx::step_done`]. So a step of
@@ -259,13 +294,19 @@ impl Deref for Tx {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
-        &self.inner
+        match &self.inner {
+            Inner::Alone(transaction) => transaction,
+            Inner::Member(member) => member.connection(),
+        }
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.inner
+        match &mut self.inner {
+            Inner::Alone(transaction) => transaction,
+            Inner::Member(member) => member.connection_mut(),
+        }
     }
 }
 
@@ -339,6 +380,7 @@ async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
         .await?;
     Ok(Db {
         backend: Backend::Sqlite,
+        writer: Some(Writer::new(writers.clone())),
         writers,
         readers,
     })
@@ -393,6 +435,7 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
     Ok(Db {
         backend: Backend::Postgres,
         writers: pool.clone(),
+        writer: None,
         readers: pool,
     })
 }

@@ -17,7 +17,7 @@ pub mod ledger;
 pub mod outbox;
 pub mod vault;
 
-pub use db::{Backend, Db, Migration, Tx, commits, sqlite_url};
+pub use db::{Backend, Db, Migration, Tx, commits, sqlite_url, transactions};
 pub use error::StoreError;
 pub use secrecy::SecretString;
 pub use sqlx;
