@@ -8,9 +8,12 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction};
+use sqlx::{
+    Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection, Transaction,
+};
 
 use crate::StoreError;
+use crate::sqlite::install_database_drivers;
 use writer::{Member, Writer};
 
 mod counted;
@@ -18,7 +21,7 @@ mod writer;
 
 pub use counted::{commits, transactions};
 
-/// Readers beside SQLite's one writer. Each costs a thread and about a megabyte of page cache.
+/// Readers beside SQLite's one writer. Each costs about a megabyte of page cache.
 const SQLITE_READERS_MAX: u32 = 3;
 /// Connections of one replica to PostgreSQL.
 const POSTGRES_CONNECTIONS_MAX: u32 = 8;
@@ -127,30 +130,22 @@ impl Db {
     /// # Errors
     /// [`StoreError::Url`], [`StoreError::Unavailable`], or a migration that does not fit.
     pub async fn open(url: &str, party: &[Migration]) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
+        install_database_drivers();
         let migrator = migrator(party)?;
         let db = match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => open_sqlite(url).await?,
             Some("postgres" | "postgresql") => open_postgres(url).await?,
             _ => return Err(StoreError::Url("unknown scheme".to_owned())),
         };
-        db.migrate(&migrator).await?;
+        db.migrate(&migrator, url).await?;
         Ok(db)
     }
 
     /// On PostgreSQL an advisory lock makes replicas wait for each other. SQLite has none: there
     /// the writer's lock does it, and each migration is a savepoint in it.
-    async fn migrate(&self, migrator: &Migrator) -> Result<(), StoreError> {
+    async fn migrate(&self, migrator: &Migrator, url: &str) -> Result<(), StoreError> {
         let migrated = match self.backend {
-            Backend::Sqlite => {
-                let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
-                // run() through a reference is not Send for the compiler; this is what it calls.
-                let migrated = migrator.run_direct(None, &mut *tx, false).await;
-                if migrated.is_ok() {
-                    tx.commit().await?;
-                }
-                migrated
-            }
+            Backend::Sqlite => migrate_sqlite(migrator, url).await?,
             Backend::Postgres => migrator.run(&self.writers).await,
         };
         migrated.map_err(|error| match error {
@@ -349,6 +344,25 @@ fn migrator(party: &[Migration]) -> Result<Migrator, StoreError> {
 fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
     url.parse()
         .map_err(|error: sqlx::Error| StoreError::Url(error.to_string()))
+}
+
+/// By sqlx's own driver, which alone knows how; its connection is closed again.
+async fn migrate_sqlite(
+    migrator: &Migrator,
+    url: &str,
+) -> Result<Result<(), MigrateError>, StoreError> {
+    let mut connection = SqliteConnection::connect(url).await?;
+    connection.execute("PRAGMA synchronous = FULL").await?;
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    // run() through a reference is not Send for the compiler; this is what it calls.
+    let migrated = migrator.run_direct(None, &mut *tx, false).await;
+    if migrated.is_ok() {
+        tx.commit().await?;
+    } else {
+        tx.rollback().await?;
+    }
+    connection.close().await?;
+    Ok(migrated)
 }
 
 async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
