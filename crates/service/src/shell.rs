@@ -187,7 +187,9 @@ impl Shell {
 /// An answer that was made of what another transaction has done waits until that is on the disk; if it never will be, so
 /// was the answer made of nothing.
 async fn settled(State(db): State<Db>, request: Request, next: Next) -> Response {
+    let at_work = db.at_work();
     let answer = next.run(request).await;
+    drop(at_work);
     match db.settled().await {
         Ok(()) => answer,
         Err(error) => Problem::from(error).into_response(),

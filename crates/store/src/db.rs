@@ -14,6 +14,7 @@ use sqlx::{
 
 use crate::StoreError;
 use crate::sqlite::install_database_drivers;
+pub use writer::AtWork;
 use writer::{Member, Writer};
 
 mod counted;
@@ -34,7 +35,8 @@ const PARTY_VERSION_MIN: i64 = 100;
 
 /// Every page is on the disk before COMMIT returns (FULL), also after a power failure.
 const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
-     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -1024; \
+     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4096; \
+     PRAGMA wal_autocheckpoint = 2000; \
      PRAGMA journal_size_limit = 16777216";
 const SQLITE_READER: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -512; PRAGMA query_only = ON";
@@ -180,6 +182,13 @@ impl Db {
             Some(writer) => writer.settled().await,
             None => Ok(()),
         }
+    }
+
+    /// Says that somebody is at work until the returned value is dropped. With many at work commits wait a few milliseconds for
+    /// each other, so that they can be one.
+    #[must_use]
+    pub fn at_work(&self) -> AtWork {
+        AtWork::with(self.writer.as_ref())
     }
 
     /// Begins a write transaction. On SQLite it is the only one at a time, so it must be short and

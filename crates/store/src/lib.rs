@@ -18,7 +18,7 @@ pub mod outbox;
 mod sqlite;
 pub mod vault;
 
-pub use db::{Backend, Db, Migration, Tx, commits, sqlite_url, transactions};
+pub use db::{AtWork, Backend, Db, Migration, Tx, commits, sqlite_url, transactions};
 pub use error::StoreError;
 pub use secrecy::SecretString;
 pub use sqlite::install_database_drivers;

@@ -126,9 +126,13 @@ impl Connection {
     }
 
     async fn begin(&mut self, statement: Option<SqlStr>) -> Result<()> {
-        if self.depth > 0 && self.held().db.is_autocommit() {
+        let in_transaction = !self.held().db.is_autocommit();
+        if self.depth > 0 && !in_transaction {
             // It was ended while nobody waited for it any more, or SQLite gave it up.
             self.depth = 0;
+        } else if self.depth == 0 && in_transaction {
+            // It was begun while nobody waited for it any more.
+            self.run_elsewhere(rollback_ansi_transaction_sql(1)).await?;
         }
         let sql = match statement {
             Some(_) if self.depth > 0 => return Err(Error::InvalidSavePointStatement),

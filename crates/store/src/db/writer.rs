@@ -11,17 +11,21 @@
 //! which every reader and every answer of a service goes through ([`crate::Db::settled`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::counted;
 use crate::StoreError;
+
+/// With at least so many at work a commit waits for others to share it...
+const BUSY: usize = 8;
+/// ... as long as this: little to each of so many, and every commit that is spared is processor time for one of them.
+const SHARING: Duration = Duration::from_millis(4);
 
 /// The writer; clones are the same one.
 #[derive(Clone)]
@@ -29,6 +33,29 @@ pub(super) struct Writer {
     pool: AnyPool,
     turn: Arc<Mutex<Turn>>,
     groups: Arc<Groups>,
+    at_work: Arc<AtomicUsize>,
+}
+
+/// Somebody at work who may soon write; until it is dropped.
+#[derive(Debug)]
+pub struct AtWork(Option<Arc<AtomicUsize>>);
+
+impl AtWork {
+    pub(super) fn with(writer: Option<&Writer>) -> Self {
+        let at_work = writer.map(|writer| Arc::clone(&writer.at_work));
+        if let Some(at_work) = &at_work {
+            at_work.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(at_work)
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        if let Some(at_work) = &self.0 {
+            at_work.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What is known of the groups, by their numbers.
@@ -60,7 +87,7 @@ struct Turn {
 struct Group {
     number: u64,
     groups: Arc<Groups>,
-    connection: PoolConnection<Any>,
+    transaction: Transaction<'static, Any>,
     /// Whether a savepoint was released.
     any_kept: bool,
     /// Those who wait for its end.
@@ -91,6 +118,7 @@ impl Writer {
                 seen: AtomicU64::new(0),
                 ended: watch::Sender::new(Ended::default()),
             }),
+            at_work: Arc::default(),
         }
     }
 
@@ -116,7 +144,7 @@ impl Writer {
         let group = match turn.group.take() {
             Some(group) => group,
             None => Group {
-                connection: self.pool.acquire().await?,
+                transaction: self.pool.begin_with("BEGIN IMMEDIATE").await?,
                 number: self.groups.begun.fetch_add(1, Ordering::Relaxed) + 1,
                 groups: Arc::clone(&self.groups),
                 any_kept: false,
@@ -132,12 +160,9 @@ impl Writer {
             ended: false,
             held: Some((group, turn)),
         };
-        let begin = if first {
-            "BEGIN IMMEDIATE"
-        } else {
-            "SAVEPOINT member"
-        };
-        member.run(begin).await?;
+        if !first {
+            member.run("SAVEPOINT member").await?;
+        }
         Ok(member)
     }
 
@@ -145,6 +170,9 @@ impl Writer {
     fn end_after_queue(&self, runtime: &Handle) {
         let writer = self.clone();
         runtime.spawn(async move {
+            if writer.at_work.load(Ordering::Relaxed) >= BUSY {
+                sleep(SHARING).await;
+            }
             let mut turn = writer.turn.lock().await;
             turn.closing = false;
             if let Some(group) = &mut turn.group {
@@ -188,17 +216,19 @@ impl Group {
         self.run("RELEASE member").await
     }
 
-    async fn end(mut self) {
+    async fn end(self) {
         let outcome = if self.failed {
+            // Dropped, it undoes what the database has not undone itself.
+            drop(self.transaction);
             Err("the database gave the transaction up".to_owned())
-        } else {
-            let end = if self.any_kept { "COMMIT" } else { "ROLLBACK" };
-            self.run(end).await.map_err(|error| error.to_string())
-        };
-        if outcome.is_err() {
-            // Closed, a connection takes with it whatever was open.
-            let _ = self.connection.close().await;
         } else if self.any_kept {
+            let kept = self.transaction.commit().await;
+            kept.map_err(|error| error.to_string())
+        } else {
+            let undone = self.transaction.rollback().await;
+            undone.map_err(|error| error.to_string())
+        };
+        if outcome.is_ok() && self.any_kept {
             counted::commit();
         }
         let (number, lost) = (self.number, outcome.is_err() && self.any_kept);
@@ -216,7 +246,7 @@ impl Group {
 
     async fn run(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
         let query = sqlx::query(statement);
-        query.execute(&mut *self.connection).await.map(drop)
+        query.execute(&mut *self.transaction).await.map(drop)
     }
 }
 
@@ -276,13 +306,13 @@ impl Member {
     #[expect(clippy::expect_used, reason = "only its drop takes it away")]
     pub(super) fn connection(&self) -> &AnyConnection {
         let (group, _) = self.held.as_ref().expect("a member has the writer");
-        &group.connection
+        &group.transaction
     }
 
     #[expect(clippy::expect_used, reason = "only its drop takes it away")]
     pub(super) fn connection_mut(&mut self) -> &mut AnyConnection {
         let (group, _) = self.held.as_mut().expect("a member has the writer");
-        &mut group.connection
+        &mut group.transaction
     }
 }
 
