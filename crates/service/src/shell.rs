@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Context;
 use axum::Router;
@@ -29,8 +31,8 @@ use crate::telemetry::{self, Metrics};
 
 /// Async workers of a service: it waits more than it computes.
 const WORKER_THREADS: usize = 1;
-/// Threads for RSA and name resolution.
-const BLOCKING_THREADS_MAX: usize = 8;
+/// Threads beside those that keep the processor busy with RSA: for the disk and for name resolution.
+const WAITING_THREADS: usize = 3;
 
 /// What every service holds: its client, checks and metrics, and the way to serve.
 #[derive(Debug)]
@@ -99,9 +101,10 @@ where
 {
     let config = config::load_with_env::<O>(party, args)?;
     telemetry::init(party, &config.common.log, config.common.log_format)?;
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .max_blocking_threads(cores + WAITING_THREADS)
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;

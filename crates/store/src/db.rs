@@ -36,7 +36,7 @@ const PARTY_VERSION_MIN: i64 = 100;
 /// Every page is on the disk before COMMIT returns (FULL), also after a power failure.
 const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
      PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4096; \
-     PRAGMA wal_autocheckpoint = 2000; \
+     PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY; \
      PRAGMA journal_size_limit = 16777216";
 const SQLITE_READER: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -512; PRAGMA query_only = ON";
