@@ -23,6 +23,7 @@ use sqlx_core::ext::ustr::UStr;
 use sqlx_core::transaction::{
     begin_ansi_transaction_sql, commit_ansi_transaction_sql, rollback_ansi_transaction_sql,
 };
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 mod database;
@@ -115,14 +116,21 @@ impl Connection {
         given
     }
 
-    /// A statement that may wait for the disk or for a lock. It is carried out also if nobody waits for it any more.
+    /// A statement that may wait for the disk or for a lock. If nobody waits for it any more, it is carried out before the
+    /// connection is used again, or never.
     async fn run_elsewhere(&self, sql: SqlStr) -> Result<()> {
         let db = Arc::clone(&self.db);
+        let (wanted, waits) = oneshot::channel::<()>();
         let run = spawn_blocking(move || {
             let held = db.lock().unwrap_or_else(PoisonError::into_inner);
+            if wanted.is_closed() {
+                return Err(protocol("nobody waits for this statement any more"));
+            }
             held.db.execute_batch(sql.as_str()).map_err(failure)
         });
-        run.await.map_err(|_| Error::WorkerCrashed)?
+        let run = run.await.map_err(|_| Error::WorkerCrashed)?;
+        drop(waits);
+        run
     }
 
     async fn begin(&mut self, statement: Option<SqlStr>) -> Result<()> {
@@ -442,3 +450,6 @@ impl AnyConnectionBackend for Connection {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
