@@ -212,14 +212,7 @@ impl Held {
     ) -> Result<()> {
         let mut statement = self.db.prepare_cached(sql).map_err(failure)?;
         bind(&mut statement, &arguments.values.0)?;
-        let known = self.shapes.get(sql).filter(|shape| shape.fits(&statement));
-        let shape = match known {
-            Some(shape) => shape,
-            None => {
-                let shape = Shape::of(&statement);
-                self.shapes.entry_ref(sql).insert(shape).into_mut()
-            }
-        };
+        let shape = self.shapes.entry_ref(sql).or_default();
         give(&mut statement, shape, rows_max, given)?;
         if given.len() < rows_max {
             given.push(Ok(Either::Left(changed(&self.db))));
@@ -233,8 +226,7 @@ impl Held {
         while given.len() < rows_max
             && let Some(mut statement) = batch.next().map_err(failure)?
         {
-            let shape = Shape::of(&statement);
-            give(&mut statement, &shape, rows_max, given)?;
+            give(&mut statement, &mut Shape::default(), rows_max, given)?;
             given.push(Ok(Either::Left(changed(&self.db))));
         }
         Ok(())
@@ -317,17 +309,23 @@ fn protocol(what: &str) -> Error {
     Error::Protocol(what.to_owned())
 }
 
-/// Carries the statement out, or as much of it as brings `rows_max` rows.
+/// Carries the statement out, or as much of it as brings `rows_max` rows. `shape` is what the rows had the last time; they may
+/// have another one now, which SQLite does not know before the first.
 fn give(
     statement: &mut Statement<'_>,
-    shape: &Shape,
+    shape: &mut Shape,
     rows_max: usize,
     given: &mut Vec<Given>,
 ) -> Result<()> {
     let mut rows = statement.raw_query();
+    let mut is_first = true;
     while given.len() < rows_max
         && let Some(row) = rows.next().map_err(failure)?
     {
+        if is_first && !shape.fits(row.as_ref()) {
+            *shape = Shape::of(row.as_ref());
+        }
+        is_first = false;
         let values = shape.columns.iter().map(|column| {
             let value = row.get_ref(column.ordinal).map_err(failure)?;
             let kind = match value {

@@ -118,6 +118,11 @@ async fn table_that_gets_a_column_shows_it_although_the_statement_was_used_befor
         .unwrap();
     let after = sqlx::query(all).fetch_one(&mut connection).await.unwrap();
     assert_eq!(after.get::<String, _>("words"), "a");
+    // Without arguments several statements may stand in a row.
+    let rows = connection
+        .fetch_all("SELECT 1 AS one; SELECT 2 AS two")
+        .await;
+    assert_eq!(rows.unwrap()[1].get::<i64, _>("two"), 2);
 }
 
 #[tokio::test]
