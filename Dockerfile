@@ -5,7 +5,7 @@ COPY . /source
 # The manifests with empty sources: all that the dependency layer below may depend on.
 RUN mkdir /manifests \
     && cd /source \
-    && find . \( -name Cargo.toml -o -name Cargo.lock \) -exec cp --parents -t /manifests {} + \
+    && find . \( -name Cargo.toml -o -name Cargo.lock -o -path './.cargo/*' \) -exec cp --parents -t /manifests {} + \
     && cd /manifests \
     && for manifest in crates/*/Cargo.toml bins/*/Cargo.toml tests/Cargo.toml; do \
            mkdir -p "${manifest%/*}/src" && : > "${manifest%/*}/src/lib.rs" || exit 1; \
