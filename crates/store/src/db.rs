@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Mig
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction};
 
-use crate::StoreError;
+use crate::packed::Packer;
+use crate::{StoreError, Vault};
 
 /// Readers beside SQLite's one writer. Each costs a thread and about a megabyte of page cache.
 const SQLITE_READERS_MAX: u32 = 3;
@@ -57,7 +59,7 @@ pub struct Migration {
 }
 
 /// What every party has.
-const SHARED: [Migration; 7] = [
+const SHARED: [Migration; 8] = [
     Migration {
         version: 1,
         name: "exchanges",
@@ -93,6 +95,11 @@ const SHARED: [Migration; 7] = [
         name: "brand_crl_identifiers",
         sql: include_str!("../migrations/0007_brand_crl_identifiers.sql"),
     },
+    Migration {
+        version: 8,
+        name: "samples",
+        sql: include_str!("../migrations/0008_samples.sql"),
+    },
 ];
 
 /// Which database a [`Db`] speaks to.
@@ -110,6 +117,7 @@ pub struct Db {
     backend: Backend,
     writers: AnyPool,
     readers: AnyPool,
+    packer: Arc<Packer>,
 }
 
 impl fmt::Debug for Db {
@@ -136,6 +144,7 @@ impl Db {
             _ => return Err(StoreError::Url("unknown scheme".to_owned())),
         };
         db.migrate(&migrator).await?;
+        db.packer.load(&mut *db.read().await?).await?;
         Ok(db)
     }
 
@@ -188,7 +197,16 @@ impl Db {
         Ok(Tx {
             inner,
             half_done: None,
+            packer: Arc::clone(&self.packer),
         })
+    }
+
+    /// Makes a long value short and seals it for one place in this database; [`Vault::open`] gives it again, once
+    /// [`learn_sealed`](crate::packed::learn_sealed) has seen it.
+    #[must_use]
+    pub fn seal_packed(&self, vault: &Vault, kind: &str, context: &str, plain: &[u8]) -> Vec<u8> {
+        let packed = self.packer.pack(kind, (plain, 0), Some(vault));
+        vault.seal_packed(context, &packed)
     }
 
     /// Waits for what is under way and closes every connection.
@@ -202,6 +220,7 @@ impl Db {
 pub struct Tx {
     inner: Transaction<'static, Any>,
     half_done: Option<&'static str>,
+    packer: Arc<Packer>,
 }
 
 impl fmt::Debug for Tx {
@@ -217,7 +236,12 @@ impl Tx {
     /// [`StoreError::Conflict`] when a step inside was refused half-way (nothing is kept), or the
     /// database's own failure. After [`StoreError::Unavailable`] it is unknown whether the
     /// transaction was kept: ask again by its key.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        let packer = Arc::clone(&self.packer);
+        let samples = match self.half_done {
+            Some(_) => None,
+            None => Some(packer.write_offers(&mut self).await?),
+        };
         match self.half_done {
             Some(reason) => {
                 self.inner.rollback().await?;
@@ -226,6 +250,9 @@ impl Tx {
             None => {
                 self.inner.commit().await?;
                 COMMITS.fetch_add(1, Ordering::Relaxed);
+                if let Some(samples) = samples {
+                    samples.committed();
+                }
                 Ok(())
             }
         }
@@ -237,6 +264,26 @@ impl Tx {
     /// The database's own failure; nothing is kept then either.
     pub async fn rollback(self) -> Result<(), StoreError> {
         Ok(self.inner.rollback().await?)
+    }
+
+    /// Makes a long value short, to be stored in this transaction; [`unpack`](crate::packed::unpack) gives it again. Values
+    /// of one kind have much in common.
+    #[must_use]
+    pub fn pack(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
+        self.packer.pack(kind, (bytes, 0), None).to_vec()
+    }
+
+    /// Like [`Db::seal_packed`], but leaves the first `head` bytes as they are: what the length must not tell of.
+    #[must_use]
+    pub fn seal_packed(
+        &self,
+        vault: &Vault,
+        kind: &str,
+        context: &str,
+        (plain, head): (&[u8], usize),
+    ) -> Vec<u8> {
+        let packed = self.packer.pack(kind, (plain, head), Some(vault));
+        vault.seal_packed(context, &packed)
     }
 
     /// From now on [`Tx::commit`] refuses with this reason, until [`Tx::step_done`]. So a step of
@@ -341,6 +388,7 @@ async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
         backend: Backend::Sqlite,
         writers,
         readers,
+        packer: Arc::default(),
     })
 }
 
@@ -394,5 +442,6 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
         backend: Backend::Postgres,
         writers: pool.clone(),
         readers: pool,
+        packer: Arc::default(),
     })
 }

@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod ledger;
 pub mod outbox;
+pub mod packed;
 pub mod vault;
 
 pub use db::{Backend, Db, Migration, Tx, commits, sqlite_url};
