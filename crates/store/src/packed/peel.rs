@@ -41,10 +41,8 @@ pub(super) fn peel(text: &[u8]) -> Vec<u8> {
 
 fn peel_onto(text: &[u8], out: &mut Vec<u8>, depth: u8) {
     let (mut literal, mut rest) = (text, text);
-    while depth < DEPTH_MAX {
-        let Some(start) = rest.iter().position(|byte| class(*byte) != 0) else {
-            break;
-        };
+    let may_begin = |byte: &u8| depth < DEPTH_MAX && class(*byte) != 0;
+    while let Some(start) = rest.iter().position(may_begin) {
         let from = rest.get(start..).unwrap_or_default();
         let mut classes = 0;
         let is_of_run = |byte: &&u8| {
