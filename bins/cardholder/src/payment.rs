@@ -168,7 +168,10 @@ pub(crate) fn sealed_state(
     let json = serde_json::to_vec(state)
         .map(zeroize::Zeroizing::new)
         .map_err(Problem::internal)?;
-    Ok(wallet.vault.seal(&state_context(purchase_id), &json))
+    let context = state_context(purchase_id);
+    Ok(wallet
+        .db
+        .seal_packed(&wallet.vault, "purchases/sealed", &context, &json))
 }
 
 fn state_context(purchase_id: &str) -> String {

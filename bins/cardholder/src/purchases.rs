@@ -166,7 +166,10 @@ impl Wallet {
         record: &Record,
     ) -> Result<Vec<u8>, Problem> {
         let json = serde_json::to_vec(record).map_err(Problem::internal)?;
-        Ok(self.vault.seal(&record_context(purchase_id), &json))
+        let context = record_context(purchase_id);
+        Ok(self
+            .db
+            .seal_packed(&self.vault, "purchases/record", &context, &json))
     }
 
     pub(crate) fn view(&self, row: &PurchaseRow) -> Result<PurchaseView, Problem> {

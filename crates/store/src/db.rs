@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -12,8 +13,9 @@ use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection, Transaction,
 };
 
-use crate::StoreError;
+use crate::packed::Packer;
 use crate::sqlite::install_database_drivers;
+use crate::{StoreError, Vault};
 pub use writer::AtWork;
 use writer::{Member, Writer};
 
@@ -59,7 +61,7 @@ pub struct Migration {
 }
 
 /// What every party has.
-const SHARED: [Migration; 7] = [
+const SHARED: [Migration; 8] = [
     Migration {
         version: 1,
         name: "exchanges",
@@ -95,6 +97,11 @@ const SHARED: [Migration; 7] = [
         name: "brand_crl_identifiers",
         sql: include_str!("../migrations/0007_brand_crl_identifiers.sql"),
     },
+    Migration {
+        version: 8,
+        name: "samples",
+        sql: include_str!("../migrations/0008_samples.sql"),
+    },
 ];
 
 /// Which database a [`Db`] speaks to.
@@ -114,6 +121,7 @@ pub struct Db {
     /// SQLite's, who shares commits; PostgreSQL groups them itself.
     writer: Option<Writer>,
     readers: AnyPool,
+    packer: Arc<Packer>,
 }
 
 impl fmt::Debug for Db {
@@ -140,6 +148,7 @@ impl Db {
             _ => return Err(StoreError::Url("unknown scheme".to_owned())),
         };
         db.migrate(&migrator, url).await?;
+        db.packer.load(&mut *db.read().await?).await?;
         Ok(db)
     }
 
@@ -205,7 +214,16 @@ impl Db {
         Ok(Tx {
             inner,
             half_done: None,
+            packer: Arc::clone(&self.packer),
         })
+    }
+
+    /// Makes a long value short and seals it for one place in this database; [`Vault::open`] gives it again, once
+    /// [`learn_sealed`](crate::packed::learn_sealed) has seen it.
+    #[must_use]
+    pub fn seal_packed(&self, vault: &Vault, kind: &str, context: &str, plain: &[u8]) -> Vec<u8> {
+        let packed = self.packer.pack(kind, (plain, 0), Some(vault));
+        vault.seal_packed(context, &packed)
     }
 
     /// Waits for what is under way and closes every connection.
@@ -219,6 +237,7 @@ impl Db {
 pub struct Tx {
     inner: Inner,
     half_done: Option<&'static str>,
+    packer: Arc<Packer>,
 }
 
 enum Inner {
@@ -260,13 +279,24 @@ impl Tx {
     /// [`StoreError::Conflict`] when a step inside was refused half-way (nothing is kept), or the
     /// database's own failure. After [`StoreError::Unavailable`] it is unknown whether the
     /// transaction was kept: ask again by its key.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        let packer = Arc::clone(&self.packer);
+        let samples = match self.half_done {
+            Some(_) => None,
+            None => Some(packer.write_offers(&mut self).await?),
+        };
         match self.half_done {
             Some(reason) => {
                 self.inner.rollback().await?;
                 Err(StoreError::Conflict(reason))
             }
-            None => self.inner.commit().await,
+            None => {
+                self.inner.commit().await?;
+                if let Some(samples) = samples {
+                    samples.committed();
+                }
+                Ok(())
+            }
         }
     }
 
@@ -276,6 +306,26 @@ impl Tx {
     /// The database's own failure; nothing is kept then either.
     pub async fn rollback(self) -> Result<(), StoreError> {
         self.inner.rollback().await
+    }
+
+    /// Makes a long value short, to be stored in this transaction; [`unpack`](crate::packed::unpack) gives it again. Values
+    /// of one kind have much in common.
+    #[must_use]
+    pub fn pack(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
+        self.packer.pack(kind, (bytes, 0), None).to_vec()
+    }
+
+    /// Like [`Db::seal_packed`], but leaves the first `head` bytes as they are: what the length must not tell of.
+    #[must_use]
+    pub fn seal_packed(
+        &self,
+        vault: &Vault,
+        kind: &str,
+        context: &str,
+        (plain, head): (&[u8], usize),
+    ) -> Vec<u8> {
+        let packed = self.packer.pack(kind, (plain, head), Some(vault));
+        vault.seal_packed(context, &packed)
     }
 
     /// From now on [`Tx::commit`] refuses with this reason, until [`Tx::step_done`]. So a step of
@@ -406,6 +456,7 @@ async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
         writer: Some(Writer::new(writers.clone())),
         writers,
         readers,
+        packer: Arc::default(),
     })
 }
 
@@ -460,5 +511,6 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
         writers: pool.clone(),
         writer: None,
         readers: pool,
+        packer: Arc::default(),
     })
 }

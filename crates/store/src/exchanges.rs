@@ -6,6 +6,7 @@
 
 use sqlx::{AnyConnection, Row};
 
+use crate::packed::unpack;
 use crate::{StoreError, Tx};
 
 /// How many expired rows one call of [`purge`] removes at most, to keep its transaction short.
@@ -68,13 +69,23 @@ pub async fn find_by_digest(
          ORDER BY CASE WHEN response IS NULL THEN 1 ELSE 0 END LIMIT 1",
     )
     .bind(&wire_digest[..])
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Recorded {
         digest: *wire_digest,
-        response: row.try_get(0)?,
+        response: response(conn, row.try_get(0)?).await?,
     }))
+}
+
+async fn response(
+    conn: &mut AnyConnection,
+    stored: Option<Vec<u8>>,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    match stored {
+        Some(stored) => unpack(conn, stored).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Records a request, or says that it is known. Of two replicas that open the same one, the second
@@ -116,7 +127,7 @@ pub async fn open(tx: &mut Tx, received: &Received<'_>) -> Result<Opened, StoreE
                 return Ok(Opened::Different);
             }
             return Ok(Opened::Same {
-                response: row.try_get(1)?,
+                response: response(tx, row.try_get(1)?).await?,
             });
         }
     }
@@ -136,11 +147,12 @@ pub async fn answer(
     rrpid: &str,
     response: &[u8],
 ) -> Result<(), StoreError> {
+    let packed = tx.pack(&format!("exchanges/{message}"), response);
     let rows = sqlx::query(
         "UPDATE exchanges SET response = $1 \
          WHERE sender = $2 AND message = $3 AND rrpid = $4 AND response IS NULL",
     )
-    .bind(response)
+    .bind(packed)
     .bind(sender)
     .bind(message)
     .bind(rrpid)

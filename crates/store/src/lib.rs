@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod ledger;
 pub mod outbox;
+pub mod packed;
 mod sqlite;
 pub mod vault;
 

@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use zeroize::Zeroizing;
 
-use crate::{Db, StoreError, Tx};
+use crate::{Db, StoreError, Tx, packed};
 
 /// scrypt's cost at first start: 2^14 blocks of 8 x 128 bytes, 16 MiB for some tens of milliseconds.
 const LOG_N: u8 = 14;
@@ -27,8 +27,11 @@ const P_MAX: u32 = 4;
 const SALT_LEN: usize = 32;
 const IV_LEN: usize = 12;
 const TAG_LEN: usize = 16;
-/// First byte of every sealed value, so that another format can follow.
+/// First byte of every sealed value.
 const FORMAT: u8 = 1;
+/// First byte of one that was packed before it was sealed. The id of the sample that it needs follows, which is no secret.
+const FORMAT_PACKED: u8 = 2;
+const SAMPLE_ID_LEN: usize = 8;
 const CHECK_CONTEXT: &str = "vault/check_value/1";
 const CHECK_PLAINTEXT: &[u8] = b"openset vault";
 
@@ -103,6 +106,17 @@ impl Vault {
     /// and tag. The key is the context's own, so the bound of 2^32 random nonces holds per row.
     #[must_use]
     pub fn seal(&self, context: &str, plaintext: &[u8]) -> Vec<u8> {
+        self.seal_after(&[FORMAT], context, plaintext)
+    }
+
+    /// Seals what was packed; [`Vault::open`] unpacks it.
+    pub(crate) fn seal_packed(&self, context: &str, packed: &[u8]) -> Vec<u8> {
+        let mut begin = vec![FORMAT_PACKED];
+        begin.extend_from_slice(&packed::sample_of(packed).to_be_bytes());
+        self.seal_after(&begin, context, packed)
+    }
+
+    fn seal_after(&self, begin: &[u8], context: &str, plaintext: &[u8]) -> Vec<u8> {
         let iv: [u8; IV_LEN] = random();
         let ciphertext = provider()
             .seal_aes_256_gcm(
@@ -112,8 +126,8 @@ impl Vault {
                 plaintext,
             )
             .expect("a value that fits into memory is below AES-GCM's limit of 64 GiB");
-        let mut sealed = Vec::with_capacity(1 + IV_LEN + ciphertext.len());
-        sealed.push(FORMAT);
+        let mut sealed = Vec::with_capacity(begin.len() + IV_LEN + ciphertext.len());
+        sealed.extend_from_slice(begin);
         sealed.extend_from_slice(&iv);
         sealed.extend_from_slice(&ciphertext);
         sealed
@@ -124,8 +138,13 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Unopened`], whatever the reason.
     pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        let Some((&FORMAT, rest)) = sealed.split_first() else {
-            return Err(VaultError::Unopened);
+        let (is_packed, rest) = match sealed.split_first() {
+            Some((&FORMAT, rest)) => (false, rest),
+            Some((&FORMAT_PACKED, rest)) => {
+                let rest = rest.get(SAMPLE_ID_LEN..).ok_or(VaultError::Unopened)?;
+                (true, rest)
+            }
+            _ => return Err(VaultError::Unopened),
         };
         let Some((iv, ciphertext)) = rest.split_first_chunk::<IV_LEN>() else {
             return Err(VaultError::Unopened);
@@ -133,14 +152,22 @@ impl Vault {
         if ciphertext.len() < TAG_LEN {
             return Err(VaultError::Unopened);
         }
-        provider()
+        let plain = provider()
             .open_aes_256_gcm(
                 &self.context_key(context),
                 iv,
                 context.as_bytes(),
                 ciphertext,
             )
-            .map_err(|_| VaultError::Unopened)
+            .map_err(|_| VaultError::Unopened)?;
+        if !is_packed {
+            return Ok(plain);
+        }
+        if Self::sample_of(sealed) != Some(packed::sample_of(&plain)) {
+            return Err(VaultError::Unopened);
+        }
+        let unpacked = packed::unpack_known(&plain, Some(self));
+        unpacked.ok_or(VaultError::Unopened)
     }
 
     /// A keyed digest to look a secret value up by, for example a card number: equal values give
@@ -153,6 +180,14 @@ impl Vault {
             context.as_bytes(),
         );
         hmac_sha256(&*key, value)
+    }
+
+    /// The sample that a sealed value needs to be opened.
+    pub(crate) fn sample_of(sealed: &[u8]) -> Option<i64> {
+        let (&FORMAT_PACKED, rest) = sealed.split_first()? else {
+            return None;
+        };
+        rest.first_chunk().map(|id| i64::from_be_bytes(*id))
     }
 
     fn context_key(&self, context: &str) -> Zeroizing<[u8; 32]> {

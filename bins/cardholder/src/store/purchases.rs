@@ -1,6 +1,7 @@
 //! Purchases.
 
 use openset_service::paging::Asked;
+use openset_store::packed::learn_sealed;
 use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -48,6 +49,21 @@ fn purchase(row: &AnyRow) -> Result<PurchaseRow, sqlx::Error> {
         revision: row.try_get(13)?,
         created_at_s: row.try_get(14)?,
     })
+}
+
+/// Purchases that the vault can open.
+async fn purchases(
+    conn: &mut AnyConnection,
+    rows: &[AnyRow],
+) -> Result<Vec<PurchaseRow>, StoreError> {
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        let row = purchase(row)?;
+        learn_sealed(conn, &row.sealed).await?;
+        learn_sealed(conn, &row.record).await?;
+        all.push(row);
+    }
+    Ok(all)
 }
 
 /// Keeps a new purchase; says whether its id and idempotency key were free.
@@ -144,9 +160,9 @@ pub(crate) async fn all_purchases(
     let sql = format!("SELECT {PURCHASE} FROM purchases ORDER BY created_at_s, purchase_id");
     // The statement is put together from this file's constants alone.
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
-    Ok(rows.iter().map(purchase).collect::<Result<_, _>>()?)
+    purchases(conn, &rows).await
 }
 
 /// Purchases of which the bank has said something, in the order in which they were ordered: from a time until another, in
@@ -172,9 +188,9 @@ pub(crate) async fn settled_purchases(
         .bind(asked.id())
         .bind(asked.at())
         .bind(asked.rows())
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
-    Ok(rows.iter().map(purchase).collect::<Result<_, _>>()?)
+    purchases(conn, &rows).await
 }
 
 async fn one_purchase(
@@ -185,9 +201,9 @@ async fn one_purchase(
     // The statement is put together from this file's constants alone.
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(value)
-        .fetch_optional(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    Ok(row.as_ref().map(purchase).transpose()?)
+    Ok(purchases(conn, row.as_slice()).await?.pop())
 }
 
 pub(crate) async fn purchase_by_id(

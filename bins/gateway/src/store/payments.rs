@@ -6,6 +6,7 @@ use openset_protocol::digest::Digest;
 use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
 use openset_protocol::gateway::auth_rev::ReceiptFor;
 use openset_protocol::money::Currency;
+use openset_store::packed::learn_sealed;
 use openset_store::{StoreError, Tx, Vault};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -14,6 +15,9 @@ use zeroize::Zeroizing;
 use super::authorizations::State;
 use super::movements;
 use crate::error::GatewayError;
+
+/// The member of [`VerifiedPayment`] from which on it may be packed.
+const CHAIN: &[u8] = b"\"cardholder_chain\"";
 
 /// The payment of this instruction, made if there is none yet, which nobody else can decide about until the
 /// transaction ends. `id` names a new one, of which so many percent more than was signed may stand authorized.
@@ -51,8 +55,11 @@ pub(crate) async fn open(
             .fetch_one(&mut **tx)
             .await?;
     let kept = Zeroizing::new(serde_json::to_vec(payment)?);
+    // The card number comes before its certificate's chain, and stays as it is.
+    let chain = kept.windows(CHAIN.len()).position(|text| text == CHAIN);
+    let head = chain.unwrap_or(kept.len());
     sqlx::query("UPDATE payments SET kept_sealed = $1 WHERE id = $2 AND kept_sealed IS NULL")
-        .bind(vault.seal(&kept_context(&id), &kept))
+        .bind(tx.seal_packed(vault, "payments/kept", &kept_context(&id), (&kept, head)))
         .bind(id.as_str())
         .execute(&mut **tx)
         .await?;
@@ -72,13 +79,14 @@ pub(crate) async fn find(
     .bind(hpi.as_bytes().to_vec())
     .bind(merchant_id)
     .bind(brand.as_str())
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let id: String = row.try_get(0)?;
     let Some(sealed) = row.try_get::<Option<Vec<u8>>, _>(1)? else {
         return Ok(Some((id, None)));
     };
+    learn_sealed(conn, &sealed).await?;
     let kept = vault.open(&kept_context(&id), &sealed)?;
     Ok(Some((id, Some(serde_json::from_slice(&kept)?))))
 }

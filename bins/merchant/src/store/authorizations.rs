@@ -197,7 +197,7 @@ pub(crate) async fn conclude(
     .bind(payload.transpose()?)
     .bind(baggage.transpose()?)
     .bind(proof.map(|proof| proof.auth_res.0.as_str()))
-    .bind(proof.map(|proof| proof.baggage.0.clone()))
+    .bind(proof.map(|proof| tx.pack("authorizations/auth_res_baggage", &proof.baggage.0)))
     .bind(failure)
     .bind(xid.to_string())
     .bind(number)

@@ -7,6 +7,7 @@ use openset_jose::base64url;
 use openset_protocol::cardholder::purchase::PaymentStatus;
 use openset_protocol::content_type::ContentType;
 use openset_protocol::digest::digest;
+use openset_store::packed::unpack;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
@@ -236,7 +237,10 @@ async fn bank_s_answer_is_kept_as_it_was_verified() {
     .fetch_one(&mut *db.read().await.unwrap())
     .await
     .unwrap();
-    let (auth_res, baggage): (String, Vec<u8>) = (row.get(0), row.get(1));
+    let auth_res: String = row.get(0);
+    let mut conn = db.read().await.unwrap();
+    let baggage = unpack(&mut conn, row.get(1)).await.unwrap();
+    drop(conn);
     let payload = auth_res.split('.').nth(1).unwrap();
     let payload: Value = serde_json::from_slice(&base64url::decode(payload).unwrap()).unwrap();
     let signed = digest(ContentType::AuthResBaggage, &baggage).to_string();

@@ -22,7 +22,9 @@ pub(super) enum Service {
 }
 
 /// The store's own tables, which every service has.
-const SHARED: [i64; 7] = [1, 2, 3, 4, 5, 6, 7];
+const SHARED: [i64; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+/// The last of them without which the audit cannot read.
+const SHARED_NEEDED: i64 = 7;
 
 impl Service {
     /// As folders and messages name it.
@@ -35,7 +37,7 @@ impl Service {
         }
     }
 
-    /// The versions of its tables that the audit reads, all but [`SHARED`]; and the first of them without which it cannot.
+    /// The versions of its tables that the audit reads, all but [`SHARED`]; and the last of them without which it cannot.
     fn versions(self) -> (&'static [i64], i64) {
         match self {
             Self::Issuer => (&[100, 140, 150, 160, 161, 162], 160),
@@ -169,6 +171,7 @@ fn check_versions(service: Service, found: &BTreeSet<i64>) -> anyhow::Result<()>
     let first_known = known.iter().take_while(|version| **version <= needed);
     let lacking: Vec<String> = SHARED
         .iter()
+        .filter(|version| **version <= SHARED_NEEDED)
         .chain(first_known)
         .filter(|version| !found.contains(version))
         .map(i64::to_string)

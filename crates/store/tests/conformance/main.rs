@@ -5,6 +5,7 @@
 mod books;
 mod crash;
 mod database;
+mod packed;
 mod place;
 // Shared with the other crates' tests. Included as a file because the kit itself depends on us.
 #[path = "../../../testkit/src/postgres.rs"]
@@ -104,6 +105,14 @@ conformance! {
         replicas_that_read_then_write_all_commit
         crls_keep_the_newest
         brand_crl_identifiers_keep_the_newest
+    }
+    packed {
+        answers_come_back_byte_for_byte_from_a_fifth_of_the_room
+        a_value_names_samples_that_are_there
+        what_would_not_come_back_is_refused
+        values_of_before_and_short_ones_are_as_they_are
+        another_sample_is_taken_once_many_values_have_grown
+        sealed_values_are_short_and_their_sample_shows_nothing
     }
     crash {
         a_killed_process_leaves_what_it_committed_and_nothing_else

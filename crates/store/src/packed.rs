@@ -1,0 +1,425 @@
+//! Long values stored short: messages, answers and records, most of which is certificates in base64 in base64.
+//!
+//! Base64 is taken off ([`peel`]), and what is left is compressed with a sample: an earlier value of the same kind, which
+//! stands in a table of its own. What both have in common, certificates and names of members above all, is there once. A
+//! packed value says which sample it needs and how long it is, and has the beginning of its own digest, so that it comes
+//! back byte for byte or not at all. A value that would not come back so, or not be shorter, is stored as it is; so is
+//! everything that was stored before there were packed values.
+//!
+//! A sample is committed before any value names it, and stays for good: few are taken. A new one is, when many values have
+//! become longer than they were, as after a renewal of certificates. Secrets whose length alone must not tell of their
+//! content (a card number) are not packed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use openset_jose::sha256;
+use sqlx::{AnyConnection, Row as _};
+use zeroize::Zeroizing;
+
+use crate::{StoreError, Vault};
+
+mod peel;
+
+/// Shorter values are stored as they are.
+const BYTES_MIN: usize = 96;
+/// Longer values are stored as they are, and nothing unfolds to more.
+const BYTES_MAX: usize = 4 << 20;
+/// The newest bytes of samples that one is made of; compression looks through all of it for each value.
+const SAMPLE_BYTES_MAX: usize = 16 << 10;
+/// By how much a value that its sample no longer fits is longer than the shortest.
+const POOR_BYTES: usize = 512;
+/// After so many of them another sample is taken: whoever sends what no sample fits adds few bytes for each.
+const POOR_MAX: u32 = 256;
+/// Samples held in memory.
+const KNOWN_MAX: usize = 256;
+
+/// Texts and JSON, all that was stored before, begin above these.
+const AS_IS: u8 = 0;
+const PACKED: u8 = 1;
+const ID_LEN: usize = 8;
+const CHECK_LEN: usize = 8;
+
+/// Samples of every database of this process, by id.
+static KNOWN: LazyLock<Mutex<HashMap<i64, Sample>>> = LazyLock::new(Mutex::default);
+
+#[derive(Clone)]
+enum Sample {
+    Open(Arc<[u8]>),
+    Sealed(Arc<[u8]>),
+}
+
+/// What packs one database's values.
+#[derive(Default)]
+pub(crate) struct Packer {
+    kinds: Mutex<HashMap<String, Kind>>,
+}
+
+#[derive(Default)]
+struct Kind {
+    sample: Option<i64>,
+    /// The shortest that a value has become with it.
+    least: usize,
+    poor: u32,
+    offer: Option<Offer>,
+    /// The offer is being committed.
+    is_taken: bool,
+}
+
+/// A value that is to be a sample.
+struct Offer {
+    peeled: Vec<u8>,
+    vault: Option<Vault>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Packer {
+    /// Packs a value of a kind, all but its first `head` bytes; with a vault, a value that will be sealed by it, so that
+    /// its sample is, too.
+    pub(crate) fn pack(
+        &self,
+        kind: &str,
+        (bytes, head): (&[u8], usize),
+        vault: Option<&Vault>,
+    ) -> Zeroizing<Vec<u8>> {
+        let tail = bytes.get(head..).unwrap_or_default();
+        if tail.len() < BYTES_MIN || bytes.len() > BYTES_MAX {
+            return as_is(bytes);
+        }
+        let id = lock(&self.kinds).get(kind).and_then(|kind| kind.sample);
+        let sample = id.and_then(|id| Some((id, open_sample(id, vault)?)));
+        let (id, sample) = sample.unwrap_or_default();
+        let peeled = peel::peel(tail);
+        // Never moved to where there is more room: what is left behind would not be wiped.
+        let mut packed = Zeroizing::new(Vec::with_capacity(bytes.len().saturating_mul(2)));
+        packed.push(PACKED);
+        packed.extend_from_slice(&id.to_be_bytes());
+        packed.extend_from_slice(check(bytes).as_slice());
+        peel::write_len(head, &mut packed);
+        packed.extend_from_slice(bytes.get(..head).unwrap_or_default());
+        peel::write_len(tail.len(), &mut packed);
+        peel::write_len(peeled.len(), &mut packed);
+        packed.extend(lz4_flex::block::compress_with_dict(&peeled, &sample));
+        self.learn(kind, packed.len(), (id, &sample), &peeled, vault);
+        let is_exact = |packed| unfold(packed, &sample).is_some_and(|again| *again == bytes);
+        if packed.len() < bytes.len() && is_exact(&packed) {
+            packed
+        } else {
+            as_is(bytes)
+        }
+    }
+
+    /// Takes note of how well the sample served, and of this value in its stead.
+    fn learn(
+        &self,
+        kind: &str,
+        len: usize,
+        (id, sample): (i64, &[u8]),
+        peeled: &[u8],
+        vault: Option<&Vault>,
+    ) {
+        let mut kinds = lock(&self.kinds);
+        let kind = match kinds.entry(kind.to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Kind::default()),
+        };
+        if id != 0 {
+            kind.least = kind.least.min(len);
+            if len > kind.least.saturating_add(POOR_BYTES) {
+                kind.poor = kind.poor.saturating_add(1);
+            }
+            if kind.poor < POOR_MAX {
+                return;
+            }
+        }
+        if kind.offer.is_none() && !kind.is_taken {
+            let newest = peeled.get(..SAMPLE_BYTES_MAX).unwrap_or(peeled);
+            let older = SAMPLE_BYTES_MAX
+                .saturating_sub(newest.len())
+                .min(sample.len());
+            let older = sample.len().saturating_sub(older);
+            let older = sample.get(older..).unwrap_or_default();
+            kind.offer = Some(Offer {
+                peeled: [older, newest].concat(),
+                vault: vault.cloned(),
+            });
+        }
+    }
+
+    /// The newest sample of each kind.
+    pub(crate) async fn load(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, sealed, bytes, kind FROM samples WHERE (kind, taken_at_ms) IN \
+             (SELECT kind, MAX(taken_at_ms) FROM samples GROUP BY kind)",
+        )
+        .fetch_all(conn)
+        .await?;
+        for row in rows {
+            let id = row.try_get(0)?;
+            remember(id, read(&row)?);
+            lock(&self.kinds).insert(row.try_get(3)?, Kind::of(id));
+        }
+        Ok(())
+    }
+
+    /// Writes the values that are to be samples, in the transaction that is about to be committed.
+    pub(crate) async fn write_offers(
+        self: &Arc<Self>,
+        conn: &mut AnyConnection,
+    ) -> Result<Taken, StoreError> {
+        let mut taken = Taken {
+            packer: Arc::clone(self),
+            samples: Vec::new(),
+        };
+        for (name, kind) in lock(&self.kinds).iter_mut() {
+            if let Some(offer) = kind.offer.take() {
+                kind.is_taken = true;
+                taken.samples.push((name.clone(), random_id(), offer));
+            }
+        }
+        for (name, id, offer) in &taken.samples {
+            let sealed = offer.vault.as_ref();
+            let sealed = sealed.map(|vault| vault.seal(&context(*id), &offer.peeled));
+            sqlx::query(
+                "INSERT INTO samples (id, kind, sealed, bytes, taken_at_ms) VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(*id)
+            .bind(name.as_str())
+            .bind(i64::from(sealed.is_some()))
+            .bind(sealed.as_deref().unwrap_or(&offer.peeled))
+            .bind(now_ms())
+            .execute(&mut *conn)
+            .await?;
+        }
+        Ok(taken)
+    }
+}
+
+impl Kind {
+    fn of(sample: i64) -> Self {
+        Self {
+            sample: Some(sample),
+            least: usize::MAX,
+            ..Self::default()
+        }
+    }
+}
+
+/// Samples that a transaction has written. Dropped, they are taken for undone, and others may be taken.
+#[must_use]
+pub(crate) struct Taken {
+    packer: Arc<Packer>,
+    samples: Vec<(String, i64, Offer)>,
+}
+
+impl Taken {
+    /// The transaction is committed: from now on values may name them.
+    pub(crate) fn committed(mut self) {
+        for (name, id, offer) in std::mem::take(&mut self.samples) {
+            remember(id, Sample::Open(offer.peeled.into()));
+            lock(&self.packer.kinds).insert(name, Kind::of(id));
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        for (name, ..) in &self.samples {
+            if let Some(kind) = lock(&self.packer.kinds).get_mut(name) {
+                kind.is_taken = false;
+            }
+        }
+    }
+}
+
+/// Gives a stored value as it was before it was packed, if it was.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if it does not come back as it was, or the database's own failure.
+pub async fn unpack(conn: &mut AnyConnection, stored: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    learn(conn, sample_of(&stored)).await?;
+    let unpacked = unpack_known(&stored, None).ok_or(DAMAGED)?;
+    Ok(unpacked.to_vec())
+}
+
+/// Makes ready for [`Vault::open`] what [`Db::seal_packed`](crate::Db::seal_packed) has made: its sample may be another
+/// replica's.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if there is no such sample, or the database's own failure.
+pub async fn learn_sealed(conn: &mut AnyConnection, sealed: &[u8]) -> Result<(), StoreError> {
+    match Vault::sample_of(sealed) {
+        Some(id) => learn(conn, id).await,
+        None => Ok(()),
+    }
+}
+
+const DAMAGED: StoreError = StoreError::Corrupt("a packed value");
+
+/// Reads the sample of this id, if it is not known yet.
+pub(crate) async fn learn(conn: &mut AnyConnection, id: i64) -> Result<(), StoreError> {
+    if id == 0 || lock(&KNOWN).contains_key(&id) {
+        return Ok(());
+    }
+    let row = sqlx::query("SELECT id, sealed, bytes FROM samples WHERE id = $1")
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
+    let row = row.ok_or(StoreError::Corrupt("samples.id"))?;
+    remember(id, read(&row)?);
+    Ok(())
+}
+
+/// The sample that a packed value needs.
+fn named_by(stored: &[u8]) -> Option<i64> {
+    let (&PACKED, rest) = stored.split_first()? else {
+        return None;
+    };
+    rest.first_chunk::<ID_LEN>()
+        .map(|id| i64::from_be_bytes(*id))
+}
+
+/// The id of the sample that a packed value names; 0 if none is needed.
+pub(crate) fn sample_of(packed: &[u8]) -> i64 {
+    named_by(packed).unwrap_or_default()
+}
+
+/// Gives a value as it was; None if it does not come back, or its sample is not known.
+pub(crate) fn unpack_known(stored: &[u8], vault: Option<&Vault>) -> Option<Zeroizing<Vec<u8>>> {
+    match stored.split_first() {
+        Some((&AS_IS, value)) => Some(Zeroizing::new(value.to_vec())),
+        Some((&PACKED, _)) => {
+            let id = named_by(stored)?;
+            let sample = if id == 0 {
+                Arc::default()
+            } else {
+                open_sample(id, vault)?
+            };
+            unfold(stored, &sample)
+        }
+        _ => Some(Zeroizing::new(stored.to_vec())),
+    }
+}
+
+fn as_is(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(match bytes.first() {
+        Some(..b' ') => [&[AS_IS], bytes].concat(),
+        _ => bytes.to_vec(),
+    })
+}
+
+fn unfold(packed: &[u8], sample: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let rest = packed.get(1_usize.checked_add(ID_LEN)?..)?;
+    let (wanted, rest) = rest.split_first_chunk::<CHECK_LEN>()?;
+    let (head_len, rest) = peel::read_len(rest).ok()?;
+    let (head, rest) = rest.split_at_checked(head_len)?;
+    let (len, rest) = peel::read_len(rest).ok()?;
+    let (peeled_len, rest) = peel::read_len(rest).ok()?;
+    // Few bytes are a megabyte, if they say so: no more than what was ever packed.
+    if len > BYTES_MAX || peeled_len > BYTES_MAX.saturating_mul(2) {
+        return None;
+    }
+    let peeled = lz4_flex::block::decompress_with_dict(rest, peeled_len, sample).ok()?;
+    if peeled.len() != peeled_len {
+        return None;
+    }
+    let tail = peel::unpeel(&peeled, len).ok()?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(head_len.saturating_add(len)));
+    bytes.extend_from_slice(head);
+    bytes.extend_from_slice(&tail);
+    (check(&bytes) == *wanted).then_some(bytes)
+}
+
+fn check(bytes: &[u8]) -> [u8; CHECK_LEN] {
+    let digest = sha256(bytes);
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+fn read(row: &sqlx::any::AnyRow) -> Result<Sample, StoreError> {
+    let (sealed, bytes): (i64, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
+    Ok(match sealed {
+        0 => Sample::Open(bytes.into()),
+        _ => Sample::Sealed(bytes.into()),
+    })
+}
+
+fn remember(id: i64, sample: Sample) {
+    let mut known = lock(&KNOWN);
+    if known.len() >= KNOWN_MAX
+        && let Some(other) = known.keys().next().copied()
+    {
+        known.remove(&other);
+    }
+    known.insert(id, sample);
+}
+
+fn open_sample(id: i64, vault: Option<&Vault>) -> Option<Arc<[u8]>> {
+    let sample = lock(&KNOWN).get(&id).cloned()?;
+    match sample {
+        Sample::Open(bytes) => Some(bytes),
+        Sample::Sealed(sealed) => {
+            let opened = vault?.open(&context(id), &sealed).ok()?;
+            let bytes: Arc<[u8]> = opened.as_slice().into();
+            remember(id, Sample::Open(Arc::clone(&bytes)));
+            Some(bytes)
+        }
+    }
+}
+
+fn context(id: i64) -> String {
+    format!("samples/bytes/{id}")
+}
+
+/// Random, so that nobody chooses which sample a value finds; never 0, which stands for none.
+fn random_id() -> i64 {
+    let mut bytes = [0; ID_LEN];
+    getrandom::fill(&mut bytes).expect("no id can be made without the system's random source");
+    i64::from_be_bytes(bytes) | 1
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::{Db, sqlite_url};
+
+    #[tokio::test]
+    async fn another_replicas_sample_is_read_when_a_value_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = sqlite_url(&folder.path().join("party.db"));
+        let db = Db::open(&url, &[]).await.unwrap();
+        let vault = Vault::unlock(&db, &"correct horse".to_owned().into()).await;
+        let vault = vault.unwrap();
+        let value = b"{\"said\":\"again and again\"}".repeat(20);
+        for _ in 0..2 {
+            let tx = db.begin().await.unwrap();
+            drop(tx.pack("open", &value));
+            drop(tx.seal_packed(&vault, "sealed", "here", (&value, 0)));
+            tx.commit().await.unwrap();
+        }
+        let mut tx = db.begin().await.unwrap();
+        let packed = tx.pack("open", &value);
+        let sealed = tx.seal_packed(&vault, "sealed", "here", (&value, 0));
+        let samples = [sample_of(&packed), Vault::sample_of(&sealed).unwrap()];
+        for id in samples {
+            assert_ne!(id, 0);
+            lock(&KNOWN).remove(&id).unwrap();
+        }
+        assert_eq!(unpack(&mut tx, packed).await.unwrap(), value);
+        assert!(vault.open("here", &sealed).is_err());
+        learn_sealed(&mut tx, &sealed).await.unwrap();
+        assert_eq!(**vault.open("here", &sealed).unwrap(), *value);
+        drop(tx);
+        db.close().await;
+    }
+}
