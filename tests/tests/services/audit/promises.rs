@@ -50,7 +50,7 @@ const ALL: &[Falsified] = &[
     ("gateway", "UPDATE movements SET ended_at_s = ended_at_s - 1 WHERE kind = 'credit' AND batch_seq = (SELECT MAX(batch_seq) FROM \
       movements WHERE kind = 'credit' AND id NOT IN (SELECT undoes FROM movements WHERE undoes IS NOT NULL))", &[Code::ReceiptDiffers]),
     ("gateway", "UPDATE movements SET state = 'refused' WHERE kind = 'reversal' AND id LIKE '%-rest'",
-     &[Code::ReceiptDiffers, Code::HoldDiffers, Code::MovementDiffers]),
+     &[Code::ReceiptDiffers, Code::MovementDiffers]),
 ];
 
 /// A shop's day: three instalments, two payments of a subscription, and refunds of which one is cancelled.
@@ -133,6 +133,7 @@ async fn promises_are_kept_and_every_record_that_breaks_one_is_found_and_nothing
         world.kill(party);
     }
     super::falsified::one_file_each(&folder).await;
+    let mut others = Vec::new();
     for (party, statement, codes) in ALL {
         let copy = copied(&folder);
         let mut conn = open(copy.path(), party).await;
@@ -143,7 +144,7 @@ async fn promises_are_kept_and_every_record_that_breaks_one_is_found_and_nothing
         let rows = done.await.unwrap().rows_affected();
         assert!(rows > 0, "{statement} changed nothing");
         sqlx::Connection::close(conn).await.unwrap();
-        assert_found(copy.path(), statement, codes).await;
+        others.extend(other_than(copy.path(), statement, codes).await);
     }
     // A contract that allows less than was done.
     let copy = copied(&folder);
@@ -153,19 +154,20 @@ async fn promises_are_kept_and_every_record_that_breaks_one_is_found_and_nothing
     let less = table.replace(&early, "recurring_early_days = 27");
     assert_ne!(less, table);
     std::fs::write(&file, less).unwrap();
-    assert_found(copy.path(), "27 days", &[Code::PaymentTooSoon]).await;
+    others.extend(other_than(copy.path(), "27 days", &[Code::PaymentTooSoon]).await);
     // Without a contract nobody can say.
     std::fs::remove_file(&file).unwrap();
     let report = audit(&options(copy.path())).await.unwrap();
     assert!(report.agrees, "{report}");
     assert!(report.to_string().contains("is not judged"), "{report}");
     // A receipt of before the refunds, which the gateway signed, too.
-    old_receipt(&folder).await;
+    others.extend(old_receipt(&folder).await);
+    assert!(others.is_empty(), "{}", others.join("\n"));
     drop(world);
 }
 
 /// The answer that came with the approval has the first receipt: put back, it hides what was refunded.
-async fn old_receipt(folder: &Path) {
+async fn old_receipt(folder: &Path) -> Option<String> {
     let copy = copied(folder);
     let mut conn = open(copy.path(), "merchant").await;
     let sql = "SELECT a.xid, a.auth_res_baggage FROM authorizations a JOIN movements m ON m.xid = a.xid WHERE m.kind = 'credit' LIMIT 1";
@@ -182,7 +184,7 @@ async fn old_receipt(folder: &Path) {
     assert_eq!(done.await.unwrap().rows_affected(), 1);
     sqlx::Connection::close(conn).await.unwrap();
     let codes = [Code::ReceiptOld, Code::ReceiptDiffers];
-    assert_found(copy.path(), "the first receipt", &codes).await;
+    other_than(copy.path(), "the first receipt", &codes).await
 }
 
 fn copied(folder: &Path) -> tempfile::TempDir {
@@ -197,11 +199,12 @@ fn copied(folder: &Path) -> tempfile::TempDir {
     copy
 }
 
-async fn assert_found(folder: &Path, what: &str, codes: &[Code]) {
+/// What the audit says, if that is not these names and no other.
+async fn other_than(folder: &Path, what: &str, codes: &[Code]) -> Option<String> {
     let mut options = options(folder);
     options.pause = Duration::ZERO;
     let report = audit(&options).await.unwrap();
     let found: BTreeSet<Code> = report.findings.iter().map(|one| one.code).collect();
     let expected: BTreeSet<Code> = codes.iter().copied().collect();
-    assert_eq!(found, expected, "{what}:\n{report}");
+    (found != expected).then(|| format!("{what}\n is not {expected:?}:\n{report}"))
 }
