@@ -47,7 +47,7 @@ fn check(
     early_days: u16,
     notes: &mut Notes,
 ) {
-    charges.sort_by_key(|one| (one.came_at_s, one.asked_at_s));
+    charges.sort_by_key(|one| (one.approved_at_s, one.came_at_s));
     let (frequency_days, expiry) = match plan {
         InstallRecurData::InstallTotalTrans(total) => {
             if charges.len() > usize::from(total) {
