@@ -23,22 +23,45 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) struct Services {
     children: Vec<(&'static str, Child)>,
     data: PathBuf,
+    databases: Option<String>,
+}
+
+/// Which services are to be started.
+pub(crate) struct Wanted<'a> {
+    /// Folder for configuration and data.
+    pub(crate) data: &'a Path,
+    /// The first of the five ports.
+    pub(crate) port: u16,
+    /// Whether cards pay that have no certificate.
+    pub(crate) unsigned: bool,
+    /// Where each party's database is, `{party}` for its name; without, a SQLite file in its folder.
+    pub(crate) databases: Option<&'a str>,
+}
+
+/// A party's database, of [`Wanted::databases`].
+pub(crate) fn database_url(databases: &str, party: &str) -> String {
+    databases.replace("{party}", party)
 }
 
 /// Writes the configuration if there is none, and starts the services.
 pub(crate) async fn start(
-    data: &Path,
-    port: u16,
+    wanted: &Wanted<'_>,
     screen: &Screen,
 ) -> anyhow::Result<(Services, DemoFile)> {
+    let data = wanted.data;
     fs::create_dir_all(data)
         .with_context(|| format!("cannot make the folder {}", data.display()))?;
     let data = data
         .canonicalize()
         .with_context(|| format!("cannot find {}", data.display()))?;
-    let plan = plan(&data, port);
+    let plan = plan(&data, wanted);
     let written = setup::write(&plan)?;
     let file = super::read(&plan.demo_file())?;
+    ensure!(
+        file.unsigned || !wanted.unsigned,
+        "{} was set up for cards with a certificate alone: name another folder with --data",
+        data.display()
+    );
     let going_on = if written == setup::Written::WasThere {
         "; going on with what is there"
     } else {
@@ -51,6 +74,7 @@ pub(crate) async fn start(
     let mut services = Services {
         children: Vec::new(),
         data,
+        databases: wanted.databases.map(str::to_owned),
     };
     services.spawn("ca")?;
     services.spawn("issuer")?;
@@ -61,15 +85,16 @@ pub(crate) async fn start(
     Ok((services, file))
 }
 
-fn plan(data: &Path, port: u16) -> Plan {
+fn plan(data: &Path, wanted: &Wanted<'_>) -> Plan {
     Plan {
         out: data.to_owned(),
         config_dir: Seen::Below(data.to_owned()),
         data_dir: Seen::Below(data.to_owned()),
         root_sha256_file: data.join("ca/root.sha256"),
         listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ports: [0, 1, 2, 3, 4].map(|offset: u16| port.saturating_add(offset)),
+        ports: [0, 1, 2, 3, 4].map(|offset: u16| wanted.port.saturating_add(offset)),
         url: "http://127.0.0.1:{port}".to_owned(),
+        unsigned: wanted.unsigned,
     }
 }
 
@@ -93,7 +118,12 @@ impl Services {
             .append(true)
             .open(folder.join("log"));
         let log = log.with_context(|| format!("cannot write the log of {party}"))?;
-        let child = Command::new(program(party)?)
+        let mut command = Command::new(program(party)?);
+        if let Some(databases) = &self.databases {
+            let variable = format!("OPENSET_{}_DATABASE_URL", party.to_uppercase());
+            command.env(variable, database_url(databases, party));
+        }
+        let child = command
             .arg("--config")
             .arg(folder.join(format!("{party}.toml")))
             .stdin(std::process::Stdio::null())

@@ -30,7 +30,7 @@ const ALL: &[Falsified] = &[
     ("gateway", "UPDATE payments SET plan = REPLACE(plan, '\"frequency_days\":28', '\"frequency_days\":29') WHERE plan LIKE '{\"recurring%'",
      &[Code::PaymentTooSoon, Code::PlanDiffers]),
     ("gateway", "UPDATE payments SET plan = NULL WHERE plan LIKE '{\"install%'", &[Code::PlanDiffers]),
-    ("gateway", "UPDATE authorizations SET received_at_s = received_at_s - 86400 WHERE id = {second}", &[Code::PaymentTooSoon]),
+    ("gateway", "UPDATE authorizations SET received_at_s = received_at_s - 86400, decided_at_s = decided_at_s + 1 WHERE id = {second}", &[Code::PaymentTooSoon]),
     ("gateway", "UPDATE authorizations SET received_at_s = received_at_s + 366000000 WHERE id = {second}",
      &[Code::PaymentAfterEnd, Code::ApprovalDiffers]),
     ("gateway", "UPDATE authorizations SET decided_at_s = decided_at_s - 86400, received_at_s = received_at_s - 86400 \
@@ -49,6 +49,8 @@ const ALL: &[Falsified] = &[
     ("merchant", "UPDATE authorizations SET payload = json_set(payload, '$.auth_amt.amount', 1) WHERE number = 1", &[Code::ReceiptDiffers]),
     ("gateway", "UPDATE movements SET ended_at_s = ended_at_s - 1 WHERE kind = 'credit' AND batch_seq = (SELECT MAX(batch_seq) FROM \
       movements WHERE kind = 'credit' AND id NOT IN (SELECT undoes FROM movements WHERE undoes IS NOT NULL))", &[Code::ReceiptDiffers]),
+    ("gateway", "UPDATE movements SET amount_minor = amount_minor + 1 WHERE id LIKE '%-rest'",
+     &[Code::ReceiptDiffers, Code::MovementDiffers, Code::CapturedAboveAuthorized]),
     ("gateway", "UPDATE movements SET state = 'refused' WHERE kind = 'reversal' AND id LIKE '%-rest'",
      &[Code::ReceiptDiffers, Code::MovementDiffers]),
 ];
