@@ -17,6 +17,7 @@ impl World {
             merchant_url: self.database_url("merchant"),
             ca_url: self.database_url("ca"),
             root_sha256: None,
+            gateway_config: None,
             gateway_name: "gateway".to_owned(),
             json: false,
             pause: PAUSE,

@@ -14,12 +14,16 @@ use anyhow::Context as _;
 
 mod between;
 mod books;
+mod contracts;
 mod finding;
 mod gateway;
 mod issuer;
 mod merchant;
 mod merchant_books;
+mod orders;
+mod plans;
 mod proof;
+mod receipts;
 mod settlement;
 mod show;
 mod source;
@@ -27,6 +31,7 @@ mod source;
 pub use finding::{Code, Finding, InFlight};
 pub use show::{Report, Summary, SummaryRow};
 
+use contracts::Contracts;
 use finding::Notes;
 use gateway::Gateway;
 use issuer::Issuer;
@@ -61,6 +66,9 @@ pub struct Options {
     /// The file with the root's SHA-256, in place of the one in the folder.
     #[arg(long)]
     pub root_sha256: Option<PathBuf>,
+    /// The gateway's configuration, in place of the one in the folder: how far the acquirer lets each merchant go.
+    #[arg(long)]
+    pub gateway_config: Option<PathBuf>,
     /// What the issuer calls the gateway: the name of its token.
     #[arg(long, default_value = GATEWAY_NAME)]
     pub gateway_name: String,
@@ -107,6 +115,7 @@ impl Options {
             merchant_url: None,
             ca_url: None,
             root_sha256: None,
+            gateway_config: None,
             gateway_name: GATEWAY_NAME.to_owned(),
             json: false,
             pause: PAUSE,
@@ -163,9 +172,11 @@ async fn judge(options: &Options, trust: &Trust) -> anyhow::Result<(Notes, Store
     let issuer = issuer::read(&mut source).await?;
     source.close().await;
     let now_s = now_s()?.saturating_add(options.ahead_s);
+    let contracts = Contracts::read(options.gateway_config.as_deref(), &options.data)?;
     let mut notes = Notes::default();
-    merchant.check(&gateway, trust, &mut notes);
+    merchant.check(&gateway, (trust, &contracts), &mut notes);
     gateway.check(now_s, &mut notes);
+    gateway.check_plans(&contracts, &mut notes);
     gateway.check_settlements(&mut notes);
     issuer.check(&mut notes);
     let name = options.gateway_name.as_str();

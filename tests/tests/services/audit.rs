@@ -8,6 +8,7 @@
 )]
 
 mod falsified;
+mod promises;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -31,6 +32,7 @@ fn options(data: &Path) -> Options {
         merchant_url: None,
         ca_url: None,
         root_sha256: None,
+        gateway_config: None,
         gateway_name: "gateway".to_owned(),
         json: false,
         pause: Duration::from_millis(200),

@@ -65,6 +65,22 @@ pub enum Code {
     ApprovalMissing,
     /// Merchant and gateway do not have the same approval.
     ApprovalDiffers,
+    /// A merchant's order is not what the cardholder signed.
+    OrderNotSigned,
+    /// Merchant and gateway have one purchase as paid in different parts, or at different intervals.
+    PlanDiffers,
+    /// More payments of a purchase stand than the cardholder signed instalments.
+    InstalmentsExceeded,
+    /// A recurring payment came before its time.
+    PaymentTooSoon,
+    /// A recurring payment was asked for after the last day that was signed.
+    PaymentAfterEnd,
+    /// The cardholder has no receipt of an approval.
+    ReceiptMissing,
+    /// A receipt does not say what stood when it was signed.
+    ReceiptDiffers,
+    /// A receipt of before a change that its holder knows of.
+    ReceiptOld,
 }
 
 /// A discrepancy.

@@ -10,16 +10,20 @@ use openset_store::sqlx::any::AnyRow;
 
 use super::books::{self, Books};
 use super::finding::{Code, Notes, money};
+use super::plans;
 use super::source::Source;
 
 /// What one payment instruction began.
 #[derive(Debug, Clone)]
 pub(super) struct Payment {
     pub(super) merchant_id: String,
+    pub(super) xid: String,
     pub(super) currency: String,
-    limit_minor: i64,
-    /// Each authorization may come to the limit, not all of them.
-    recurring: bool,
+    pub(super) limit_minor: i64,
+    /// In which parts, or how often, it is paid.
+    pub(super) plan: Option<InstallRecurData>,
+    /// The cardholder gets a receipt of what is done with it later.
+    pub(super) has_receipts: bool,
 }
 
 /// An authorization.
@@ -36,7 +40,9 @@ pub(super) struct Authorization {
     pub(super) payment_id: Option<String>,
     pub(super) issuer_authorization: Option<String>,
     pub(super) expires_at_s: Option<i64>,
-    newest_at_s: i64,
+    pub(super) received_at_s: i64,
+    /// When it was answered, or (before that) received.
+    pub(super) newest_at_s: i64,
 }
 
 /// What was done with an authorization.
@@ -52,7 +58,7 @@ pub(super) struct Movement {
     pub(super) batch_seq: Option<i64>,
     /// Undone by a purge of its batch.
     pub(super) purged: bool,
-    at_s: i64,
+    pub(super) at_s: i64,
 }
 
 /// A batch.
@@ -82,34 +88,31 @@ pub(super) struct Gateway {
 /// The kinds that move money.
 pub(super) const MONEY: [&str; 4] = ["capture", "capture_reversal", "credit", "credit_reversal"];
 
-/// Whether a payment's plan is to pay its amount again and again.
-fn is_recurring(plan: Option<String>) -> anyhow::Result<bool> {
-    let plan = plan.map(|plan| serde_json::from_str::<InstallRecurData>(&plan));
-    let plan = plan.transpose().context("gateway payments.plan")?;
-    Ok(matches!(plan, Some(InstallRecurData::Recurring { .. })))
-}
-
 pub(super) async fn read(source: &mut Source) -> anyhow::Result<Gateway> {
     let mut gateway = Gateway {
         books: books::read(source).await?,
         ..Gateway::default()
     };
     let payments = if source.has(201) {
-        "SELECT id, merchant_id, currency, limit_minor, plan FROM payments"
+        "SELECT id, merchant_id, currency, limit_minor, plan, xid, CAST(CASE WHEN receipt_for_sealed IS NULL THEN 0 ELSE 1 END AS BIGINT) \
+         FROM payments"
     } else {
-        "SELECT id, merchant_id, currency, limit_minor, NULL FROM payments"
+        "SELECT id, merchant_id, currency, limit_minor, NULL, xid, CAST(CASE WHEN receipt_for_sealed IS NULL THEN 0 ELSE 1 END AS BIGINT) \
+         FROM payments"
     };
     for row in source.rows(payments).await? {
         let payment = Payment {
             merchant_id: row.try_get(1)?,
             currency: row.try_get(2)?,
             limit_minor: row.try_get(3)?,
-            recurring: is_recurring(row.try_get(4)?)?,
+            plan: plans::read(row.try_get(4)?).context("gateway payments.plan")?,
+            xid: row.try_get(5)?,
+            has_receipts: row.try_get::<i64, _>(6)? != 0,
         };
         gateway.payments.insert(row.try_get(0)?, payment);
     }
     let authorizations = "SELECT id, xid, auth_rrpid, merchant_id, brand, state, currency, amount_minor, payment_id, \
-         issuer_authorization, expires_at_s, COALESCE(decided_at_s, received_at_s) FROM authorizations";
+         issuer_authorization, expires_at_s, COALESCE(decided_at_s, received_at_s), received_at_s FROM authorizations";
     for row in source.rows(authorizations).await? {
         let one = authorization(&row)?;
         gateway.authorizations.insert(one.id.clone(), one);
@@ -149,6 +152,7 @@ fn authorization(row: &AnyRow) -> anyhow::Result<Authorization> {
         issuer_authorization: row.try_get(9)?,
         expires_at_s: row.try_get(10)?,
         newest_at_s: row.try_get(11)?,
+        received_at_s: row.try_get(12)?,
     })
 }
 
@@ -340,9 +344,10 @@ impl Gateway {
             check_authorization(one, movements, notes);
             if let (Some(payment), Ok(rules)) = (&one.payment_id, one.for_rules(movements)) {
                 let counts = i128::from(rules.counts_minor(now_s));
-                let recurring = self.payments.get(payment).is_some_and(|one| one.recurring);
+                let plan = self.payments.get(payment).and_then(|one| one.plan);
                 let sum = counted.entry(payment).or_default();
-                *sum = if recurring {
+                // Each of them may come to the limit, not all.
+                *sum = if matches!(plan, Some(InstallRecurData::Recurring { .. })) {
                     counts.max(*sum)
                 } else {
                     *sum + counts

@@ -9,10 +9,12 @@ use openset_store::sqlx::any::AnyRow;
 use serde_json::Value;
 
 use super::books::{self, Books};
+use super::contracts::Contracts;
 use super::finding::{Code, Notes, money};
 use super::gateway::{self, Gateway};
 use super::merchant_books::{self, Batch};
-use super::proof::{Claim, Trust};
+use super::orders::{self, Order};
+use super::proof::{Claim, Said, Trust};
 use super::source::Source;
 
 /// A payment as a list shows it.
@@ -24,28 +26,33 @@ struct Payment {
 /// What the gateway was asked to hold.
 #[derive(Debug, Clone)]
 pub(super) struct Authorization {
-    xid: String,
-    number: i64,
-    auth_rrpid: String,
+    pub(super) xid: String,
+    pub(super) number: i64,
+    pub(super) auth_rrpid: String,
     pub(super) merchant_id: String,
     brand: String,
     pub(super) state: String,
     pub(super) currency: String,
     pub(super) amount_minor: i64,
-    auth_res: Option<String>,
-    receipt: Option<String>,
+    pub(super) auth_res: Option<String>,
+    pub(super) receipt: Option<String>,
+    /// The answer with the newest receipt's amount and day, as the wallet is told it.
+    pub(super) payload: Option<String>,
+    /// It was to be captured at once.
+    pub(super) is_sale: bool,
+    pub(super) asked_at_s: i64,
 }
 
 /// What was done with it.
 #[derive(Debug, Clone)]
 pub(super) struct Movement {
     pub(super) id: String,
-    xid: String,
-    auth_number: i64,
+    pub(super) xid: String,
+    pub(super) auth_number: i64,
     pub(super) kind: String,
     pub(super) amount_minor: i64,
     pub(super) state: String,
-    place: Option<(String, i64)>,
+    pub(super) place: Option<(String, i64)>,
 }
 
 /// The merchant's store at one moment.
@@ -55,13 +62,15 @@ pub(super) struct Merchant {
     /// By XID and number.
     pub(super) authorizations: BTreeMap<(String, i64), Authorization>,
     pub(super) movements: Vec<Movement>,
+    /// What was ordered, by the XID of who pays for it.
+    pub(super) orders: BTreeMap<String, Order>,
     /// It keeps movements; an older one keeps sums.
     keeps_movements: bool,
     /// It keeps books and batches.
     keeps_books: bool,
     pub(super) batches: BTreeMap<String, Batch>,
     /// Payments of which something is still to be sent.
-    sending: BTreeSet<String>,
+    pub(super) sending: BTreeSet<String>,
     pub(super) books: Books,
 }
 
@@ -79,6 +88,7 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Merchant> {
         books: books::read(source).await?,
         keeps_movements: source.has(170),
         keeps_books: source.has(186),
+        orders: orders::read(source).await?,
         batches: merchant_books::read(source).await?,
         ..Merchant::default()
     };
@@ -90,11 +100,11 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Merchant> {
     }
     let authorizations = if source.has(170) {
         "SELECT a.xid, a.number, a.auth_rrpid, a.state, o.currency, a.amount_minor, a.auth_res, a.baggage, a.awaiting, \
-         p.brand FROM authorizations a JOIN payments p ON p.xid = a.xid JOIN orders o ON o.id = p.order_id"
+         p.brand, a.payload, a.asked_at_ms FROM authorizations a JOIN payments p ON p.xid = a.xid JOIN orders o ON o.id = p.order_id"
     } else {
         "SELECT p.xid, 1, NULL, CASE p.state WHEN 'ordered' THEN 'asked' WHEN 'declined' THEN 'declined' WHEN 'failed' \
-         THEN 'failed' ELSE 'approved' END, o.currency, o.amount_minor, NULL, p.auth_baggage, p.awaiting_auth, p.brand \
-         FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.awaiting_auth IS NOT NULL"
+         THEN 'failed' ELSE 'approved' END, o.currency, o.amount_minor, NULL, p.auth_baggage, p.awaiting_auth, p.brand, NULL, \
+         p.created_at_ms FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.awaiting_auth IS NOT NULL"
     };
     for row in source.rows(authorizations).await? {
         let one = authorization(&row)?;
@@ -135,6 +145,9 @@ fn authorization(row: &AnyRow) -> anyhow::Result<Authorization> {
         auth_res: row.try_get(6)?,
         receipt: text_at(&baggage, "/receipt"),
         brand: row.try_get(9)?,
+        payload: row.try_get(10)?,
+        is_sale: awaiting.pointer("/capture_now") == Some(&Value::Bool(true)),
+        asked_at_s: row.try_get::<i64, _>(11)? / 1000,
         xid,
     })
 }
@@ -160,11 +173,11 @@ fn movement(row: &AnyRow) -> anyhow::Result<Movement> {
 }
 
 impl Authorization {
-    fn at(&self) -> String {
+    pub(super) fn at(&self) -> String {
         format!("merchant authorizations/{}/{}", self.xid, self.number)
     }
 
-    fn claim(&self) -> Claim<'_> {
+    pub(super) fn claim(&self) -> Claim<'_> {
         Claim {
             xid: &self.xid,
             auth_rrpid: &self.auth_rrpid,
@@ -201,11 +214,16 @@ impl Movement {
 }
 
 /// The gateway's authorizations by what both sides know them by.
-type Theirs<'a> = BTreeMap<(&'a str, &'a str), &'a gateway::Authorization>;
+pub(super) type Theirs<'a> = BTreeMap<(&'a str, &'a str), &'a gateway::Authorization>;
 
 impl Merchant {
     /// Everything that must hold in the merchant's own store, and between it and the gateway's.
-    pub(super) fn check(&self, gateway: &Gateway, trust: &Trust, notes: &mut Notes) {
+    pub(super) fn check(
+        &self,
+        gateway: &Gateway,
+        (trust, contracts): (&Trust, &Contracts),
+        notes: &mut Notes,
+    ) {
         self.books.check("merchant", notes);
         let approved = gateway
             .authorizations
@@ -225,19 +243,24 @@ impl Merchant {
                 notes.find(Code::ProofMissing, at, "an approved authorization", "none");
             }
         }
+        let mut said: BTreeMap<(&str, i64), Said> = BTreeMap::new();
         for one in self.authorizations.values() {
             match one.state.as_str() {
                 "asked" => notes.wait(one.at(), "the gateway is asked for it"),
                 "approved" => {
-                    check_proof(one, trust, notes);
+                    let name = (one.xid.as_str(), one.number);
+                    said.insert(name, check_proof(one, trust, notes));
                     check_approval(one, &theirs, notes);
                 }
                 _ => {}
             }
         }
         self.check_known(gateway, notes);
+        self.check_orders(gateway, (&said, contracts), notes);
         if self.keeps_movements {
+            self.check_plans(&theirs, (&said, contracts), notes);
             let known = self.check_movements(gateway, &theirs, notes);
+            self.check_receipts(gateway, (&theirs, &known), &said, notes);
             if self.keeps_books {
                 self.check_books(gateway, &known, notes);
             }
@@ -488,7 +511,8 @@ impl Merchant {
     }
 }
 
-fn check_proof(one: &Authorization, trust: &Trust, notes: &mut Notes) {
+/// What the gateway signed, if it is what it should be.
+fn check_proof(one: &Authorization, trust: &Trust, notes: &mut Notes) -> Said {
     let claim = one.claim();
     if one.auth_res.is_none() && one.receipt.is_none() {
         notes.find(
@@ -498,25 +522,20 @@ fn check_proof(one: &Authorization, trust: &Trust, notes: &mut Notes) {
             "none",
         );
     }
+    let mut wrong = |what: &str, error: anyhow::Error| {
+        let at = format!("{} {what}", one.at());
+        let expected = "signed by the gateway for this payment";
+        notes.find(Code::ProofWrong, at, expected, error.to_string());
+    };
     // Rows of before answers were kept have the receipt alone.
-    let answer = one
-        .auth_res
-        .as_ref()
-        .map(|text| ("auth_res", trust.check_auth_res(text, &claim)));
-    let receipt = one
-        .receipt
-        .as_ref()
-        .map(|text| ("receipt", trust.check_receipt(text, &claim)));
-    for (what, checked) in answer.into_iter().chain(receipt) {
-        if let Err(error) = checked {
-            let at = format!("{} {what}", one.at());
-            notes.find(
-                Code::ProofWrong,
-                at,
-                "signed by the gateway for this payment",
-                error.to_string(),
-            );
-        }
+    let answer = one.auth_res.as_ref();
+    let answer = answer.map(|text| trust.check_auth_res(text, &claim));
+    let receipt = one.receipt.as_ref();
+    let receipt = receipt.map(|text| trust.check_receipt(text, &claim));
+    Said {
+        signed_at_s: answer
+            .and_then(|checked| checked.map_err(|error| wrong("auth_res", error)).ok()),
+        receipt: receipt.and_then(|checked| checked.map_err(|error| wrong("receipt", error)).ok()),
     }
 }
 

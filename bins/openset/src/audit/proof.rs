@@ -43,6 +43,15 @@ struct Signed<T> {
     data: T,
 }
 
+/// What the gateway signed about an authorization, verified.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    /// When it signed its answer, in seconds since 1970.
+    pub(super) signed_at_s: Option<i64>,
+    /// The newest receipt that is kept.
+    pub(super) receipt: Option<Receipt>,
+}
+
 /// What must be proved.
 #[derive(Debug, Clone)]
 pub(super) struct Claim<'a> {
@@ -104,8 +113,8 @@ impl Trust {
         })
     }
 
-    /// The gateway's answer to the request for this authorization.
-    pub(super) fn check_auth_res(&self, text: &str, claim: &Claim<'_>) -> anyhow::Result<()> {
+    /// The gateway's answer to the request for this authorization. Gives when it was signed, in seconds since 1970.
+    pub(super) fn check_auth_res(&self, text: &str, claim: &Claim<'_>) -> anyhow::Result<i64> {
         let signed: Signed<AuthResData> =
             self.verify(text, ContentType::AuthResTbs, claim.brand)?;
         claim.check_frame(&signed)?;
@@ -119,16 +128,18 @@ impl Trust {
             tags.auth_rr_tags.rrpid.to_string() == claim.auth_rrpid,
             "it answers another request"
         );
-        claim.check_amount(payload.auth_amt, true)
+        claim.check_amount(payload.auth_amt, true)?;
+        Ok(signed.date.seconds())
     }
 
     /// The gateway's receipt for the cardholder: of the authorization, or of less after a reversal.
-    pub(super) fn check_receipt(&self, text: &str, claim: &Claim<'_>) -> anyhow::Result<()> {
+    pub(super) fn check_receipt(&self, text: &str, claim: &Claim<'_>) -> anyhow::Result<Receipt> {
         let signed: Signed<Receipt> = self.verify(text, ContentType::Receipt, claim.brand)?;
         claim.check_frame(&signed)?;
         let receipt = &signed.data;
         claim.check_names(&receipt.xid.to_string(), &receipt.merchant_id)?;
-        claim.check_amount(receipt.auth_amt, receipt.sequence <= 1)
+        claim.check_amount(receipt.auth_amt, receipt.sequence <= 1)?;
+        Ok(signed.data)
     }
 
     fn verify<T: DeserializeOwned>(

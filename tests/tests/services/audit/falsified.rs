@@ -114,16 +114,20 @@ const OF_MERCHANT_BEFORE: &[Falsified] = &[
     ("merchant", &["DELETE FROM payments WHERE state = 'captured'"], Code::ApprovalMissing),
 ];
 
-const STORES: [&str; 4] = ["issuer", "gateway", "merchant", "ca"];
+pub(super) const STORES: [&str; 4] = ["issuer", "gateway", "merchant", "ca"];
 
-/// Falsifies each record in a copy of the stores, and audits that.
-pub(super) async fn each_is_found(folder: &Path) {
+/// Each store in one file, to be copied.
+pub(super) async fn one_file_each(folder: &Path) {
     for party in STORES {
         let mut conn = open(folder, party).await;
-        // All of it in one file, to be copied.
         conn.execute("PRAGMA journal_mode = DELETE").await.unwrap();
         conn.close().await.unwrap();
     }
+}
+
+/// Falsifies each record in a copy of the stores, and audits that.
+pub(super) async fn each_is_found(folder: &Path) {
+    one_file_each(folder).await;
     let keeps_answers = sqlx::query("SELECT auth_res FROM authorizations")
         .fetch_all(&mut open(folder, "merchant").await)
         .await
@@ -169,7 +173,7 @@ pub(super) async fn each_is_found(folder: &Path) {
 }
 
 /// A store without the rules that keep it from being falsified.
-async fn open(folder: &Path, party: &str) -> AnyConnection {
+pub(super) async fn open(folder: &Path, party: &str) -> AnyConnection {
     let file = folder.join(party).join(format!("{party}.db"));
     let mut conn = AnyConnection::connect(&openset_store::sqlite_url(&file))
         .await
