@@ -473,6 +473,7 @@ fn plan(folder: &Path) -> Plan {
         listen: std::net::Ipv4Addr::LOCALHOST.into(),
         ports: ports.try_into().unwrap(),
         url: "http://127.0.0.1:{port}".to_owned(),
+        unsigned: false,
     }
 }
 

@@ -213,6 +213,10 @@ async fn send(
 ) -> Result<(), Problem> {
     let url = Url::parse(&row.set_url).map_err(|_| corrupt("purchases.set_url"))?;
     let sent = step.wire.len();
+    let tie = match &row.certificate {
+        Some(_) => "dual signature over order and payment",
+        None => "names of merchant and gateway within the payment",
+    };
     record.steps.push(StepReport::since(
         stored,
         6,
@@ -221,7 +225,7 @@ async fn send(
         "PReq",
         sent,
         &[
-            "dual signature over order and payment",
+            tie,
             "order sealed for the merchant",
             "payment sealed for the gateway",
         ],

@@ -75,6 +75,8 @@ pub(crate) fn router(merchant: Arc<Merchant>) -> (Router, utoipa::openapi::OpenA
         .routes(routes!(refund::refund))
         .routes(routes!(refund::void_refund))
         .routes(routes!(certificates::own))
+        .routes(routes!(certificates::of_gateway))
+        .routes(routes!(certificates::refresh))
         .routes(routes!(batches::list, batch_changes::open))
         .routes(routes!(batches::show))
         .routes(routes!(batch_changes::close))

@@ -65,7 +65,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (services, file) = match &options.connect {
         Some(path) => (None, crate::demo::read(path)?),
         None => {
-            let (services, file) = processes::start(&options.data, options.port, &screen).await?;
+            let wanted = processes::Wanted {
+                data: &options.data,
+                port: options.port,
+                unsigned: false,
+            };
+            let (services, file) = processes::start(&wanted, &screen).await?;
             (Some(services), file)
         }
     };

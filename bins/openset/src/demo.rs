@@ -38,8 +38,11 @@ pub(crate) struct Options {
     /// The first of the five ports.
     #[arg(long, default_value_t = crate::setup::FIRST_PORT)]
     port: u16,
+    /// Let cards pay that have no certificate, too; of a folder that is there already, only if it was made so.
+    #[arg(long)]
+    unsigned: bool,
     /// Use services that run already; the file that `openset setup` wrote for the demo.
-    #[arg(long, conflicts_with_all = ["data", "port"])]
+    #[arg(long, conflicts_with_all = ["data", "port", "unsigned"])]
     connect: Option<PathBuf>,
 }
 
@@ -49,7 +52,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (services, file) = match &options.connect {
         Some(path) => (None, read(path)?),
         None => {
-            let (services, file) = processes::start(&options.data, options.port, &screen).await?;
+            let wanted = processes::Wanted {
+                data: &options.data,
+                port: options.port,
+                unsigned: options.unsigned,
+            };
+            let (services, file) = processes::start(&wanted, &screen).await?;
             (Some(services), file)
         }
     };

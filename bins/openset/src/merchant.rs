@@ -2,6 +2,7 @@
 
 mod batches;
 mod catalogue;
+mod gateway_certificates;
 mod order;
 
 use std::path::PathBuf;
@@ -33,6 +34,11 @@ const TOKEN: &str = "OPENSET_MERCHANT_TOKEN";
 pub(crate) enum Command {
     /// Write the shop's signed catalogue to a file, for orders by mail.
     Catalogue(catalogue::Options),
+    /// Ask the gateway for its certificates (PCertReq), and show them.
+    GatewayCertificates {
+        #[command(flatten)]
+        access: Access,
+    },
     #[command(flatten)]
     Batches(batches::Command),
     /// List orders, the newest first.
@@ -145,6 +151,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<Ended> {
             catalogue::run(options).await?;
             Ok(Ended::Done)
         }
+        Command::GatewayCertificates { access } => gateway_certificates::run(&access).await,
         Command::Batches(command) => batches::run(command).await,
         Command::Orders {
             access,

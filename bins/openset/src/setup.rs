@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// How services reach each other; {party} and {port} are filled in. https makes TLS certificates.
     #[arg(long, default_value = "http://127.0.0.1:{port}")]
     url: String,
+    /// Let cards pay that have no certificate: all parties are told to take them.
+    #[arg(long)]
+    unsigned: bool,
 }
 
 /// Where services are and see their files.
@@ -60,6 +63,8 @@ pub struct Plan {
     pub ports: [u16; 5],
     /// How they reach each other, with `{party}` and `{port}` to be filled in.
     pub url: String,
+    /// Whether all parties take purchases without the cardholder's certificate.
+    pub unsigned: bool,
 }
 
 /// A folder as a service sees it: the same for all (containers), or one below the other (processes).
@@ -124,6 +129,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         listen: options.listen,
         ports,
         url: options.url.clone(),
+        unsigned: options.unsigned,
     };
     match write(&plan)? {
         Written::Fresh => println!("configuration written to {}", plan.out.display()),

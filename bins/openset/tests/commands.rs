@@ -313,3 +313,84 @@ fn text_of_strangers_does_not_reach_the_terminal_raw() {
         }
     }
 }
+
+#[test]
+fn gateway_certificates_are_asked_for_and_what_cannot_be_used_is_no_success() {
+    let certificate = json!({
+        "common_name": "454545:gateway-1", "thumbprint": "t", "not_before": "2026-11-23T00:00:00Z",
+        "not_after": "2027-11-23T00:00:00Z", "days_left": 364,
+    });
+    let mut revoked = certificate.clone();
+    revoked["refused"] = json!("the certificate was revoked");
+    for (code, renewed, held, exit, says) in [
+        ("success", false, Some(&certificate), 0, "the same"),
+        ("success", true, Some(&certificate), 0, "renewed"),
+        (
+            "unknownBIN",
+            false,
+            Some(&certificate),
+            1,
+            "unknownBIN, none",
+        ),
+        ("unknownBIN", false, None, 1, "unknownBIN, none"),
+        ("success", false, Some(&revoked), 1, "was revoked"),
+    ] {
+        let mut one = json!({"brand": "Visa", "p_cert_code": code, "renewed": renewed});
+        if let Some(held) = held {
+            one["certificate"] = held.clone();
+        }
+        let service = Service::answering(move |_| json!({"certificates": [one]}));
+        let ended = service.run(&["merchant", "gateway-certificates"]);
+        assert_eq!(ended.code, exit, "{} {}", ended.out, ended.err);
+        assert!(ended.out.contains(says), "{}", ended.out);
+        let path = service.asked.lock().unwrap().last().unwrap().0.clone();
+        assert_eq!(path, "/certificates/gateway/refresh");
+    }
+}
+
+#[test]
+fn folder_set_up_without_unsigned_is_not_taken_for_one_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let setup = |flags: &[&str]| {
+        let folders = [
+            "--config-dir",
+            place,
+            "--data-dir",
+            place,
+            "--trust-dir",
+            place,
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_openset"));
+        let done = command
+            .args(["setup", "--out", place])
+            .args(folders)
+            .args(flags);
+        assert!(done.output().unwrap().status.success());
+    };
+    let says = |party: &str| {
+        std::fs::read_to_string(folder.path().join(format!("{party}/{party}.toml"))).unwrap()
+    };
+    setup(&[]);
+    for party in ["ca", "gateway", "merchant", "cardholder"] {
+        assert!(!says(party).contains("unsigned"), "{party}");
+    }
+    let demo = Command::new(env!("CARGO_BIN_EXE_openset"))
+        .args(["demo", "--unsigned", "--exit", "--data", place])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(demo.stderr).unwrap();
+    assert!(!demo.status.success());
+    assert!(said.contains("name another folder"), "{said}");
+    std::fs::remove_dir_all(folder.path().join("demo")).unwrap();
+    setup(&["--unsigned"]);
+    assert!(says("ca").contains("unsigned_brands = [\"Visa\"]"));
+    for (party, switch) in [
+        ("gateway", "accept_unsigned = true"),
+        ("merchant", "accept_unsigned = true"),
+        ("cardholder", "allow_unsigned = true"),
+        ("demo", "unsigned = true"),
+    ] {
+        assert!(says(party).contains(switch), "{party}");
+    }
+}

@@ -39,7 +39,7 @@ use crate::trust::Trust;
 
 pub use generations::{Generation, store};
 pub use keyring::{HeldPair, Keyring, RETIRED_KEEP_SECONDS};
-pub use overview::OwnCertificates;
+pub use overview::{OwnCertificates, days_left};
 use steps::Registration;
 
 /// The longest pause between two tries.

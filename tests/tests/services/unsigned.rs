@@ -62,6 +62,12 @@ async fn card_without_a_certificate_pays_where_everybody_takes_it() {
     assert!(!card.json.to_string().contains(&account.pan));
     let paid = buy(&world, card.text("/card_id")).await;
     assert_eq!(paid.text("/status"), "paid", "{:?}", paid.json);
+    let told = paid.json["steps"].to_string();
+    assert!(!told.contains("dual signature"), "{told}");
+    assert!(
+        told.contains("names of merchant and gateway within the payment"),
+        "{told}"
+    );
     assert_eq!(inquired(&world, &paid).await["status"], "paid");
     let capture = format!("orders/{}/capture", paid.text("/order_id"));
     let captured = world
@@ -78,6 +84,11 @@ async fn card_without_a_certificate_pays_where_everybody_takes_it() {
     let card = world.card(&account).await;
     let paid = buy(&world, &card).await;
     assert_eq!(paid.text("/status"), "paid", "{:?}", paid.json);
+    let told = paid.json["steps"].to_string();
+    assert!(
+        told.contains("dual signature over order and payment"),
+        "{told}"
+    );
 }
 
 #[tokio::test]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use openset_pki::{Chain, Expect, PathError, PathVerifier, Purpose, Role};
 use openset_protocol::BrandId;
 use openset_protocol::merchant::p_cert;
+use openset_protocol::messages::p_cert::PCertCode;
 use openset_service::set_endpoint::MediaType;
 use openset_service::{CancellationToken, clock};
 
@@ -32,6 +33,11 @@ impl GatewayCertificates {
         verify(&chain, brand, verifier).is_ok().then_some(chain)
     }
 
+    /// The chain of a brand's gateway as it was verified when it came.
+    pub(crate) fn last_of(&self, brand: &BrandId) -> Option<Chain> {
+        self.all().get(brand).cloned()
+    }
+
     fn all(&self) -> Arc<BTreeMap<BrandId, Chain>> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -46,7 +52,7 @@ impl Merchant {
     /// The chain of a brand's gateway that holds now, if need be after the CA was asked for news.
     pub(crate) async fn gateway_of(&self, brand: &BrandId) -> Result<Chain, Failure> {
         let verifier = self.verifier()?;
-        let held = self.gateways.all().get(brand).cloned();
+        let held = self.gateways.last_of(brand);
         let chain = held.ok_or(Failure::NotReady(
             "the gateway's certificate is not here yet",
         ))?;
@@ -66,7 +72,12 @@ impl Merchant {
     }
 }
 
-fn verify(chain: &Chain, brand: &BrandId, verifier: &PathVerifier) -> Result<(), PathError> {
+/// Whether a gateway's chain holds now.
+pub(crate) fn verify(
+    chain: &Chain,
+    brand: &BrandId,
+    verifier: &PathVerifier,
+) -> Result<(), PathError> {
     let expect = Expect {
         role: Role::Gateway,
         purpose: Purpose::KeyExchange,
@@ -130,16 +141,30 @@ async fn take_kept(merchant: &Merchant) -> anyhow::Result<()> {
 async fn fetch(merchant: &Merchant) -> anyhow::Result<()> {
     let mut outcome = Ok(());
     for brand in &merchant.settings.brands {
-        let taken = ask(merchant, brand).await;
+        let taken = match ask(merchant, brand).await {
+            Ok(Told::None(code)) => Err(anyhow::anyhow!("it has none: {code:?}")),
+            told => told.map(|_| ()),
+        };
         let taken = taken.with_context(|| format!("the gateway's certificate for {brand}"));
         outcome = outcome.and(taken);
     }
     outcome
 }
 
+/// What PCertRes brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The chain that is held already.
+    Same,
+    /// Another one, which is held from now on.
+    New,
+    /// None, and why: what is held stays.
+    None(PCertCode),
+}
+
 /// PCertReq is signed and not sealed, so that the first certificate is asked for with it, too. Nothing is stored before:
 /// lost, it is asked again.
-async fn ask(merchant: &Merchant, brand: &BrandId) -> anyhow::Result<()> {
+pub(crate) async fn ask(merchant: &Merchant, brand: &BrandId) -> anyhow::Result<Told> {
     let ours = merchant.credentials(brand)?;
     let verifier = merchant.verifier()?;
     let made = offload(move |ctx| p_cert::request(ctx, &ours, &verifier)).await;
@@ -155,16 +180,16 @@ async fn ask(merchant: &Merchant, brand: &BrandId) -> anyhow::Result<()> {
     let told = offload(move |ctx| awaiting.handle(&body, &verifier, ctx.now)).await;
     let chain = match told {
         Ok(Ok(chain)) => chain,
-        Ok(Err(code)) => bail!("it has none: {code:?}"),
+        Ok(Err(code)) => return Ok(Told::None(code)),
         Err(refusal) => return Err(unusable(merchant, "PCertRes", &answer, &refusal).await),
     };
     if merchant.gateways.all().get(brand) == Some(&chain) {
-        return Ok(());
+        return Ok(Told::Same);
     }
     let mut tx = merchant.db.begin().await?;
     gateway_certificates::put(&mut tx, brand, &chain).await?;
     tx.commit().await?;
     merchant.gateways.hold(brand.clone(), chain);
     tracing::info!(kind = %brand, "the gateway's key-exchange certificate was verified");
-    Ok(())
+    Ok(Told::New)
 }

@@ -240,7 +240,7 @@ fn made(payment: &Payment) -> u64 {
 }
 
 /// Which rule the gateway refused by, for people; none where the bank declined.
-fn refused_by(code: AuthCode, plan: Option<InstallRecurData>) -> Option<String> {
+pub(super) fn refused_by(code: AuthCode, plan: Option<InstallRecurData>) -> Option<String> {
     let plan = plan.map_or_else(|| "at once".to_owned(), |plan| plan.to_string());
     let rule = match code {
         AuthCode::RecurringTooSoon => {

@@ -53,7 +53,7 @@ pub(crate) struct Changed {
     /// `open`, `closed` or `purged`; `opening`, `closing` or `purging` while the gateway has not answered. Then it is
     /// asked on.
     state: &'static str,
-    /// What stands in it; of a closed one for good.
+    /// What stands in it, of a closed one for good; of a purge it is asked for by `/refresh`.
     #[serde(skip_serializing_if = "Option::is_none")]
     totals: Option<Totals>,
     /// What a purge has undone: 32 movements at most. Purge again, with another key, until there is none.

@@ -266,9 +266,10 @@ pub(super) async fn named(conn: &mut AnyConnection, id: &str) -> Result<Batch, P
     })
 }
 
-fn no_answer(error: &anyhow::Error) -> Problem {
+/// The gateway was asked how something stands, and did not say.
+pub(super) fn no_answer(error: &anyhow::Error) -> Problem {
     let error = format!("{error:#}");
-    tracing::warn!(error, "the gateway was asked about a batch");
+    tracing::warn!(error, "the gateway was asked how something stands");
     Problem::bad_gateway(
         "no-answer",
         "the gateway does not answer, or not with its signature; nothing was changed there, ask again",

@@ -12,6 +12,7 @@ use openset_service::step_report::StepReport;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::authorize::refused_by;
 use crate::catalogue::Line;
 use crate::store::authorizations::Authorization;
 use crate::store::movements::Movement;
@@ -188,6 +189,9 @@ pub(crate) struct PartView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, examples("approved"))]
     auth_code: Option<AuthCode>,
+    /// Which rule the gateway refused by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Amount>)]
     captured: Option<Money>,
@@ -197,11 +201,13 @@ pub(crate) struct PartView {
 fn parts(payment: &Payment) -> Vec<PartView> {
     let all = &payment.authorizations;
     let several = all.len() > 1 || all.iter().any(|one| one.auth_token().is_some());
+    let code = |one: &Authorization| one.answer.as_ref().map(|(payload, _)| payload.auth_code);
     let view = |one: &Authorization| PartView {
         auth: one.number,
         state: one.state().name(),
         amount: one.amount.into(),
-        auth_code: one.answer.as_ref().map(|(payload, _)| payload.auth_code),
+        auth_code: code(one),
+        refused_by: code(one).and_then(|code| refused_by(code, payment.plan)),
         captured: payment.captured_of(one).map(|(_, amount)| amount.into()),
     };
     all.iter().filter(|_| several).map(view).collect()

@@ -71,6 +71,8 @@ pub(crate) enum Mood {
     RefusesReversals,
     /// Approves and reverses, but kept too little for another receipt.
     GivesNoReceipts,
+    /// Has no certificate of the BIN that it is asked for.
+    IsOfAnotherBin,
     /// Answers with the answer to another request.
     Confuses,
 }
@@ -216,7 +218,7 @@ async fn set(State(bank): State<Arc<BankState>>, body: Bytes) -> Response {
     bank.received.lock().unwrap().push((name, wire.clone()));
     if matches!(wrapper.message, Message::PCertReq(_)) && mood != Mood::Down {
         let media_type = [(header::CONTENT_TYPE, SET_PAYMENT)];
-        return match certificate(&bank, &wire, &wrapper) {
+        return match certificate(&bank, &wire, &wrapper, mood) {
             Ok(answer) => (media_type, answer).into_response(),
             Err(error) => (StatusCode::BAD_REQUEST, media_type, error).into_response(),
         };
@@ -287,6 +289,7 @@ fn certificate(
     bank: &BankState,
     wire: &[u8],
     wrapper: &MessageWrapper,
+    mood: Mood,
 ) -> Result<Vec<u8>, Vec<u8>> {
     let mut rng = random::system();
     let mut ctx = Context {
@@ -299,6 +302,10 @@ fn certificate(
     match p_cert::open(wire, wrapper, (&ours, bin), verifier, ctx.now) {
         Ok(request) => {
             let state = RevocationState::of(verifier, &request.brand_id);
+            let bin = match mood {
+                Mood::IsOfAnotherBin => "999999",
+                _ => bin,
+            };
             Ok(p_cert::answer(&mut ctx, &ours, bin, &request, &state).unwrap())
         }
         // The merchant's own certificate may have ended.

@@ -11,6 +11,7 @@ mod batches;
 mod captures;
 mod cardholder_status;
 mod crashes;
+mod gateway_certificates;
 mod mail_orders;
 mod movements;
 mod orders;

@@ -168,6 +168,8 @@ async fn interface_is_described() {
         "/orders",
         "/orders/{id}",
         "/orders/{id}/capture",
+        "/certificates/gateway",
+        "/certificates/gateway/refresh",
         "/set",
     ] {
         assert!(api["paths"][path].is_object(), "{path}");

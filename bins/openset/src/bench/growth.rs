@@ -66,7 +66,12 @@ struct World {
 
 impl World {
     async fn start(folder: PathBuf, port: u16, screen: &Screen) -> anyhow::Result<Self> {
-        let (services, file) = processes::start(&folder, port, screen).await?;
+        let wanted = processes::Wanted {
+            data: &folder,
+            port,
+            unsigned: false,
+        };
+        let (services, file) = processes::start(&wanted, screen).await?;
         let calls = Arc::new(Calls::new(file)?);
         calls.wait_until_ready(screen, Some(&services)).await?;
         Ok(Self {

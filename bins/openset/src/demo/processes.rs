@@ -25,20 +25,35 @@ pub(crate) struct Services {
     data: PathBuf,
 }
 
+/// Which services are to be started.
+pub(crate) struct Wanted<'a> {
+    /// Folder for configuration and data.
+    pub(crate) data: &'a Path,
+    /// The first of the five ports.
+    pub(crate) port: u16,
+    /// Whether cards pay that have no certificate.
+    pub(crate) unsigned: bool,
+}
+
 /// Writes the configuration if there is none, and starts the services.
 pub(crate) async fn start(
-    data: &Path,
-    port: u16,
+    wanted: &Wanted<'_>,
     screen: &Screen,
 ) -> anyhow::Result<(Services, DemoFile)> {
+    let data = wanted.data;
     fs::create_dir_all(data)
         .with_context(|| format!("cannot make the folder {}", data.display()))?;
     let data = data
         .canonicalize()
         .with_context(|| format!("cannot find {}", data.display()))?;
-    let plan = plan(&data, port);
+    let plan = plan(&data, wanted);
     let written = setup::write(&plan)?;
     let file = super::read(&plan.demo_file())?;
+    ensure!(
+        file.unsigned || !wanted.unsigned,
+        "{} was set up for cards with a certificate alone: name another folder with --data",
+        data.display()
+    );
     let going_on = if written == setup::Written::WasThere {
         "; going on with what is there"
     } else {
@@ -61,15 +76,16 @@ pub(crate) async fn start(
     Ok((services, file))
 }
 
-fn plan(data: &Path, port: u16) -> Plan {
+fn plan(data: &Path, wanted: &Wanted<'_>) -> Plan {
     Plan {
         out: data.to_owned(),
         config_dir: Seen::Below(data.to_owned()),
         data_dir: Seen::Below(data.to_owned()),
         root_sha256_file: data.join("ca/root.sha256"),
         listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ports: [0, 1, 2, 3, 4].map(|offset: u16| port.saturating_add(offset)),
+        ports: [0, 1, 2, 3, 4].map(|offset: u16| wanted.port.saturating_add(offset)),
         url: "http://127.0.0.1:{port}".to_owned(),
+        unsigned: wanted.unsigned,
     }
 }
 

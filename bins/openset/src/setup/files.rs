@@ -63,6 +63,9 @@ pub struct DemoFile {
     pub tokens: DemoTokens,
     /// The CA of their TLS certificates.
     pub client_ca: Option<std::path::PathBuf>,
+    /// Whether all of them take purchases without the cardholder's certificate.
+    #[serde(default)]
+    pub unsigned: bool,
 }
 
 /// Where the services answer.
@@ -150,7 +153,20 @@ pub(super) fn service(plan: &Plan, secrets: &Secrets, party: &str) -> Table {
         ],
     };
     entries.extend(table(&own));
+    if plan.unsigned {
+        entries.extend(takes_unsigned(party));
+    }
     entries
+}
+
+/// What a party is told so that cards without a certificate pay: SET's PReqUnsigned.
+fn takes_unsigned(party: &str) -> Table {
+    match party {
+        "ca" => table(&[("unsigned_brands", list([BRAND.into()]))]),
+        "gateway" | "merchant" => table(&[("accept_unsigned", true.into())]),
+        "cardholder" => table(&[("allow_unsigned", true.into())]),
+        _ => Table::new(),
+    }
 }
 
 fn common(plan: &Plan, secrets: &Secrets, party: &str) -> Table {
@@ -271,6 +287,7 @@ pub(super) fn demo(plan: &Plan, secrets: &Secrets) -> Table {
     let token_of = |party: &str| demo_token(secrets, party);
     let mut entries = table(&[
         ("brand", BRAND.into()),
+        ("unsigned", plan.unsigned.into()),
         ("urls", each(&|party| plan.url_of(party))),
         ("tokens", each(&token_of)),
     ]);

@@ -147,7 +147,8 @@ fn status(leaf: &Certificate, refusal: Option<&PathError>, current: bool, now_s:
 }
 
 /// Whole days until a certificate ends; negative when it has.
-fn days_left(leaf: &Certificate, now_s: i64) -> i64 {
+#[must_use]
+pub fn days_left(leaf: &Certificate, now_s: i64) -> i64 {
     leaf.not_after().saturating_sub(now_s).div_euclid(DAY_S)
 }
 
