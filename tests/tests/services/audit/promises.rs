@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use openset::audit::{Code, audit};
 use openset_store::vault::Vault;
-use openset_store::{Db, SecretString, sqlx};
+use openset_store::{SecretString, sqlx};
 use openset_tests::{Answer, World, fresh};
 use serde_json::{Value, json};
 
@@ -241,16 +241,12 @@ fn first_receipt(record: &mut Value) -> &mut Value {
 
 /// Changes the record of the purchase of which something was refunded.
 async fn shown(folder: &Path, change: &fn(&mut Value)) {
-    let file = folder.join("cardholder/cardholder.db");
     let table = std::fs::read_to_string(folder.join("cardholder/cardholder.toml")).unwrap();
     let table: toml::Table = table.parse().unwrap();
     let passphrase = SecretString::from(table["passphrase"].as_str().unwrap().to_owned());
-    let db = Db::open(&openset_store::sqlite_url(&file), &[])
-        .await
-        .unwrap();
-    let vault = Vault::unlock(&db, &passphrase).await.unwrap();
-    db.close().await;
     let mut conn = open(folder, "cardholder").await;
+    let vault = Vault::unlock_to_read(&mut conn, &passphrase).await.unwrap();
+    let vault = vault.unwrap();
     let sql = "SELECT purchase_id, record FROM purchases WHERE state = 'partly_refunded'";
     let row = sqlx::query(sql).fetch_one(&mut conn).await.unwrap();
     let id: String = sqlx::Row::try_get(&row, 0).unwrap();
