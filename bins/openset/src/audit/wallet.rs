@@ -155,11 +155,14 @@ impl Wallet {
             .map(|one| ((one.xid.as_str(), one.auth_rrpid.as_str()), one))
             .collect();
         for one in &self.purchases {
-            one.check_order(merchant, notes);
             let outcome = one.record.outcome.as_ref();
             let receipts = outcome.map(PurchaseOutcome::all_receipts);
             let receipts = receipts.unwrap_or_default();
             one.check_state(&receipts, notes);
+            // An order that differs from what was signed is rejected, and then nobody owes anything.
+            if !receipts.is_empty() {
+                one.check_order(merchant, notes);
+            }
             for (rrpid, kept) in &receipts {
                 let at = format!("{} receipt {rrpid}", one.at());
                 let Some(of) = theirs.get(&(one.xid.as_str(), rrpid.as_str())) else {
