@@ -118,7 +118,7 @@ pub async fn run(
     let (router, api) = routes::router(Arc::clone(&ca));
     let router = router.merge(set::region::router(ca));
     shell
-        .serve(listener, router, &api, shutdown.clone())
+        .serve(listener, router, &db, &api, shutdown.clone())
         .await?;
     shutdown.cancel();
     upkeep.await?;

@@ -182,7 +182,7 @@ pub async fn run(
         .merge(statement::router(&wallet))
         .merge(backup::router(&wallet));
     shell
-        .serve(listener, routes, &api::Api::openapi(), shutdown)
+        .serve(listener, routes, &db, &api::Api::openapi(), shutdown)
         .await?;
     db.close().await;
     Ok(())

@@ -158,7 +158,9 @@ async fn serve(
     let settling = tokio::spawn(settlement::run(Arc::clone(&gateway), shutdown.clone()));
     let (router, api) = routes::router(Arc::clone(&gateway));
     let router = router.merge(set_endpoint::router(Arc::new(SetEndpoint(gateway))));
-    let served = shell.serve(listener, router, &api, shutdown.clone()).await;
+    let served = shell
+        .serve(listener, router, &db, &api, shutdown.clone())
+        .await;
     shutdown.cancel();
     working.await?;
     settling.await?;

@@ -91,7 +91,7 @@ pub async fn run_by(
     let sweeping = tokio::spawn(sweep::keep_sweeping(Arc::clone(&issuer), shutdown.clone()));
     let (router, api) = routes::router(issuer);
     shell
-        .serve(listener, router, &api, shutdown.clone())
+        .serve(listener, router, &db, &api, shutdown.clone())
         .await?;
     shutdown.cancel();
     sweeping.await?;

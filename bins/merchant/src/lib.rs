@@ -203,7 +203,9 @@ pub async fn run(
         shutdown.clone(),
     ));
     let (router, api) = routes::router(merchant);
-    let served = shell.serve(listener, router, &api, shutdown.clone()).await;
+    let served = shell
+        .serve(listener, router, &db, &api, shutdown.clone())
+        .await;
     shutdown.cancel();
     let kept_up = upkeep.await.context("the upkeep ended early")?;
     db.close().await;

@@ -111,23 +111,24 @@ pub(crate) async fn run(options: &Options) -> ExitCode {
     }
 }
 
-/// Audits the stores of `openset demo` below this folder.
-pub(crate) async fn of_folder(data: &std::path::Path) -> anyhow::Result<Report> {
-    let options = Options {
-        data: data.to_owned(),
-        issuer_url: None,
-        gateway_url: None,
-        merchant_url: None,
-        ca_url: None,
-        root_sha256: None,
-        gateway_config: None,
-        wallet_config: None,
-        gateway_name: GATEWAY_NAME.to_owned(),
-        json: false,
-        pause: PAUSE,
-        ahead_s: 0,
-    };
-    audit(&options).await
+impl Options {
+    /// The stores of `openset demo` below this folder.
+    pub(crate) fn of_folder(data: &std::path::Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            issuer_url: None,
+            gateway_url: None,
+            merchant_url: None,
+            ca_url: None,
+            root_sha256: None,
+            gateway_config: None,
+            wallet_config: None,
+            gateway_name: GATEWAY_NAME.to_owned(),
+            json: false,
+            pause: PAUSE,
+            ahead_s: 0,
+        }
+    }
 }
 
 /// Reads all stores and compares them.

@@ -43,6 +43,10 @@ pub(crate) struct Options {
     /// turn, for the given seconds altogether.
     #[arg(long, conflicts_with = "connect", value_parser = clap::value_parser!(u64).range(1..))]
     history: Option<u64>,
+    /// Keep the stores in these databases, which must be there and empty at first, in place of SQLite files: a URL with
+    /// `{party}` where the party's name belongs.
+    #[arg(long, conflicts_with_all = ["connect", "history"], value_name = "URL")]
+    databases: Option<String>,
     /// The first of the five ports; with a history the five after them are used, too.
     #[arg(long, default_value_t = crate::setup::FIRST_PORT)]
     port: u16,
@@ -69,6 +73,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
                 data: &options.data,
                 port: options.port,
                 unsigned: false,
+                databases: options.databases.as_deref(),
             };
             let (services, file) = processes::start(&wanted, &screen).await?;
             (Some(services), file)
@@ -86,7 +91,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let mut report = outcome?;
     if here {
         screen.line("the audit reads all stores");
-        report.audit_findings = Some(audit::of_folder(&options.data).await?.findings.len());
+        report.audit_findings = Some(audited(&options).await?.findings.len());
     }
     report.print(options.json)?;
     if let Some(path) = &options.chart {
@@ -99,6 +104,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         "the stores do not agree; see `openset audit`"
     );
     Ok(())
+}
+
+async fn audited(options: &Options) -> anyhow::Result<audit::Report> {
+    let mut stores = audit::Options::of_folder(&options.data);
+    if let Some(databases) = &options.databases {
+        let url = |party| Some(processes::database_url(databases, party));
+        stores.issuer_url = url("issuer");
+        stores.gateway_url = url("gateway");
+        stores.merchant_url = url("merchant");
+        stores.ca_url = url("ca");
+    }
+    audit::audit(&stores).await
 }
 
 async fn grow(options: &Options, purchases: u64, screen: &Screen) -> anyhow::Result<()> {

@@ -56,6 +56,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
                 data: &options.data,
                 port: options.port,
                 unsigned: options.unsigned,
+                databases: None,
             };
             let (services, file) = processes::start(&wanted, &screen).await?;
             (Some(services), file)

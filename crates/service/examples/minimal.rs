@@ -7,6 +7,7 @@ use axum::routing::get;
 use openset_service::CancellationToken;
 use openset_service::config::{Config, Party};
 use openset_service::shell::{self, Shell};
+use openset_store::Db;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -24,10 +25,11 @@ async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let shell = Shell::new(&config.common)?;
+    let db = Db::open(&config.common.database_url, &[]).await?;
     let greeting = config.own.greeting.unwrap_or_default();
     let router = Router::new().route("/greeting", get(|| async { greeting }));
     let api = utoipa::openapi::OpenApi::default();
-    shell.serve(listener, router, &api, shutdown).await
+    shell.serve(listener, router, &db, &api, shutdown).await
 }
 
 fn main() -> ExitCode {

@@ -22,8 +22,8 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes read of a REST answer; the trust document is the largest.
 pub const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;
-/// Idle connections kept for each other party.
-const IDLE_CONNECTIONS_MAX: usize = 16;
+/// Idle connections kept for each other party: as many as are likely to be wanted at once, since a new one costs more.
+const IDLE_CONNECTIONS_MAX: usize = 128;
 
 /// The name of the header that makes a repeated POST one effect.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

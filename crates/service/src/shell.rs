@@ -2,13 +2,18 @@
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use clap::Args;
+use openset_store::Db;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -26,8 +31,8 @@ use crate::telemetry::{self, Metrics};
 
 /// Async workers of a service: it waits more than it computes.
 const WORKER_THREADS: usize = 1;
-/// Threads for RSA and name resolution.
-const BLOCKING_THREADS_MAX: usize = 8;
+/// Threads beside those that keep the processor busy with RSA: for the disk and for name resolution.
+const WAITING_THREADS: usize = 3;
 
 /// What every service holds: its client, checks and metrics, and the way to serve.
 #[derive(Debug)]
@@ -96,9 +101,10 @@ where
 {
     let config = config::load_with_env::<O>(party, args)?;
     telemetry::init(party, &config.common.log, config.common.log_format)?;
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .max_blocking_threads(cores + WAITING_THREADS)
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
@@ -155,7 +161,8 @@ impl Shell {
         })
     }
 
-    /// Serves `router` with health, metrics, OpenAPI and all limits until `shutdown`, then drains.
+    /// Serves `router` with health, metrics, OpenAPI and all limits until `shutdown`, then drains. No answer leaves before
+    /// what its handler saw in `db` is on the disk ([`Db::settled`]).
     ///
     /// # Errors
     /// When the OpenAPI document cannot be written.
@@ -163,11 +170,13 @@ impl Shell {
         self,
         listener: TcpListener,
         router: Router,
+        db: &Db,
         api: &utoipa::openapi::OpenApi,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let detached = Detached::default();
         let router = router
+            .layer(from_fn_with_state(db.clone(), settled))
             .merge(self.health.router())
             .merge(self.metrics.router())
             .merge(openapi::router(api)?);
@@ -175,6 +184,18 @@ impl Shell {
         server::serve(listener, self.tls, router, shutdown).await;
         detached.finish(DRAIN_DEADLINE).await;
         Ok(())
+    }
+}
+
+/// An answer that was made of what another transaction has done waits until that is on the disk; if it never will be, so
+/// was the answer made of nothing.
+async fn settled(State(db): State<Db>, request: Request, next: Next) -> Response {
+    let at_work = db.at_work();
+    let answer = next.run(request).await;
+    drop(at_work);
+    match db.settled().await {
+        Ok(()) => answer,
+        Err(error) => Problem::from(error).into_response(),
     }
 }
 

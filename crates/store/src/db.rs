@@ -3,17 +3,26 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction};
+use sqlx::{
+    Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection, Transaction,
+};
 
 use crate::StoreError;
+use crate::sqlite::install_database_drivers;
+pub use writer::AtWork;
+use writer::{Member, Writer};
 
-/// Readers beside SQLite's one writer. Each costs a thread and about a megabyte of page cache.
+mod counted;
+mod writer;
+
+pub use counted::{commits, transactions};
+
+/// Readers beside SQLite's one writer. Each costs about a megabyte of page cache.
 const SQLITE_READERS_MAX: u32 = 3;
 /// Connections of one replica to PostgreSQL.
 const POSTGRES_CONNECTIONS_MAX: u32 = 8;
@@ -26,7 +35,8 @@ const PARTY_VERSION_MIN: i64 = 100;
 
 /// Every page is on the disk before COMMIT returns (FULL), also after a power failure.
 const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
-     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -1024; \
+     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4096; \
+     PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY; \
      PRAGMA journal_size_limit = 16777216";
 const SQLITE_READER: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -512; PRAGMA query_only = ON";
@@ -36,14 +46,6 @@ const POSTGRES_SESSION: &str = "SET client_min_messages = 'error'; SET synchrono
      SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 /// A begin() that was cancelled leaves a transaction open that sqlx does not know of.
 const POSTGRES_RELEASE: &str = "ROLLBACK";
-
-static COMMITS: AtomicU64 = AtomicU64::new(0);
-
-/// Transactions that this process has committed.
-#[must_use]
-pub fn commits() -> u64 {
-    COMMITS.load(Ordering::Relaxed)
-}
 
 /// A step that brings the tables to a newer shape. Applied once, in order of version, never altered.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +111,8 @@ pub enum Backend {
 pub struct Db {
     backend: Backend,
     writers: AnyPool,
+    /// SQLite's, who shares commits; PostgreSQL groups them itself.
+    writer: Option<Writer>,
     readers: AnyPool,
 }
 
@@ -128,30 +132,22 @@ impl Db {
     /// # Errors
     /// [`StoreError::Url`], [`StoreError::Unavailable`], or a migration that does not fit.
     pub async fn open(url: &str, party: &[Migration]) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
+        install_database_drivers();
         let migrator = migrator(party)?;
         let db = match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => open_sqlite(url).await?,
             Some("postgres" | "postgresql") => open_postgres(url).await?,
             _ => return Err(StoreError::Url("unknown scheme".to_owned())),
         };
-        db.migrate(&migrator).await?;
+        db.migrate(&migrator, url).await?;
         Ok(db)
     }
 
     /// On PostgreSQL an advisory lock makes replicas wait for each other. SQLite has none: there
     /// the writer's lock does it, and each migration is a savepoint in it.
-    async fn migrate(&self, migrator: &Migrator) -> Result<(), StoreError> {
+    async fn migrate(&self, migrator: &Migrator, url: &str) -> Result<(), StoreError> {
         let migrated = match self.backend {
-            Backend::Sqlite => {
-                let mut tx = self.begin().await?;
-                // run() through a reference is not Send for the compiler; this is what it calls.
-                let migrated = migrator.run_direct(None, &mut *tx, false).await;
-                if migrated.is_ok() {
-                    tx.commit().await?;
-                }
-                migrated
-            }
+            Backend::Sqlite => migrate_sqlite(migrator, url).await?,
             Backend::Postgres => migrator.run(&self.writers).await,
         };
         migrated.map_err(|error| match error {
@@ -172,18 +168,39 @@ impl Db {
     /// # Errors
     /// [`StoreError::Unavailable`] when none is free in time.
     pub async fn read(&self) -> Result<PoolConnection<Any>, StoreError> {
+        self.settled().await?;
         Ok(self.readers.acquire().await?)
     }
 
+    /// Waits until everything is on the disk that a transaction which was dropped may have seen of others. Whatever comes of
+    /// what it saw, an answer above all, must not leave the process before.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database gave up what was seen: it never was.
+    pub async fn settled(&self) -> Result<(), StoreError> {
+        match &self.writer {
+            Some(writer) => writer.settled().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Says that somebody is at work until the returned value is dropped. With many at work commits wait a few milliseconds for
+    /// each other, so that they can be one.
+    #[must_use]
+    pub fn at_work(&self) -> AtWork {
+        AtWork::with(self.writer.as_ref())
+    }
+
     /// Begins a write transaction. On SQLite it is the only one at a time, so it must be short and
-    /// never wait for a network call.
+    /// never wait for a network call, nor for anything that another transaction's end brings: that may
+    /// need this one's end first.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when none can be begun in time.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        let inner = match self.backend {
-            Backend::Sqlite => self.writers.begin_with("BEGIN IMMEDIATE").await?,
-            Backend::Postgres => self.writers.begin().await?,
+        let inner = match &self.writer {
+            Some(writer) => Inner::Member(writer.begin(ACQUIRE_TIMEOUT).await?),
+            None => Inner::Alone(self.writers.begin().await?),
         };
         Ok(Tx {
             inner,
@@ -200,8 +217,34 @@ impl Db {
 
 /// A write transaction. Dropped without [`Tx::commit`] it leaves nothing.
 pub struct Tx {
-    inner: Transaction<'static, Any>,
+    inner: Inner,
     half_done: Option<&'static str>,
+}
+
+enum Inner {
+    Alone(Transaction<'static, Any>),
+    Member(Member),
+}
+
+impl Inner {
+    async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Alone(transaction) => {
+                transaction.commit().await?;
+                counted::commit();
+            }
+            Self::Member(member) => member.commit().await?,
+        }
+        counted::transaction();
+        Ok(())
+    }
+
+    async fn rollback(self) -> Result<(), StoreError> {
+        match self {
+            Self::Alone(transaction) => Ok(transaction.rollback().await?),
+            Self::Member(member) => member.rollback().await,
+        }
+    }
 }
 
 impl fmt::Debug for Tx {
@@ -223,11 +266,7 @@ impl Tx {
                 self.inner.rollback().await?;
                 Err(StoreError::Conflict(reason))
             }
-            None => {
-                self.inner.commit().await?;
-                COMMITS.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
+            None => self.inner.commit().await,
         }
     }
 
@@ -236,7 +275,7 @@ impl Tx {
     /// # Errors
     /// The database's own failure; nothing is kept then either.
     pub async fn rollback(self) -> Result<(), StoreError> {
-        Ok(self.inner.rollback().await?)
+        self.inner.rollback().await
     }
 
     /// From now on [`Tx::commit`] refuses with this reason, until [`Tx::step_done`]. So a step of
@@ -259,13 +298,19 @@ impl Deref for Tx {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
-        &self.inner
+        match &self.inner {
+            Inner::Alone(transaction) => transaction,
+            Inner::Member(member) => member.connection(),
+        }
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.inner
+        match &mut self.inner {
+            Inner::Alone(transaction) => transaction,
+            Inner::Member(member) => member.connection_mut(),
+        }
     }
 }
 
@@ -310,6 +355,25 @@ fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
         .map_err(|error: sqlx::Error| StoreError::Url(error.to_string()))
 }
 
+/// By sqlx's own driver, which alone knows how; its connection is closed again.
+async fn migrate_sqlite(
+    migrator: &Migrator,
+    url: &str,
+) -> Result<Result<(), MigrateError>, StoreError> {
+    let mut connection = SqliteConnection::connect(url).await?;
+    connection.execute("PRAGMA synchronous = FULL").await?;
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    // run() through a reference is not Send for the compiler; this is what it calls.
+    let migrated = migrator.run_direct(None, &mut *tx, false).await;
+    if migrated.is_ok() {
+        tx.commit().await?;
+    } else {
+        tx.rollback().await?;
+    }
+    connection.close().await?;
+    Ok(migrated)
+}
+
 async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
     let separator = if url.contains('?') { '&' } else { '?' };
     let create = options(&format!("{url}{separator}mode=rwc"))?;
@@ -339,6 +403,7 @@ async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
         .await?;
     Ok(Db {
         backend: Backend::Sqlite,
+        writer: Some(Writer::new(writers.clone())),
         writers,
         readers,
     })
@@ -393,6 +458,7 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
     Ok(Db {
         backend: Backend::Postgres,
         writers: pool.clone(),
+        writer: None,
         readers: pool,
     })
 }

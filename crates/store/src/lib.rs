@@ -15,10 +15,12 @@ pub mod idempotency;
 pub mod keys;
 pub mod ledger;
 pub mod outbox;
+mod sqlite;
 pub mod vault;
 
-pub use db::{Backend, Db, Migration, Tx, commits, sqlite_url};
+pub use db::{AtWork, Backend, Db, Migration, Tx, commits, sqlite_url, transactions};
 pub use error::StoreError;
 pub use secrecy::SecretString;
+pub use sqlite::install_database_drivers;
 pub use sqlx;
 pub use vault::{Vault, VaultError};

@@ -8,7 +8,7 @@
 )]
 
 use openset::audit::audit;
-use openset_store::sqlx::{self, AnyConnection, Connection as _, Executor as _};
+use openset_store::sqlx::{AnyConnection, Connection as _, Executor as _};
 use openset_tests::{Account, Answer, World, fresh};
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ async fn sale_is_captured_once_though_the_gateway_is_killed_meanwhile() {
 
 /// As if a day had passed since the shop asked the gateway.
 async fn let_deadlines_pass(world: &World) {
-    sqlx::any::install_default_drivers();
+    openset_store::install_database_drivers();
     let file = world.folder_of("merchant").join("merchant.db");
     let url = openset_store::sqlite_url(&file);
     let mut merchant = AnyConnection::connect(&url).await.unwrap();

@@ -204,7 +204,7 @@ impl World {
 
     /// As [`Self::alter`], of tables that are not the newest: they stay as they are.
     pub(crate) async fn alter_before(&self, statement: &'static str) {
-        sqlx::any::install_default_drivers();
+        openset_store::install_database_drivers();
         let mut connection = sqlx::AnyConnection::connect(&self.database_url).await;
         let connection = connection.as_mut().unwrap();
         sqlx::query(statement).execute(connection).await.unwrap();

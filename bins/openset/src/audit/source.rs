@@ -5,7 +5,7 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail, ensure};
-use openset_store::sqlx::any::{AnyConnectOptions, AnyRow, install_default_drivers};
+use openset_store::sqlx::any::{AnyConnectOptions, AnyRow};
 use openset_store::sqlx::{self, AnyConnection, Connection as _, Executor as _};
 
 /// Which service a database belongs to.
@@ -79,7 +79,7 @@ pub(super) fn url_in(data: &Path, service: Service) -> anyhow::Result<String> {
 impl Source {
     /// Opens a database and begins to read it as it is now.
     pub(super) async fn open(service: Service, url: &str) -> anyhow::Result<Self> {
-        install_default_drivers();
+        openset_store::install_database_drivers();
         let name = service.name();
         let opened = connect(url).await;
         let mut conn = opened.with_context(|| format!("cannot read the {name}'s database"))?;

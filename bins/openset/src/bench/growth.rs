@@ -70,6 +70,7 @@ impl World {
             data: &folder,
             port,
             unsigned: false,
+            databases: None,
         };
         let (services, file) = processes::start(&wanted, screen).await?;
         let calls = Arc::new(Calls::new(file)?);

@@ -50,6 +50,8 @@ pub(super) struct Report {
     public_ops_per_purchase: f64,
     /// By service: the operation with the bits of its key, how often.
     operations_per_purchase: BTreeMap<&'static str, BTreeMap<String, f64>>,
+    /// Transactions that were kept; under load several share a commit.
+    transactions_per_purchase: f64,
     commits_per_purchase: f64,
     commits_by_service: BTreeMap<&'static str, f64>,
     /// Both ways through every connection between the parties, HTTP headers included.
@@ -85,6 +87,7 @@ struct Share {
     floor_ms: f64,
     private: f64,
     public: f64,
+    transactions: f64,
     commits: f64,
     wire_bytes: f64,
     rss_mib: f64,
@@ -106,6 +109,7 @@ impl Share {
             floor_ms: 0.0,
             private: 0.0,
             public: 0.0,
+            transactions: each("openset_store_transactions_total")?,
             commits: each("openset_store_commits_total")?,
             wire_bytes: each("openset_connection_received_bytes_total")?
                 + each("openset_connection_sent_bytes_total")?,
@@ -196,6 +200,7 @@ impl Report {
             rss_mib: by(|s| s.rss_mib),
             private_ops_per_purchase: sum(|s| s.private),
             public_ops_per_purchase: sum(|s| s.public),
+            transactions_per_purchase: sum(|s| s.transactions),
             commits_per_purchase: sum(|s| s.commits),
             commits_by_service: by(|s| s.commits),
             wire_bytes_per_purchase: sum(|s| s.wire_bytes),
@@ -295,7 +300,9 @@ impl Report {
             self.rss_mib.values().sum::<f64>(),
         ));
         lines.push(format!(
-            "(the load generator: {:.2} ms of processor a purchase)",
+            "({:.2} transactions share these {:.2} commits; the load generator: {:.2} ms of processor a purchase)",
+            self.transactions_per_purchase,
+            self.commits_per_purchase,
             self.generator_cpu_ms_per_purchase
         ));
         lines.push(String::new());

@@ -23,6 +23,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) struct Services {
     children: Vec<(&'static str, Child)>,
     data: PathBuf,
+    databases: Option<String>,
 }
 
 /// Which services are to be started.
@@ -33,6 +34,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) port: u16,
     /// Whether cards pay that have no certificate.
     pub(crate) unsigned: bool,
+    /// Where each party's database is, `{party}` for its name; without, a SQLite file in its folder.
+    pub(crate) databases: Option<&'a str>,
+}
+
+/// A party's database, of [`Wanted::databases`].
+pub(crate) fn database_url(databases: &str, party: &str) -> String {
+    databases.replace("{party}", party)
 }
 
 /// Writes the configuration if there is none, and starts the services.
@@ -66,6 +74,7 @@ pub(crate) async fn start(
     let mut services = Services {
         children: Vec::new(),
         data,
+        databases: wanted.databases.map(str::to_owned),
     };
     services.spawn("ca")?;
     services.spawn("issuer")?;
@@ -109,7 +118,12 @@ impl Services {
             .append(true)
             .open(folder.join("log"));
         let log = log.with_context(|| format!("cannot write the log of {party}"))?;
-        let child = Command::new(program(party)?)
+        let mut command = Command::new(program(party)?);
+        if let Some(databases) = &self.databases {
+            let variable = format!("OPENSET_{}_DATABASE_URL", party.to_uppercase());
+            command.env(variable, database_url(databases, party));
+        }
+        let child = command
             .arg("--config")
             .arg(folder.join(format!("{party}.toml")))
             .stdin(std::process::Stdio::null())

@@ -66,7 +66,7 @@ pub(crate) async fn run(
 
 /// Reads all stores, by another program's eyes.
 async fn verdict(data: &Path, screen: &Screen) -> anyhow::Result<()> {
-    let report = audit::of_folder(data).await?;
+    let report = audit::audit(&audit::Options::of_folder(data)).await?;
     screen.line(report.to_string().trim_end());
     ensure!(
         report.findings.is_empty(),

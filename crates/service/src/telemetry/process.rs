@@ -34,7 +34,7 @@ fn add(counter: &AtomicU64, bytes: usize) {
     counter.fetch_add(u64::try_from(bytes).unwrap_or_default(), Ordering::Relaxed);
 }
 
-/// `openset_process_*`, `openset_connection_*`, `openset_store_commits`, `openset_rsa_operations`.
+/// `openset_process_*`, `openset_connection_*`, `openset_store_*`, `openset_rsa_operations`.
 #[derive(Debug)]
 pub(super) struct Process;
 
@@ -66,7 +66,11 @@ impl Collector for Process {
         let sent = SENT.load(Ordering::Relaxed);
         let text = "Written to connections that others made, TLS apart";
         counter(&mut encoder, "connection_sent", text, bytes, sent)?;
-        let text = "Transactions committed, each a wait for the disk";
+        let text = "Transactions kept";
+        let transactions = openset_store::transactions();
+        counter(&mut encoder, "store_transactions", text, None, transactions)?;
+        let text =
+            "Commits of the database, each a wait for its disk; several transactions may share one";
         let commits = openset_store::commits();
         counter(&mut encoder, "store_commits", text, None, commits)?;
         operations(&mut encoder)
@@ -143,6 +147,7 @@ mod tests {
             "openset_process_resident_memory_bytes ",
             "openset_connection_received_bytes_total ",
             "openset_connection_sent_bytes_total ",
+            "openset_store_transactions_total ",
             "openset_store_commits_total ",
             "openset_rsa_operations_total{operation=\"sign_pss\",bits=\"2048\"} ",
             "openset_rsa_operations_total{operation=\"encrypt_oaep\",bits=\"4096\"} ",

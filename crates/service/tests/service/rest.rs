@@ -68,12 +68,19 @@ async fn shop() -> Served {
         .route("/orders", post(orders))
         .merge(set_endpoint::router(Arc::new(Echo)));
     let api = utoipa::openapi::OpenApi::default();
+    let url = openset_store::sqlite_url(&folder.path().join("shop.db"));
+    let db = openset_store::Db::open(&url, &[]).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     let ended = tokio::spawn(async move {
-        shell.serve(listener, router, &api, stop).await.unwrap();
+        let _folder = folder;
+        shell
+            .serve(listener, router, &db, &api, stop)
+            .await
+            .unwrap();
+        db.close().await;
     });
     Served {
         address,

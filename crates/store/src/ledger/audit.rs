@@ -81,6 +81,12 @@ impl Audit {
     }
 }
 
+/// What SQLite answers to a BEGIN inside a transaction.
+const SQLITE_ERROR: &str = "1";
+const INSIDE: StoreError = StoreError::Conflict(
+    "the books are checked outside a transaction; give a connection of Db::read",
+);
+
 /// Recomputes every balance and every zero sum from the postings, as they are at one moment.
 ///
 /// # Errors
@@ -88,16 +94,20 @@ impl Audit {
 /// database's own failure. What does not add up is in the [`Audit`].
 pub async fn check(conn: &mut AnyConnection) -> Result<Audit, LedgerError> {
     if conn.is_in_transaction() {
-        return Err(LedgerError::Store(StoreError::Conflict(
-            "the books are checked outside a transaction; give a connection of Db::read",
-        )));
+        return Err(LedgerError::Store(INSIDE));
     }
     // One snapshot for all pages. In SQLite's WAL mode any read transaction is one.
     let snapshot = match conn.backend_name() {
         "PostgreSQL" => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         _ => "BEGIN DEFERRED",
     };
-    let mut tx = conn.begin_with(snapshot).await?;
+    // sqlx does not know of the transactions that share a commit; SQLite does.
+    let mut tx = match conn.begin_with(snapshot).await {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_ERROR) => {
+            return Err(LedgerError::Store(INSIDE));
+        }
+        begun => begun?,
+    };
     let mut audit = Audit::default();
     check_accounts(&mut tx, &mut audit).await?;
     check_entries(&mut tx, &mut audit).await?;
