@@ -18,6 +18,7 @@ impl World {
             ca_url: self.database_url("ca"),
             root_sha256: None,
             gateway_config: None,
+            wallet_config: None,
             gateway_name: "gateway".to_owned(),
             json: false,
             pause: PAUSE,

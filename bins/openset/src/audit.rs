@@ -1,8 +1,8 @@
-//! `openset audit`: reads the stores of issuer, gateway and merchant by itself, trusts none of them, changes nothing, and
+//! `openset audit`: reads the stores of issuer, gateway, merchant and wallet by itself, trusts none of them, changes nothing, and
 //! says where they contradict themselves or each other.
 //!
-//! The stores are three databases that go on while they are read, so there is no one moment to compare them at. The
-//! merchant is read first and the issuer last, against the direction in which a payment travels; what is asked for and not
+//! The stores are databases that go on while they are read, so there is no one moment to compare them at. The wallet and the
+//! merchant are read first and the issuer last, against the direction in which a payment travels; what is asked for and not
 //! answered is not judged; and what does not agree is read once more: only what is wrong in both readings is a finding.
 
 use std::collections::BTreeSet;
@@ -27,6 +27,7 @@ mod receipts;
 mod settlement;
 mod show;
 mod source;
+mod wallet;
 
 pub use finding::{Code, Finding, InFlight};
 pub use show::{Report, Summary, SummaryRow};
@@ -38,6 +39,7 @@ use issuer::Issuer;
 use merchant::Merchant;
 use proof::Trust;
 use source::{Service, Source};
+use wallet::Wallet;
 
 /// Between two readings: what one service has done meanwhile the others have heard of.
 pub const PAUSE: Duration = Duration::from_secs(2);
@@ -69,6 +71,10 @@ pub struct Options {
     /// The gateway's configuration, in place of the one in the folder: how far the acquirer lets each merchant go.
     #[arg(long)]
     pub gateway_config: Option<PathBuf>,
+    /// The wallet's configuration, in place of the one in the folder: where its database is, and the passphrase. Without
+    /// either the wallet is not read.
+    #[arg(long)]
+    pub wallet_config: Option<PathBuf>,
     /// What the issuer calls the gateway: the name of its token.
     #[arg(long, default_value = GATEWAY_NAME)]
     pub gateway_name: String,
@@ -116,6 +122,7 @@ impl Options {
             ca_url: None,
             root_sha256: None,
             gateway_config: None,
+            wallet_config: None,
             gateway_name: GATEWAY_NAME.to_owned(),
             json: false,
             pause: PAUSE,
@@ -162,6 +169,7 @@ struct Stores {
 }
 
 async fn judge(options: &Options, trust: &Trust) -> anyhow::Result<(Notes, Stores)> {
+    let wallet = wallet(options).await?;
     let mut source = open(options, Service::Merchant).await?;
     let merchant = merchant::read(&mut source).await?;
     source.close().await;
@@ -179,6 +187,7 @@ async fn judge(options: &Options, trust: &Trust) -> anyhow::Result<(Notes, Store
     gateway.check_plans(&contracts, &mut notes);
     gateway.check_settlements(&mut notes);
     issuer.check(&mut notes);
+    wallet.check((&gateway, &merchant), trust, &mut notes);
     let name = options.gateway_name.as_str();
     between::compare(&gateway, &issuer, name, now_s, &mut notes);
     let stores = Stores {
@@ -187,6 +196,22 @@ async fn judge(options: &Options, trust: &Trust) -> anyhow::Result<(Notes, Store
         issuer,
     };
     Ok((notes, stores))
+}
+
+/// The wallet's store, if it may be read.
+async fn wallet(options: &Options) -> anyhow::Result<Wallet> {
+    let key = wallet::Key::read(options.wallet_config.as_deref(), &options.data)?;
+    let Some(key) = key else {
+        return Ok(Wallet::default());
+    };
+    let url = match &key.url {
+        Some(url) => url.clone(),
+        None => source::url_in(&options.data, Service::Cardholder)?,
+    };
+    let mut source = Source::open(Service::Cardholder, &url).await?;
+    let wallet = wallet::read(&mut source, &key).await?;
+    source.close().await;
+    Ok(wallet)
 }
 
 /// The root that proofs must lead to.
@@ -213,6 +238,8 @@ async fn open(options: &Options, service: Service) -> anyhow::Result<Source> {
         Service::Gateway => &options.gateway_url,
         Service::Merchant => &options.merchant_url,
         Service::Ca => &options.ca_url,
+        // Its configuration says where it is.
+        Service::Cardholder => &None,
     };
     let url = match given {
         Some(url) => url.clone(),

@@ -9,8 +9,9 @@ use openset_pki::Certificate;
 use openset_protocol::Timestamp;
 use openset_protocol::plain::plain;
 use openset_protocol::wrapper::MessageWrapper;
+use openset_store::sqlx::{self, AnyConnection, Connection as _};
 use openset_store::vault::Vault;
-use openset_store::{Db, SecretString, keys};
+use openset_store::{SecretString, keys};
 use serde_json::Value;
 
 /// The most objects inside objects that are followed.
@@ -91,17 +92,19 @@ async fn vault_keys(folder: &Path, passphrase: Option<&Path>) -> anyhow::Result<
         passphrase.with_context(|| format!("{} has no passphrase", path.display()))?,
     );
     let file = databases(folder)?;
-    let db = Db::open(&openset_store::sqlite_url(&file), &[])
+    // Read as it is: a service may be at work in it, and its tables are of its own version.
+    openset_store::install_database_drivers();
+    let url = format!("{}?mode=ro", openset_store::sqlite_url(&file));
+    let mut conn = AnyConnection::connect(&url)
         .await
         .context("cannot open the service's database")?;
-    let vault = Vault::unlock(&db, &passphrase)
-        .await
-        .context("cannot unlock the vault")?;
-    let mut conn = db.read().await?;
-    let names: Vec<String> =
-        openset_store::sqlx::query_scalar("SELECT name FROM vault_secrets ORDER BY name")
-            .fetch_all(&mut *conn)
-            .await?;
+    let vault = Vault::unlock_to_read(&mut conn, &passphrase).await;
+    let Some(vault) = vault.context("cannot unlock the vault")? else {
+        return Ok(Vec::new());
+    };
+    let names: Vec<String> = sqlx::query_scalar("SELECT name FROM vault_secrets ORDER BY name")
+        .fetch_all(&mut conn)
+        .await?;
     let mut found = Vec::new();
     for name in names {
         let Some(secret) = keys::load(&mut conn, &vault, &name).await? else {
@@ -109,8 +112,7 @@ async fn vault_keys(folder: &Path, passphrase: Option<&Path>) -> anyhow::Result<
         };
         found.extend(private_keys(&secret));
     }
-    drop(conn);
-    db.close().await;
+    conn.close().await?;
     Ok(found)
 }
 

@@ -102,6 +102,20 @@ impl Vault {
         }
     }
 
+    /// As [`Vault::unlock`], of a database that is only read; None where nothing was ever sealed in it.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongPassphrase`], or the database's failure.
+    pub async fn unlock_to_read(
+        conn: &mut AnyConnection,
+        passphrase: &SecretString,
+    ) -> Result<Option<Self>, VaultError> {
+        match Derivation::find(conn).await? {
+            Some(derivation) => derivation.unlock(passphrase).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Seals `plaintext` for one place in the database: a format byte, a random nonce, ciphertext
     /// and tag. The key is the context's own, so the bound of 2^32 random nonces holds per row.
     #[must_use]

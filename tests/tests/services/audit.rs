@@ -33,6 +33,7 @@ fn options(data: &Path) -> Options {
         ca_url: None,
         root_sha256: None,
         gateway_config: None,
+        wallet_config: None,
         gateway_name: "gateway".to_owned(),
         json: false,
         pause: Duration::from_millis(200),

@@ -76,6 +76,12 @@ fn compare_hold(
         );
         notes.find(Code::HoldDiffers, one.at(), shown(one), found);
     }
+    if held.approval_code != one.approval_code {
+        let code = |code: &Option<String>| code.clone().unwrap_or_else(|| "none".to_owned());
+        let at = format!("{} approval code", one.at());
+        let (expected, found) = (code(&held.approval_code), code(&one.approval_code));
+        notes.find(Code::HoldDiffers, at, expected, found);
+    }
     let Ok(rules) = one.for_rules(movements) else {
         return;
     };

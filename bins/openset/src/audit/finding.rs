@@ -81,6 +81,8 @@ pub enum Code {
     ReceiptDiffers,
     /// A receipt of before a change that its holder knows of.
     ReceiptOld,
+    /// A wallet shows its owner something else than its receipts say, or than was ordered.
+    WalletDiffers,
 }
 
 /// A discrepancy.

@@ -39,6 +39,7 @@ pub(super) struct Authorization {
     pub(super) amount_minor: i64,
     pub(super) payment_id: Option<String>,
     pub(super) issuer_authorization: Option<String>,
+    pub(super) approval_code: Option<String>,
     pub(super) expires_at_s: Option<i64>,
     pub(super) received_at_s: i64,
     /// When it was answered, or (before that) received.
@@ -112,7 +113,7 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Gateway> {
         gateway.payments.insert(row.try_get(0)?, payment);
     }
     let authorizations = "SELECT id, xid, auth_rrpid, merchant_id, brand, state, currency, amount_minor, payment_id, \
-         issuer_authorization, expires_at_s, COALESCE(decided_at_s, received_at_s), received_at_s FROM authorizations";
+         issuer_authorization, expires_at_s, COALESCE(decided_at_s, received_at_s), received_at_s, approval_code FROM authorizations";
     for row in source.rows(authorizations).await? {
         let one = authorization(&row)?;
         gateway.authorizations.insert(one.id.clone(), one);
@@ -153,6 +154,7 @@ fn authorization(row: &AnyRow) -> anyhow::Result<Authorization> {
         expires_at_s: row.try_get(10)?,
         newest_at_s: row.try_get(11)?,
         received_at_s: row.try_get(12)?,
+        approval_code: row.try_get(13)?,
     })
 }
 

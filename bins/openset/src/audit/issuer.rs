@@ -35,6 +35,7 @@ pub(super) struct Authorization {
     /// The payment's XID.
     pub(super) reference: String,
     pub(super) expires_at_s: i64,
+    pub(super) approval_code: Option<String>,
 }
 
 /// What moved money.
@@ -93,7 +94,7 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Issuer> {
         issuer.accounts.insert(row.try_get(0)?, account);
     }
     let authorizations = "SELECT id, gateway, account_id, state, currency, amount_minor, captured_minor, credited_minor, \
-         reversed_minor, held_minor, merchant_id, reference, expires_at_s FROM authorizations";
+         reversed_minor, held_minor, merchant_id, reference, expires_at_s, approval_code FROM authorizations";
     for row in source.rows(authorizations).await? {
         let one = authorization(&row)?;
         issuer.authorizations.insert(one.id.clone(), one);
@@ -141,6 +142,7 @@ fn authorization(row: &AnyRow) -> anyhow::Result<Authorization> {
         merchant_id: row.try_get(10)?,
         reference: row.try_get(11)?,
         expires_at_s: row.try_get(12)?,
+        approval_code: row.try_get(13)?,
     })
 }
 

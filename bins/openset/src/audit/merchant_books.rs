@@ -20,6 +20,8 @@ pub(super) struct Batch {
     currency: String,
     is_closed: bool,
     payout_minor: Option<i64>,
+    /// What the acquirer told of it: counts and sums of what goes to the merchant, and of what leaves it.
+    told: Option<[i64; 4]>,
 }
 
 pub(super) async fn read(source: &mut Source) -> anyhow::Result<BTreeMap<String, Batch>> {
@@ -27,12 +29,18 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<BTreeMap<String,
     if !source.has(186) {
         return Ok(batches);
     }
-    let sql = "SELECT id, currency, state, payout_minor FROM batches";
+    let sql = "SELECT id, currency, state, payout_minor, credit_count, credit_minor, debit_count, debit_minor FROM batches";
     for row in source.rows(sql).await? {
+        let total = |column: usize| row.try_get::<Option<i64>, _>(column);
+        let told = [total(4)?, total(5)?, total(6)?, total(7)?];
         let batch = Batch {
             currency: row.try_get(1)?,
             is_closed: row.try_get::<String, _>(2)? == "closed",
             payout_minor: row.try_get(3)?,
+            told: match told {
+                [Some(a), Some(b), Some(c), Some(d)] => Some([a, b, c, d]),
+                _ => None,
+            },
         };
         batches.insert(row.try_get(0)?, batch);
     }
@@ -141,12 +149,16 @@ impl Merchant {
             counted[place] += 1;
             counted[place + 1] = counted[place + 1].saturating_add(one.amount_minor);
         }
+        let shown = |[credits, credit, debits, debit]: [i64; 4]| {
+            let (credit, debit) = (money(&ours.currency, credit), money(&ours.currency, debit));
+            format!("{credits} in of {credit}, {debits} out of {debit}")
+        };
         if counted != frozen {
-            let shown = |[credits, credit, debits, debit]: [i64; 4]| {
-                let (credit, debit) = (money(&ours.currency, credit), money(&ours.currency, debit));
-                format!("{credits} in of {credit}, {debits} out of {debit}")
-            };
-            notes.find(Code::BatchTotals, at, shown(frozen), shown(counted));
+            notes.find(Code::BatchTotals, &at, shown(frozen), shown(counted));
+        }
+        if let Some(told) = ours.told.filter(|told| *told != frozen) {
+            let at = format!("{at} totals");
+            notes.find(Code::BatchTotals, at, shown(frozen), shown(told));
         }
     }
 

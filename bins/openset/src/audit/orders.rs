@@ -23,8 +23,8 @@ use super::source::Source;
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     id: String,
-    currency: String,
-    amount_minor: i64,
+    pub(super) currency: String,
+    pub(super) amount_minor: i64,
     description: String,
     /// None in payments of before it was kept.
     od_salt: Option<String>,

@@ -91,6 +91,11 @@ impl<'a> History<'a> {
             .iter()
             .map(|one| (one.cred_date.seconds(), one.cred_amt.minor_i64()))
             .collect();
+        if self.of.approval_code.as_ref() != Some(&receipt.approval_code) {
+            let ours = self.of.approval_code.as_deref().unwrap_or("none");
+            let at = format!("{at} approval code");
+            notes.find(Code::ReceiptDiffers, at, ours, &receipt.approval_code);
+        }
         let currency = self.of.currency.as_str();
         let same = receipt.auth_amt.currency().alpha() == currency
             && receipt.auth_amt.minor_i64() == stands.amount_minor

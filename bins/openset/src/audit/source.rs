@@ -17,6 +17,8 @@ pub(super) enum Service {
     Gateway,
     /// The shop.
     Merchant,
+    /// The cardholder's wallet.
+    Cardholder,
     /// The certificate authority, of which nothing but certificates is read.
     Ca,
 }
@@ -33,6 +35,7 @@ impl Service {
             Self::Issuer => "issuer",
             Self::Gateway => "gateway",
             Self::Merchant => "merchant",
+            Self::Cardholder => "cardholder",
             Self::Ca => "ca",
         }
     }
@@ -46,6 +49,7 @@ impl Service {
                 &[100, 140, 150, 160, 170, 175, 176, 180, 185, 186, 201],
                 160,
             ),
+            Self::Cardholder => (&[100, 101, 102, 110, 195], 101),
             Self::Ca => (&[100], 100),
         }
     }
@@ -104,6 +108,11 @@ impl Source {
     pub(super) async fn rows(&mut self, sql: &'static str) -> anyhow::Result<Vec<AnyRow>> {
         let rows = sqlx::query(sql).fetch_all(&mut self.conn).await;
         rows.with_context(|| format!("cannot read from the {}: {sql}", self.service.name()))
+    }
+
+    /// To unlock the vault with.
+    pub(super) fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.conn
     }
 
     /// Ends the reading.

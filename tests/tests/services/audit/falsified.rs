@@ -95,6 +95,7 @@ const OF_MERCHANT: &[Falsified] = &[
     ("merchant", &["INSERT INTO ledger_entries (kind, reference, at_s, memo) VALUES ('capture', 'nobody', 1, '')"], Code::EntryWithoutMovement),
     ("merchant", &["UPDATE batches SET payout_minor = payout_minor + 1"], Code::SettlementWrong),
     ("merchant", &["UPDATE batches SET state = 'closed'"], Code::BatchTotals),
+    ("merchant", &["UPDATE batches SET credit_minor = credit_minor + 1 WHERE state = 'closed'"], Code::BatchTotals),
     ("merchant", &["UPDATE movements SET amount_minor = amount_minor - 1 WHERE batch_id = (SELECT id FROM batches WHERE state = 'closed')"], Code::BatchTotals),
     ("merchant", &["UPDATE batches SET id = 'nowhere' WHERE state = 'open'"], Code::BatchMember),
     // The acquirer's side of it.
@@ -114,11 +115,11 @@ const OF_MERCHANT_BEFORE: &[Falsified] = &[
     ("merchant", &["DELETE FROM payments WHERE state = 'captured'"], Code::ApprovalMissing),
 ];
 
-pub(super) const STORES: [&str; 4] = ["issuer", "gateway", "merchant", "ca"];
+const STORES: [&str; 4] = ["issuer", "gateway", "merchant", "ca"];
 
 /// Each store in one file, to be copied.
-pub(super) async fn one_file_each(folder: &Path) {
-    for party in STORES {
+pub(super) async fn one_file_each(folder: &Path, parties: &[&str]) {
+    for party in parties {
         let mut conn = open(folder, party).await;
         conn.execute("PRAGMA journal_mode = DELETE").await.unwrap();
         conn.close().await.unwrap();
@@ -127,7 +128,7 @@ pub(super) async fn one_file_each(folder: &Path) {
 
 /// Falsifies each record in a copy of the stores, and audits that.
 pub(super) async fn each_is_found(folder: &Path) {
-    one_file_each(folder).await;
+    one_file_each(folder, &STORES).await;
     let keeps_answers = sqlx::query("SELECT auth_res FROM authorizations")
         .fetch_all(&mut open(folder, "merchant").await)
         .await

@@ -6,17 +6,21 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use openset::audit::{Code, audit};
-use openset_store::sqlx;
+use openset_store::packed::{learn_sealed, unpack};
+use openset_store::vault::Vault;
+use openset_store::{SecretString, sqlx};
 use openset_tests::{Answer, World, fresh};
 use serde_json::{Value, json};
 
-use super::falsified::{STORES, open};
+use super::falsified::open;
 use super::{at_rest, bought, data, options};
 
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The shop's subscription is paid so often.
 const FREQUENCY_DAYS: i64 = 28;
+
+const STORES: [&str; 5] = ["issuer", "gateway", "merchant", "cardholder", "ca"];
 
 /// Whose record, what is done to it, and the names of all that the audit says.
 type Falsified = (&'static str, &'static str, &'static [Code]);
@@ -44,6 +48,12 @@ const ALL: &[Falsified] = &[
     // What was ordered.
     ("merchant", "UPDATE orders SET description = description || '!' WHERE plan IS NULL", &[Code::OrderNotSigned]),
     ("gateway", "UPDATE payments SET limit_minor = limit_minor + 1 WHERE plan IS NULL", &[Code::LimitExceeded]),
+    ("issuer", "UPDATE authorizations SET approval_code = 'Z00000' WHERE state = 'captured'", &[Code::HoldDiffers]),
+    ("gateway", "UPDATE authorizations SET approval_code = 'Z00000'", &[Code::HoldDiffers, Code::ReceiptDiffers]),
+    // What the wallet shows.
+    ("cardholder", "UPDATE purchases SET state = 'refunded' WHERE state = 'paid'", &[Code::WalletDiffers]),
+    ("cardholder", "UPDATE purchases SET state = 'paid' WHERE state = 'partly_refunded'", &[Code::WalletDiffers]),
+    ("cardholder", "UPDATE purchases SET amount_minor = amount_minor + 1", &[Code::WalletDiffers]),
     // Receipts against what was done.
     ("merchant", "UPDATE authorizations SET baggage = json_remove(baggage, '$.receipt') WHERE number = 1", &[Code::ReceiptMissing]),
     ("merchant", "UPDATE authorizations SET payload = json_set(payload, '$.auth_amt.amount', 1) WHERE number = 1", &[Code::ReceiptDiffers]),
@@ -78,6 +88,16 @@ async fn promised(world: &World) {
     let second = asked(world, &refunded, "refund", &of(50)).await;
     let named = json!({"refund": second.json["movement"]});
     asked(world, &refunded, "void-refund", &named).await;
+    let id = refunded.text("/purchase_id");
+    for _ in 0..600 {
+        let path = format!("purchases/{id}/inquiry");
+        let told = world.post("cardholder", &path, &fresh(), &json!({})).await;
+        if told.unwrap().text("/status") == "partly_refunded" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("the wallet was not told:\n{}", world.log("cardholder"));
 }
 
 fn of(minor: u64) -> Value {
@@ -131,10 +151,10 @@ async fn promises_are_kept_and_every_record_that_breaks_one_is_found_and_nothing
     promised(&world).await;
     let folder = data(&world);
     at_rest(&options(&folder)).await;
-    for party in ["merchant", "cardholder", "gateway", "issuer", "ca"] {
+    for party in STORES {
         world.kill(party);
     }
-    super::falsified::one_file_each(&folder).await;
+    super::falsified::one_file_each(&folder, &STORES).await;
     let mut others = Vec::new();
     for (party, statement, codes) in ALL {
         let copy = copied(&folder);
@@ -164,8 +184,88 @@ async fn promises_are_kept_and_every_record_that_breaks_one_is_found_and_nothing
     assert!(report.to_string().contains("is not judged"), "{report}");
     // A receipt of before the refunds, which the gateway signed, too.
     others.extend(old_receipt(&folder).await);
+    for (what, change, codes) in SHOWN {
+        let copy = copied(&folder);
+        shown(copy.path(), change).await;
+        others.extend(other_than(copy.path(), what, codes).await);
+    }
     assert!(others.is_empty(), "{}", others.join("\n"));
     drop(world);
+}
+
+/// What is done to a record of the wallet's, which is sealed.
+type Shown = (&'static str, fn(&mut Value), &'static [Code]);
+
+const SHOWN: &[Shown] = &[
+    (
+        "a receipt that is shown otherwise than it was signed",
+        |record| first_receipt(record)["receipt"]["approval_code"] = json!("Z00000"),
+        &[Code::WalletDiffers],
+    ),
+    (
+        "a receipt that nobody signed",
+        |record| {
+            let jws = &mut first_receipt(record)["jws"];
+            let text = jws.as_str().unwrap().to_owned();
+            let (cut, _) = text.split_at(text.len() - 9);
+            *jws = json!(format!("{cut}AAAAAAAAA"));
+        },
+        &[Code::ProofWrong],
+    ),
+    (
+        "a plan that nobody agreed to",
+        |record| record["plan"] = json!({"install_total_trans": 2}),
+        &[Code::PlanDiffers],
+    ),
+    (
+        "no receipt",
+        |record| record["outcome"] = Value::Null,
+        &[Code::WalletDiffers],
+    ),
+    (
+        "a receipt of an authorization that there is not",
+        |record| {
+            let receipts = record["outcome"]["receipts"].as_object_mut().unwrap();
+            let (name, kept) = receipts.iter().next().unwrap();
+            let (name, kept) = (name.clone(), kept.clone());
+            receipts.remove(&name);
+            receipts.insert(name.chars().rev().collect(), kept);
+        },
+        &[Code::ApprovalMissing],
+    ),
+];
+
+fn first_receipt(record: &mut Value) -> &mut Value {
+    let receipts = record["outcome"]["receipts"].as_object_mut().unwrap();
+    receipts.values_mut().next().unwrap()
+}
+
+/// Changes the record of the purchase of which something was refunded.
+async fn shown(folder: &Path, change: &fn(&mut Value)) {
+    let table = std::fs::read_to_string(folder.join("cardholder/cardholder.toml")).unwrap();
+    let table: toml::Table = table.parse().unwrap();
+    let passphrase = SecretString::from(table["passphrase"].as_str().unwrap().to_owned());
+    let mut conn = open(folder, "cardholder").await;
+    let vault = Vault::unlock_to_read(&mut conn, &passphrase).await.unwrap();
+    let vault = vault.unwrap();
+    let sql = "SELECT purchase_id, record FROM purchases WHERE state = 'partly_refunded'";
+    let row = sqlx::query(sql).fetch_one(&mut conn).await.unwrap();
+    let id: String = sqlx::Row::try_get(&row, 0).unwrap();
+    let sealed: Vec<u8> = sqlx::Row::try_get(&row, 1).unwrap();
+    let context = format!("purchases/record/{id}");
+    learn_sealed(&mut conn, &sealed).await.unwrap();
+    let record = vault.open(&context, &sealed).unwrap();
+    let mut record: Value = serde_json::from_slice(&record).unwrap();
+    change(&mut record);
+    let record = vault.seal(&context, record.to_string().as_bytes());
+    let sql = "UPDATE purchases SET record = $1 WHERE purchase_id = $2";
+    let done = sqlx::query(sql)
+        .bind(record)
+        .bind(id)
+        .execute(&mut conn)
+        .await;
+    assert_eq!(done.unwrap().rows_affected(), 1);
+    sqlx::Connection::close(conn).await.unwrap();
 }
 
 /// The answer that came with the approval has the first receipt: put back, it hides what was refunded.
@@ -176,6 +276,7 @@ async fn old_receipt(folder: &Path) -> Option<String> {
     let row = sqlx::query(sql).fetch_one(&mut conn).await.unwrap();
     let xid: String = sqlx::Row::try_get(&row, 0).unwrap();
     let first: Vec<u8> = sqlx::Row::try_get(&row, 1).unwrap();
+    let first = unpack(&mut conn, first).await.unwrap();
     let first: Value = serde_json::from_slice(&first).unwrap();
     let sql =
         "UPDATE authorizations SET baggage = json_set(baggage, '$.receipt', $1) WHERE xid = $2";
@@ -192,7 +293,12 @@ async fn old_receipt(folder: &Path) -> Option<String> {
 fn copied(folder: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let stores = STORES.map(|party| format!("{party}/{party}.db"));
-    let more = ["ca/root.sha256", "gateway/gateway.toml"].map(str::to_owned);
+    let more = [
+        "ca/root.sha256",
+        "gateway/gateway.toml",
+        "cardholder/cardholder.toml",
+    ];
+    let more = more.map(str::to_owned);
     for file in stores.into_iter().chain(more) {
         let to = copy.path().join(&file);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
