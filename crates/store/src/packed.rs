@@ -1,6 +1,6 @@
 //! Long values stored short: messages, answers and records, most of which is certificates in base64 in base64.
 //!
-//! Base64 is taken off ([`peel`]), and what is left is compressed with a sample: an earlier value of the same kind, which
+//! Base64 is taken off, and what is left is compressed with a sample: an earlier value of the same kind, which
 //! stands in a table of its own. What both have in common, certificates and names of members above all, is there once. A
 //! packed value says which sample it needs and how long it is, and has the beginning of its own digest, so that it comes
 //! back byte for byte or not at all. A value that would not come back so, or not be shorter, is stored as it is; so is
