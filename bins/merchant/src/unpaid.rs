@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use openset_service::peer::Peer;
 use openset_store::{StoreError, Tx, Vault};
@@ -16,6 +17,9 @@ const UNPAID_ORDERS_MAX: u64 = 100_000;
 const UNPAID_ORDERS_OF_A_PEER_MAX: u64 = 10_000;
 /// An order that nobody has begun to pay is forgotten after this.
 pub(crate) const UNPAID_ORDER_SECONDS: i64 = 60 * 60;
+/// Orders that were begun to be paid since they were counted are counted still: before any makes room they are counted anew,
+/// unless that was done within this time.
+const RECOUNT_AFTER: Duration = Duration::from_secs(1);
 /// Orders that make room at once, so that not every new one has to look for an old one.
 const DISPLACED_MAX: i64 = 64;
 
@@ -40,7 +44,7 @@ impl PlacedBy {
     }
 }
 
-/// How many unpaid orders there are, about: recounted by the upkeep.
+/// How many unpaid orders there are, about: recounted by the upkeep, and before any must make room.
 #[derive(Debug, Default)]
 pub(crate) struct UnpaidOrders(Mutex<Counts>);
 
@@ -48,6 +52,7 @@ pub(crate) struct UnpaidOrders(Mutex<Counts>);
 struct Counts {
     all: u64,
     of_peer: HashMap<String, u64>,
+    counted_at: Option<Instant>,
 }
 
 impl UnpaidOrders {
@@ -59,6 +64,10 @@ impl UnpaidOrders {
         placed_by: &PlacedBy,
         now_s: i64,
     ) -> Result<bool, StoreError> {
+        let seems_crowded = self.lock().seem_crowded(placed_by.as_str());
+        if seems_crowded {
+            self.recount(&mut *tx).await?;
+        }
         let of = match self.lock().crowded(placed_by.as_str()) {
             Crowded::Not => return Ok(true),
             Crowded::Peer => Some(placed_by.as_str()),
@@ -89,7 +98,11 @@ impl UnpaidOrders {
     pub(crate) async fn recount(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
         let of_peer = orders::unpaid_counts(conn).await?;
         let all = of_peer.values().sum();
-        *self.lock() = Counts { all, of_peer };
+        *self.lock() = Counts {
+            all,
+            of_peer,
+            counted_at: Some(Instant::now()),
+        };
         Ok(())
     }
 
@@ -114,6 +127,14 @@ impl Counts {
         } else {
             Crowded::Not
         }
+    }
+
+    /// As far as is known from a while ago.
+    fn seem_crowded(&self, placed_by: &str) -> bool {
+        let is_old = self
+            .counted_at
+            .is_none_or(|counted_at| counted_at.elapsed() > RECOUNT_AFTER);
+        is_old && !matches!(self.crowded(placed_by), Crowded::Not)
     }
 
     fn take_off(&mut self, placed_by: &str) {

@@ -91,3 +91,39 @@ async fn one_address_displaces_its_own_orders_alone() {
     assert!(shop.knows(&last).await);
     shop.close().await;
 }
+
+#[tokio::test]
+async fn orders_that_are_being_paid_by_now_take_nobodys_room() {
+    let world = World::new().await;
+    world.open_shop().await.close().await;
+    let (db, vault) = world.open_database().await;
+    let mine = hex::encode(&vault.index("orders/placed_by", b"127.0.0.1")[..16]);
+    fill(
+        &db,
+        ORDERS_OF_A_PEER_MAX,
+        &mine,
+        clock::now_seconds() - 1000,
+    )
+    .await;
+    db.close().await;
+    let shop = world.open_shop().await;
+    // From now on the shop knows that they are many.
+    order_until_forgotten(&shop, &format!("{mine}-0")).await;
+
+    let (db, _) = world.open_database().await;
+    let mut tx = db.begin().await.unwrap();
+    sqlx::query("UPDATE orders SET xid = 'xid of ' || id WHERE xid = ''")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+    // Longer than the shop relies on what it has counted.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    let first = shop.order().await;
+    for _ in 0..3 {
+        shop.order().await;
+    }
+    assert!(shop.knows(first.lid_m.as_str()).await);
+    shop.close().await;
+}
