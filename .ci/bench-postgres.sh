@@ -3,7 +3,8 @@
 # Takes the program and its flags.
 set -euo pipefail
 
-bin=$(dirname "$(command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' | tail -n 1)")
+initdb=$(command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' | tail -n 1)
+bin=$(dirname "$(readlink -f "$initdb")")
 folder=$(mktemp -d)
 account=postgres
 id "$account" >/dev/null 2>&1 || account=nobody

@@ -28,7 +28,3 @@ pub mod telemetry;
 pub mod trust;
 
 pub use tokio_util::sync::CancellationToken;
-
-/// A message is taken apart into hundreds of small pieces; the system's own allocator took a tenth of a service's time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
