@@ -23,7 +23,6 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) struct Services {
     children: Vec<(&'static str, Child)>,
     data: PathBuf,
-    databases: Option<String>,
 }
 
 /// Which services are to be started.
@@ -56,6 +55,9 @@ pub(crate) async fn start(
         .with_context(|| format!("cannot find {}", data.display()))?;
     let plan = plan(&data, wanted);
     let written = setup::write(&plan)?;
+    if let Some(databases) = wanted.databases {
+        configure_databases(&data, databases)?;
+    }
     let file = super::read(&plan.demo_file())?;
     ensure!(
         file.unsigned || !wanted.unsigned,
@@ -74,7 +76,6 @@ pub(crate) async fn start(
     let mut services = Services {
         children: Vec::new(),
         data,
-        databases: wanted.databases.map(str::to_owned),
     };
     services.spawn("ca")?;
     services.spawn("issuer")?;
@@ -83,6 +84,25 @@ pub(crate) async fn start(
         services.spawn(party)?;
     }
     Ok((services, file))
+}
+
+/// Says in each party's configuration where its database is, unless it does already.
+fn configure_databases(data: &Path, databases: &str) -> anyhow::Result<()> {
+    for party in PARTIES {
+        let file = data.join(party).join(format!("{party}.toml"));
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let table: toml::Table = text
+            .parse()
+            .with_context(|| format!("{} is not TOML", file.display()))?;
+        if !table.contains_key("database_url") {
+            let url = toml::Value::from(database_url(databases, party));
+            // First, before any table begins.
+            fs::write(&file, format!("database_url = {url}\n{text}"))
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn plan(data: &Path, wanted: &Wanted<'_>) -> Plan {
@@ -118,12 +138,7 @@ impl Services {
             .append(true)
             .open(folder.join("log"));
         let log = log.with_context(|| format!("cannot write the log of {party}"))?;
-        let mut command = Command::new(program(party)?);
-        if let Some(databases) = &self.databases {
-            let variable = format!("OPENSET_{}_DATABASE_URL", party.to_uppercase());
-            command.env(variable, database_url(databases, party));
-        }
-        let child = command
+        let child = Command::new(program(party)?)
             .arg("--config")
             .arg(folder.join(format!("{party}.toml")))
             .stdin(std::process::Stdio::null())
