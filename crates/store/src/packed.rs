@@ -1,44 +1,47 @@
 //! Long values stored short: messages, answers and records, most of which is certificates in base64 in base64.
 //!
-//! Base64 is taken off, and what is left is compressed with a sample: an earlier value of the same kind, which
-//! stands in a table of its own. What both have in common, certificates and names of members above all, is there once. A
-//! packed value says which sample it needs and how long it is, and has the beginning of its own digest, so that it comes
-//! back byte for byte or not at all. A value that would not come back so, or not be shorter, is stored as it is; so is
-//! everything that was stored before there were packed values.
+//! A value is compressed (Zstandard) with a sample: an earlier value of the same kind, which stands in a table of its own.
+//! What both have in common, certificates and names of members above all, is there once. A packed value says which sample it
+//! needs and how long it is, and has the beginning of its own digest, so that it comes back byte for byte or not at all. A
+//! value that would not come back so, or not be shorter, is stored as it is; so is everything that was stored before there
+//! were packed values.
 //!
 //! A sample is committed before any value names it, and stays for good: few are taken. A new one is, when many values have
-//! become longer than they were, as after a renewal of certificates. Secrets whose length alone must not tell of their
-//! content (a card number) are not packed.
+//! become longer than they were, as after a renewal of certificates; each time twice as many. Secrets whose length alone must
+//! not tell of their content (a card number) are not packed.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use openset_jose::sha256;
 use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::{StoreError, Vault};
 
-mod peel;
+mod length;
 
 /// Shorter values are stored as they are.
 const BYTES_MIN: usize = 96;
 /// Longer values are stored as they are, and nothing unfolds to more.
 const BYTES_MAX: usize = 4 << 20;
-/// The newest bytes of samples that one is made of; compression looks through all of it for each value.
-const SAMPLE_BYTES_MAX: usize = 16 << 10;
+/// The newest bytes of samples that one is made of.
+const SAMPLE_BYTES_MAX: usize = 32 << 10;
 /// By how much a value that its sample no longer fits is longer than the shortest.
 const POOR_BYTES: usize = 512;
-/// After so many of them another sample is taken: whoever sends what no sample fits adds few bytes for each.
+/// After so many of them a second sample is taken, after twice as many a third, and so on: whoever sends what no sample fits
+/// adds next to nothing for each.
 const POOR_MAX: u32 = 256;
 /// Samples held in memory.
-const KNOWN_MAX: usize = 256;
+const KNOWN_MAX: usize = 64;
+/// Zstandard's quickest: what repeats is in the sample, and little is gained by looking longer.
+const LEVEL: i32 = 1;
 
 /// Texts and JSON, all that was stored before, begin above these.
 const AS_IS: u8 = 0;
-const PACKED: u8 = 1;
+const PACKED: u8 = 2;
 const ID_LEN: usize = 8;
 const CHECK_LEN: usize = 8;
 
@@ -47,8 +50,47 @@ static KNOWN: LazyLock<Mutex<HashMap<i64, Sample>>> = LazyLock::new(Mutex::defau
 
 #[derive(Clone)]
 enum Sample {
-    Open(Arc<[u8]>),
+    Open(Arc<Fitted>),
     Sealed(Arc<[u8]>),
+}
+
+/// A sample, and what compresses and expands with it once that was needed; no bytes stand for none.
+#[derive(Default)]
+struct Fitted {
+    bytes: Box<[u8]>,
+    compressor: Mutex<Option<Compressor<'static>>>,
+    decompressor: Mutex<Option<Decompressor<'static>>>,
+}
+
+impl From<&[u8]> for Fitted {
+    fn from(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Fitted {
+    fn compress(&self, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let mut held = lock(&self.compressor);
+        let compressor = match held.as_mut() {
+            Some(compressor) => compressor,
+            None => held.insert(Compressor::with_dictionary(LEVEL, &self.bytes).ok()?),
+        };
+        compressor.compress(bytes).ok().map(Zeroizing::new)
+    }
+
+    /// To at most `len_max` bytes.
+    fn expand(&self, packed: &[u8], len_max: usize) -> Option<Zeroizing<Vec<u8>>> {
+        let mut held = lock(&self.decompressor);
+        let decompressor = match held.as_mut() {
+            Some(decompressor) => decompressor,
+            None => held.insert(Decompressor::with_dictionary(&self.bytes).ok()?),
+        };
+        let bytes = decompressor.decompress(packed, len_max);
+        bytes.ok().map(Zeroizing::new)
+    }
 }
 
 /// What packs one database's values.
@@ -63,6 +105,10 @@ struct Kind {
     /// The shortest that a value has become with it.
     least: usize,
     poor: u32,
+    /// So many poor ones make another sample.
+    poor_max: u32,
+    /// Samples that there are.
+    taken: i64,
     offer: Option<Offer>,
     /// The offer is being committed.
     is_taken: bool,
@@ -70,7 +116,7 @@ struct Kind {
 
 /// A value that is to be a sample.
 struct Offer {
-    peeled: Vec<u8>,
+    bytes: Vec<u8>,
     vault: Option<Vault>,
 }
 
@@ -94,18 +140,21 @@ impl Packer {
         let id = lock(&self.kinds).get(kind).and_then(|kind| kind.sample);
         let sample = id.and_then(|id| Some((id, open_sample(id, vault)?)));
         let (id, sample) = sample.unwrap_or_default();
-        let peeled = peel::peel(tail);
+        let Some(compressed) = sample.compress(tail) else {
+            return as_is(bytes);
+        };
         // Never moved to where there is more room: what is left behind would not be wiped.
-        let mut packed = Zeroizing::new(Vec::with_capacity(bytes.len().saturating_mul(2)));
+        let mut packed = Zeroizing::new(Vec::with_capacity(
+            compressed.len().saturating_add(head).saturating_add(64),
+        ));
         packed.push(PACKED);
         packed.extend_from_slice(&id.to_be_bytes());
         packed.extend_from_slice(check(bytes).as_slice());
-        peel::write_len(head, &mut packed);
+        length::write(head, &mut packed);
         packed.extend_from_slice(bytes.get(..head).unwrap_or_default());
-        peel::write_len(tail.len(), &mut packed);
-        peel::write_len(peeled.len(), &mut packed);
-        packed.extend(lz4_flex::block::compress_with_dict(&peeled, &sample));
-        self.learn(kind, packed.len(), (id, &sample), &peeled, vault);
+        length::write(tail.len(), &mut packed);
+        packed.extend_from_slice(&compressed);
+        self.learn(kind, packed.len(), (id, &sample.bytes), tail, vault);
         let is_exact = |packed| unfold(packed, &sample).is_some_and(|again| *again == bytes);
         if packed.len() < bytes.len() && is_exact(&packed) {
             packed
@@ -120,32 +169,34 @@ impl Packer {
         kind: &str,
         len: usize,
         (id, sample): (i64, &[u8]),
-        peeled: &[u8],
+        value: &[u8],
         vault: Option<&Vault>,
     ) {
         let mut kinds = lock(&self.kinds);
-        let kind = match kinds.entry(kind.to_owned()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(Kind::default()),
+        if !kinds.contains_key(kind) {
+            kinds.insert(kind.to_owned(), Kind::default());
+        }
+        let Some(kind) = kinds.get_mut(kind) else {
+            return;
         };
         if id != 0 {
             kind.least = kind.least.min(len);
             if len > kind.least.saturating_add(POOR_BYTES) {
                 kind.poor = kind.poor.saturating_add(1);
             }
-            if kind.poor < POOR_MAX {
+            if kind.poor < kind.poor_max {
                 return;
             }
         }
         if kind.offer.is_none() && !kind.is_taken {
-            let newest = peeled.get(..SAMPLE_BYTES_MAX).unwrap_or(peeled);
+            let newest = value.get(..SAMPLE_BYTES_MAX).unwrap_or(value);
             let older = SAMPLE_BYTES_MAX
                 .saturating_sub(newest.len())
                 .min(sample.len());
             let older = sample.len().saturating_sub(older);
             let older = sample.get(older..).unwrap_or_default();
             kind.offer = Some(Offer {
-                peeled: [older, newest].concat(),
+                bytes: [older, newest].concat(),
                 vault: vault.cloned(),
             });
         }
@@ -154,15 +205,16 @@ impl Packer {
     /// The newest sample of each kind.
     pub(crate) async fn load(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
         let rows = sqlx::query(
-            "SELECT id, sealed, bytes, kind FROM samples WHERE (kind, taken_at_ms) IN \
-             (SELECT kind, MAX(taken_at_ms) FROM samples GROUP BY kind)",
+            "SELECT s.id, s.sealed, s.bytes, s.kind, k.taken FROM samples s JOIN \
+             (SELECT kind, MAX(taken_at_ms) AS newest, COUNT(*) AS taken FROM samples GROUP BY kind) k \
+             ON k.kind = s.kind AND k.newest = s.taken_at_ms",
         )
         .fetch_all(conn)
         .await?;
         for row in rows {
             let id = row.try_get(0)?;
             remember(id, read(&row)?);
-            lock(&self.kinds).insert(row.try_get(3)?, Kind::of(id));
+            lock(&self.kinds).insert(row.try_get(3)?, Kind::of(id, row.try_get(4)?));
         }
         Ok(())
     }
@@ -184,14 +236,14 @@ impl Packer {
         }
         for (name, id, offer) in &taken.samples {
             let sealed = offer.vault.as_ref();
-            let sealed = sealed.map(|vault| vault.seal(&context(*id), &offer.peeled));
+            let sealed = sealed.map(|vault| vault.seal(&context(*id), &offer.bytes));
             sqlx::query(
                 "INSERT INTO samples (id, kind, sealed, bytes, taken_at_ms) VALUES ($1, $2, $3, $4, $5)",
             )
             .bind(*id)
             .bind(name.as_str())
             .bind(i64::from(sealed.is_some()))
-            .bind(sealed.as_deref().unwrap_or(&offer.peeled))
+            .bind(sealed.as_deref().unwrap_or(&offer.bytes))
             .bind(now_ms())
             .execute(&mut *conn)
             .await?;
@@ -201,10 +253,14 @@ impl Packer {
 }
 
 impl Kind {
-    fn of(sample: i64) -> Self {
+    /// With the newest of so many samples.
+    fn of(sample: i64, taken: i64) -> Self {
+        let doubled = u32::try_from(taken.saturating_sub(1)).unwrap_or(0).min(16);
         Self {
             sample: Some(sample),
             least: usize::MAX,
+            poor_max: POOR_MAX << doubled,
+            taken,
             ..Self::default()
         }
     }
@@ -221,8 +277,10 @@ impl Taken {
     /// The transaction is committed: from now on values may name them.
     pub(crate) fn committed(mut self) {
         for (name, id, offer) in std::mem::take(&mut self.samples) {
-            remember(id, Sample::Open(offer.peeled.into()));
-            lock(&self.packer.kinds).insert(name, Kind::of(id));
+            remember(id, Sample::Open(Arc::new(offer.bytes.as_slice().into())));
+            let mut kinds = lock(&self.packer.kinds);
+            let taken = kinds.get(&name).map_or(0, |kind| kind.taken);
+            kinds.insert(name, Kind::of(id, taken.saturating_add(1)));
         }
     }
 }
@@ -302,6 +360,7 @@ pub(crate) fn unpack_known(stored: &[u8], vault: Option<&Vault>) -> Option<Zeroi
             };
             unfold(stored, &sample)
         }
+        Some((..b' ', _)) => None,
         _ => Some(Zeroizing::new(stored.to_vec())),
     }
 }
@@ -313,22 +372,17 @@ fn as_is(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     })
 }
 
-fn unfold(packed: &[u8], sample: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+fn unfold(packed: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
     let rest = packed.get(1_usize.checked_add(ID_LEN)?..)?;
     let (wanted, rest) = rest.split_first_chunk::<CHECK_LEN>()?;
-    let (head_len, rest) = peel::read_len(rest).ok()?;
+    let (head_len, rest) = length::read(rest)?;
     let (head, rest) = rest.split_at_checked(head_len)?;
-    let (len, rest) = peel::read_len(rest).ok()?;
-    let (peeled_len, rest) = peel::read_len(rest).ok()?;
+    let (len, rest) = length::read(rest)?;
     // Few bytes are a megabyte, if they say so: no more than what was ever packed.
-    if len > BYTES_MAX || peeled_len > BYTES_MAX.saturating_mul(2) {
+    if len > BYTES_MAX {
         return None;
     }
-    let peeled = lz4_flex::block::decompress_with_dict(rest, peeled_len, sample).ok()?;
-    if peeled.len() != peeled_len {
-        return None;
-    }
-    let tail = peel::unpeel(&peeled, len).ok()?;
+    let tail = sample.expand(rest, len)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(head_len.saturating_add(len)));
     bytes.extend_from_slice(head);
     bytes.extend_from_slice(&tail);
@@ -343,7 +397,7 @@ fn check(bytes: &[u8]) -> [u8; CHECK_LEN] {
 fn read(row: &sqlx::any::AnyRow) -> Result<Sample, StoreError> {
     let (sealed, bytes): (i64, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
     Ok(match sealed {
-        0 => Sample::Open(bytes.into()),
+        0 => Sample::Open(Arc::new(bytes.as_slice().into())),
         _ => Sample::Sealed(bytes.into()),
     })
 }
@@ -358,15 +412,15 @@ fn remember(id: i64, sample: Sample) {
     known.insert(id, sample);
 }
 
-fn open_sample(id: i64, vault: Option<&Vault>) -> Option<Arc<[u8]>> {
+fn open_sample(id: i64, vault: Option<&Vault>) -> Option<Arc<Fitted>> {
     let sample = lock(&KNOWN).get(&id).cloned()?;
     match sample {
-        Sample::Open(bytes) => Some(bytes),
+        Sample::Open(fitted) => Some(fitted),
         Sample::Sealed(sealed) => {
             let opened = vault?.open(&context(id), &sealed).ok()?;
-            let bytes: Arc<[u8]> = opened.as_slice().into();
-            remember(id, Sample::Open(Arc::clone(&bytes)));
-            Some(bytes)
+            let fitted: Arc<Fitted> = Arc::new(opened.as_slice().into());
+            remember(id, Sample::Open(Arc::clone(&fitted)));
+            Some(fitted)
         }
     }
 }
