@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use openset_service::peer::Peer;
-use openset_store::{StoreError, Tx, Vault};
+use openset_store::{Db, StoreError, Tx, Vault};
 use sqlx::AnyConnection;
 
 use crate::store::orders;
@@ -56,6 +56,15 @@ struct Counts {
 }
 
 impl UnpaidOrders {
+    /// Counts anew if there seems to be no room; before the turn to write, which a count of all orders must not hold up.
+    pub(crate) async fn make_sure(&self, db: &Db, placed_by: &PlacedBy) -> Result<(), StoreError> {
+        let seems_crowded = self.lock().seem_crowded(placed_by.as_str());
+        if seems_crowded {
+            self.recount(&mut *db.read().await?).await?;
+        }
+        Ok(())
+    }
+
     /// Lets the oldest orders make room for one more: the peer's own if it has its part, else anybody's.
     /// `false`: somebody is paying each of them.
     pub(crate) async fn make_room(
@@ -64,10 +73,6 @@ impl UnpaidOrders {
         placed_by: &PlacedBy,
         now_s: i64,
     ) -> Result<bool, StoreError> {
-        let seems_crowded = self.lock().seem_crowded(placed_by.as_str());
-        if seems_crowded {
-            self.recount(&mut *tx).await?;
-        }
         let of = match self.lock().crowded(placed_by.as_str()) {
             Crowded::Not => return Ok(true),
             Crowded::Peer => Some(placed_by.as_str()),

@@ -97,13 +97,14 @@ pub(crate) async fn place(
     let placed_by = PlacedBy::of(&merchant.vault, peer.map(|Extension(peer)| peer));
     let order = order(priced)?;
     let answer = Answer::json(StatusCode::CREATED, &placed(&merchant, &order))?;
+    let unpaid = &merchant.unpaid_orders;
+    unpaid.make_sure(&merchant.db, &placed_by).await?;
     let mut tx = merchant.db.begin().await?;
     if let Some(call) = &call
         && let Known::Answered(answer) = call.claim(&mut tx).await?
     {
         return Ok(answer);
     }
-    let unpaid = &merchant.unpaid_orders;
     if !unpaid
         .make_room(&mut tx, &placed_by, order.created_at_s)
         .await?
