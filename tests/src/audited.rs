@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use openset::audit::{Options, PAUSE, audit};
+use openset::audit::{Options, audit};
 
 use crate::World;
 
@@ -11,18 +11,12 @@ impl World {
     #[must_use]
     pub fn audit_options(&self) -> Options {
         Options {
-            data: self.folder.path().to_owned(),
             issuer_url: self.database_url("issuer"),
             gateway_url: self.database_url("gateway"),
             merchant_url: self.database_url("merchant"),
             ca_url: self.database_url("ca"),
-            root_sha256: None,
-            gateway_config: None,
-            wallet_config: None,
-            gateway_name: "gateway".to_owned(),
-            json: false,
-            pause: PAUSE,
             ahead_s: ahead_s(),
+            ..Options::of_folder(self.folder.path())
         }
     }
 

@@ -42,7 +42,7 @@ use source::{Service, Source};
 use wallet::Wallet;
 
 /// Between two readings: what one service has done meanwhile the others have heard of.
-pub const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What the issuer calls the gateway unless told otherwise.
 const GATEWAY_NAME: &str = "gateway";
@@ -113,7 +113,8 @@ pub(crate) async fn run(options: &Options) -> ExitCode {
 
 impl Options {
     /// The stores of `openset demo` below this folder.
-    pub(crate) fn of_folder(data: &std::path::Path) -> Self {
+    #[must_use]
+    pub fn of_folder(data: &std::path::Path) -> Self {
         Self {
             data: data.to_owned(),
             issuer_url: None,

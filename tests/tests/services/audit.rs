@@ -26,18 +26,8 @@ use serde_json::{Value, json};
 /// The audit of the databases below a folder.
 fn options(data: &Path) -> Options {
     Options {
-        data: data.to_owned(),
-        issuer_url: None,
-        gateway_url: None,
-        merchant_url: None,
-        ca_url: None,
-        root_sha256: None,
-        gateway_config: None,
-        wallet_config: None,
-        gateway_name: "gateway".to_owned(),
-        json: false,
         pause: Duration::from_millis(200),
-        ahead_s: 0,
+        ..Options::of_folder(data)
     }
 }
 
