@@ -16,7 +16,7 @@ use openset_protocol::wrapper::{Message, MessageWrapper};
 use openset_protocol::{BrandId, Rejection};
 use openset_service::client::{CALL_TIMEOUT, SetAnswer};
 use openset_service::clock;
-use openset_service::offload::offload;
+use openset_service::offload::offload_brief;
 use openset_service::outbox_worker::{LEASE, OutboxHandler};
 use openset_service::problem::Problem;
 use openset_service::set_endpoint::MediaType;
@@ -505,7 +505,7 @@ async fn verified<T: Send + 'static>(
 ) -> Result<T, Told> {
     let answer = Arc::new(answer);
     let theirs = Arc::clone(&answer);
-    let outcome = offload(move || {
+    let outcome = offload_brief(move || {
         protocol_answer(&theirs)?;
         verify(&theirs.body).map_err(Told::Refused)
     })

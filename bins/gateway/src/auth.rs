@@ -8,7 +8,7 @@ use openset_protocol::gateway::cap::Outcome;
 use openset_protocol::messages::auth::AuthCode;
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::{Context, Rejection};
-use openset_service::offload::offload;
+use openset_service::offload::offload_brief;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
 use openset_store::{Tx, exchanges};
@@ -369,7 +369,7 @@ where
     let ours = gateway.keyring.of_brand(&brand);
     let ours = ours.ok_or(GatewayError::NotReady)?;
     let verifier = gateway.verifier()?;
-    let answer = offload(move || {
+    let answer = offload_brief(move || {
         let mut rng = random::system();
         let mut ctx = Context {
             now: clock::now(),

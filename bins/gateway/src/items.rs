@@ -13,7 +13,7 @@ use openset_protocol::ids::Rrpid;
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::MessageWrapper;
 use openset_protocol::{Context, Rejection, Timestamp};
-use openset_service::offload::offload;
+use openset_service::offload::offload_brief;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
 use openset_store::exchanges;
@@ -124,7 +124,7 @@ async fn verify<R: Opens>(gateway: &Gateway, received: &Received) -> Result<R, G
     let Received {
         wire, wrapper, at, ..
     } = received.clone();
-    let mut request = offload(move || {
+    let mut request = offload_brief(move || {
         let ours: Vec<_> = keyring.iter().collect();
         R::open((&wire, &wrapper), &ours, &tokens, &verifier, at)
     })
@@ -334,7 +334,7 @@ async fn answer<R: Request>(
     let ours = ours.ok_or(GatewayError::NotReady)?;
     let request = request.clone();
     let verifier = gateway.verifier()?;
-    offload(move || {
+    offload_brief(move || {
         let mut rng = random::system();
         let mut ctx = Context {
             now: clock::now(),

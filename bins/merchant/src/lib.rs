@@ -148,7 +148,7 @@ pub(crate) fn is_good(held: &Credentials, verifier: &PathVerifier) -> Result<(),
 pub(crate) async fn offload<T: Send + 'static>(
     work: impl FnOnce(&mut Context<'_>) -> T + Send + 'static,
 ) -> T {
-    openset_service::offload::offload(move || {
+    openset_service::offload::offload_brief(move || {
         let mut rng = random::system();
         work(&mut Context {
             now: clock::now(),

@@ -2,6 +2,18 @@
 
 use std::panic::resume_unwind;
 
+use openset_store::is_one_at_work;
+
+/// Like [`offload`] for work of about a millisecond, as to sign and to open: where one request alone is at work, no other
+/// thread is woken for it.
+pub async fn offload_brief<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    if is_one_at_work() {
+        work()
+    } else {
+        offload(work).await
+    }
+}
+
 /// Runs `work` on the blocking pool and waits for its result. A panic in it is the caller's.
 ///
 /// Dropping the future does not stop `work`; it ends by itself, unheard.

@@ -16,7 +16,7 @@ use sqlx::{
 use crate::packed::Packer;
 use crate::sqlite::install_database_drivers;
 use crate::{StoreError, Vault};
-pub use writer::AtWork;
+pub use writer::{AtWork, is_one_at_work};
 use writer::{Member, Writer};
 
 mod counted;
@@ -36,12 +36,11 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 const PARTY_VERSION_MIN: i64 = 100;
 
 /// Every page is on the disk before COMMIT returns (FULL), also after a power failure.
-const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
-     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4096; \
+const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; \
+     PRAGMA synchronous = FULL; PRAGMA cache_size = -4096; \
      PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY; \
      PRAGMA journal_size_limit = 16777216";
-const SQLITE_READER: &str =
-    "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -512; PRAGMA query_only = ON";
+const SQLITE_READER: &str = "PRAGMA cache_size = -512; PRAGMA query_only = ON";
 /// A replica that hangs must not hold the others' locks for ever. Notices are off because
 /// [`POSTGRES_RELEASE`] causes one each time.
 const POSTGRES_SESSION: &str = "SET client_min_messages = 'error'; SET synchronous_commit = 'on'; \

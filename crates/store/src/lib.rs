@@ -19,7 +19,9 @@ pub mod packed;
 mod sqlite;
 pub mod vault;
 
-pub use db::{AtWork, Backend, Db, Migration, Tx, commits, sqlite_url, transactions};
+pub use db::{
+    AtWork, Backend, Db, Migration, Tx, commits, is_one_at_work, sqlite_url, transactions,
+};
 pub use error::StoreError;
 pub use secrecy::SecretString;
 pub use sqlite::install_database_drivers;

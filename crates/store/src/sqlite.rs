@@ -212,6 +212,9 @@ impl Held {
     ) -> Result<()> {
         let mut statement = self.db.prepare_cached(sql).map_err(failure)?;
         bind(&mut statement, &arguments.values.0)?;
+        if self.shapes.len() >= STATEMENTS_KEPT && !self.shapes.contains_key(sql) {
+            self.shapes.clear();
+        }
         let shape = self.shapes.entry_ref(sql).or_default();
         give(&mut statement, shape, rows_max, given)?;
         if given.len() < rows_max {

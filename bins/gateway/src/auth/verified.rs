@@ -3,7 +3,7 @@
 use openset_protocol::Rejection;
 use openset_protocol::gateway::auth::{self, Asker, Refusal, Shown, VerifiedPayment};
 use openset_protocol::messages::auth::{AuthCode, AuthTokenData};
-use openset_service::offload::offload;
+use openset_service::offload::offload_brief;
 
 use crate::Gateway;
 use crate::error::GatewayError;
@@ -107,7 +107,7 @@ pub(super) async fn verify(
     let Received {
         wire, wrapper, at, ..
     } = received.clone();
-    let (asker, shown) = offload(move || {
+    let (asker, shown) = offload_brief(move || {
         let ours: Vec<_> = keyring.iter().collect();
         let opened = auth::open(&wire, &wrapper, &ours, &verifier, at)?;
         let asker = opened.asker.clone();
@@ -147,7 +147,7 @@ async fn recall(
     };
     let verifier = gateway.verifier()?;
     let (brand, at) = (asker.brand_id.clone(), received.at);
-    let (payment, good) = offload(move || {
+    let (payment, good) = offload_brief(move || {
         let good = payment.verify_again(&brand, &verifier, at)?;
         Ok::<_, Rejection>((payment, good))
     })

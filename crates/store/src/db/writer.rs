@@ -27,6 +27,16 @@ const BUSY: usize = 8;
 /// ... as long as this: little to each of so many, and every commit that is spared is processor time for one of them.
 const SHARING: Duration = Duration::from_millis(4);
 
+/// How many are at work in this process, whatever database they use.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether just one is at work. What takes about a millisecond holds nobody up then, and is sooner done where it is than by
+/// another thread.
+#[must_use]
+pub fn is_one_at_work() -> bool {
+    AT_WORK.load(Ordering::Relaxed) == 1
+}
+
 /// The writer; clones are the same one.
 #[derive(Clone)]
 pub(super) struct Writer {
@@ -42,6 +52,7 @@ pub struct AtWork(Option<Arc<AtomicUsize>>);
 
 impl AtWork {
     pub(super) fn with(writer: Option<&Writer>) -> Self {
+        AT_WORK.fetch_add(1, Ordering::Relaxed);
         let at_work = writer.map(|writer| Arc::clone(&writer.at_work));
         if let Some(at_work) = &at_work {
             at_work.fetch_add(1, Ordering::Relaxed);
@@ -52,6 +63,7 @@ impl AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
+        AT_WORK.fetch_sub(1, Ordering::Relaxed);
         if let Some(at_work) = &self.0 {
             at_work.fetch_sub(1, Ordering::Relaxed);
         }
@@ -96,6 +108,13 @@ struct Group {
     abandoned: bool,
     /// The database gave it up, or it is not known whether it did.
     failed: bool,
+}
+
+/// In which thread the disk is waited for.
+#[derive(Clone, Copy)]
+enum Place {
+    Here,
+    Elsewhere,
 }
 
 /// A transaction in the group: the whole of it if it is the first.
@@ -179,7 +198,8 @@ impl Writer {
                 group.tidy().await;
             }
             if let Some(group) = turn.group.take() {
-                group.end().await;
+                // Whoever waits is told.
+                let _ = group.end(Place::Elsewhere).await;
             }
         });
     }
@@ -196,7 +216,7 @@ impl Turn {
             && let Some(group) = self.group.take()
         {
             // On its own: a caller that is dropped meanwhile must not leave the connection half-way.
-            let _ = tokio::spawn(group.end()).await;
+            let _ = tokio::spawn(group.end(Place::Elsewhere)).await;
         }
     }
 }
@@ -216,13 +236,22 @@ impl Group {
         self.run("RELEASE member").await
     }
 
-    async fn end(self) {
+    /// In place it is not cancelled half-way: it never waits.
+    async fn end(mut self, place: Place) -> Result<(), StoreError> {
         let outcome = if self.failed {
             // Dropped, it undoes what the database has not undone itself.
             drop(self.transaction);
             Err("the database gave the transaction up".to_owned())
         } else if self.any_kept {
-            let kept = self.transaction.commit().await;
+            let kept = match place {
+                // As a statement, which runs where it is awaited; dropped, the transaction finds nothing to undo.
+                Place::Here => {
+                    let kept = self.run("COMMIT").await;
+                    drop(self.transaction);
+                    kept
+                }
+                Place::Elsewhere => self.transaction.commit().await,
+            };
             kept.map_err(|error| error.to_string())
         } else {
             let undone = self.transaction.rollback().await;
@@ -242,6 +271,7 @@ impl Group {
             // Who no longer waits does not need to know.
             let _ = waiting.send(outcome.clone().map_err(gave_up));
         }
+        outcome.map_err(gave_up)
     }
 
     async fn run(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
@@ -266,8 +296,15 @@ impl Member {
         self.end_of_group().await
     }
 
-    /// Hands the turn on and waits.
+    /// Hands the turn on and waits; or ends the group, if nobody else is at work who could share it.
     async fn end_of_group(mut self) -> Result<(), StoreError> {
+        if is_one_at_work()
+            && let Some((group, turn)) = self.held.take()
+        {
+            let ended = group.end(Place::Here).await;
+            drop(turn);
+            return ended;
+        }
         let (tell, told) = oneshot::channel();
         if let Some((group, _)) = &mut self.held {
             group.waiting.push(tell);
