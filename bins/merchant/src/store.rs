@@ -15,9 +15,11 @@ pub(crate) mod purchases;
 use std::str::FromStr;
 
 use openset_protocol::money::{Currency, CurrencyAmount};
+use openset_store::packed::unpack;
 use openset_store::{Migration, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::AnyConnection;
 
 /// The merchant's own tables, beside those of `openset-store`.
 pub const MIGRATIONS: &[Migration] = &[
@@ -76,6 +78,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "instalments and recurring payments",
         sql: include_str!("../migrations/201_plans.sql"),
     },
+    Migration {
+        version: 202,
+        name: "packed texts",
+        sql: include_str!("../migrations/202_packed.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.
@@ -96,6 +103,20 @@ fn amount(currency: &str, minor: i64, column: &'static str) -> Result<CurrencyAm
     let currency = Currency::from_alpha(currency).map_err(|_| damaged())?;
     let minor = u64::try_from(minor).map_err(|_| damaged())?;
     CurrencyAmount::new(currency, minor).map_err(|_| damaged())
+}
+
+/// A long text as it was: packed, or in a row of before in another column.
+async fn long_text(
+    conn: &mut AnyConnection,
+    packed: Option<Vec<u8>>,
+    of_before: Option<String>,
+) -> Result<Option<String>, StoreError> {
+    let Some(packed) = packed else {
+        return Ok(of_before);
+    };
+    let text = String::from_utf8(unpack(conn, packed).await?);
+    text.map(Some)
+        .map_err(|_| StoreError::Corrupt("a packed text"))
 }
 
 /// The guard of an UPDATE held: exactly one row was changed.

@@ -20,6 +20,7 @@ mod gateway;
 mod issuer;
 mod merchant;
 mod merchant_books;
+mod merchant_texts;
 mod orders;
 mod plans;
 mod proof;

@@ -14,7 +14,10 @@ use sqlx::{AnyConnection, Row};
 
 use super::movements::{self, Movement, RestKey};
 use super::payments::State;
-use super::{amount, from_json, one_row, to_json};
+use super::{amount, from_json, long_text, one_row, to_json};
+
+/// Between the gateway's answer, which has none, and its baggage.
+const ANSWER_END: &str = "\n";
 
 /// What the gateway said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +55,17 @@ pub(crate) async fn insert(
     awaiting: &AwaitingAuthRes,
     (at_ms, rest): (i64, Option<&RestKey>),
 ) -> Result<(), StoreError> {
+    let asked = to_json(awaiting, "authorizations.asked")?;
+    let asked = tx.pack("authorizations/asked", asked.as_bytes());
     sqlx::query(
-        "INSERT INTO authorizations (xid, number, auth_rrpid, state, amount_minor, awaiting, asked_at_ms, \
-         rest_key, rest_digest) VALUES ($1, $2, $3, 'asked', $4, $5, $6, $7, $8)",
+        "INSERT INTO authorizations (xid, number, auth_rrpid, state, amount_minor, awaiting, asked, asked_at_ms, \
+         rest_key, rest_digest) VALUES ($1, $2, $3, 'asked', $4, '', $5, $6, $7, $8)",
     )
     .bind(xid.to_string())
     .bind(number)
     .bind(awaiting.rrpid().to_string())
     .bind(amount.minor_i64())
-    .bind(to_json(awaiting, "authorizations.awaiting")?)
+    .bind(asked)
     .bind(at_ms)
     .bind(rest.map(|rest| rest.key.as_str()))
     .bind(rest.map(|rest| rest.digest.to_vec()))
@@ -95,15 +100,15 @@ pub(super) async fn of_payment(
     currency: Currency,
 ) -> Result<Vec<Authorization>, StoreError> {
     let rows = sqlx::query(
-        "SELECT number, state, amount_minor, awaiting, payload, baggage, failure FROM authorizations \
-         WHERE xid = $1 ORDER BY number",
+        "SELECT number, state, amount_minor, awaiting, payload, baggage, failure, asked, answer, baggage_packed \
+         FROM authorizations WHERE xid = $1 ORDER BY number",
     )
     .bind(xid.to_string())
     .fetch_all(&mut *conn)
     .await?;
     let mut all = Vec::with_capacity(rows.len());
     for row in &rows {
-        all.push(read(row, currency)?);
+        all.push(read(conn, row, currency).await?);
     }
     for movement in movements::of_payment(conn, xid).await? {
         let of = all
@@ -115,11 +120,21 @@ pub(super) async fn of_payment(
     Ok(all)
 }
 
-fn read(row: &AnyRow, currency: Currency) -> Result<Authorization, StoreError> {
+async fn read(
+    conn: &mut AnyConnection,
+    row: &AnyRow,
+    currency: Currency,
+) -> Result<Authorization, StoreError> {
     let optional = |column: usize| row.try_get::<Option<String>, _>(column);
-    let (said, awaiting): (String, String) = (row.try_get(1)?, row.try_get(3)?);
+    let said: String = row.try_get(1)?;
+    let awaiting = long_text(conn, row.try_get(7)?, optional(3)?).await?;
+    let awaiting = awaiting.unwrap_or_default();
     let payload = optional(4)?.map(|text| from_json(&text, "authorizations.payload"));
-    let baggage = optional(5)?.map(|text| from_json(&text, "authorizations.baggage"));
+    let baggage = match long_text(conn, row.try_get(9)?, optional(5)?).await? {
+        Some(baggage) => Some(baggage),
+        None => baggage_of(long_text(conn, row.try_get(8)?, None).await?)?,
+    };
+    let baggage = baggage.map(|text| from_json(&text, "authorizations.baggage"));
     Ok(Authorization {
         number: row.try_get(0)?,
         said: match said.as_str() {
@@ -139,6 +154,15 @@ fn read(row: &AnyRow, currency: Currency) -> Result<Authorization, StoreError> {
         failure: optional(6)?,
         movements: Vec::new(),
     })
+}
+
+/// The baggage of an answer, as it came.
+fn baggage_of(answer: Option<String>) -> Result<Option<String>, StoreError> {
+    let baggage = answer.map(|answer| match answer.split_once(ANSWER_END) {
+        Some((_, baggage)) => Ok(baggage.to_owned()),
+        None => Err(StoreError::Corrupt("authorizations.answer")),
+    });
+    baggage.transpose()
 }
 
 /// What ended the wait for an authorization.
@@ -183,21 +207,23 @@ pub(crate) async fn conclude(
         Outcome::Refused(reason) | Outcome::Failed(reason) => (None, None, Some(reason.as_str())),
     };
     let payload = answer.map(|answer| to_json(&answer.0, "authorizations.payload"));
-    let baggage = answer.map(|answer| to_json(&answer.1, "authorizations.baggage"));
+    let answer = proof.map(|proof| {
+        let (auth_res, end) = (proof.auth_res.0.as_bytes(), ANSWER_END.as_bytes());
+        let answer = [auth_res, end, &proof.baggage.0].concat();
+        tx.pack("authorizations/answer", &answer)
+    });
     let said = match outcome.state() {
         State::Authorized => "approved",
         State::Declined => "declined",
         _ => "failed",
     };
     let done = sqlx::query(
-        "UPDATE authorizations SET state = $1, payload = $2, baggage = $3, auth_res = $4, auth_res_baggage = $5, \
-         failure = $6 WHERE xid = $7 AND number = $8 AND state = 'asked'",
+        "UPDATE authorizations SET state = $1, payload = $2, answer = $3, failure = $4 \
+         WHERE xid = $5 AND number = $6 AND state = 'asked'",
     )
     .bind(said)
     .bind(payload.transpose()?)
-    .bind(baggage.transpose()?)
-    .bind(proof.map(|proof| proof.auth_res.0.as_str()))
-    .bind(proof.map(|proof| tx.pack("authorizations/auth_res_baggage", &proof.baggage.0)))
+    .bind(answer)
     .bind(failure)
     .bind(xid.to_string())
     .bind(number)
@@ -234,11 +260,12 @@ pub(crate) async fn take_receipt(
     payload.auth_amt = newer.auth_amt;
     payload.auth_date = newer.auth_date;
     baggage.receipt = Some(jws.clone());
+    let baggage = to_json(&baggage, "authorizations.baggage")?;
     let done = sqlx::query(
-        "UPDATE authorizations SET payload = $1, baggage = $2 WHERE xid = $3 AND number = $4",
+        "UPDATE authorizations SET payload = $1, baggage_packed = $2 WHERE xid = $3 AND number = $4",
     )
     .bind(to_json(&payload, "authorizations.payload")?)
-    .bind(to_json(&baggage, "authorizations.baggage")?)
+    .bind(tx.pack("authorizations/baggage", baggage.as_bytes()))
     .bind(xid.to_string())
     .bind(one.number)
     .execute(&mut **tx)

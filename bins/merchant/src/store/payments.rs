@@ -11,6 +11,7 @@ use openset_protocol::merchant::auth::AwaitingAuthRes;
 use openset_protocol::merchant::p::{PayerName, VerifiedPReq};
 use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::CurrencyAmount;
+use openset_protocol::wrapper::{Jwe, Jws};
 use openset_protocol::{BrandId, Thumbprint, Timestamp};
 use openset_service::step_report::StepReport;
 use openset_store::{StoreError, Tx};
@@ -21,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::authorizations::{self, Authorization};
 use super::orders;
-use super::{amount, from_json, one_row, stored, to_json};
+use super::{amount, from_json, long_text, one_row, stored, to_json};
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -167,6 +168,19 @@ pub(crate) struct NewPayment<'a> {
     pub(crate) created_at_ms: i64,
 }
 
+/// What the cardholder signed and sealed for the gateway: the proof of what the payment is, should it ever be disputed.
+#[derive(Serialize)]
+struct Signed<'a> {
+    /// None of a cardholder without a certificate.
+    dual_signature: Option<&'a Jws>,
+    pi: &'a Jwe,
+}
+
+fn packed_steps(tx: &Tx, steps: &[StepReport]) -> Result<Vec<u8>, StoreError> {
+    let json = to_json(&steps, "payments.steps")?;
+    Ok(tx.pack("payments/steps", json.as_bytes()))
+}
+
 /// Records a payment. `false`: its XID has one already.
 pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, StoreError> {
     let (state, failure) = match new.awaiting_auth {
@@ -177,10 +191,14 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, St
         ),
     };
     let (xid, p_req) = (new.asked.trans_ids.xid, new.p_req);
+    let signed = Signed {
+        dual_signature: p_req.dual_signature.as_ref(),
+        pi: &p_req.pi,
+    };
     let done = sqlx::query(
         "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, failure, steps, \
-         created_at_ms, pi, hoi, hpi, od_salt) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
+         created_at_ms, signed, hoi, hpi, od_salt, steps_packed) \
+         VALUES ($1, $2, $3, $4, $5, $6, '', $7, '', $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
     )
     .bind(xid.to_string())
     .bind(new.order_id.as_str())
@@ -188,14 +206,13 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, St
     .bind(new.brand.as_str())
     .bind(new.payer.to_string())
     .bind(to_json(new.asked, "payments.asked")?)
-    .bind(p_req.dual_signature.as_ref().map_or("", |jws| jws.0.as_str()))
     .bind(failure)
-    .bind(to_json(&new.steps, "payments.steps")?)
     .bind(new.created_at_ms)
-    .bind(p_req.pi.0.as_str())
+    .bind(tx.pack("payments/signed", to_json(&signed, "payments.signed")?.as_bytes()))
     .bind(p_req.hoi.to_string())
     .bind(p_req.hpi.to_string())
     .bind(p_req.od_salt.to_string())
+    .bind(packed_steps(tx, new.steps)?)
     .execute(&mut **tx)
     .await?;
     if done.rows_affected() != 1 {
@@ -212,14 +229,16 @@ pub(crate) async fn find(
     xid: &Xid,
 ) -> Result<Option<Payment>, StoreError> {
     let row = sqlx::query(
-        "SELECT p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, p.steps, o.plan \
-         FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.xid = $1",
+        "SELECT p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, p.steps, o.plan, \
+         p.steps_packed FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.xid = $1",
     )
     .bind(xid.to_string())
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let mut payment = read(&row)?;
+    let steps = long_text(conn, row.try_get(10)?, row.try_get(8)?).await?;
+    payment.steps = from_json(&steps.unwrap_or_default(), "payments.steps")?;
     let currency = payment.amount.currency();
     payment.authorizations = authorizations::of_payment(conn, xid, currency).await?;
     Ok(Some(payment))
@@ -255,8 +274,9 @@ pub(crate) async fn set_steps(
     xid: &Xid,
     steps: &[StepReport],
 ) -> Result<(), StoreError> {
-    let done = sqlx::query("UPDATE payments SET steps = $1 WHERE xid = $2")
-        .bind(to_json(&steps, "payments.steps")?)
+    let packed = packed_steps(tx, steps)?;
+    let done = sqlx::query("UPDATE payments SET steps = '', steps_packed = $1 WHERE xid = $2")
+        .bind(packed)
         .bind(xid.to_string())
         .execute(&mut **tx)
         .await?;
@@ -274,7 +294,7 @@ fn read(row: &AnyRow) -> Result<Payment, StoreError> {
         amount: amount(&text(5)?, row.try_get(6)?, "orders.amount_minor")?,
         plan: orders::plan(row.try_get(9)?)?,
         failure: row.try_get(7)?,
-        steps: from_json(&text(8)?, "payments.steps")?,
+        steps: Vec::new(),
         authorizations: Vec::new(),
     })
 }

@@ -240,8 +240,8 @@ async fn postgres() -> Option<(PostgresServer, String)> {
 }
 
 const COPY: &str = "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, steps, \
-     created_at_ms) SELECT $1, order_id, state, brand, cardholder, asked, dual_signature, steps, created_at_ms \
-     FROM payments WHERE xid = $2";
+     steps_packed, created_at_ms) SELECT $1, order_id, state, brand, cardholder, asked, dual_signature, steps, \
+     steps_packed, created_at_ms FROM payments WHERE xid = $2";
 
 #[tokio::test]
 async fn order_by_mail_that_is_rejected_never_gets_a_payment_that_came_a_moment_before() {

@@ -231,27 +231,37 @@ async fn bank_s_answer_is_kept_as_it_was_verified() {
     shop.close().await;
     let (db, _) = world.open_database().await;
     let row = sqlx::query(
-        "SELECT a.auth_res, a.auth_res_baggage, a.auth_rrpid, a.awaiting, p.pi, p.hoi, p.hpi, p.od_salt \
+        "SELECT a.auth_rrpid, a.answer, a.asked, p.signed, p.hoi, p.hpi, p.od_salt \
          FROM authorizations a JOIN payments p ON p.xid = a.xid",
     )
     .fetch_one(&mut *db.read().await.unwrap())
     .await
     .unwrap();
-    let auth_res: String = row.get(0);
     let mut conn = db.read().await.unwrap();
-    let baggage = unpack(&mut conn, row.get(1)).await.unwrap();
+    let mut texts = Vec::new();
+    for column in 1..4 {
+        let text = unpack(&mut conn, row.get(column)).await.unwrap();
+        texts.push(String::from_utf8(text).unwrap());
+    }
     drop(conn);
+    let [answer, asked, signed]: [String; 3] = texts.try_into().unwrap();
+    let (auth_res, baggage) = answer.split_once('\n').unwrap();
     let payload = auth_res.split('.').nth(1).unwrap();
     let payload: Value = serde_json::from_slice(&base64url::decode(payload).unwrap()).unwrap();
-    let signed = digest(ContentType::AuthResBaggage, &baggage).to_string();
+    let named = digest(ContentType::AuthResBaggage, baggage.as_bytes()).to_string();
     assert_eq!(
         payload["data"]["baggage_digest"],
-        signed.as_str(),
+        named.as_str(),
         "{payload}"
     );
-    let (rrpid, awaiting): (String, String) = (row.get(2), row.get(3));
-    assert!(awaiting.contains(&rrpid), "{awaiting}");
-    for (column, what) in (4..).zip(["pi", "hoi", "hpi", "od_salt"]) {
+    let rrpid: String = row.get(0);
+    assert!(asked.contains(&rrpid), "{asked}");
+    let signed: Value = serde_json::from_str(&signed).unwrap();
+    for (what, parts) in [("dual_signature", 3), ("pi", 5)] {
+        let kept = signed[what].as_str().unwrap();
+        assert_eq!(kept.split('.').count(), parts, "{what}");
+    }
+    for (column, what) in (4..).zip(["hoi", "hpi", "od_salt"]) {
         let kept: Option<String> = row.get(column);
         assert!(kept.is_some_and(|text| text.len() >= 43), "{what}");
     }

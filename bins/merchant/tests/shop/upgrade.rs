@@ -2,7 +2,10 @@
 //! answered.
 
 use openset_protocol::messages::initiation::PaymentInitiation;
+use openset_store::Tx;
+use openset_store::packed::unpack;
 use serde_json::{Value, json};
+use sqlx::Row as _;
 
 use crate::bank::Mood;
 use crate::shop::{Shop, World};
@@ -114,12 +117,51 @@ const BACK: &[&str] = &[
     "DELETE FROM ledger_accounts",
     "DROP TABLE movements",
     "DROP TABLE authorizations",
+    "ALTER TABLE payments DROP COLUMN signed",
+    "ALTER TABLE payments DROP COLUMN steps_packed",
     "ALTER TABLE payments DROP COLUMN pi",
     "ALTER TABLE payments DROP COLUMN hoi",
     "ALTER TABLE payments DROP COLUMN hpi",
     "ALTER TABLE payments DROP COLUMN od_salt",
     "DELETE FROM _sqlx_migrations WHERE version > 160",
 ];
+
+/// Puts the packed texts into the columns that had them before.
+async fn unpacked(tx: &mut Tx) {
+    let select = "SELECT a.xid, a.asked, p.steps_packed, a.answer, a.baggage_packed \
+                  FROM authorizations a JOIN payments p ON p.xid = a.xid";
+    for row in sqlx::query(select).fetch_all(&mut **tx).await.unwrap() {
+        let mut texts = Vec::new();
+        for column in 1..5 {
+            let packed: Option<Vec<u8>> = row.get(column);
+            let text = unpack(tx, packed.unwrap_or_default()).await.unwrap();
+            texts.push(String::from_utf8(text).unwrap());
+        }
+        let [asked, steps, answer, newer]: [String; 4] = texts.try_into().unwrap();
+        let came_with = answer
+            .split_once('\n')
+            .map(|(_, baggage)| baggage.to_owned());
+        let baggage = if newer.is_empty() {
+            came_with
+        } else {
+            Some(newer)
+        };
+        for (sql, text) in [
+            (
+                "UPDATE authorizations SET awaiting = $1 WHERE xid = $2",
+                Some(asked),
+            ),
+            (
+                "UPDATE authorizations SET baggage = $1 WHERE xid = $2",
+                baggage,
+            ),
+            ("UPDATE payments SET steps = $1 WHERE xid = $2", Some(steps)),
+        ] {
+            let set = sqlx::query(sql).bind(text).bind(row.get::<String, _>(0));
+            set.execute(&mut **tx).await.unwrap();
+        }
+    }
+}
 
 #[tokio::test]
 async fn what_stood_before_there_were_movements_stands_after_and_what_was_asked_is_answered() {
@@ -129,6 +171,7 @@ async fn what_stood_before_there_were_movements_stands_after_and_what_was_asked_
     shop.close().await;
     let (db, _) = world.open_database().await;
     let mut tx = db.begin().await.unwrap();
+    unpacked(&mut tx).await;
     for statement in BACK {
         sqlx::query(*statement).execute(&mut *tx).await.unwrap();
     }

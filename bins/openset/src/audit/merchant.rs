@@ -13,6 +13,7 @@ use super::contracts::Contracts;
 use super::finding::{Code, Notes, money};
 use super::gateway::{self, Gateway};
 use super::merchant_books::{self, Batch};
+use super::merchant_texts::Texts;
 use super::orders::{self, Order};
 use super::proof::{Claim, Said, Trust};
 use super::source::Source;
@@ -98,7 +99,11 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Merchant> {
         };
         merchant.payments.insert(row.try_get(0)?, payment);
     }
-    let authorizations = if source.has(170) {
+    let authorizations = if source.has(202) {
+        "SELECT a.xid, a.number, a.auth_rrpid, a.state, o.currency, a.amount_minor, a.auth_res, a.baggage, a.awaiting, \
+         p.brand, a.payload, a.asked_at_ms, a.answer, a.baggage_packed, a.asked \
+         FROM authorizations a JOIN payments p ON p.xid = a.xid JOIN orders o ON o.id = p.order_id"
+    } else if source.has(170) {
         "SELECT a.xid, a.number, a.auth_rrpid, a.state, o.currency, a.amount_minor, a.auth_res, a.baggage, a.awaiting, \
          p.brand, a.payload, a.asked_at_ms FROM authorizations a JOIN payments p ON p.xid = a.xid JOIN orders o ON o.id = p.order_id"
     } else {
@@ -107,7 +112,8 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Merchant> {
          p.created_at_ms FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.awaiting_auth IS NOT NULL"
     };
     for row in source.rows(authorizations).await? {
-        let one = authorization(&row)?;
+        let texts = Texts::read(source, &row).await?;
+        let one = authorization(&row, texts)?;
         merchant
             .authorizations
             .insert((one.xid.clone(), one.number), one);
@@ -124,13 +130,12 @@ pub(super) async fn read(source: &mut Source) -> anyhow::Result<Merchant> {
     Ok(merchant)
 }
 
-fn authorization(row: &AnyRow) -> anyhow::Result<Authorization> {
+fn authorization(row: &AnyRow, texts: Texts) -> anyhow::Result<Authorization> {
     let xid: String = row.try_get(0)?;
-    let awaiting: String = row.try_get(8)?;
-    let awaiting: Value =
-        serde_json::from_str(&awaiting).context("merchant authorizations.awaiting is not JSON")?;
-    let baggage: Option<String> = row.try_get(7)?;
-    let baggage: Value = baggage
+    let awaiting: Value = serde_json::from_str(&texts.asked)
+        .context("what merchant authorizations were asked for is not JSON")?;
+    let baggage: Value = texts
+        .baggage
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let asked = |member: &str| text_at(&awaiting, &format!("/auth_tags/auth_rr_tags/{member}"));
@@ -142,7 +147,7 @@ fn authorization(row: &AnyRow) -> anyhow::Result<Authorization> {
         state: row.try_get(3)?,
         currency: row.try_get(4)?,
         amount_minor: row.try_get(5)?,
-        auth_res: row.try_get(6)?,
+        auth_res: texts.auth_res,
         receipt: text_at(&baggage, "/receipt"),
         brand: row.try_get(9)?,
         payload: row.try_get(10)?,

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail, ensure};
+use openset_store::StoreError;
+use openset_store::packed::unpack;
 use openset_store::sqlx::any::{AnyConnectOptions, AnyRow};
 use openset_store::sqlx::{self, AnyConnection, Connection as _, Executor as _};
 
@@ -46,7 +48,7 @@ impl Service {
             Self::Issuer => (&[100, 140, 150, 160, 161, 162], 160),
             Self::Gateway => (&[100, 140, 150, 151, 160, 170, 171, 172, 180, 201], 160),
             Self::Merchant => (
-                &[100, 140, 150, 160, 170, 175, 176, 180, 185, 186, 201],
+                &[100, 140, 150, 160, 170, 175, 176, 180, 185, 186, 201, 202],
                 160,
             ),
             Self::Cardholder => (&[100, 101, 102, 110, 195], 101),
@@ -108,6 +110,22 @@ impl Source {
     pub(super) async fn rows(&mut self, sql: &'static str) -> anyhow::Result<Vec<AnyRow>> {
         let rows = sqlx::query(sql).fetch_all(&mut self.conn).await;
         rows.with_context(|| format!("cannot read from the {}: {sql}", self.service.name()))
+    }
+
+    /// A long text: packed, or in a row of before in another column. Of one that does not come back nothing is left.
+    pub(super) async fn text(
+        &mut self,
+        packed: Option<Vec<u8>>,
+        of_before: Option<String>,
+    ) -> anyhow::Result<Option<String>> {
+        let Some(packed) = packed else {
+            return Ok(of_before);
+        };
+        let bytes = match unpack(&mut self.conn, packed).await {
+            Err(StoreError::Corrupt(_)) => Vec::new(),
+            unpacked => unpacked?,
+        };
+        Ok(Some(String::from_utf8(bytes).unwrap_or_default()))
     }
 
     /// To unlock the vault with.

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use openset::audit::{Code, audit};
-use openset_store::sqlx::{self, AnyConnection, Connection as _, Executor as _};
+use openset_store::packed::unpack;
+use openset_store::sqlx::{self, AnyConnection, Connection as _, Executor as _, Row as _};
 
 use super::options;
 
@@ -115,6 +116,15 @@ const OF_MERCHANT_BEFORE: &[Falsified] = &[
     ("merchant", &["DELETE FROM payments WHERE state = 'captured'"], Code::ApprovalMissing),
 ];
 
+/// As above, of a merchant's packed texts.
+#[rustfmt::skip]
+const PACKED: &[Falsified] = &[
+    ("merchant", &["UPDATE authorizations SET answer = NULL, baggage_packed = NULL"], Code::ProofMissing),
+    ("merchant", &["UPDATE authorizations SET answer = (SELECT MIN(answer) FROM authorizations)"], Code::ProofWrong),
+    ("merchant", &["UPDATE authorizations SET answer = substr(answer, 1, length(answer) - 9)"], Code::ProofWrong),
+    ("merchant", &["UPDATE authorizations SET baggage_packed = (SELECT MIN(baggage_packed) FROM authorizations)"], Code::ProofWrong),
+];
+
 const STORES: [&str; 4] = ["issuer", "gateway", "merchant", "ca"];
 
 /// Each store in one file, to be copied.
@@ -129,7 +139,7 @@ pub(super) async fn one_file_each(folder: &Path, parties: &[&str]) {
 /// Falsifies each record in a copy of the stores, and audits that.
 pub(super) async fn each_is_found(folder: &Path) {
     one_file_each(folder, &STORES).await;
-    let keeps_answers = sqlx::query("SELECT auth_res FROM authorizations")
+    let keeps_answers = sqlx::query("SELECT answer FROM authorizations")
         .fetch_all(&mut open(folder, "merchant").await)
         .await
         .is_ok();
@@ -138,7 +148,50 @@ pub(super) async fn each_is_found(folder: &Path) {
     } else {
         OF_MERCHANT_BEFORE
     };
-    for (party, statements, code) in ALL.iter().chain(of_merchant) {
+    if keeps_answers {
+        find_each(folder, PACKED.iter()).await;
+        as_of_before(folder).await;
+    }
+    find_each(folder, ALL.iter().chain(of_merchant)).await;
+}
+
+/// The merchant's packed texts in the columns of rows of before: SQL cannot falsify what is packed.
+pub(super) async fn as_of_before(folder: &Path) {
+    let mut conn = open(folder, "merchant").await;
+    let select = "SELECT xid, number, asked, answer, baggage_packed FROM authorizations";
+    for row in sqlx::query(select).fetch_all(&mut conn).await.unwrap() {
+        let mut texts = Vec::new();
+        for column in 2..5 {
+            let packed: Option<Vec<u8>> = row.get(column);
+            texts.push(match packed {
+                Some(packed) => {
+                    Some(String::from_utf8(unpack(&mut conn, packed).await.unwrap()).unwrap())
+                }
+                None => None,
+            });
+        }
+        let [asked, answer, newer] = texts.try_into().unwrap();
+        let answer = answer
+            .as_deref()
+            .map(|answer| answer.split_once('\n').unwrap());
+        let (auth_res, baggage) = answer.unzip();
+        let done = sqlx::query(
+            "UPDATE authorizations SET asked = NULL, answer = NULL, baggage_packed = NULL, awaiting = $1, auth_res = $2, \
+             auth_res_baggage = $3, baggage = $4 WHERE xid = $5 AND number = $6",
+        )
+        .bind(asked.unwrap())
+        .bind(auth_res.map(str::to_owned))
+        .bind(baggage.map(|baggage| baggage.as_bytes().to_vec()))
+        .bind(newer.or(baggage.map(str::to_owned)))
+        .bind(row.get::<String, _>(0))
+        .bind(row.get::<i64, _>(1));
+        done.execute(&mut conn).await.unwrap();
+    }
+    conn.close().await.unwrap();
+}
+
+async fn find_each(folder: &Path, falsified: impl Iterator<Item = &Falsified>) {
+    for (party, statements, code) in falsified {
         let copy = tempfile::tempdir().unwrap();
         for party in STORES {
             let file = format!("{party}/{party}.db");

@@ -155,6 +155,7 @@ async fn promises_are_kept_and_every_record_that_breaks_one_is_found_and_nothing
         world.kill(party);
     }
     super::falsified::one_file_each(&folder, &STORES).await;
+    super::falsified::as_of_before(&folder).await;
     let mut others = Vec::new();
     for (party, statement, codes) in ALL {
         let copy = copied(&folder);
