@@ -377,12 +377,15 @@ impl Drop for Member {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
     use std::time::Duration;
 
     use tokio::task::yield_now;
+    use tokio::time::{sleep, timeout};
 
+    use super::{BUSY, SHARING};
+    use crate::db::Inner;
     use crate::{Db, Migration, StoreError, Tx, sqlite_url, sqlx};
 
     const NOTES: Migration = Migration {
@@ -413,6 +416,41 @@ mod tests {
     fn queue(db: &Db) -> tokio::task::JoinHandle<Tx> {
         let db = db.clone();
         tokio::spawn(async move { db.begin().await.unwrap() })
+    }
+
+    /// Whether it shares its commit with one that was there before.
+    fn shares(tx: &Tx) -> bool {
+        matches!(&tx.inner, Inner::Member(member) if !member.first)
+    }
+
+    /// One test, because how many are at work is counted for the whole process.
+    #[tokio::test(start_paused = true)]
+    async fn one_at_work_waits_for_nobody_and_many_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(&folder).await;
+        let mut at_work = vec![db.at_work()];
+        let mut first = db.begin().await.unwrap();
+        write(&mut first, "alone").await;
+        let second = queue(&db);
+        yield_now().await;
+        let kept = timeout(Duration::from_secs(9), first.commit()).await;
+        kept.expect("it waits for who queued").unwrap();
+        assert_eq!(read(&db).await, ["alone"]);
+        let second = second.await.unwrap();
+        assert!(!shares(&second));
+        second.rollback().await.unwrap();
+
+        at_work.extend((1..BUSY).map(|_| db.at_work()));
+        let mut first = db.begin().await.unwrap();
+        write(&mut first, "first").await;
+        let first = tokio::spawn(first.commit());
+        sleep(SHARING / 2).await;
+        let mut second = db.begin().await.unwrap();
+        assert!(shares(&second), "the first did not wait a moment");
+        write(&mut second, "second").await;
+        second.commit().await.unwrap();
+        first.await.unwrap().unwrap();
+        assert_eq!(read(&db).await, ["alone", "first", "second"]);
     }
 
     #[tokio::test]
