@@ -163,7 +163,8 @@ pub(crate) async fn stored_answer(
         .ok_or(GatewayError::Working)
 }
 
-/// Stores the answer to a request as what it says, beside the key that makes it again.
+/// Stores the answer to a request as what it says, beside the key that makes it again. In clear: the other tables tell as much,
+/// but for HOD, which is a salted digest; tokens and the text for the cardholder are sealed in it once more.
 pub(crate) async fn store_answer(
     tx: &mut Tx,
     sender: Thumbprint,
