@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use openset_protocol::balance::{AskedAuthorization, Instrument, No};
+use openset_protocol::gateway::SealedAnswer;
 use openset_protocol::gateway::auth::{self, Answering, Approval, Asker, Decision};
 use openset_protocol::gateway::cap::Outcome;
 use openset_protocol::messages::auth::AuthCode;
@@ -11,12 +12,12 @@ use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload_brief;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
-use openset_store::{Tx, exchanges};
+use openset_store::Tx;
 
 use crate::config::Merchant;
 use crate::error::GatewayError;
 use crate::issuer::{Attempt, Word};
-use crate::set::{Received, Record, answer_of_first, record, stored_answer};
+use crate::set::{Received, Record, answer_of_first, record, store_answer, stored_answer};
 use crate::store::authorizations::{self, Decided, New};
 use crate::store::payments;
 use crate::store::pending::{self, Pending};
@@ -234,7 +235,7 @@ pub(crate) async fn settle(
     };
     let answering = Instant::now();
     let response = answer(gateway, asked, &word, captured).await?;
-    let answered = answered_step(answering, &response);
+    let answered = answered_step(answering, &response.wire);
     steps.push(answered.clone());
     let at_s = clock::now_seconds();
     let decided = decided(&word, at_s, &steps);
@@ -248,12 +249,18 @@ pub(crate) async fn settle(
         Some(_) => authorizations::add_step(&mut tx, id, &answered).await?,
         None => authorizations::decide(&mut tx, id, &decided).await?,
     }
-    let (sender, rrpid) = (asker.merchant().to_string(), asker.rrpid().to_string());
-    exchanges::answer(&mut tx, &sender, "AuthReq", &rrpid, &response).await?;
+    store_answer(
+        &mut tx,
+        asker.merchant(),
+        "AuthReq",
+        asker.rrpid(),
+        &response,
+    )
+    .await?;
     tx.commit().await?;
     gateway.metrics.count_authorization(code);
     tracing::info!(xid = %asker.auth_tags.trans_ids.xid, outcome = ?code, "authorization");
-    Ok(response)
+    Ok(response.wire)
 }
 
 fn decided<'a>(word: &'a Word, at_s: i64, steps: &'a [StepReport]) -> Decided<'a> {
@@ -293,7 +300,7 @@ async fn answer(
     asked: &Authorize,
     word: &Word,
     captured: Option<Outcome>,
-) -> Result<Vec<u8>, GatewayError> {
+) -> Result<SealedAnswer, GatewayError> {
     let (asker, payment) = (asked.asker.clone(), asked.payment.clone());
     let approvals = asked.approvals.saturating_add(1);
     let message = gateway.settings.message_of_day.clone();
@@ -309,7 +316,7 @@ async fn answer(
             }),
             Word::Declined { code, reason, .. } => Decision::Refused { code, reason },
         };
-        auth::answer(ctx, with, &asker, &decision)
+        auth::answer_keeping(ctx, with, &asker, &decision)
     })
     .await
 }
@@ -324,7 +331,7 @@ async fn refuse(
     let decision = Decision::Refused { code, reason: None };
     let theirs = asker.clone();
     let response = sign(gateway, asker, move |ctx, with| {
-        auth::answer(ctx, with, &theirs, &decision)
+        auth::answer_keeping(ctx, with, &theirs, &decision)
     })
     .await?;
     let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
@@ -342,7 +349,7 @@ async fn refuse(
         Record::AtWork => return Err(GatewayError::Working),
     }
     is_taken_back(&mut tx, asker).await?;
-    let steps = [answered_step(received.started, &response)];
+    let steps = [answered_step(received.started, &response.wire)];
     let new = New {
         id: &id,
         asker,
@@ -352,17 +359,23 @@ async fn refuse(
         steps: &steps,
     };
     authorizations::insert(&mut tx, &gateway.vault, &new).await?;
-    let (sender, rrpid) = (asker.merchant().to_string(), asker.rrpid().to_string());
-    exchanges::answer(&mut tx, &sender, "AuthReq", &rrpid, &response).await?;
+    store_answer(
+        &mut tx,
+        asker.merchant(),
+        "AuthReq",
+        asker.rrpid(),
+        &response,
+    )
+    .await?;
     tx.commit().await?;
     gateway.metrics.count_authorization(code);
-    Ok(response)
+    Ok(response.wire)
 }
 
 /// Makes a signed answer with the credentials of the asker's brand, off the async workers.
-async fn sign<F>(gateway: &Gateway, asker: &Asker, make: F) -> Result<Vec<u8>, GatewayError>
+async fn sign<F>(gateway: &Gateway, asker: &Asker, make: F) -> Result<SealedAnswer, GatewayError>
 where
-    F: FnOnce(&mut Context<'_>, Answering<'_>) -> Result<Vec<u8>, Rejection> + Send + 'static,
+    F: FnOnce(&mut Context<'_>, Answering<'_>) -> Result<SealedAnswer, Rejection> + Send + 'static,
 {
     let tokens = gateway.token_key.clone();
     let brand = asker.brand_id.clone();

@@ -1,5 +1,6 @@
 //! AuthRevReq is decoded, verified, decided, committed, answered: less is authorized from now on, or nothing.
 
+use openset_protocol::gateway::SealedAnswer;
 use openset_protocol::gateway::auth::Answering;
 use openset_protocol::gateway::auth_rev::{self, Reversal, VerifiedAuthRevReq};
 use openset_protocol::messages::auth_rev::AuthRevCode;
@@ -7,10 +8,10 @@ use openset_protocol::thumbs::RevocationState;
 use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload;
 use openset_service::{clock, random};
-use openset_store::{Tx, exchanges};
+use openset_store::Tx;
 
 use crate::error::GatewayError;
-use crate::set::{Received, Record, answer_of_first, record, stored_answer};
+use crate::set::{Received, Record, answer_of_first, record, store_answer, stored_answer};
 use crate::store::pending::{self, Pending};
 use crate::store::reversals::{self, Begun};
 use crate::work::{Reverse, ReverseOrder, WorkRef, id_of};
@@ -33,7 +34,7 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
     };
     let now_s = received.at.seconds();
     let named = (&rrpid, &request.asker.brand_id);
-    let mut signed: Option<(Reversal, Vec<u8>)> = None;
+    let mut signed: Option<(Reversal, SealedAnswer)> = None;
     let (mut tx, order) = loop {
         let mut tx = gateway.db.begin().await?;
         match record(&mut tx, &received, &merchant, named).await? {
@@ -52,7 +53,7 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
                 Reversal::Refused(code) => *code,
             };
             commit(gateway, tx, &request, code, &response).await?;
-            return Ok(response);
+            return Ok(response.wire);
         }
         // Signed while nobody waits for what is locked here, and decided once more then.
         tx.rollback().await?;
@@ -125,7 +126,7 @@ pub(crate) async fn settle(
     let at_s = clock::now_seconds();
     reversals::end(&mut tx, merchant_id, &reverse.order, said, at_s).await?;
     commit(gateway, tx, &reverse.request, code, &response).await?;
-    Ok(response)
+    Ok(response.wire)
 }
 
 /// Asks the issuer to hold less; of a sale first to take back what it paid. Gives the code that refuses that, too.
@@ -153,11 +154,11 @@ async fn commit(
     mut tx: Tx,
     request: &VerifiedAuthRevReq,
     code: AuthRevCode,
-    response: &[u8],
+    response: &SealedAnswer,
 ) -> Result<(), GatewayError> {
     let asker = &request.asker;
-    let (sender, rrpid) = (asker.merchant().to_string(), asker.rrpid().to_string());
-    exchanges::answer(&mut tx, &sender, "AuthRevReq", &rrpid, response).await?;
+    let (sender, rrpid) = (asker.merchant(), asker.rrpid());
+    store_answer(&mut tx, sender, "AuthRevReq", rrpid, response).await?;
     tx.commit().await?;
     gateway.metrics.count_reversal(code);
     tracing::info!(xid = %request.trans_ids.xid, set_message = "AuthRevReq", outcome = ?code, "answered");
@@ -169,7 +170,7 @@ async fn answer(
     gateway: &Gateway,
     request: &VerifiedAuthRevReq,
     reversal: Reversal,
-) -> Result<Vec<u8>, GatewayError> {
+) -> Result<SealedAnswer, GatewayError> {
     let ours = gateway.keyring.of_brand(&request.asker.brand_id);
     let ours = ours.ok_or(GatewayError::NotReady)?;
     let (request, tokens) = (request.clone(), gateway.token_key.clone());
@@ -185,7 +186,7 @@ async fn answer(
             tokens: &tokens,
             state: &RevocationState::of(&verifier, &request.asker.brand_id),
         };
-        auth_rev::answer(&mut ctx, with, &request, &reversal)
+        auth_rev::answer_keeping(&mut ctx, with, &request, &reversal)
     });
     Ok(answer.await?)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use openset_protocol::gateway::SealedAnswer;
 use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::batch_admin::{self, BatchReport, VerifiedBatchAdminReq};
 use openset_protocol::gateway::receipt::NewReceipt;
@@ -17,13 +18,13 @@ use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
-use openset_store::{StoreError, Tx, exchanges};
+use openset_store::{StoreError, Tx};
 use serde::{Deserialize, Serialize};
 
 use crate::Gateway;
 use crate::error::GatewayError;
 use crate::items::{self, Request};
-use crate::set::{Received, Record, answer_of_first, record};
+use crate::set::{Received, Record, answer_of_first, record, store_answer};
 use crate::store::batch_reports::{self, Batch, State};
 use crate::store::batches::{self, Key};
 use crate::store::items::{Item, What};
@@ -83,7 +84,7 @@ async fn decide(
         return answer_of_first(gateway, &id, &received.digest).await;
     };
     let named = (&rrpid, &request.asker.brand_id);
-    let mut signed: Option<(BatchReport, Vec<u8>)> = None;
+    let mut signed: Option<(BatchReport, SealedAnswer)> = None;
     let mut tries = 0_u8;
     let (mut tx, status, response) = loop {
         let mut tx = gateway.db.begin().await?;
@@ -122,18 +123,10 @@ async fn decide(
         signed = Some((report, response));
         tries = tries.saturating_add(1);
     };
-    let sender = merchant.to_string();
-    exchanges::answer(
-        &mut tx,
-        &sender,
-        "BatchAdminReq",
-        &rrpid.to_string(),
-        &response,
-    )
-    .await?;
+    store_answer(&mut tx, merchant, "BatchAdminReq", rrpid, &response).await?;
     tx.commit().await?;
     tracing::info!(set_message = "BatchAdminReq", operation = ?request.operation, outcome = ?status, "answered");
-    Ok(response)
+    Ok(response.wire)
 }
 
 enum Decided {
@@ -261,7 +254,7 @@ async fn sign(
     gateway: &Gateway,
     request: &VerifiedBatchAdminReq,
     report: BatchReport,
-) -> Result<Vec<u8>, GatewayError> {
+) -> Result<SealedAnswer, GatewayError> {
     let ours = gateway.keyring.of_brand(&request.asker.brand_id);
     let ours = ours.ok_or(GatewayError::NotReady)?;
     let request = request.clone();
@@ -273,7 +266,7 @@ async fn sign(
             rng: &mut rng,
         };
         let state = RevocationState::of(&verifier, &request.asker.brand_id);
-        batch_admin::answer(&mut ctx, &ours, &request, report, &state)
+        batch_admin::answer_keeping(&mut ctx, &ours, &request, report, &state)
     });
     Ok(answer.await?)
 }
@@ -376,7 +369,7 @@ impl Request for Purge {
         ours: &Credentials,
         ended: &[(Ended, Option<NewReceipt>)],
         state: &RevocationState,
-    ) -> Result<Vec<u8>, GatewayError> {
+    ) -> Result<SealedAnswer, GatewayError> {
         let mut done = Vec::with_capacity(ended.len());
         for ((detail, place, is_credit), (ended, _)) in self.members.iter().zip(ended) {
             if let Ended::Done(now) = ended {
@@ -402,7 +395,7 @@ impl Request for Purge {
             }),
             ..BatchReport::of(BaStatus::Success)
         };
-        Ok(batch_admin::answer(
+        Ok(batch_admin::answer_keeping(
             ctx,
             ours,
             &self.request,

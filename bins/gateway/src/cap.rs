@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use openset_pki::PathVerifier;
+use openset_protocol::gateway::SealedAnswer;
 use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::auth::TokenKey;
 use openset_protocol::gateway::cap::{self, Outcome, VerifiedCapReq};
@@ -87,12 +88,12 @@ impl Request for VerifiedCapReq {
         ours: &Credentials,
         ended: &[(Ended, Option<NewReceipt>)],
         state: &RevocationState,
-    ) -> Result<Vec<u8>, GatewayError> {
+    ) -> Result<SealedAnswer, GatewayError> {
         let told = |(ended, receipt): &(Ended, Option<NewReceipt>)| {
             outcome(ended).map(|outcome| (outcome, receipt.clone()))
         };
         let outcomes: Result<Vec<_>, _> = ended.iter().map(told).collect();
-        Ok(cap::answer(ctx, ours, self, &outcomes?, state)?)
+        Ok(cap::answer_keeping(ctx, ours, self, &outcomes?, state)?)
     }
 }
 

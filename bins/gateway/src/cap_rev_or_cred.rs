@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use openset_pki::PathVerifier;
+use openset_protocol::gateway::SealedAnswer;
 use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::auth::TokenKey;
 use openset_protocol::gateway::cap_rev_or_cred::{self, Outcome, VerifiedCapRevOrCredReq};
@@ -92,12 +93,14 @@ impl Request for VerifiedCapRevOrCredReq {
         ours: &Credentials,
         ended: &[(Ended, Option<NewReceipt>)],
         state: &RevocationState,
-    ) -> Result<Vec<u8>, GatewayError> {
+    ) -> Result<SealedAnswer, GatewayError> {
         let told = |(ended, receipt): &(Ended, Option<NewReceipt>)| {
             outcome(ended).map(|outcome| (outcome, receipt.clone()))
         };
         let outcomes: Result<Vec<_>, _> = ended.iter().map(told).collect();
-        Ok(cap_rev_or_cred::answer(ctx, ours, self, &outcomes?, state)?)
+        Ok(cap_rev_or_cred::answer_keeping(
+            ctx, ours, self, &outcomes?, state,
+        )?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use openset_pki::PathVerifier;
 use openset_protocol::balance::Kind;
+use openset_protocol::gateway::SealedAnswer;
 use openset_protocol::gateway::asking::Asking;
 use openset_protocol::gateway::auth::TokenKey;
 use openset_protocol::gateway::receipt::NewReceipt;
@@ -16,12 +17,11 @@ use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::offload::offload_brief;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
-use openset_store::exchanges;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::error::GatewayError;
-use crate::set::{Received, Record, answer_of_first, record, stored_answer};
+use crate::set::{Received, Record, answer_of_first, record, store_answer, stored_answer};
 use crate::store::items::{self, Item};
 use crate::store::pending::{self, Pending};
 use crate::store::receipts;
@@ -72,7 +72,7 @@ pub(crate) trait Request: Clone + Send + Sync + Sized + 'static {
         ours: &Credentials,
         ended: &[(Ended, Option<NewReceipt>)],
         state: &RevocationState,
-    ) -> Result<Vec<u8>, GatewayError>;
+    ) -> Result<SealedAnswer, GatewayError>;
 }
 
 /// Answers a request with items.
@@ -210,8 +210,7 @@ pub(crate) async fn settle<R: Request>(
         return stored_answer(gateway, wire_digest).await;
     }
     let (message, asker) = (items.request.message(), items.request.asker());
-    let (sender, rrpid) = (asker.merchant().to_string(), asker.rrpid().to_string());
-    exchanges::answer(&mut tx, &sender, message, &rrpid, &response).await?;
+    store_answer(&mut tx, asker.merchant(), message, asker.rrpid(), &response).await?;
     tx.commit().await?;
     for item in ended {
         let code = match &item {
@@ -221,7 +220,7 @@ pub(crate) async fn settle<R: Request>(
         gateway.metrics.count_item(message, code);
         tracing::info!(set_message = message, outcome = code, "item answered");
     }
-    Ok(response)
+    Ok(response.wire)
 }
 
 /// All items side by side, each committed as soon as the issuer has spoken: one that stays unanswered keeps the
@@ -329,7 +328,7 @@ async fn answer<R: Request>(
     gateway: &Gateway,
     request: &R,
     ended: Vec<(Ended, Option<NewReceipt>)>,
-) -> Result<Vec<u8>, GatewayError> {
+) -> Result<SealedAnswer, GatewayError> {
     let ours = gateway.keyring.of_brand(&request.asker().brand_id);
     let ours = ours.ok_or(GatewayError::NotReady)?;
     let request = request.clone();

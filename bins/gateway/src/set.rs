@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use openset_jose::{Thumbprint, sha256};
+use openset_protocol::gateway::SealedAnswer;
 use openset_protocol::gateway::cap::VerifiedCapReq;
 use openset_protocol::gateway::cap_rev_or_cred::VerifiedCapRevOrCredReq;
 use openset_protocol::ids::Rrpid;
@@ -160,6 +161,20 @@ pub(crate) async fn stored_answer(
     recorded
         .and_then(|recorded| recorded.response)
         .ok_or(GatewayError::Working)
+}
+
+/// Stores the answer to a request as what it says, beside the key that makes it again. In clear: the other tables tell as much,
+/// but for HOD, which is a salted digest; tokens and the text for the cardholder are sealed in it once more.
+pub(crate) async fn store_answer(
+    tx: &mut Tx,
+    sender: Thumbprint,
+    message: &str,
+    rrpid: Rrpid,
+    answer: &SealedAnswer,
+) -> Result<(), StoreError> {
+    let (sender, rrpid) = (sender.to_string(), rrpid.to_string());
+    let sealed = (answer.wire.as_slice(), &answer.key);
+    exchanges::answer_sealed(tx, &sender, message, &rrpid, sealed).await
 }
 
 /// What the record of requests says of one whose signature was verified.

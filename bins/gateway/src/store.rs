@@ -68,6 +68,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "instalments and recurring payments",
         sql: include_str!("../migrations/201_plans.sql"),
     },
+    Migration {
+        version: 202,
+        name: "packed steps",
+        sql: include_str!("../migrations/202_packed.sql"),
+    },
 ];
 
 /// The guard of an UPDATE held: exactly one row was changed.

@@ -76,19 +76,34 @@ pub fn seal(
     cty: &str,
     plaintext: &[u8],
 ) -> Result<String, JweError> {
+    seal_keeping(rng, recipient, x5t_s256, cty, plaintext).map(|(compact, _)| compact)
+}
+
+/// The same as [`seal`]; gives the content key, too, with which whoever sealed it can [`reopen`] it.
+///
+/// # Errors
+/// [`JweError::Seal`].
+pub fn seal_keeping(
+    rng: Random<'_>,
+    recipient: &PublicKey,
+    x5t_s256: Option<Thumbprint>,
+    cty: &str,
+    plaintext: &[u8],
+) -> Result<(String, ContentKey), JweError> {
     let key = ContentKey::generate(rng);
     let encrypted_key = recipient
         .encrypt_oaep_sha256(rng, key.as_bytes())
         .map_err(|_| JweError::Seal)?;
     let header = written(RSA_OAEP_256, cty, x5t_s256);
-    write(
+    let compact = write(
         rng,
         recipient.provider(),
         &key,
         &header,
         &encrypted_key,
         plaintext,
-    )
+    )?;
+    Ok((compact, key))
 }
 
 /// Seals `plaintext` for whoever holds `key`.
@@ -143,17 +158,107 @@ fn write(
     let length = parts.into_iter().map(base64url::encoded_len).sum::<usize>();
     let mut compact = String::with_capacity(length.saturating_add(4));
     base64url::encode_onto(header, &mut compact);
-    let sealed = provider
-        .seal_aes_256_gcm(key.as_bytes(), &iv, compact.as_bytes(), plaintext)
-        .map_err(|_| JweError::Seal)?;
-    let (ciphertext, tag) = sealed
-        .split_last_chunk::<TAG_BYTES>()
-        .ok_or(JweError::Seal)?;
-    for part in [encrypted_key, &iv, ciphertext, tag] {
-        compact.push('.');
-        base64url::encode_onto(part, &mut compact);
-    }
+    let sealed = encrypt(provider, key, &iv, &compact, plaintext)?;
+    push(&mut compact, &[encrypted_key, &iv]);
+    push_sealed(&mut compact, &sealed)?;
     Ok(compact)
+}
+
+fn encrypt(
+    provider: &dyn Provider,
+    key: &ContentKey,
+    iv: &[u8; IV_BYTES],
+    aad: &str,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, JweError> {
+    provider
+        .seal_aes_256_gcm(key.as_bytes(), iv, aad.as_bytes(), plaintext)
+        .map_err(|_| JweError::Seal)
+}
+
+/// The ciphertext, and the tag that stands after it.
+fn push_sealed(compact: &mut String, sealed: &[u8]) -> Result<(), JweError> {
+    let parts = sealed.split_last_chunk::<TAG_BYTES>();
+    let (ciphertext, tag) = parts.ok_or(JweError::Seal)?;
+    push(compact, &[ciphertext, tag]);
+    Ok(())
+}
+
+fn push(compact: &mut String, parts: &[&[u8]]) {
+    for part in parts {
+        compact.push('.');
+        base64url::encode_onto(part, compact);
+    }
+}
+
+/// Takes a sealed object apart for whoever holds its content key, also of an `RSA-OAEP-256` object that was sealed for
+/// another. Gives the opening, which is the text up to the third dot (header, encrypted key, initialization vector), and
+/// the plaintext: [`seal_again`] makes the same text of them.
+///
+/// # Errors
+/// As [`Sealed::parse`], or [`JweError::Unopened`].
+pub fn reopen<'a>(
+    provider: &dyn Provider,
+    key: &ContentKey,
+    compact: &'a str,
+) -> Result<(&'a str, Zeroizing<Vec<u8>>), JweError> {
+    let plaintext = Sealed::parse(compact)?.decrypt(provider, key.as_bytes())?;
+    let (rest, _tag) = compact.rsplit_once('.').ok_or(JweError::Parts)?;
+    let (opening, _ciphertext) = rest.rsplit_once('.').ok_or(JweError::Parts)?;
+    Ok((opening, plaintext))
+}
+
+/// Makes again what [`reopen`] took apart, byte for byte: AES-256-GCM draws nothing. Of anything else than that very opening
+/// and plaintext the result must not leave the process: it would be sealed under an initialization vector that has served
+/// its key before.
+///
+/// # Errors
+/// [`JweError`] for an opening that is none, or [`JweError::Seal`].
+pub fn seal_again(
+    provider: &dyn Provider,
+    key: &ContentKey,
+    opening: &str,
+    plaintext: &[u8],
+) -> Result<String, JweError> {
+    let mut parts = opening.split('.');
+    let mut next = || parts.next().ok_or(JweError::Parts);
+    let [protected, encrypted_key, iv] = [next()?, next()?, next()?];
+    if parts.next().is_some() {
+        return Err(JweError::Parts);
+    }
+    let head = Head::read(protected, encrypted_key, iv)?;
+    let sealed = encrypt(provider, key, &head.iv, protected, plaintext)?;
+    let parts = [plaintext.len(), TAG_BYTES].map(base64url::encoded_len);
+    let length = parts.iter().sum::<usize>().saturating_add(opening.len());
+    let mut compact = String::with_capacity(length.saturating_add(2));
+    compact.push_str(opening);
+    push_sealed(&mut compact, &sealed)?;
+    Ok(compact)
+}
+
+/// What stands before the ciphertext, read.
+struct Head {
+    header: Header,
+    encrypted_key: Vec<u8>,
+    iv: [u8; IV_BYTES],
+}
+
+impl Head {
+    fn read(protected: &str, encrypted_key: &str, iv: &str) -> Result<Self, JweError> {
+        let header = Header::read(&decode("header", protected)?)?;
+        let encrypted_key = decode("encrypted key", encrypted_key)?;
+        let iv = decode("initialization vector", iv)?;
+        // RFC 7518, section 4.5: with `dir`, "use an empty octet sequence as the JWE Encrypted
+        // Key value".
+        if header.alg == Alg::Direct && !encrypted_key.is_empty() {
+            return Err(JweError::Unopened);
+        }
+        Ok(Self {
+            header,
+            encrypted_key,
+            iv: iv.try_into().map_err(|_| JweError::Unopened)?,
+        })
+    }
 }
 
 /// A sealed object, read but not opened.
@@ -181,20 +286,18 @@ impl Sealed {
         if parts.next().is_some() {
             return Err(JweError::Parts);
         }
-        let header = Header::read(&decode("header", protected)?)?;
-        let encrypted_key = decode("encrypted key", encrypted_key)?;
-        let iv = decode("initialization vector", iv)?;
+        let Head {
+            header,
+            encrypted_key,
+            iv,
+        } = Head::read(protected, encrypted_key, iv)?;
         let mut sealed = Vec::with_capacity(ciphertext.len().saturating_add(TAG_BYTES));
         decode_onto("ciphertext", ciphertext, &mut sealed)?;
         let ciphertext_bytes = sealed.len();
         decode_onto("tag", tag, &mut sealed)?;
-        // RFC 7518, section 4.5: with `dir`, "use an empty octet sequence as the JWE Encrypted
-        // Key value".
-        let misplaced_key = header.alg == Alg::Direct && !encrypted_key.is_empty();
-        if misplaced_key || sealed.len() - ciphertext_bytes != TAG_BYTES {
+        if sealed.len() - ciphertext_bytes != TAG_BYTES {
             return Err(JweError::Unopened);
         }
-        let iv = iv.try_into().map_err(|_| JweError::Unopened)?;
         Ok(Self {
             header,
             aad: protected.to_owned(),

@@ -24,3 +24,6 @@ pub mod cap_rev_or_cred;
 pub mod p_cert;
 mod pi;
 pub mod receipt;
+mod sealed_answer;
+
+pub use sealed_answer::SealedAnswer;

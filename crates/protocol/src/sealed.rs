@@ -25,6 +25,23 @@ pub fn seal<T: Serialize>(
     seal_padded(ctx, to, content, data, 0)
 }
 
+/// The same as [`seal`]; gives the content key, too, for whoever stores what was sealed.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_keeping<T: Serialize>(
+    ctx: &mut Context<'_>,
+    to: &Certificate,
+    content: ContentType,
+    data: &T,
+) -> Result<(Jwe, ContentKey), Rejection> {
+    let plaintext = encode(data, 0)?;
+    let (key, named) = (to.public_key(), Some(to.thumbprint()));
+    let sealed = jwe::seal_keeping(ctx.rng, key, named, content.name(), &plaintext);
+    let (compact, key) = sealed.map_err(|_| Rejection::Internal)?;
+    Ok((Jwe(compact), key))
+}
+
 /// Seals `data`, with spaces after it up to `size_min` bytes so that the sealed object's length tells nothing.
 ///
 /// # Errors

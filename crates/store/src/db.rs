@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openset_jose::ContentKey;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
@@ -312,6 +313,13 @@ impl Tx {
     #[must_use]
     pub fn pack(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
         self.packer.pack(kind, (bytes, 0), None).to_vec()
+    }
+
+    /// Like [`Tx::pack`], for a value with a sealed object in it that this key opens: what the object says is packed, in clear
+    /// and beside the key, and the object made again. A value without one is packed as by [`Tx::pack`].
+    #[must_use]
+    pub fn pack_sealed(&self, kind: &str, bytes: &[u8], key: &ContentKey) -> Vec<u8> {
+        self.packer.pack_sealed(kind, bytes, key).to_vec()
     }
 
     /// Like [`Db::seal_packed`], but leaves the first `head` bytes as they are: what the length must not tell of.

@@ -4,6 +4,7 @@
 //! signature was verified, together with its effect and its response in one transaction. The same
 //! bytes again get the stored response; other bytes under the same three names are refused.
 
+use openset_jose::ContentKey;
 use sqlx::{AnyConnection, Row};
 
 use crate::packed::unpack;
@@ -147,7 +148,35 @@ pub async fn answer(
     rrpid: &str,
     response: &[u8],
 ) -> Result<(), StoreError> {
-    let packed = tx.pack(&format!("exchanges/{message}"), response);
+    let packed = tx.pack(&kind_of(message), response);
+    write(tx, (sender, message, rrpid), packed).await
+}
+
+/// The same as [`answer`], of a response with a sealed object in it that this key opens, stored as what it says (see
+/// [`packed`](crate::packed)).
+///
+/// # Errors
+/// As [`answer`].
+pub async fn answer_sealed(
+    tx: &mut Tx,
+    sender: &str,
+    message: &str,
+    rrpid: &str,
+    (response, key): (&[u8], &ContentKey),
+) -> Result<(), StoreError> {
+    let packed = tx.pack_sealed(&kind_of(message), response, key);
+    write(tx, (sender, message, rrpid), packed).await
+}
+
+fn kind_of(message: &str) -> String {
+    format!("exchanges/{message}")
+}
+
+async fn write(
+    tx: &mut Tx,
+    (sender, message, rrpid): (&str, &str, &str),
+    packed: Vec<u8>,
+) -> Result<(), StoreError> {
     let rows = sqlx::query(
         "UPDATE exchanges SET response = $1 \
          WHERE sender = $2 AND message = $3 AND rrpid = $4 AND response IS NULL",

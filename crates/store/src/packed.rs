@@ -6,6 +6,11 @@
 //! value that would not come back so, or not be shorter, is stored as it is; so is everything that was stored before there
 //! were packed values.
 //!
+//! Ciphertext cannot be compressed. Where the content key of a sealed object is known, what it says is packed, beside the key,
+//! and the same object made again. So the table says in clear what its sender sealed: that is for answers whose content
+//! stands in clear in other tables of the same database anyway, as amounts and approval codes do in the gateway's. Whoever must
+//! not see the one must not see the other.
+//!
 //! A sample is committed before any value names it, and stays for good: few are taken. A new one is, when many values have
 //! become longer than they were, as after a renewal of certificates; each time twice as many. Secrets whose length alone must
 //! not tell of their content (a card number) are not packed.
@@ -14,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use openset_jose::sha256;
+use openset_jose::{ContentKey, sha256};
 use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
 use zstd::bulk::{Compressor, Decompressor};
@@ -22,6 +27,9 @@ use zstd::bulk::{Compressor, Decompressor};
 use crate::{StoreError, Vault};
 
 mod length;
+mod sealed;
+
+use sealed::{Apart, Head};
 
 /// Shorter values are stored as they are.
 const BYTES_MIN: usize = 96;
@@ -42,8 +50,12 @@ const LEVEL: i32 = 1;
 /// Texts and JSON, all that was stored before, begin above these.
 const AS_IS: u8 = 0;
 const PACKED: u8 = 2;
+/// Packed, with a sealed object in it that is to be made again.
+const SEALED: u8 = 3;
 const ID_LEN: usize = 8;
 const CHECK_LEN: usize = 8;
+/// Room for what stands beside the compressed bytes: form, id, check, lengths, a key.
+const BESIDE_MAX: usize = 80;
 
 /// Samples of every database of this process, by id.
 static KNOWN: LazyLock<Mutex<HashMap<i64, Sample>>> = LazyLock::new(Mutex::default);
@@ -137,30 +149,60 @@ impl Packer {
         if tail.len() < BYTES_MIN || bytes.len() > BYTES_MAX {
             return as_is(bytes);
         }
-        let id = lock(&self.kinds).get(kind).and_then(|kind| kind.sample);
-        let sample = id.and_then(|id| Some((id, open_sample(id, vault)?)));
-        let (id, sample) = sample.unwrap_or_default();
+        let (id, sample) = self.newest(kind, vault);
         let Some(compressed) = sample.compress(tail) else {
             return as_is(bytes);
         };
-        // Never moved to where there is more room: what is left behind would not be wiped.
-        let mut packed = Zeroizing::new(Vec::with_capacity(
-            compressed.len().saturating_add(head).saturating_add(64),
-        ));
-        packed.push(PACKED);
-        packed.extend_from_slice(&id.to_be_bytes());
-        packed.extend_from_slice(check(bytes).as_slice());
+        let mut packed = begun(PACKED, id, bytes, compressed.len().saturating_add(head));
         length::write(head, &mut packed);
         packed.extend_from_slice(bytes.get(..head).unwrap_or_default());
         length::write(tail.len(), &mut packed);
         packed.extend_from_slice(&compressed);
         self.learn(kind, packed.len(), (id, &sample.bytes), tail, vault);
-        let is_exact = |packed| unfold(packed, &sample).is_some_and(|again| *again == bytes);
-        if packed.len() < bytes.len() && is_exact(&packed) {
+        if comes_back(&packed, &sample, bytes) {
             packed
         } else {
             as_is(bytes)
         }
+    }
+
+    /// Packs a value of a kind with a sealed object in it that this key opens; one without is packed as ever.
+    pub(crate) fn pack_sealed(
+        &self,
+        kind: &str,
+        bytes: &[u8],
+        key: &ContentKey,
+    ) -> Zeroizing<Vec<u8>> {
+        // What opened objects say has nothing in common with ciphertext: a kind, and samples, of their own.
+        let opened = format!("{kind}/opened");
+        let packed = self.pack_opened(&opened, bytes, key);
+        packed.unwrap_or_else(|| self.pack(kind, (bytes, 0), None))
+    }
+
+    fn pack_opened(
+        &self,
+        kind: &str,
+        bytes: &[u8],
+        key: &ContentKey,
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        if bytes.len() > BYTES_MAX {
+            return None;
+        }
+        let apart = Apart::of(bytes, key)?;
+        let (id, sample) = self.newest(kind, None);
+        let compressed = sample.compress(&apart.parts)?;
+        let mut packed = begun(SEALED, id, bytes, compressed.len());
+        apart.write_head(key, &mut packed);
+        packed.extend_from_slice(&compressed);
+        self.learn(kind, packed.len(), (id, &sample.bytes), &apart.parts, None);
+        comes_back(&packed, &sample, bytes).then_some(packed)
+    }
+
+    /// The newest sample of a kind, and its id; none and 0 if there is none.
+    fn newest(&self, kind: &str, vault: Option<&Vault>) -> (i64, Arc<Fitted>) {
+        let id = lock(&self.kinds).get(kind).and_then(|kind| kind.sample);
+        let sample = id.and_then(|id| Some((id, open_sample(id, vault)?)));
+        sample.unwrap_or_default()
     }
 
     /// Takes note of how well the sample served, and of this value in its stead.
@@ -335,7 +377,7 @@ pub(crate) async fn learn(conn: &mut AnyConnection, id: i64) -> Result<(), Store
 
 /// The sample that a packed value needs.
 fn named_by(stored: &[u8]) -> Option<i64> {
-    let (&PACKED, rest) = stored.split_first()? else {
+    let (&(PACKED | SEALED), rest) = stored.split_first()? else {
         return None;
     };
     rest.first_chunk::<ID_LEN>()
@@ -351,7 +393,7 @@ pub(crate) fn sample_of(packed: &[u8]) -> i64 {
 pub(crate) fn unpack_known(stored: &[u8], vault: Option<&Vault>) -> Option<Zeroizing<Vec<u8>>> {
     match stored.split_first() {
         Some((&AS_IS, value)) => Some(Zeroizing::new(value.to_vec())),
-        Some((&PACKED, _)) => {
+        Some((&(PACKED | SEALED), _)) => {
             let id = named_by(stored)?;
             let sample = if id == 0 {
                 Arc::default()
@@ -372,21 +414,51 @@ fn as_is(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     })
 }
 
+/// A form's byte, its sample's id, the check; with room for `len` more. Never moved to where there is more: what is left behind
+/// would not be wiped.
+fn begun(form: u8, id: i64, bytes: &[u8], len: usize) -> Zeroizing<Vec<u8>> {
+    let mut packed = Zeroizing::new(Vec::with_capacity(len.saturating_add(BESIDE_MAX)));
+    packed.push(form);
+    packed.extend_from_slice(&id.to_be_bytes());
+    packed.extend_from_slice(check(bytes).as_slice());
+    packed
+}
+
+/// Whether it is shorter, and proves to be what it was.
+fn comes_back(packed: &[u8], sample: &Fitted, bytes: &[u8]) -> bool {
+    packed.len() < bytes.len() && unfold(packed, sample).is_some_and(|again| *again == bytes)
+}
+
 fn unfold(packed: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
-    let rest = packed.get(1_usize.checked_add(ID_LEN)?..)?;
-    let (wanted, rest) = rest.split_first_chunk::<CHECK_LEN>()?;
+    let (form, rest) = packed.split_first()?;
+    let (wanted, rest) = rest.get(ID_LEN..)?.split_first_chunk::<CHECK_LEN>()?;
+    let bytes = match *form {
+        SEALED => {
+            let (head, rest) = Head::read(rest)?;
+            let parts = expand(sample, rest, head.parts_len()?)?;
+            head.put_together(&parts)?
+        }
+        _ => unfold_plain(rest, sample)?,
+    };
+    (check(&bytes) == *wanted).then_some(bytes)
+}
+
+/// Few bytes are a megabyte, if they say so: no more than what was ever packed.
+fn expand(sample: &Fitted, packed: &[u8], len: usize) -> Option<Zeroizing<Vec<u8>>> {
+    (len <= BYTES_MAX)
+        .then(|| sample.expand(packed, len))
+        .flatten()
+}
+
+fn unfold_plain(rest: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
     let (head_len, rest) = length::read(rest)?;
     let (head, rest) = rest.split_at_checked(head_len)?;
     let (len, rest) = length::read(rest)?;
-    // Few bytes are a megabyte, if they say so: no more than what was ever packed.
-    if len > BYTES_MAX {
-        return None;
-    }
-    let tail = sample.expand(rest, len)?;
+    let tail = expand(sample, rest, len)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(head_len.saturating_add(len)));
     bytes.extend_from_slice(head);
     bytes.extend_from_slice(&tail);
-    (check(&bytes) == *wanted).then_some(bytes)
+    Some(bytes)
 }
 
 fn check(bytes: &[u8]) -> [u8; CHECK_LEN] {

@@ -8,6 +8,7 @@ use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::money::Currency;
 use openset_service::step_report::StepReport;
+use openset_store::packed::unpack;
 use openset_store::{StoreError, Tx, Vault};
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -80,7 +81,10 @@ pub(crate) struct Authorization {
 
 const COLUMNS: &str = "id, auth_rrpid, merchant_id, brand, state, card_sealed, currency, \
      amount_minor, auth_code, resp_reason, approval_code, issuer_authorization, received_at_s, \
-     decided_at_s, payment_id, steps";
+     decided_at_s, payment_id, steps, steps_packed";
+
+/// Lists of more steps than these count as one kind.
+const STEP_KINDS_MAX: usize = 8;
 
 /// Stores an AuthReq.
 pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &New<'_>) -> Result<(), GatewayError> {
@@ -97,8 +101,8 @@ pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &New<'_>) -> Result<
     sqlx::query(
         "INSERT INTO authorizations (id, xid, auth_rrpid, merchant_id, brand, state, hpi, \
          card_sealed, currency, amount_minor, auth_code, received_at_s, decided_at_s, \
-         captured_minor, payment_id, steps) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $15)",
+         captured_minor, payment_id, steps, steps_packed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, '', $15)",
     )
     .bind(new.id)
     .bind(asker.auth_tags.trans_ids.xid.to_string())
@@ -114,7 +118,7 @@ pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &New<'_>) -> Result<
     .bind(new.received_at_s)
     .bind(new.refused.map(|_| new.received_at_s))
     .bind(new.payment.map(|(_, id)| id))
-    .bind(serde_json::to_string(new.steps)?)
+    .bind(pack_steps(tx, new.steps)?)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -179,9 +183,12 @@ async fn find(
         .bind(merchant_id)
         .bind(auth_rrpid.to_string())
         .bind(brand.as_str())
-        .fetch_optional(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    row.as_ref().map(authorization).transpose()
+    match row {
+        Some(row) => authorization(conn, &row).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Stores what the issuer said, once.
@@ -197,7 +204,7 @@ pub(crate) async fn decide(
     let rows = sqlx::query(
         "UPDATE authorizations SET state = $1, auth_code = $2, resp_reason = $3, \
          approval_code = $4, issuer_authorization = $5, expires_at_s = $6, decided_at_s = $7, \
-         steps = $8 WHERE id = $9 AND state = 'asked'",
+         steps = '', steps_packed = $8 WHERE id = $9 AND state = 'asked'",
     )
     .bind(state.name())
     .bind(name_of(decided.code)?)
@@ -206,7 +213,7 @@ pub(crate) async fn decide(
     .bind(decided.issuer_authorization)
     .bind(decided.expires_at_s)
     .bind(decided.at_s)
-    .bind(serde_json::to_string(decided.steps)?)
+    .bind(pack_steps(tx, decided.steps)?)
     .bind(id)
     .execute(&mut **tx)
     .await?
@@ -246,9 +253,13 @@ pub(crate) async fn of_purchase(
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(xid.to_string())
         .bind(i64::from(limit))
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
-    rows.iter().map(authorization).collect()
+    let mut all = Vec::with_capacity(rows.len());
+    for row in &rows {
+        all.push(authorization(conn, row).await?);
+    }
+    Ok(all)
 }
 
 /// The one authorization of this merchant, brand, purchase and RRPID that the issuer approved.
@@ -267,9 +278,12 @@ pub(crate) async fn find_approved(
         .bind(merchant_id)
         .bind(auth_rrpid)
         .bind(brand.as_str())
-        .fetch_optional(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    row.as_ref().map(authorization).transpose()
+    match row {
+        Some(row) => authorization(conn, &row).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The issuer says that the hold has run out, whatever it had said before.
@@ -284,16 +298,37 @@ pub(crate) async fn expire(tx: &mut Tx, id: &str, now_s: i64) -> Result<(), Stor
 
 /// Adds to what was done, in order.
 pub(crate) async fn add_step(tx: &mut Tx, id: &str, step: &StepReport) -> Result<(), GatewayError> {
-    let row = sqlx::query("SELECT steps FROM authorizations WHERE id = $1").bind(id);
-    let steps: String = row.fetch_one(&mut **tx).await?.try_get(0)?;
-    let mut steps: Vec<StepReport> = serde_json::from_str(&steps)?;
+    let row = sqlx::query("SELECT steps, steps_packed FROM authorizations WHERE id = $1")
+        .bind(id)
+        .fetch_one(&mut **tx)
+        .await?;
+    let mut steps = steps_of(tx, &row, 0).await?;
     steps.push(step.clone());
-    sqlx::query("UPDATE authorizations SET steps = $1 WHERE id = $2")
-        .bind(serde_json::to_string(&steps)?)
+    sqlx::query("UPDATE authorizations SET steps = '', steps_packed = $1 WHERE id = $2")
+        .bind(pack_steps(tx, &steps)?)
         .bind(id)
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// What was done, as it is stored: nearly all of it is the same wherever as many steps were.
+fn pack_steps(tx: &Tx, steps: &[StepReport]) -> Result<Vec<u8>, serde_json::Error> {
+    let kind = format!("authorizations/steps/{}", steps.len().min(STEP_KINDS_MAX));
+    Ok(tx.pack(&kind, &serde_json::to_vec(steps)?))
+}
+
+/// What was done, from the columns `steps` and, after it, `steps_packed`.
+async fn steps_of(
+    conn: &mut AnyConnection,
+    row: &AnyRow,
+    column: usize,
+) -> Result<Vec<StepReport>, GatewayError> {
+    let packed: Option<Vec<u8>> = row.try_get(column.saturating_add(1))?;
+    Ok(match packed {
+        Some(packed) => serde_json::from_slice(&unpack(conn, packed).await?)?,
+        None => serde_json::from_str(&row.try_get::<String, _>(column)?)?,
+    })
 }
 
 /// The last four digits and the expiry, from the sealed card.
@@ -334,10 +369,12 @@ pub(crate) fn name_of(code: impl Serialize) -> Result<String, serde_json::Error>
     serde_json::to_value(code).and_then(serde_json::from_value)
 }
 
-fn authorization(row: &AnyRow) -> Result<Authorization, GatewayError> {
+async fn authorization(
+    conn: &mut AnyConnection,
+    row: &AnyRow,
+) -> Result<Authorization, GatewayError> {
     let state: String = row.try_get(4)?;
     let currency: String = row.try_get(6)?;
-    let steps: String = row.try_get(15)?;
     Ok(Authorization {
         id: row.try_get(0)?,
         auth_rrpid: row.try_get(1)?,
@@ -355,7 +392,7 @@ fn authorization(row: &AnyRow) -> Result<Authorization, GatewayError> {
         received_at_s: row.try_get(12)?,
         decided_at_s: row.try_get(13)?,
         payment_id: row.try_get(14)?,
-        steps: serde_json::from_str(&steps)?,
+        steps: steps_of(conn, row, 15).await?,
     })
 }
 

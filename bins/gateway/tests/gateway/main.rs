@@ -24,5 +24,6 @@ mod reversals;
 mod sale;
 mod sales;
 mod service;
+mod stored;
 mod tokens;
 mod upgrade;

@@ -11,6 +11,9 @@ use crate::service::{Premises, Service};
 /// The version before movements.
 const BEFORE: i64 = 140;
 
+/// What was done, as it was written then.
+const STEPS: &str = r#"[{"step":10,"what":"authorization signed","from":"gateway","to":"merchant","message":"AuthRes","bytes":7000,"micros":900,"verified":["stored before it is sent"]}]"#;
+
 struct Old {
     id: &'static str,
     number: u8,
@@ -75,7 +78,7 @@ async fn insert(tx: &mut Tx, row: &Old, now_s: i64) {
     sqlx::query(
         "INSERT INTO authorizations (id, xid, auth_rrpid, merchant_id, brand, state, hpi, currency, amount_minor, \
          auth_code, issuer_authorization, received_at_s, decided_at_s, capture_id, captured_minor, captured_at_s, \
-         steps) VALUES ($1, $2, $3, 'shop-1', 'Visa', $4, $5, 'EUR', 1000, 'approved', 'hold', $6, $6, $7, $8, $9, '[]')",
+         steps) VALUES ($1, $2, $3, 'shop-1', 'Visa', $4, $5, 'EUR', 1000, 'approved', 'hold', $6, $6, $7, $8, $9, $10)",
     )
     .bind(row.id)
     .bind(row.xid())
@@ -86,6 +89,7 @@ async fn insert(tx: &mut Tx, row: &Old, now_s: i64) {
     .bind(row.capture_id)
     .bind(row.captured_minor)
     .bind(captured_at_s)
+    .bind(STEPS)
     .execute(&mut **tx)
     .await
     .unwrap();
@@ -155,6 +159,9 @@ async fn what_was_authorized_and_captured_before_there_were_movements_is_so_afte
     let service = premises.start().await;
     for row in ROWS {
         assert_eq!(state(&service, row).await, row.state, "{}", row.id);
+        let steps = service.authorization(&row.xid()).await["steps"].clone();
+        let before: serde_json::Value = serde_json::from_str(STEPS).unwrap();
+        assert_eq!(steps, before, "{}", row.id);
     }
     for (row, minor) in [(&ROWS[1], 1000), (&ROWS[2], 600)] {
         let view = service.authorization(&row.xid()).await;

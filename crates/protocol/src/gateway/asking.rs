@@ -6,12 +6,12 @@ use crate::content_type::ContentType;
 use crate::digest::Digest;
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, RrTags, Rrpid};
-use crate::sealed::{open as open_sealed, seal};
+use crate::sealed::{open as open_sealed, seal_keeping};
 use crate::signed::{Expected, Frame, Signer, Verified, Who, request_digest, sign_for, verify};
 use crate::thumbs::{Receiver, RevocationState, Thumbs};
 use crate::wrapper::{Jwe, Jws, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
-use openset_jose::Thumbprint;
+use openset_jose::{ContentKey, Thumbprint};
 use openset_pki::{Certificate, PathVerifier, Role};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -144,9 +144,9 @@ impl Asking {
         ctx: &mut Context<'_>,
         content: ContentType,
         answer: &T,
-    ) -> Result<Jwe, Rejection> {
+    ) -> Result<(Jwe, ContentKey), Rejection> {
         let merchant = Certificate::from_der(&self.merchant_key_exchange.0);
         let merchant = merchant.map_err(|_| Rejection::Internal)?;
-        seal(ctx, &merchant, content, answer)
+        seal_keeping(ctx, &merchant, content, answer)
     }
 }

@@ -1,5 +1,6 @@
 //! AuthRevReq is verified, AuthRevRes tells how much is authorized from now on.
 
+use super::SealedAnswer;
 use super::asking::{Asking, Request, open as open_asked, verify_asking};
 use super::auth::{Answering, TokenKey, open_cap_token};
 use super::receipt::NewReceipt;
@@ -156,6 +157,19 @@ pub fn answer(
     request: &VerifiedAuthRevReq,
     reversal: &Reversal,
 ) -> Result<Vec<u8>, Rejection> {
+    answer_keeping(ctx, with, request, reversal).map(|answer| answer.wire)
+}
+
+/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_keeping(
+    ctx: &mut Context<'_>,
+    with: Answering<'_>,
+    request: &VerifiedAuthRevReq,
+    reversal: &Reversal,
+) -> Result<SealedAnswer, Rejection> {
     let asker = &request.asker;
     let (auth_rev_code, auth_new_amt, receipt) = match reversal {
         Reversal::Approved(facts) => {
@@ -193,7 +207,8 @@ pub fn answer(
         auth_rev_res,
         baggage,
     };
-    let sealed = asker.seal(ctx, ContentType::AuthRevResTbe, &answer)?;
+    let (sealed, key) = asker.seal(ctx, ContentType::AuthRevResTbe, &answer)?;
     let ids = MessageIds::of(&request.trans_ids);
-    Ok(MessageWrapper::new(ctx, ids, asker.rrpid(), Message::AuthRevRes(sealed)).encode())
+    let message = MessageWrapper::new(ctx, ids, asker.rrpid(), Message::AuthRevRes(sealed));
+    Ok(SealedAnswer::new(&message, key))
 }

@@ -1,5 +1,6 @@
 //! BatchAdminReq is verified, BatchAdminRes tells how a batch stands.
 
+use super::SealedAnswer;
 use super::asking::{Asking, Request, open as open_asked, verify_asking};
 use crate::content_type::ContentType;
 use crate::identity::Credentials;
@@ -136,6 +137,20 @@ pub fn answer(
     report: BatchReport,
     state: &RevocationState,
 ) -> Result<Vec<u8>, Rejection> {
+    answer_keeping(ctx, ours, request, report, state).map(|answer| answer.wire)
+}
+
+/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_keeping(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    request: &VerifiedBatchAdminReq,
+    report: BatchReport,
+    state: &RevocationState,
+) -> Result<SealedAnswer, Rejection> {
     let asker = &request.asker;
     let data = BatchAdminResData {
         batch_admin_rr_tags: asker.rr_tags.clone(),
@@ -149,7 +164,8 @@ pub fn answer(
     let content = ("BatchAdminRes", ContentType::BatchAdminResData);
     let batch_admin_res = asker.sign(ctx, ours, state, content, &data)?;
     let answer = BatchAdminResTbe { batch_admin_res };
-    let sealed = asker.seal(ctx, ContentType::BatchAdminResTbe, &answer)?;
+    let (sealed, key) = asker.seal(ctx, ContentType::BatchAdminResTbe, &answer)?;
     let message = Message::BatchAdminRes(sealed);
-    Ok(MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), message).encode())
+    let message = MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), message);
+    Ok(SealedAnswer::new(&message, key))
 }

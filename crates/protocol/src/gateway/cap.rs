@@ -1,5 +1,6 @@
 //! After step 10: CapReq is verified, CapRes tells what was captured.
 
+use super::SealedAnswer;
 use super::asking::{Asking, Request, open as open_asked, verify_asking};
 use super::auth::{TokenKey, open_cap_token};
 use super::receipt::{NewReceipt, Receipts};
@@ -156,6 +157,20 @@ pub fn answer(
     outcomes: &[(Outcome, Option<NewReceipt>)],
     state: &RevocationState,
 ) -> Result<Vec<u8>, Rejection> {
+    answer_keeping(ctx, ours, request, outcomes, state).map(|answer| answer.wire)
+}
+
+/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_keeping(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    request: &VerifiedCapReq,
+    outcomes: &[(Outcome, Option<NewReceipt>)],
+    state: &RevocationState,
+) -> Result<SealedAnswer, Rejection> {
     if outcomes.len() != request.items.len() {
         return Err(Rejection::Internal);
     }
@@ -174,9 +189,10 @@ pub fn answer(
     };
     let content = ("CapRes", ContentType::CapResData);
     let cap_res = asker.sign(ctx, ours, state, content, &data)?;
-    let sealed = asker.seal(ctx, ContentType::CapResTbe, &CapResTbe { cap_res })?;
+    let (sealed, key) = asker.seal(ctx, ContentType::CapResTbe, &CapResTbe { cap_res })?;
     let message = Message::CapRes(sealed);
-    Ok(MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), message).encode())
+    let message = MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), message);
+    Ok(SealedAnswer::new(&message, key))
 }
 
 fn cap_res_item(item: &CapItem, outcome: &Outcome) -> Result<CapResItem, Rejection> {

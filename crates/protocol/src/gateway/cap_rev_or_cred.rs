@@ -1,5 +1,6 @@
 //! After the capture: CapRevReq, CredReq and CredRevReq are verified, their responses tell what went back.
 
+use super::SealedAnswer;
 use super::asking::{Asking, Request, open as open_asked, verify_asking};
 use super::auth::TokenKey;
 use super::cap::{open_cap_token_seq, token_is_of};
@@ -132,6 +133,20 @@ pub fn answer(
     outcomes: &[(Outcome, Option<NewReceipt>)],
     state: &RevocationState,
 ) -> Result<Vec<u8>, Rejection> {
+    answer_keeping(ctx, ours, request, outcomes, state).map(|answer| answer.wire)
+}
+
+/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_keeping(
+    ctx: &mut Context<'_>,
+    ours: &Credentials,
+    request: &VerifiedCapRevOrCredReq,
+    outcomes: &[(Outcome, Option<NewReceipt>)],
+    state: &RevocationState,
+) -> Result<SealedAnswer, Rejection> {
     if outcomes.len() != request.items.len() {
         return Err(Rejection::Internal);
     }
@@ -153,9 +168,10 @@ pub fn answer(
     let answer = CapRevOrCredResTbe {
         cap_rev_or_cred_res,
     };
-    let sealed = asker.seal(ctx, which.res_tbe(), &answer)?;
+    let (sealed, key) = asker.seal(ctx, which.res_tbe(), &answer)?;
     let message = which.in_response(sealed);
-    Ok(MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), message).encode())
+    let message = MessageWrapper::new(ctx, MessageIds::default(), asker.rrpid(), message);
+    Ok(SealedAnswer::new(&message, key))
 }
 
 fn res_item(

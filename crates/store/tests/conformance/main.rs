@@ -112,6 +112,9 @@ conformance! {
         what_would_not_come_back_is_refused
         values_of_before_and_short_ones_are_as_they_are
         another_sample_is_taken_once_many_values_have_grown
+        sealed_answers_come_back_byte_for_byte_from_a_tenth_of_the_room
+        a_sealed_answer_under_another_key_is_packed_as_ever
+        an_altered_sealed_answer_is_refused
         sealed_values_are_short_and_their_sample_shows_nothing
     }
     crash {

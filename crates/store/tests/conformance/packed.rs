@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use openset_jose::{ContentKey, default_provider, jwe};
 use openset_store::exchanges::{self, Opened, Received};
 use openset_store::packed::{learn_sealed, unpack};
 use openset_store::{Db, StoreError, Vault, sqlx};
@@ -35,7 +36,34 @@ fn message(signer: u64, number: u64) -> Vec<u8> {
     format!("{{\"AuthRes\":\"{header}.{payload}.{signature}\"}}").into_bytes()
 }
 
+/// The key that the content of an answer is sealed under.
+fn content_key(number: u64) -> ContentKey {
+    ContentKey::from_bytes(bytes(number + 70_000, 32).try_into().unwrap())
+}
+
+/// A signed answer and a signed receipt, sealed for the merchant.
+fn sealed_message(signer: u64, number: u64) -> Vec<u8> {
+    let header = br#"{"alg":"RSA-OAEP-256","enc":"A256GCM","cty":"AuthResTbe"}"#;
+    let parts = [
+        header,
+        &*bytes(number + 50_000, 256),
+        &*bytes(number + 60_000, 12),
+    ];
+    let opening = parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+    let plaintext = [message(signer, number), message(signer, number + 10_000)].concat();
+    let key = content_key(number);
+    let sealed = jwe::seal_again(default_provider(), &key, &opening, &plaintext).unwrap();
+    format!(
+        "{{\"header\":{{\"host\":\"a.b.c.d.e\",\"number\":{number}}},\"AuthRes\":\"{sealed}\"}}"
+    )
+    .into_bytes()
+}
+
 async fn answered(db: &Db, number: u64, response: &[u8]) {
+    answered_with(db, number, response, None).await;
+}
+
+async fn answered_with(db: &Db, number: u64, response: &[u8], key: Option<&ContentKey>) {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&number.to_be_bytes());
     let rrpid = number.to_string();
@@ -50,9 +78,15 @@ async fn answered(db: &Db, number: u64, response: &[u8]) {
     let mut tx = db.begin().await.unwrap();
     let opened = exchanges::open(&mut tx, &received).await.unwrap();
     assert_eq!(opened, Opened::New);
-    exchanges::answer(&mut tx, "merchant", "AuthReq", &rrpid, response)
-        .await
-        .unwrap();
+    let (sender, message) = ("merchant", "AuthReq");
+    match key {
+        Some(key) => {
+            let sealed = (response, key);
+            exchanges::answer_sealed(&mut tx, sender, message, &rrpid, sealed).await
+        }
+        None => exchanges::answer(&mut tx, sender, message, &rrpid, response).await,
+    }
+    .unwrap();
     tx.commit().await.unwrap();
     // Both ways in which a repeat finds it.
     let known = exchanges::find_by_digest(&mut db.read().await.unwrap(), &digest)
@@ -135,17 +169,7 @@ pub(crate) async fn what_would_not_come_back_is_refused(place: Place) {
     }
     let packed = stored(&db).await.remove(1);
     let mut conn = db.read().await.unwrap();
-    for place in 1..packed.len() {
-        let mut altered = packed.clone();
-        altered[place] ^= 0x10;
-        // A bit that nothing is read from alters nothing.
-        match unpack(&mut conn, altered).await {
-            Ok(value) => assert_eq!(value, message(1, 1), "{place}"),
-            Err(refused) => assert!(matches!(refused, StoreError::Corrupt(_)), "{place}"),
-        }
-        let refused = unpack(&mut conn, packed[..place].to_vec()).await;
-        assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{place}");
-    }
+    every_alteration_is_refused(&mut conn, &packed, &message(1, 1)).await;
     // A few bytes that say they are four gigabytes.
     let begin = [&packed[..17], &[0, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
     let frame = packed
@@ -158,6 +182,80 @@ pub(crate) async fn what_would_not_come_back_is_refused(place: Place) {
         let refused = unpack(&mut conn, [&begin, rest].concat()).await;
         assert!(matches!(refused, Err(StoreError::Corrupt(_))));
     }
+}
+
+/// Also of every cut.
+async fn every_alteration_is_refused(conn: &mut sqlx::AnyConnection, packed: &[u8], is: &[u8]) {
+    for place in 1..packed.len() {
+        let mut altered = packed.to_vec();
+        altered[place] ^= 0x10;
+        // A bit that nothing is read from alters nothing.
+        match unpack(conn, altered).await {
+            Ok(value) => assert_eq!(value, is, "{place}"),
+            Err(refused) => assert!(matches!(refused, StoreError::Corrupt(_)), "{place}"),
+        }
+        let refused = unpack(conn, packed[..place].to_vec()).await;
+        assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{place}");
+    }
+}
+
+pub(crate) async fn sealed_answers_come_back_byte_for_byte_from_a_tenth_of_the_room(place: Place) {
+    let db = place.open().await;
+    // What was stored before their key came along.
+    for number in 0..4 {
+        answered(&db, number, &sealed_message(1, number)).await;
+    }
+    for number in 4..8 {
+        let key = content_key(number);
+        answered_with(&db, number, &sealed_message(1, number), Some(&key)).await;
+    }
+    db.close().await;
+    let db = place.open().await;
+    for number in 8..12 {
+        let key = content_key(number);
+        answered_with(&db, number, &sealed_message(1, number), Some(&key)).await;
+    }
+    let (stored, whole) = (stored(&db).await, sealed_message(1, 0).len());
+    for packed in &stored[5..] {
+        assert!(packed.len() * 10 < whole, "{} of {whole}", packed.len());
+    }
+    assert_eq!(samples(&db).await.len(), 2);
+}
+
+pub(crate) async fn a_sealed_answer_under_another_key_is_packed_as_ever(place: Place) {
+    let db = place.open().await;
+    for number in 0..4 {
+        let other = content_key(number + 1);
+        answered_with(&db, number, &sealed_message(1, number), Some(&other)).await;
+    }
+    let tx = db.begin().await.unwrap();
+    let as_ever = tx.pack("exchanges/AuthReq", &sealed_message(1, 3));
+    drop(tx);
+    assert_eq!(stored(&db).await[3], as_ever);
+    // Nor is there any need of a sealed object.
+    for number in 4..8 {
+        let key = content_key(number);
+        answered_with(&db, number, &message(1, number), Some(&key)).await;
+    }
+}
+
+pub(crate) async fn an_altered_sealed_answer_is_refused(place: Place) {
+    let db = place.open().await;
+    for number in 0..2 {
+        let key = content_key(number);
+        answered_with(&db, number, &sealed_message(1, number), Some(&key)).await;
+    }
+    let packed = stored(&db).await.remove(1);
+    let mut conn = db.read().await.unwrap();
+    every_alteration_is_refused(&mut conn, &packed, &sealed_message(1, 1)).await;
+    // A few bytes that say they are four gigabytes.
+    let long = [0xff, 0xff, 0xff, 0xff, 0x0f];
+    let begin = [&packed[..49], &long, &long, &long, &long].concat();
+    let frame = packed
+        .windows(4)
+        .position(|magic| magic == [0x28, 0xb5, 0x2f, 0xfd]);
+    let refused = unpack(&mut conn, [&begin, &packed[frame.unwrap()..]].concat()).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt(_))));
 }
 
 pub(crate) async fn values_of_before_and_short_ones_are_as_they_are(place: Place) {

@@ -3,6 +3,7 @@
 use super::{Asker, VerifiedPayment};
 use crate::content_type::ContentType;
 use crate::digest::digest;
+use crate::gateway::SealedAnswer;
 use crate::gateway::cap::{Outcome, told_of};
 use crate::identity::Credentials;
 use crate::ids::{ExactBytes, LocalId, Rrpid};
@@ -12,7 +13,7 @@ use crate::messages::auth::{
 };
 use crate::messages::p::{AcqCardCode, AcqCardMsg, RECEIPT_SEQUENCE_FIRST, Receipt};
 use crate::money::CurrencyAmount;
-use crate::sealed::{open_direct, seal, seal_direct};
+use crate::sealed::{open_direct, seal_direct, seal_keeping};
 use crate::signed::{Frame, Who, sign_for};
 use crate::thumbs::{Receiver, RevocationState};
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
@@ -86,6 +87,19 @@ pub fn answer(
     asker: &Asker,
     decision: &Decision<'_>,
 ) -> Result<Vec<u8>, Rejection> {
+    answer_keeping(ctx, with, asker, decision).map(|answer| answer.wire)
+}
+
+/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_keeping(
+    ctx: &mut Context<'_>,
+    with: Answering<'_>,
+    asker: &Asker,
+    decision: &Decision<'_>,
+) -> Result<SealedAnswer, Rejection> {
     let zero = CurrencyAmount::new(asker.amount.currency(), 0).map_err(|_| Rejection::Internal)?;
     let none = AuthResBaggage {
         cap_token: None,
@@ -143,7 +157,7 @@ fn seal_answer(
     asker: &Asker,
     auth_res_payload: AuthResPayload,
     baggage: &AuthResBaggage,
-) -> Result<Vec<u8>, Rejection> {
+) -> Result<SealedAnswer, Rejection> {
     let baggage = ExactBytes(serde_json::to_vec(baggage).map_err(|_| Rejection::Internal)?);
     let baggage_digest = digest(ContentType::AuthResBaggage, &baggage.0);
     let data = AuthResData {
@@ -168,14 +182,15 @@ fn seal_answer(
     )?;
     let merchant =
         Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
-    let sealed = seal(
+    let (sealed, key) = seal_keeping(
         ctx,
         &merchant,
         ContentType::AuthResTbe,
         &AuthResTbe { auth_res, baggage },
     )?;
     let ids = MessageIds::of(&asker.auth_tags.trans_ids);
-    Ok(MessageWrapper::new(ctx, ids, asker.rrpid(), Message::AuthRes(sealed)).encode())
+    let message = MessageWrapper::new(ctx, ids, asker.rrpid(), Message::AuthRes(sealed));
+    Ok(SealedAnswer::new(&message, key))
 }
 
 fn approval_baggage(
