@@ -16,13 +16,14 @@
 //! not tell of their content (a card number) are not packed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use openset_jose::{ContentKey, sha256};
 use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::dict::{DecoderDictionary, EncoderDictionary};
+use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
 use crate::{StoreError, Vault};
 
@@ -57,6 +58,10 @@ const CHECK_LEN: usize = 8;
 /// Room for what stands beside the compressed bytes: form, id, check, lengths, a key.
 const BESIDE_MAX: usize = 80;
 
+/// Each has almost a megabyte of tables: one does for all samples, which are used for microseconds.
+static COMPRESSOR: LazyLock<Mutex<CCtx<'static>>> = LazyLock::new(|| Mutex::new(CCtx::create()));
+static DECOMPRESSOR: LazyLock<Mutex<DCtx<'static>>> = LazyLock::new(|| Mutex::new(DCtx::create()));
+
 /// Samples of every database of this process, by id.
 static KNOWN: LazyLock<Mutex<HashMap<i64, Sample>>> = LazyLock::new(Mutex::default);
 
@@ -66,12 +71,12 @@ enum Sample {
     Sealed(Arc<[u8]>),
 }
 
-/// A sample, and what compresses and expands with it once that was needed; no bytes stand for none.
+/// A sample, made ready for Zstandard once that was needed; no bytes stand for none.
 #[derive(Default)]
 struct Fitted {
     bytes: Box<[u8]>,
-    compressor: Mutex<Option<Compressor<'static>>>,
-    decompressor: Mutex<Option<Decompressor<'static>>>,
+    encoder: OnceLock<EncoderDictionary<'static>>,
+    decoder: OnceLock<DecoderDictionary<'static>>,
 }
 
 impl From<&[u8]> for Fitted {
@@ -85,23 +90,23 @@ impl From<&[u8]> for Fitted {
 
 impl Fitted {
     fn compress(&self, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let mut held = lock(&self.compressor);
-        let compressor = match held.as_mut() {
-            Some(compressor) => compressor,
-            None => held.insert(Compressor::with_dictionary(LEVEL, &self.bytes).ok()?),
-        };
-        compressor.compress(bytes).ok().map(Zeroizing::new)
+        let encoder = self
+            .encoder
+            .get_or_init(|| EncoderDictionary::copy(&self.bytes, LEVEL));
+        let mut packed = Zeroizing::new(Vec::with_capacity(compress_bound(bytes.len())));
+        let done = lock(&COMPRESSOR).compress_using_cdict(&mut *packed, bytes, encoder.as_cdict());
+        done.ok().map(|_| packed)
     }
 
     /// To at most `len_max` bytes.
     fn expand(&self, packed: &[u8], len_max: usize) -> Option<Zeroizing<Vec<u8>>> {
-        let mut held = lock(&self.decompressor);
-        let decompressor = match held.as_mut() {
-            Some(decompressor) => decompressor,
-            None => held.insert(Decompressor::with_dictionary(&self.bytes).ok()?),
-        };
-        let bytes = decompressor.decompress(packed, len_max);
-        bytes.ok().map(Zeroizing::new)
+        let decoder = self
+            .decoder
+            .get_or_init(|| DecoderDictionary::copy(&self.bytes));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(len_max));
+        let done =
+            lock(&DECOMPRESSOR).decompress_using_ddict(&mut *bytes, packed, decoder.as_ddict());
+        done.ok().map(|_| bytes)
     }
 }
 
