@@ -44,7 +44,7 @@ const POOR_BYTES: usize = 512;
 /// adds next to nothing for each.
 const POOR_MAX: u32 = 256;
 /// Samples held in memory.
-const KNOWN_MAX: usize = 64;
+const KNOWN_MAX: usize = 128;
 /// Zstandard's quickest: what repeats is in the sample, and little is gained by looking longer.
 const LEVEL: i32 = 1;
 
@@ -69,6 +69,21 @@ static KNOWN: LazyLock<Mutex<HashMap<i64, Sample>>> = LazyLock::new(Mutex::defau
 enum Sample {
     Open(Arc<Fitted>),
     Sealed(Arc<[u8]>),
+}
+
+impl Sample {
+    /// With the vault that sealed it, if one did; it stays open.
+    fn open(&mut self, id: i64, vault: Option<&Vault>) -> Option<Arc<Fitted>> {
+        let fitted = match self {
+            Self::Open(fitted) => return Some(Arc::clone(fitted)),
+            Self::Sealed(sealed) => {
+                let opened = vault?.open(&context(id), sealed).ok()?;
+                Arc::new(Fitted::from(opened.as_slice()))
+            }
+        };
+        *self = Self::Open(Arc::clone(&fitted));
+        Some(fitted)
+    }
 }
 
 /// A sample, made ready for Zstandard once that was needed; no bytes stand for none.
@@ -118,7 +133,7 @@ pub(crate) struct Packer {
 
 #[derive(Default)]
 struct Kind {
-    sample: Option<i64>,
+    sample: Option<(i64, Sample)>,
     /// The shortest that a value has become with it.
     least: usize,
     poor: u32,
@@ -205,9 +220,10 @@ impl Packer {
 
     /// The newest sample of a kind, and its id; none and 0 if there is none.
     fn newest(&self, kind: &str, vault: Option<&Vault>) -> (i64, Arc<Fitted>) {
-        let id = lock(&self.kinds).get(kind).and_then(|kind| kind.sample);
-        let sample = id.and_then(|id| Some((id, open_sample(id, vault)?)));
-        sample.unwrap_or_default()
+        let mut kinds = lock(&self.kinds);
+        let newest = kinds.get_mut(kind).and_then(|kind| kind.sample.as_mut());
+        let opened = newest.and_then(|(id, sample)| Some((*id, sample.open(*id, vault)?)));
+        opened.unwrap_or_default()
     }
 
     /// Takes note of how well the sample served, and of this value in its stead.
@@ -260,8 +276,10 @@ impl Packer {
         .await?;
         for row in rows {
             let id = row.try_get(0)?;
-            remember(id, read(&row)?);
-            lock(&self.kinds).insert(row.try_get(3)?, Kind::of(id, row.try_get(4)?));
+            let sample = read(&row)?;
+            remember(id, sample.clone());
+            let kind = Kind::of((id, sample), row.try_get(4)?);
+            lock(&self.kinds).insert(row.try_get(3)?, kind);
         }
         Ok(())
     }
@@ -301,7 +319,7 @@ impl Packer {
 
 impl Kind {
     /// With the newest of so many samples.
-    fn of(sample: i64, taken: i64) -> Self {
+    fn of(sample: (i64, Sample), taken: i64) -> Self {
         let doubled = u32::try_from(taken.saturating_sub(1)).unwrap_or(0).min(16);
         Self {
             sample: Some(sample),
@@ -324,10 +342,11 @@ impl Taken {
     /// The transaction is committed: from now on values may name them.
     pub(crate) fn committed(mut self) {
         for (name, id, offer) in std::mem::take(&mut self.samples) {
-            remember(id, Sample::Open(Arc::new(offer.bytes.as_slice().into())));
+            let sample = Sample::Open(Arc::new(offer.bytes.as_slice().into()));
+            remember(id, sample.clone());
             let mut kinds = lock(&self.packer.kinds);
             let taken = kinds.get(&name).map_or(0, |kind| kind.taken);
-            kinds.insert(name, Kind::of(id, taken.saturating_add(1)));
+            kinds.insert(name, Kind::of((id, sample), taken.saturating_add(1)));
         }
     }
 }
@@ -347,8 +366,9 @@ impl Drop for Taken {
 /// # Errors
 /// [`StoreError::Corrupt`] if it does not come back as it was, or the database's own failure.
 pub async fn unpack(conn: &mut AnyConnection, stored: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-    learn(conn, sample_of(&stored)).await?;
-    let unpacked = unpack_known(&stored, None).ok_or(DAMAGED)?;
+    let mut sample = learn(conn, sample_of(&stored)).await?;
+    let known = |id| sample.as_mut()?.open(id, None);
+    let unpacked = unpack_with(&stored, known).ok_or(DAMAGED)?;
     Ok(unpacked.to_vec())
 }
 
@@ -359,25 +379,27 @@ pub async fn unpack(conn: &mut AnyConnection, stored: Vec<u8>) -> Result<Vec<u8>
 /// [`StoreError::Corrupt`] if there is no such sample, or the database's own failure.
 pub async fn learn_sealed(conn: &mut AnyConnection, sealed: &[u8]) -> Result<(), StoreError> {
     match Vault::sample_of(sealed) {
-        Some(id) => learn(conn, id).await,
+        Some(id) => learn(conn, id).await.map(drop),
         None => Ok(()),
     }
 }
 
 const DAMAGED: StoreError = StoreError::Corrupt("a packed value");
 
-/// Reads the sample of this id, if it is not known yet.
-pub(crate) async fn learn(conn: &mut AnyConnection, id: i64) -> Result<(), StoreError> {
-    if id == 0 || lock(&KNOWN).contains_key(&id) {
-        return Ok(());
+/// The sample of this id, which is read if it is not known yet; none for 0.
+async fn learn(conn: &mut AnyConnection, id: i64) -> Result<Option<Sample>, StoreError> {
+    let known = lock(&KNOWN).get(&id).cloned();
+    if id == 0 || known.is_some() {
+        return Ok(known);
     }
     let row = sqlx::query("SELECT id, sealed, bytes FROM samples WHERE id = $1")
         .bind(id)
         .fetch_optional(conn)
         .await?;
     let row = row.ok_or(StoreError::Corrupt("samples.id"))?;
-    remember(id, read(&row)?);
-    Ok(())
+    let sample = read(&row)?;
+    remember(id, sample.clone());
+    Ok(Some(sample))
 }
 
 /// The sample that a packed value needs.
@@ -396,15 +418,23 @@ pub(crate) fn sample_of(packed: &[u8]) -> i64 {
 
 /// Gives a value as it was; None if it does not come back, or its sample is not known.
 pub(crate) fn unpack_known(stored: &[u8], vault: Option<&Vault>) -> Option<Zeroizing<Vec<u8>>> {
+    unpack_with(stored, |id| {
+        let known = lock(&KNOWN).get(&id).cloned();
+        let fitted = known?.open(id, vault)?;
+        remember(id, Sample::Open(Arc::clone(&fitted)));
+        Some(fitted)
+    })
+}
+
+fn unpack_with(
+    stored: &[u8],
+    sample: impl FnOnce(i64) -> Option<Arc<Fitted>>,
+) -> Option<Zeroizing<Vec<u8>>> {
     match stored.split_first() {
         Some((&AS_IS, value)) => Some(Zeroizing::new(value.to_vec())),
         Some((&(PACKED | SEALED), _)) => {
             let id = named_by(stored)?;
-            let sample = if id == 0 {
-                Arc::default()
-            } else {
-                open_sample(id, vault)?
-            };
+            let sample = if id == 0 { Arc::default() } else { sample(id)? };
             unfold(stored, &sample)
         }
         Some((..b' ', _)) => None,
@@ -482,24 +512,12 @@ fn read(row: &sqlx::any::AnyRow) -> Result<Sample, StoreError> {
 fn remember(id: i64, sample: Sample) {
     let mut known = lock(&KNOWN);
     if known.len() >= KNOWN_MAX
+        && !known.contains_key(&id)
         && let Some(other) = known.keys().next().copied()
     {
         known.remove(&other);
     }
     known.insert(id, sample);
-}
-
-fn open_sample(id: i64, vault: Option<&Vault>) -> Option<Arc<Fitted>> {
-    let sample = lock(&KNOWN).get(&id).cloned()?;
-    match sample {
-        Sample::Open(fitted) => Some(fitted),
-        Sample::Sealed(sealed) => {
-            let opened = vault?.open(&context(id), &sealed).ok()?;
-            let fitted: Arc<Fitted> = Arc::new(opened.as_slice().into());
-            remember(id, Sample::Open(Arc::clone(&fitted)));
-            Some(fitted)
-        }
-    }
 }
 
 fn context(id: i64) -> String {
