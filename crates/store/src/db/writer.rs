@@ -10,9 +10,9 @@
 //! it: `rollback` returns when `commit` would; and where a member was dropped, which cannot wait, [`Writer::settled`] does,
 //! which every reader and every answer of a service goes through ([`crate::Db::settled`]).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use tokio::runtime::Handle;
@@ -29,12 +29,26 @@ const SHARING: Duration = Duration::from_millis(4);
 
 /// How many are at work in this process, whatever database they use.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+/// When two were last at work together, in milliseconds of this process; none were before it began.
+static TOGETHER_AT_MS: AtomicU64 = AtomicU64::new(0);
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// Whoever was not alone so recently will not be for long: with many short requests it is chance that one is.
+const ALONE_AFTER_MS: u64 = 100;
 
-/// Whether just one is at work. What takes about a millisecond holds nobody up then, and is sooner done where it is than by
-/// another thread.
+/// Whether just one is at work, and has been for a while. What takes about a millisecond holds nobody up then, and is sooner
+/// done where it is than by another thread.
 #[must_use]
 pub fn is_one_at_work() -> bool {
-    AT_WORK.load(Ordering::Relaxed) == 1
+    let together_at_ms = TOGETHER_AT_MS.load(Ordering::Relaxed);
+    let is_long_ago = || now_ms().saturating_sub(together_at_ms) >= ALONE_AFTER_MS;
+    AT_WORK.load(Ordering::Relaxed) == 1 && (together_at_ms == 0 || is_long_ago())
+}
+
+fn now_ms() -> u64 {
+    // Never 0, which stands for never.
+    u64::try_from(BEGAN.elapsed().as_millis())
+        .unwrap_or(u64::MAX)
+        .saturating_add(1)
 }
 
 /// The writer; clones are the same one.
@@ -52,7 +66,9 @@ pub struct AtWork(Option<Arc<AtomicUsize>>);
 
 impl AtWork {
     pub(super) fn with(writer: Option<&Writer>) -> Self {
-        AT_WORK.fetch_add(1, Ordering::Relaxed);
+        if AT_WORK.fetch_add(1, Ordering::Relaxed) > 0 {
+            TOGETHER_AT_MS.store(now_ms(), Ordering::Relaxed);
+        }
         let at_work = writer.map(|writer| Arc::clone(&writer.at_work));
         if let Some(at_work) = &at_work {
             at_work.fetch_add(1, Ordering::Relaxed);
@@ -384,7 +400,7 @@ mod tests {
     use tokio::task::yield_now;
     use tokio::time::{sleep, timeout};
 
-    use super::{BUSY, SHARING};
+    use super::{ALONE_AFTER_MS, BUSY, SHARING, is_one_at_work};
     use crate::db::Inner;
     use crate::{Db, Migration, StoreError, Tx, sqlite_url, sqlx};
 
@@ -441,6 +457,7 @@ mod tests {
         second.rollback().await.unwrap();
 
         at_work.extend((1..BUSY).map(|_| db.at_work()));
+        assert!(!is_one_at_work());
         let mut first = db.begin().await.unwrap();
         write(&mut first, "first").await;
         let first = tokio::spawn(first.commit());
@@ -451,6 +468,11 @@ mod tests {
         second.commit().await.unwrap();
         first.await.unwrap().unwrap();
         assert_eq!(read(&db).await, ["alone", "first", "second"]);
+
+        at_work.truncate(1);
+        assert!(!is_one_at_work(), "others were there a moment ago");
+        std::thread::sleep(Duration::from_millis(ALONE_AFTER_MS));
+        assert!(is_one_at_work());
     }
 
     #[tokio::test]
