@@ -2,12 +2,12 @@
 
 use std::panic::resume_unwind;
 
-use openset_store::is_one_at_work;
+use openset_store::is_one_alone_at_work;
 
 /// Like [`offload`] for work of about a millisecond, as to sign and to open: where one request alone is at work, no other
 /// thread is woken for it.
 pub async fn offload_brief<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    if is_one_at_work() {
+    if is_one_alone_at_work().await {
         work()
     } else {
         offload(work).await

@@ -17,7 +17,7 @@ use sqlx::{
 use crate::packed::Packer;
 use crate::sqlite::install_database_drivers;
 use crate::{StoreError, Vault};
-pub use writer::{AtWork, is_one_at_work};
+pub use writer::{AtWork, is_one_alone_at_work};
 use writer::{Member, Writer};
 
 mod counted;

@@ -35,13 +35,21 @@ static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Whoever was not alone so recently will not be for long: with many short requests it is chance that one is.
 const ALONE_AFTER_MS: u64 = 100;
 
-/// Whether just one is at work, and has been for a while. What takes about a millisecond holds nobody up then, and is sooner
-/// done where it is than by another thread.
-#[must_use]
-pub fn is_one_at_work() -> bool {
+/// Whether just one is at work, and has been for a while, as far as is seen.
+fn is_one_at_work() -> bool {
     let together_at_ms = TOGETHER_AT_MS.load(Ordering::Relaxed);
     let is_long_ago = || now_ms().saturating_sub(together_at_ms) >= ALONE_AFTER_MS;
     AT_WORK.load(Ordering::Relaxed) == 1 && (together_at_ms == 0 || is_long_ago())
+}
+
+/// Whether just one is at work, and has been for a while. What takes about a millisecond holds nobody up then, and is sooner
+/// done where it is than by another thread. Whoever has come meanwhile is let in first: while a thread is kept busy with such
+/// work, nobody else is seen.
+pub async fn is_one_alone_at_work() -> bool {
+    if is_one_at_work() {
+        tokio::task::yield_now().await;
+    }
+    is_one_at_work()
 }
 
 fn now_ms() -> u64 {
@@ -314,7 +322,7 @@ impl Member {
 
     /// Hands the turn on and waits; or ends the group, if nobody else is at work who could share it.
     async fn end_of_group(mut self) -> Result<(), StoreError> {
-        if is_one_at_work()
+        if is_one_alone_at_work().await
             && let Some((group, turn)) = self.held.take()
         {
             let ended = group.end(Place::Here).await;
