@@ -372,7 +372,7 @@ async fn refuse(
     Ok(response.wire)
 }
 
-/// Makes a signed answer with the credentials of the asker's brand, off the async workers.
+/// Makes a signed answer with the credentials of the asker's brand, where it holds nobody up.
 async fn sign<F>(gateway: &Gateway, asker: &Asker, make: F) -> Result<SealedAnswer, GatewayError>
 where
     F: FnOnce(&mut Context<'_>, Answering<'_>) -> Result<SealedAnswer, Rejection> + Send + 'static,

@@ -14,7 +14,7 @@ use openset_protocol::ids::Rrpid;
 use openset_protocol::thumbs::RevocationState;
 use openset_protocol::wrapper::MessageWrapper;
 use openset_protocol::{Context, Rejection, Timestamp};
-use openset_service::offload::offload_brief;
+use openset_service::offload::{offload, offload_brief};
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
 use tokio::task::JoinSet;
@@ -333,7 +333,9 @@ async fn answer<R: Request>(
     let ours = ours.ok_or(GatewayError::NotReady)?;
     let request = request.clone();
     let verifier = gateway.verifier()?;
-    offload_brief(move || {
+    // A receipt is signed for each.
+    let is_brief = ended.len() <= 1;
+    let work = move || {
         let mut rng = random::system();
         let mut ctx = Context {
             now: clock::now(),
@@ -341,6 +343,10 @@ async fn answer<R: Request>(
         };
         let state = RevocationState::of(&verifier, &request.asker().brand_id);
         request.answer(&mut ctx, &ours, &ended, &state)
-    })
-    .await
+    };
+    if is_brief {
+        offload_brief(work).await
+    } else {
+        offload(work).await
+    }
 }

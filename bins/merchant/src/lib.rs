@@ -144,7 +144,7 @@ pub(crate) fn is_good(held: &Credentials, verifier: &PathVerifier) -> Result<(),
     checked.map(drop)
 }
 
-/// Runs protocol work, which signs and opens, beside the async workers.
+/// Runs protocol work, which signs and opens, where it holds nobody up.
 pub(crate) async fn offload<T: Send + 'static>(
     work: impl FnOnce(&mut Context<'_>) -> T + Send + 'static,
 ) -> T {

@@ -53,30 +53,53 @@ struct Counts {
     all: u64,
     of_peer: HashMap<String, u64>,
     counted_at: Option<Instant>,
+    is_being_counted: bool,
+}
+
+/// Counts, until it is dropped.
+struct Counting<'a>(&'a UnpaidOrders);
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_being_counted = false;
+    }
 }
 
 impl UnpaidOrders {
-    /// Counts anew if there seems to be no room; before the turn to write, which a count of all orders must not hold up.
+    /// Counts anew if there seems to be no room, and nobody counts already; before the turn to write, which a count of all
+    /// orders must not hold up.
     pub(crate) async fn make_sure(&self, db: &Db, placed_by: &PlacedBy) -> Result<(), StoreError> {
-        let seems_crowded = self.lock().seem_crowded(placed_by.as_str());
-        if seems_crowded {
-            self.recount(&mut *db.read().await?).await?;
-        }
-        Ok(())
+        let Some(_counting) = self.counting(placed_by) else {
+            return Ok(());
+        };
+        self.recount(&mut *db.read().await?).await
+    }
+
+    /// The right to count, if there is need.
+    fn counting(&self, placed_by: &PlacedBy) -> Option<Counting<'_>> {
+        let mut counts = self.lock();
+        let counts_now = !counts.is_being_counted && counts.seem_crowded(placed_by.as_str());
+        counts.is_being_counted |= counts_now;
+        counts_now.then_some(Counting(self))
     }
 
     /// Lets the oldest orders make room for one more: the peer's own if it has its part, else anybody's.
-    /// `false`: somebody is paying each of them.
+    /// `false`: somebody is paying each of them. On an old count nobody is displaced: it may be wrong, and one more does no
+    /// harm until they are counted.
     pub(crate) async fn make_room(
         &self,
         tx: &mut Tx,
         placed_by: &PlacedBy,
         now_s: i64,
     ) -> Result<bool, StoreError> {
-        let of = match self.lock().crowded(placed_by.as_str()) {
-            Crowded::Not => return Ok(true),
-            Crowded::Peer => Some(placed_by.as_str()),
-            Crowded::All => None,
+        let of = {
+            let counts = self.lock();
+            match counts.crowded(placed_by.as_str()) {
+                Crowded::Not => return Ok(true),
+                _ if counts.are_old() => return Ok(true),
+                Crowded::Peer => Some(placed_by.as_str()),
+                Crowded::All => None,
+            }
         };
         let displaced = orders::displace(tx, of, now_s, DISPLACED_MAX).await?;
         tracing::warn!(
@@ -103,10 +126,12 @@ impl UnpaidOrders {
     pub(crate) async fn recount(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
         let of_peer = orders::unpaid_counts(conn).await?;
         let all = of_peer.values().sum();
-        *self.lock() = Counts {
+        let mut counts = self.lock();
+        *counts = Counts {
             all,
             of_peer,
             counted_at: Some(Instant::now()),
+            is_being_counted: counts.is_being_counted,
         };
         Ok(())
     }
@@ -136,10 +161,12 @@ impl Counts {
 
     /// As far as is known from a while ago.
     fn seem_crowded(&self, placed_by: &str) -> bool {
-        let is_old = self
-            .counted_at
-            .is_none_or(|counted_at| counted_at.elapsed() > RECOUNT_AFTER);
-        is_old && !matches!(self.crowded(placed_by), Crowded::Not)
+        self.are_old() && !matches!(self.crowded(placed_by), Crowded::Not)
+    }
+
+    fn are_old(&self) -> bool {
+        self.counted_at
+            .is_none_or(|counted_at| counted_at.elapsed() > RECOUNT_AFTER)
     }
 
     fn take_off(&mut self, placed_by: &str) {

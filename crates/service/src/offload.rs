@@ -1,4 +1,4 @@
-//! RSA work runs beside the async workers, on a bounded pool of blocking threads.
+//! RSA work runs beside the async workers, on a bounded pool of blocking threads, unless one request alone is at work.
 
 use std::panic::resume_unwind;
 

@@ -121,6 +121,7 @@ impl<H: OutboxHandler> OutboxWorker<H> {
     async fn settle(&self, outgoing: Outgoing) {
         let outcome = if outgoing.is_overdue(clock::now_ms()) {
             tracing::warn!(outcome = "gave up", "no answer before the deadline");
+            let _at_work = self.db.at_work();
             self.handler.gave_up(&outgoing).await
         } else {
             self.send(&outgoing).await
@@ -142,6 +143,7 @@ impl<H: OutboxHandler> OutboxWorker<H> {
             .client
             .post_set(&url, media_type, outgoing.body.clone())
             .await?;
+        let _at_work = self.db.at_work();
         self.handler.answered(outgoing, answer).await
     }
 

@@ -44,7 +44,7 @@ const POOR_BYTES: usize = 512;
 /// adds next to nothing for each.
 const POOR_MAX: u32 = 256;
 /// Samples held in memory.
-const KNOWN_MAX: usize = 128;
+const KNOWN_MAX: usize = 256;
 /// Zstandard's quickest: what repeats is in the sample, and little is gained by looking longer.
 const LEVEL: i32 = 1;
 
@@ -86,12 +86,14 @@ impl Sample {
     }
 }
 
-/// A sample, made ready for Zstandard once that was needed; no bytes stand for none.
+/// A sample, made ready for Zstandard once that was needed; no bytes stand for none. Its copies in there, and what the compressor
+/// looked at last, are not wiped: what must leave no trace in memory is not packed.
 #[derive(Default)]
 struct Fitted {
     bytes: Box<[u8]>,
-    encoder: OnceLock<EncoderDictionary<'static>>,
-    decoder: OnceLock<DecoderDictionary<'static>>,
+    /// None inside if they are no sample of ours, which Zstandard would take for a dictionary of its own form, and a broken one.
+    encoder: OnceLock<Option<EncoderDictionary<'static>>>,
+    decoder: OnceLock<Option<DecoderDictionary<'static>>>,
 }
 
 impl From<&[u8]> for Fitted {
@@ -107,7 +109,8 @@ impl Fitted {
     fn compress(&self, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let encoder = self
             .encoder
-            .get_or_init(|| EncoderDictionary::copy(&self.bytes, LEVEL));
+            .get_or_init(|| EncoderDictionary::try_copy(&self.bytes, LEVEL).ok())
+            .as_ref()?;
         let mut packed = Zeroizing::new(Vec::with_capacity(compress_bound(bytes.len())));
         let done = lock(&COMPRESSOR).compress_using_cdict(&mut *packed, bytes, encoder.as_cdict());
         done.ok().map(|_| packed)
@@ -117,7 +120,8 @@ impl Fitted {
     fn expand(&self, packed: &[u8], len_max: usize) -> Option<Zeroizing<Vec<u8>>> {
         let decoder = self
             .decoder
-            .get_or_init(|| DecoderDictionary::copy(&self.bytes));
+            .get_or_init(|| DecoderDictionary::try_copy(&self.bytes).ok())
+            .as_ref()?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(len_max));
         let done =
             lock(&DECOMPRESSOR).decompress_using_ddict(&mut *bytes, packed, decoder.as_ddict());

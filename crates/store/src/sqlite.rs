@@ -2,8 +2,8 @@
 //!
 //! sqlx hands every statement to the connection's own thread and its rows back; the two changes of thread cost more than most
 //! statements, which take some microseconds while the pages they need are in memory. Here only what waits for the disk or for
-//! another process leaves the caller's thread: opening, closing, the end of a transaction, and a beginning that finds the file
-//! locked. Statements, rows and errors are those of sqlx's `Any`, so whoever uses a [`crate::Db`] cannot tell.
+//! another process leaves the caller's thread: opening, closing, the end of a transaction by `commit` (a COMMIT run as a
+//! statement stays), and a beginning that finds the file locked. Statements, rows and errors are those of sqlx's `Any`, so whoever uses a [`crate::Db`] cannot tell.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

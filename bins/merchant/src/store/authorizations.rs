@@ -149,7 +149,7 @@ async fn read(
             row.try_get(2)?,
             "authorizations.amount_minor",
         )?,
-        awaiting: from_json(&awaiting, "authorizations.awaiting")?,
+        awaiting: from_json(&awaiting, "authorizations.asked")?,
         answer: payload.transpose()?.zip(baggage.transpose()?),
         failure: optional(6)?,
         movements: Vec::new(),

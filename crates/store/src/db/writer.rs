@@ -29,7 +29,7 @@ const SHARING: Duration = Duration::from_millis(4);
 
 /// How many are at work in this process, whatever database they use.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
-/// When two were last at work together, in milliseconds of this process; none were before it began.
+/// When two were last at work together, in milliseconds of this process; 0 before any were.
 static TOGETHER_AT_MS: AtomicU64 = AtomicU64::new(0);
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Whoever was not alone so recently will not be for long: with many short requests it is chance that one is.
@@ -87,7 +87,9 @@ impl AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        AT_WORK.fetch_sub(1, Ordering::Relaxed);
+        if AT_WORK.fetch_sub(1, Ordering::Relaxed) > 1 {
+            TOGETHER_AT_MS.store(now_ms(), Ordering::Relaxed);
+        }
         if let Some(at_work) = &self.0 {
             at_work.fetch_sub(1, Ordering::Relaxed);
         }
@@ -447,9 +449,12 @@ mod tests {
         matches!(&tx.inner, Inner::Member(member) if !member.first)
     }
 
-    /// One test, because how many are at work is counted for the whole process.
+    /// How many are at work is counted for the whole process: one test at a time.
+    static ONE_TEST: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
     #[tokio::test(start_paused = true)]
     async fn one_at_work_waits_for_nobody_and_many_wait_for_each_other() {
+        let _one_test = ONE_TEST.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let db = open(&folder).await;
         let mut at_work = vec![db.at_work()];
@@ -485,6 +490,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_queued_shares_the_commit_and_who_is_undone_takes_nothing_with_it() {
+        let _one_test = ONE_TEST.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let db = open(&folder).await;
         let mut first = db.begin().await.unwrap();
@@ -518,6 +524,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_the_database_gives_the_whole_up_everybody_is_told_and_the_next_one_begins_anew() {
+        let _one_test = ONE_TEST.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let db = open(&folder).await;
         let mut first = db.begin().await.unwrap();
@@ -540,6 +547,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_beginning_that_is_given_up_leaves_the_queue_whole() {
+        let _one_test = ONE_TEST.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let db = open(&folder).await;
         for patience in 0..40 {
