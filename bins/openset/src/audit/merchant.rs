@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
 use openset_store::sqlx::Row as _;
 use openset_store::sqlx::any::AnyRow;
 use serde_json::Value;
