@@ -176,7 +176,6 @@ async fn a_renewal_waits_until_the_owner_has_accepted_the_changed_policy_and_ans
     let mut german = card();
     german["language"] = json!("de");
     let card_id = wallet.post("/cards", None, &german).await.at("/card_id");
-    let old = certificate(&wallet.card(&card_id).await).to_owned();
     let path = format!("/cards/{card_id}/renewal");
     let consent = |policy: &str, answers: Value| {
         let sha256 = hex::encode(openset_jose::sha256(policy.as_bytes()));
@@ -195,7 +194,6 @@ async fn a_renewal_waits_until_the_owner_has_accepted_the_changed_policy_and_ans
         invisible: false,
     });
     world.authority.ask(form);
-    world.authority.certify_for(YEAR_S);
     let mut shown = Value::Null;
     for _ in 0..1800 {
         shown = wallet.card(&card_id).await["renewal_form"].clone();
@@ -205,6 +203,10 @@ async fn a_renewal_waits_until_the_owner_has_accepted_the_changed_policy_and_ans
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     assert_eq!(shown["policy_text"], "Another policy.");
+    // It may have been renewed by the form of before already, for as short a time.
+    let old = certificate(&wallet.card(&card_id).await).to_owned();
+    let before = world.authority.renewed();
+    world.authority.certify_for(YEAR_S);
     assert_eq!(shown["fields"][0]["name"], "birthday");
     let good = consent("Another policy.", json!({"birthday": "1990-01-01"}));
     assert_eq!(shown["policy_sha256"], good["policy_sha256"]);
@@ -220,14 +222,14 @@ async fn a_renewal_waits_until_the_owner_has_accepted_the_changed_policy_and_ans
     let answer = wallet.post(&path, None, &unanswered).await;
     let pointers = answer.refuses(422, "answers-to-mend").pointers();
     assert_eq!(pointers, ["/answers/birthday"]);
-    assert_eq!(world.authority.renewed(), 0);
+    assert_eq!(world.authority.renewed(), before);
 
     let answer = wallet.post(&path, None, &good).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
     let card = renewed(&wallet, &card_id, &old).await;
     assert_eq!(card["renewal_form"], Value::Null);
     assert_eq!(wallet.post(&path, None, &good).await.status, 202);
-    assert_eq!(world.authority.renewed(), 1);
+    assert_eq!(world.authority.renewed(), before + 1);
     let languages = world.authority.languages();
     assert!(languages.len() > 1 && languages.iter().all(|wanted| wanted == "de"));
     wallet.close().await;
