@@ -78,9 +78,11 @@ impl UnpaidOrders {
     /// The right to count, if there is need.
     fn counting(&self, placed_by: &PlacedBy) -> Option<Counting<'_>> {
         let mut counts = self.lock();
-        let counts_now = !counts.is_being_counted && counts.seem_crowded(placed_by.as_str());
-        counts.is_being_counted |= counts_now;
-        counts_now.then_some(Counting(self))
+        if counts.is_being_counted || !counts.seem_crowded(placed_by.as_str()) {
+            return None;
+        }
+        counts.is_being_counted = true;
+        Some(Counting(self))
     }
 
     /// Lets the oldest orders make room for one more: the peer's own if it has its part, else anybody's.
