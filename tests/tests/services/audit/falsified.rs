@@ -123,7 +123,6 @@ const PACKED: &[Falsified] = &[
     ("merchant", &["UPDATE authorizations SET answer = (SELECT MIN(answer) FROM authorizations)"], Code::ProofWrong),
     ("merchant", &["UPDATE authorizations SET answer = substr(answer, 1, length(answer) - 9)"], Code::ProofWrong),
     ("merchant", &["UPDATE authorizations SET asked = substr(asked, 1, length(asked) - 9)"], Code::ProofWrong),
-    ("merchant", &["UPDATE samples SET bytes = X'37A430EC0000000000000000'"], Code::ProofWrong),
     ("merchant", &["UPDATE authorizations SET baggage_packed = (SELECT MIN(baggage_packed) FROM authorizations)"], Code::ProofWrong),
 ];
 
