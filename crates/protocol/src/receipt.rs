@@ -46,16 +46,6 @@ pub(crate) struct Verified {
     pub(crate) receipt: Receipt,
 }
 
-/// What a receipt says that was verified before.
-pub(crate) fn read_again(jws: &Jws) -> Result<Verified, Rejection> {
-    let object = openset_jose::jws::Unverified::parse(&jws.0)?;
-    let payload: Payload<Receipt> = decode(object.danger_unverified_payload())?;
-    Ok(Verified {
-        auth_rrpid: payload.rrpid,
-        receipt: payload.data,
-    })
-}
-
 impl Which {
     fn takes(self, receipt: &Receipt, amount: CurrencyAmount) -> bool {
         match (self, receipt.sequence > RECEIPT_SEQUENCE_FIRST) {

@@ -238,6 +238,12 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> 
     serde_json::from_slice(bytes).map_err(|e| Rejection::Malformed(plain_reason(&e)))
 }
 
+/// What a signed object says that was verified before.
+pub(crate) fn read_again<T: DeserializeOwned>(jws: &Jws) -> Result<Payload<T>, Rejection> {
+    let object = jws::Unverified::parse(&jws.0)?;
+    decode(object.danger_unverified_payload())
+}
+
 /// A decoding error's reason without the values that it may quote.
 pub(crate) fn plain_reason(error: &serde_json::Error) -> String {
     use serde_json::error::Category;

@@ -372,8 +372,7 @@ async fn finish(
         authorizations::take_receipt(&mut tx, xid, one, receipt).await?;
     }
     if let Some(verified) = told.verified {
-        let mut steps = payment.steps;
-        steps.push(StepReport::lasting(
+        let step = StepReport::lasting(
             lasted,
             11,
             "merchant paid",
@@ -381,8 +380,8 @@ async fn finish(
             "CapReq",
             outgoing.body.len(),
             verified,
-        ));
-        payments::set_steps(&mut tx, xid, &steps).await?;
+        );
+        payments::add_steps(&mut tx, xid, &[step]).await?;
     }
     if let Some((wish, draft)) = release {
         let queued = begin(&mut tx, merchant, xid, &wish, draft, None).await?;

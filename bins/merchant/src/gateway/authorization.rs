@@ -261,14 +261,12 @@ async fn finish(
         if !outbox::remove(&mut tx, &outgoing.id).await? {
             return Ok(None);
         }
-        // What another authorization of the payment came to meanwhile is in them.
-        let mut all_steps = payments::lock(&mut tx, xid).await?.steps;
+        payments::hold(&mut tx, xid).await?;
         authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
         if let Some(sold) = outcome.sold() {
             sale::book(&mut tx, xid, one, sold).await?;
         }
-        all_steps.extend(steps.iter().cloned());
-        payments::set_steps(&mut tx, xid, &all_steps).await?;
+        payments::add_steps(&mut tx, xid, &steps).await?;
         if let Some((wish, draft)) = release {
             let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
             outbox::enqueue(&mut tx, &queued).await?;

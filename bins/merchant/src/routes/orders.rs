@@ -19,6 +19,7 @@ use super::order_view::{self, OrderView};
 use super::replay::{Answer, Call, IdempotencyKey, Known};
 use crate::catalogue::Priced;
 use crate::store::orders::{self, Order};
+use crate::store::payments;
 use crate::unpaid::{PlacedBy, UNPAID_ORDER_SECONDS};
 use crate::{Merchant, schema};
 
@@ -187,5 +188,9 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<OrderView>, Problem> {
     let (order, payment) = order_view::find(&merchant, &id).await?;
-    Ok(Json(OrderView::of(&order, payment.as_ref())))
+    let steps = match &payment {
+        Some(payment) => payments::steps(&mut *merchant.db.read().await?, &payment.xid).await?,
+        None => Vec::new(),
+    };
+    Ok(Json(OrderView::of(&order, payment.as_ref(), steps)))
 }

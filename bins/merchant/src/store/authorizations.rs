@@ -129,12 +129,16 @@ async fn read(
     let said: String = row.try_get(1)?;
     let awaiting = long_text(conn, row.try_get(7)?, optional(3)?).await?;
     let awaiting = awaiting.unwrap_or_default();
-    let payload = optional(4)?.map(|text| from_json(&text, "authorizations.payload"));
-    let baggage = match long_text(conn, row.try_get(9)?, optional(5)?).await? {
-        Some(baggage) => Some(baggage),
-        None => baggage_of(long_text(conn, row.try_get(8)?, None).await?)?,
+    let answer = long_text(conn, row.try_get(8)?, None).await?;
+    let answer = answer.as_deref().map(read_answer).transpose()?;
+    let payload = match (optional(4)?, answer) {
+        (Some(newer), _) => Some(from_json(&newer, "authorizations.payload")?),
+        (None, Some((auth_res, _))) => Some(payload_of(auth_res)?),
+        (None, None) => None,
     };
-    let baggage = baggage.map(|text| from_json(&text, "authorizations.baggage"));
+    let newer = long_text(conn, row.try_get(9)?, optional(5)?).await?;
+    let baggage = newer.as_deref().or(answer.map(|(_, baggage)| baggage));
+    let baggage = baggage.map(|text| from_json(text, "authorizations.baggage"));
     Ok(Authorization {
         number: row.try_get(0)?,
         said: match said.as_str() {
@@ -150,19 +154,22 @@ async fn read(
             "authorizations.amount_minor",
         )?,
         awaiting: from_json(&awaiting, "authorizations.asked")?,
-        answer: payload.transpose()?.zip(baggage.transpose()?),
+        answer: payload.zip(baggage.transpose()?),
         failure: optional(6)?,
         movements: Vec::new(),
     })
 }
 
-/// The baggage of an answer, as it came.
-fn baggage_of(answer: Option<String>) -> Result<Option<String>, StoreError> {
-    let baggage = answer.map(|answer| match answer.split_once(ANSWER_END) {
-        Some((_, baggage)) => Ok(baggage.to_owned()),
-        None => Err(StoreError::Corrupt("authorizations.answer")),
-    });
-    baggage.transpose()
+/// AuthResData as the gateway signed it, and the baggage.
+fn read_answer(answer: &str) -> Result<(&str, &str), StoreError> {
+    let parts = answer.split_once(ANSWER_END);
+    parts.ok_or(StoreError::Corrupt("authorizations.answer"))
+}
+
+/// What an answer says, until a newer receipt says otherwise.
+fn payload_of(auth_res: &str) -> Result<AuthResPayload, StoreError> {
+    let payload = AuthResProof::payload(&Jws(auth_res.to_owned()));
+    payload.map_err(|_| StoreError::Corrupt("authorizations.answer"))
 }
 
 /// What ended the wait for an authorization.
@@ -202,11 +209,10 @@ pub(crate) async fn conclude(
     number: i64,
     outcome: &Outcome,
 ) -> Result<(), StoreError> {
-    let (answer, proof, failure) = match outcome {
-        Outcome::Answered(answer, proof) => (Some(answer), Some(proof), None),
-        Outcome::Refused(reason) | Outcome::Failed(reason) => (None, None, Some(reason.as_str())),
+    let (proof, failure) = match outcome {
+        Outcome::Answered(_, proof) => (Some(proof), None),
+        Outcome::Refused(reason) | Outcome::Failed(reason) => (None, Some(reason.as_str())),
     };
-    let payload = answer.map(|answer| to_json(&answer.0, "authorizations.payload"));
     let answer = proof.map(|proof| {
         let (auth_res, end) = (proof.auth_res.0.as_bytes(), ANSWER_END.as_bytes());
         let answer = [auth_res, end, &proof.baggage.0].concat();
@@ -218,11 +224,10 @@ pub(crate) async fn conclude(
         _ => "failed",
     };
     let done = sqlx::query(
-        "UPDATE authorizations SET state = $1, payload = $2, answer = $3, failure = $4 \
-         WHERE xid = $5 AND number = $6 AND state = 'asked'",
+        "UPDATE authorizations SET state = $1, answer = $2, failure = $3 \
+         WHERE xid = $4 AND number = $5 AND state = 'asked'",
     )
     .bind(said)
-    .bind(payload.transpose()?)
     .bind(answer)
     .bind(failure)
     .bind(xid.to_string())

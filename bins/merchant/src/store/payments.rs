@@ -148,7 +148,6 @@ pub(crate) struct Payment {
     pub(crate) plan: Option<InstallRecurData>,
     /// Why the gateway was not asked.
     pub(crate) failure: Option<String>,
-    pub(crate) steps: Vec<StepReport>,
     /// By number.
     pub(crate) authorizations: Vec<Authorization>,
 }
@@ -229,31 +228,47 @@ pub(crate) async fn find(
     xid: &Xid,
 ) -> Result<Option<Payment>, StoreError> {
     let row = sqlx::query(
-        "SELECT p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, p.steps, o.plan, \
-         p.steps_packed FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.xid = $1",
+        "SELECT p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, o.plan \
+         FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.xid = $1",
     )
     .bind(xid.to_string())
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let mut payment = read(&row)?;
-    let steps = long_text(conn, row.try_get(10)?, row.try_get(8)?).await?;
-    payment.steps = from_json(&steps.unwrap_or_default(), "payments.steps")?;
     let currency = payment.amount.currency();
     payment.authorizations = authorizations::of_payment(conn, xid, currency).await?;
     Ok(Some(payment))
 }
 
+/// What the merchant has done so far for a payment, which is there.
+pub(crate) async fn steps(
+    conn: &mut AnyConnection,
+    xid: &Xid,
+) -> Result<Vec<StepReport>, StoreError> {
+    let row = sqlx::query("SELECT steps_packed, steps FROM payments WHERE xid = $1")
+        .bind(xid.to_string())
+        .fetch_one(&mut *conn)
+        .await?;
+    let steps = long_text(conn, row.try_get(0)?, row.try_get(1)?).await?;
+    from_json(&steps.unwrap_or_default(), "payments.steps")
+}
+
 /// The payment, which nobody else can decide about until the transaction ends.
 pub(crate) async fn lock(tx: &mut Tx, xid: &Xid) -> Result<Payment, StoreError> {
+    hold(tx, xid).await?;
+    let payment = find(&mut *tx, xid).await?;
+    payment.ok_or(StoreError::Corrupt("payments.xid"))
+}
+
+/// Like [`lock`], for who need not look at it.
+pub(crate) async fn hold(tx: &mut Tx, xid: &Xid) -> Result<(), StoreError> {
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
     let done = sqlx::query("UPDATE payments SET state = state WHERE xid = $1")
         .bind(xid.to_string())
         .execute(&mut **tx)
         .await?;
-    one_row(done.rows_affected(), "there is no such payment")?;
-    let payment = find(&mut *tx, xid).await?;
-    payment.ok_or(StoreError::Corrupt("payments.xid"))
+    one_row(done.rows_affected(), "there is no such payment")
 }
 
 /// Writes where the payment stands now, for lists; every transaction that changes something of it ends with this.
@@ -268,13 +283,15 @@ pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError>
     Ok(state)
 }
 
-/// Writes what the merchant has done so far for this payment.
-pub(crate) async fn set_steps(
+/// Adds to what the merchant has done for this payment. The caller holds it.
+pub(crate) async fn add_steps(
     tx: &mut Tx,
     xid: &Xid,
-    steps: &[StepReport],
+    done: &[StepReport],
 ) -> Result<(), StoreError> {
-    let packed = packed_steps(tx, steps)?;
+    let mut all = steps(&mut *tx, xid).await?;
+    all.extend_from_slice(done);
+    let packed = packed_steps(tx, &all)?;
     let done = sqlx::query("UPDATE payments SET steps = '', steps_packed = $1 WHERE xid = $2")
         .bind(packed)
         .bind(xid.to_string())
@@ -292,9 +309,8 @@ fn read(row: &AnyRow) -> Result<Payment, StoreError> {
         payer: stored(&text(3)?, "payments.cardholder")?,
         asked: from_json(&text(4)?, "payments.asked")?,
         amount: amount(&text(5)?, row.try_get(6)?, "orders.amount_minor")?,
-        plan: orders::plan(row.try_get(9)?)?,
+        plan: orders::plan(row.try_get(8)?)?,
         failure: row.try_get(7)?,
-        steps: Vec::new(),
         authorizations: Vec::new(),
     })
 }

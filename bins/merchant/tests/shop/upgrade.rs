@@ -1,7 +1,9 @@
 //! A database from before there were movements: what stood in it stands in the new tables, and what was asked is
 //! answered.
 
+use openset_protocol::merchant::auth::AuthResProof;
 use openset_protocol::messages::initiation::PaymentInitiation;
+use openset_protocol::wrapper::Jws;
 use openset_store::Tx;
 use openset_store::packed::unpack;
 use serde_json::{Value, json};
@@ -138,9 +140,12 @@ async fn unpacked(tx: &mut Tx) {
             texts.push(String::from_utf8(text).unwrap());
         }
         let [asked, steps, answer, newer]: [String; 4] = texts.try_into().unwrap();
-        let came_with = answer
-            .split_once('\n')
-            .map(|(_, baggage)| baggage.to_owned());
+        let (auth_res, came_with) = answer.split_once('\n').unzip();
+        let payload = auth_res.map(|auth_res| {
+            let payload = AuthResProof::payload(&Jws(auth_res.to_owned()));
+            serde_json::to_string(&payload.unwrap()).unwrap()
+        });
+        let came_with = came_with.map(str::to_owned);
         let baggage = if newer.is_empty() {
             came_with
         } else {
@@ -154,6 +159,10 @@ async fn unpacked(tx: &mut Tx) {
             (
                 "UPDATE authorizations SET baggage = $1 WHERE xid = $2",
                 baggage,
+            ),
+            (
+                "UPDATE authorizations SET payload = COALESCE(payload, $1) WHERE xid = $2",
+                payload,
             ),
             ("UPDATE payments SET steps = $1 WHERE xid = $2", Some(steps)),
         ] {

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openset_protocol::merchant::auth::AuthResProof;
+use openset_protocol::wrapper::Jws;
 use openset_store::sqlx::Row as _;
 use openset_store::sqlx::any::AnyRow;
 use serde_json::Value;
@@ -138,7 +140,8 @@ fn authorization(row: &AnyRow, texts: Texts) -> anyhow::Result<Authorization> {
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let asked = |member: &str| text_at(&awaiting, &format!("/auth_tags/auth_rr_tags/{member}"));
-    let auth_rrpid: Option<String> = row.try_get(2)?;
+    let (auth_rrpid, payload): (Option<String>, Option<String>) =
+        (row.try_get(2)?, row.try_get(10)?);
     Ok(Authorization {
         number: row.try_get(1)?,
         auth_rrpid: auth_rrpid.or_else(|| asked("rrpid")).unwrap_or_default(),
@@ -146,14 +149,20 @@ fn authorization(row: &AnyRow, texts: Texts) -> anyhow::Result<Authorization> {
         state: row.try_get(3)?,
         currency: row.try_get(4)?,
         amount_minor: row.try_get(5)?,
+        payload: payload.or_else(|| payload_of(texts.auth_res.as_deref()?)),
         auth_res: texts.auth_res,
         receipt: text_at(&baggage, "/receipt"),
         brand: row.try_get(9)?,
-        payload: row.try_get(10)?,
         is_sale: awaiting.pointer("/capture_now") == Some(&Value::Bool(true)),
         asked_at_s: row.try_get::<i64, _>(11)? / 1000,
         xid,
     })
+}
+
+/// What the gateway answered, which is told until a newer receipt says otherwise.
+fn payload_of(auth_res: &str) -> Option<String> {
+    let payload = AuthResProof::payload(&Jws(auth_res.to_owned())).ok()?;
+    serde_json::to_string(&payload).ok()
 }
 
 fn text_at(value: &Value, pointer: &str) -> Option<String> {

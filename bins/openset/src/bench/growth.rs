@@ -21,6 +21,9 @@ use crate::demo::screen::Screen;
 
 /// Purchases that are made and captured for the past to be copied from.
 const TEMPLATES: u64 = 256;
+/// Purchases before that: by then the stores have found the samples that long values are packed against, as all but the
+/// first have them.
+const SETTLING: u64 = 4_096;
 /// How many of them are under way at once.
 const AT_ONCE: u64 = 16;
 /// Pairs of windows: empty and full.
@@ -182,7 +185,7 @@ pub(super) async fn run(
     let mut full = World::start(full_folder.clone(), full_port, screen).await?;
     full.cards = cardholders::prepare(&full.calls, options.concurrency, screen).await?;
     // What is there once: the open batch, the accounts of the ledgers.
-    full.buy_and_capture(AT_ONCE).await?;
+    full.buy_and_capture(SETTLING).await?;
     full.stop().await;
     let files = STORES.map(|party| (party, full_folder.join(party).join(format!("{party}.db"))));
     let mut before = Vec::new();
@@ -205,6 +208,7 @@ pub(super) async fn run(
     full.go_on(screen).await?;
     let mut empty = World::start(empty_folder, options.port, screen).await?;
     empty.cards = cardholders::prepare(&empty.calls, options.concurrency, screen).await?;
+    empty.buy_and_capture(SETTLING).await?;
 
     let window = Duration::from_secs(options.seconds) / PAIRS / 2;
     let (mut pairs, mut errors, mut last) = (Vec::new(), 0, None);

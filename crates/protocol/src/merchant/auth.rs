@@ -14,7 +14,7 @@ use crate::messages::install_recur::InstallRecurData;
 use crate::money::CurrencyAmount;
 use crate::receipt::{ExpectedReceipt, Which};
 use crate::sealed::seal;
-use crate::signed::{Frame, Who, decode, request_digest, sign_for};
+use crate::signed::{Frame, Who, decode, read_again, request_digest, sign_for};
 use crate::thumbs::{Receiver, Thumbs};
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{BrandId, Context, Rejection, Timestamp};
@@ -269,6 +269,16 @@ pub struct AuthResProof {
     pub auth_res: Jws,
     /// The baggage.
     pub baggage: ExactBytes,
+}
+
+impl AuthResProof {
+    /// What the gateway answered; it was verified when it came.
+    ///
+    /// # Errors
+    /// It is no AuthResData.
+    pub fn payload(auth_res: &Jws) -> Result<AuthResPayload, Rejection> {
+        read_again::<AuthResData>(auth_res).map(|said| said.data.auth_res_payload)
+    }
 }
 
 impl AwaitingAuthRes {

@@ -4,7 +4,8 @@ use crate::digest::Digest;
 use crate::ids::{Rrpid, TransIds};
 use crate::messages::p::Receipt;
 use crate::money::CurrencyAmount;
-use crate::receipt::{ExpectedReceipt, Which, read_again};
+use crate::receipt::{ExpectedReceipt, Which};
+use crate::signed::read_again;
 use crate::wrapper::Jws;
 use crate::{BrandId, Rejection, Timestamp};
 use openset_pki::{Certificate, PathVerifier};
@@ -63,5 +64,5 @@ impl ItemReceipts<'_> {
 /// # Errors
 /// It is none.
 pub fn kept_receipt(jws: &Jws) -> Result<Receipt, Rejection> {
-    read_again(jws).map(|known| known.receipt)
+    read_again(jws).map(|said| said.data)
 }

@@ -56,7 +56,7 @@ const ALL: &[Falsified] = &[
     ("cardholder", "UPDATE purchases SET amount_minor = amount_minor + 1", &[Code::WalletDiffers]),
     // Receipts against what was done.
     ("merchant", "UPDATE authorizations SET baggage = json_remove(baggage, '$.receipt') WHERE number = 1", &[Code::ReceiptMissing]),
-    ("merchant", "UPDATE authorizations SET payload = json_set(payload, '$.auth_amt.amount', 1) WHERE number = 1", &[Code::ReceiptDiffers]),
+    ("merchant", "UPDATE authorizations SET payload = json_object('auth_code', 'approved', 'auth_amt', json_object('currency', 978, 'amount', 1, 'amt_exp10', -2)) WHERE number = 1", &[Code::ReceiptDiffers]),
     ("gateway", "UPDATE movements SET ended_at_s = ended_at_s - 1 WHERE kind = 'credit' AND batch_seq = (SELECT MAX(batch_seq) FROM \
       movements WHERE kind = 'credit' AND id NOT IN (SELECT undoes FROM movements WHERE undoes IS NOT NULL))", &[Code::ReceiptDiffers]),
     ("gateway", "UPDATE movements SET amount_minor = amount_minor + 1 WHERE id LIKE '%-rest'",

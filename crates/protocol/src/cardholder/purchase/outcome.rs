@@ -15,7 +15,7 @@ use crate::messages::p::{
 };
 use crate::receipt::{self, ExpectedReceipt, Which};
 use crate::sealed::open_direct;
-use crate::signed::{Expected, Signer, Verified, Who, verify};
+use crate::signed::{Expected, Signer, Verified, Who, read_again, verify};
 use crate::wrapper::{Jws, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection};
 use openset_pki::{PathVerifier, Role};
@@ -136,13 +136,13 @@ impl PurchaseOutcome {
     pub fn all_receipts(&self) -> BTreeMap<String, KeptReceipt> {
         let mut all = self.receipts.clone();
         if let (true, Some(receipt), Some(jws)) = (all.is_empty(), &self.receipt, &self.receipt_jws)
-            && let Ok(known) = receipt::read_again(jws)
+            && let Ok(known) = read_again::<Receipt>(jws)
         {
             let kept = KeptReceipt {
                 receipt: receipt.clone(),
                 jws: jws.clone(),
             };
-            all.insert(known.auth_rrpid.to_string(), kept);
+            all.insert(known.rrpid.to_string(), kept);
         }
         all
     }
