@@ -10,29 +10,25 @@ use openset_jose::ContentKey;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{
-    Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection, Transaction,
-};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection};
 
 use crate::packed::Packer;
 use crate::sqlite::install_database_drivers;
 use crate::{StoreError, Vault};
+use postgres::{Alone, Postgres};
 pub use writer::{AtWork, is_one_alone_at_work};
 use writer::{Member, Writer};
 
 mod counted;
+mod postgres;
 mod writer;
 
 pub use counted::{commits, transactions};
 
 /// Readers beside SQLite's one writer. Each costs about a megabyte of page cache.
 const SQLITE_READERS_MAX: u32 = 3;
-/// Connections of one replica to PostgreSQL.
-const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 /// How long a caller waits for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// An idle PostgreSQL connection is asked whether it still lives before it is used after this long.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// The first version that belongs to a party; below are the store's own.
 const PARTY_VERSION_MIN: i64 = 100;
 
@@ -42,13 +38,6 @@ const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; \
      PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY; \
      PRAGMA journal_size_limit = 16777216";
 const SQLITE_READER: &str = "PRAGMA cache_size = -512; PRAGMA query_only = ON";
-/// A replica that hangs must not hold the others' locks for ever. Notices are off because
-/// [`POSTGRES_RELEASE`] causes one each time.
-const POSTGRES_SESSION: &str = "SET client_min_messages = 'error'; SET synchronous_commit = 'on'; \
-     SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
-/// A begin() that was cancelled leaves a transaction open that sqlx does not know of.
-const POSTGRES_RELEASE: &str = "ROLLBACK";
-
 /// A step that brings the tables to a newer shape. Applied once, in order of version, never altered.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
@@ -116,19 +105,27 @@ pub enum Backend {
 /// An open database with all migrations applied. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
-    backend: Backend,
-    writers: AnyPool,
-    /// SQLite's, who shares commits; PostgreSQL groups them itself.
-    writer: Option<Writer>,
-    readers: AnyPool,
+    connections: Connections,
     packer: Arc<Packer>,
+}
+
+#[derive(Clone)]
+enum Connections {
+    Sqlite {
+        /// The one that writes, and who has it: commits are shared.
+        writers: AnyPool,
+        writer: Writer,
+        readers: AnyPool,
+    },
+    /// PostgreSQL shares commits itself.
+    Postgres(Postgres),
 }
 
 impl fmt::Debug for Db {
     /// Without the URL: it may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Db")
-            .field("backend", &self.backend)
+            .field("backend", &self.backend())
             .finish_non_exhaustive()
     }
 }
@@ -142,10 +139,14 @@ impl Db {
     pub async fn open(url: &str, party: &[Migration]) -> Result<Self, StoreError> {
         install_database_drivers();
         let migrator = migrator(party)?;
-        let db = match url.split_once(':').map(|(scheme, _)| scheme) {
+        let connections = match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => open_sqlite(url).await?,
-            Some("postgres" | "postgresql") => open_postgres(url).await?,
+            Some("postgres" | "postgresql") => Connections::Postgres(Postgres::new(options(url)?)),
             _ => return Err(StoreError::Url("unknown scheme".to_owned())),
+        };
+        let db = Self {
+            connections,
+            packer: Arc::default(),
         };
         db.migrate(&migrator, url).await?;
         db.packer.load(&mut *db.read().await?).await?;
@@ -155,9 +156,9 @@ impl Db {
     /// On PostgreSQL an advisory lock makes replicas wait for each other. SQLite has none: there
     /// the writer's lock does it, and each migration is a savepoint in it.
     async fn migrate(&self, migrator: &Migrator, url: &str) -> Result<(), StoreError> {
-        let migrated = match self.backend {
-            Backend::Sqlite => migrate_sqlite(migrator, url).await?,
-            Backend::Postgres => migrator.run(&self.writers).await,
+        let migrated = match &self.connections {
+            Connections::Sqlite { .. } => migrate_sqlite(migrator, url).await?,
+            Connections::Postgres(postgres) => postgres.migrate(migrator).await?,
         };
         migrated.map_err(|error| match error {
             MigrateError::Execute(error) => error.into(),
@@ -168,7 +169,10 @@ impl Db {
     /// Which database this is.
     #[must_use]
     pub fn backend(&self) -> Backend {
-        self.backend
+        match self.connections {
+            Connections::Sqlite { .. } => Backend::Sqlite,
+            Connections::Postgres(_) => Backend::Postgres,
+        }
     }
 
     /// A connection to read with, outside any transaction. On SQLite it refuses to write. Do not
@@ -176,9 +180,13 @@ impl Db {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when none is free in time.
-    pub async fn read(&self) -> Result<PoolConnection<Any>, StoreError> {
+    pub async fn read(&self) -> Result<Reader, StoreError> {
         self.settled().await?;
-        Ok(self.readers.acquire().await?)
+        let inner = match &self.connections {
+            Connections::Sqlite { readers, .. } => Read::Sqlite(readers.acquire().await?),
+            Connections::Postgres(postgres) => Read::Postgres(postgres.session().await?),
+        };
+        Ok(Reader(inner))
     }
 
     /// Waits until everything is on the disk that a transaction which was dropped may have seen of others. Whatever comes of
@@ -187,7 +195,7 @@ impl Db {
     /// # Errors
     /// [`StoreError::Unavailable`] when the database gave up what was seen: it never was.
     pub async fn settled(&self) -> Result<(), StoreError> {
-        match &self.writer {
+        match self.writer() {
             Some(writer) => writer.settled().await,
             None => Ok(()),
         }
@@ -197,7 +205,14 @@ impl Db {
     /// each other, so that they can be one.
     #[must_use]
     pub fn at_work(&self) -> AtWork {
-        AtWork::with(self.writer.as_ref())
+        AtWork::with(self.writer())
+    }
+
+    fn writer(&self) -> Option<&Writer> {
+        match &self.connections {
+            Connections::Sqlite { writer, .. } => Some(writer),
+            Connections::Postgres(_) => None,
+        }
     }
 
     /// Begins a write transaction. On SQLite it is the only one at a time, so it must be short and
@@ -207,9 +222,11 @@ impl Db {
     /// # Errors
     /// [`StoreError::Unavailable`] when none can be begun in time.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        let inner = match &self.writer {
-            Some(writer) => Inner::Member(writer.begin(ACQUIRE_TIMEOUT).await?),
-            None => Inner::Alone(self.writers.begin().await?),
+        let inner = match &self.connections {
+            Connections::Sqlite { writer, .. } => {
+                Inner::Member(writer.begin(ACQUIRE_TIMEOUT).await?)
+            }
+            Connections::Postgres(postgres) => Inner::Alone(postgres.begin().await?),
         };
         Ok(Tx {
             inner,
@@ -228,8 +245,49 @@ impl Db {
 
     /// Waits for what is under way and closes every connection.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writers.close().await;
+        match &self.connections {
+            Connections::Sqlite {
+                writers, readers, ..
+            } => {
+                readers.close().await;
+                writers.close().await;
+            }
+            Connections::Postgres(postgres) => postgres.close().await,
+        }
+    }
+}
+
+/// A connection to read with; dropped, it is free for the next one.
+pub struct Reader(Read);
+
+enum Read {
+    Sqlite(PoolConnection<Any>),
+    Postgres(postgres::Session),
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl Deref for Reader {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        match &self.0 {
+            Read::Sqlite(connection) => connection,
+            Read::Postgres(session) => session,
+        }
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        match &mut self.0 {
+            Read::Sqlite(connection) => connection,
+            Read::Postgres(session) => session,
+        }
     }
 }
 
@@ -241,15 +299,15 @@ pub struct Tx {
 }
 
 enum Inner {
-    Alone(Transaction<'static, Any>),
+    Alone(Alone),
     Member(Member),
 }
 
 impl Inner {
     async fn commit(self) -> Result<(), StoreError> {
         match self {
-            Self::Alone(transaction) => {
-                transaction.commit().await?;
+            Self::Alone(alone) => {
+                alone.commit().await?;
                 counted::commit();
             }
             Self::Member(member) => member.commit().await?,
@@ -260,7 +318,7 @@ impl Inner {
 
     async fn rollback(self) -> Result<(), StoreError> {
         match self {
-            Self::Alone(transaction) => Ok(transaction.rollback().await?),
+            Self::Alone(alone) => alone.rollback().await,
             Self::Member(member) => member.rollback().await,
         }
     }
@@ -356,7 +414,7 @@ impl Deref for Tx {
 
     fn deref(&self) -> &AnyConnection {
         match &self.inner {
-            Inner::Alone(transaction) => transaction,
+            Inner::Alone(alone) => alone.connection(),
             Inner::Member(member) => member.connection(),
         }
     }
@@ -365,7 +423,7 @@ impl Deref for Tx {
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut AnyConnection {
         match &mut self.inner {
-            Inner::Alone(transaction) => transaction,
+            Inner::Alone(alone) => alone.connection_mut(),
             Inner::Member(member) => member.connection_mut(),
         }
     }
@@ -431,7 +489,7 @@ async fn migrate_sqlite(
     Ok(migrated)
 }
 
-async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
+async fn open_sqlite(url: &str) -> Result<Connections, StoreError> {
     let separator = if url.contains('?') { '&' } else { '?' };
     let create = options(&format!("{url}{separator}mode=rwc"))?;
     // One writer: BEGIN IMMEDIATE would make the others wait in any case.
@@ -458,12 +516,10 @@ async fn open_sqlite(url: &str) -> Result<Db, StoreError> {
         })
         .connect_with(options(url)?)
         .await?;
-    Ok(Db {
-        backend: Backend::Sqlite,
-        writer: Some(Writer::new(writers.clone())),
+    Ok(Connections::Sqlite {
+        writer: Writer::new(writers.clone()),
         writers,
         readers,
-        packer: Arc::default(),
     })
 }
 
@@ -489,35 +545,4 @@ async fn keep_from_other_users(writers: &AnyPool) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-async fn open_postgres(url: &str) -> Result<Db, StoreError> {
-    let pool = AnyPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS_MAX)
-        .min_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > PING_AFTER_IDLE {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .after_connect(|connection, _| {
-            Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(drop) })
-        })
-        .after_release(|connection, _| {
-            Box::pin(async move { connection.execute(POSTGRES_RELEASE).await.map(|_| true) })
-        })
-        .connect_with(options(url)?)
-        .await?;
-    Ok(Db {
-        backend: Backend::Postgres,
-        writers: pool.clone(),
-        writer: None,
-        readers: pool,
-        packer: Arc::default(),
-    })
 }

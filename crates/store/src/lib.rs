@@ -20,7 +20,8 @@ mod sqlite;
 pub mod vault;
 
 pub use db::{
-    AtWork, Backend, Db, Migration, Tx, commits, is_one_alone_at_work, sqlite_url, transactions,
+    AtWork, Backend, Db, Migration, Reader, Tx, commits, is_one_alone_at_work, sqlite_url,
+    transactions,
 };
 pub use error::StoreError;
 pub use secrecy::SecretString;

@@ -1,0 +1,241 @@
+//! PostgreSQL's connections, and a transaction that has one to itself.
+//!
+//! Each statement is a round trip, and that is most of what a purchase costs there. So a connection that comes back is not
+//! asked whether it lives, as sqlx's own pool does each time, but when it is next used, at most once a second; and only one
+//! whose transaction was dropped is rolled back on its way.
+
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+use deadpool::Runtime;
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
+};
+use sqlx::any::AnyConnectOptions;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{AnyConnection, Connection, Executor};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::ACQUIRE_TIMEOUT;
+use crate::StoreError;
+
+/// Connections of one replica.
+const CONNECTIONS_MAX: usize = 8;
+/// A connection that broke is found so soon, however busy it is kept.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// The server keeps something for each statement of a connection; and a replica of a newer version may have altered tables.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
+/// A replica that hangs must not hold the others' locks for ever. Notices are off because a ROLLBACK without a
+/// transaction causes one.
+const SESSION: &str = "SET client_min_messages = 'error'; SET synchronous_commit = 'on'; \
+     SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
+
+/// The connections; clones are the same ones.
+#[derive(Clone)]
+pub(super) struct Postgres {
+    pool: Pool<Server>,
+    in_use: TaskTracker,
+}
+
+/// What connections are made to.
+struct Server(AnyConnectOptions);
+
+struct Connected {
+    connection: AnyConnection,
+    lived_at: Instant,
+}
+
+impl Manager for Server {
+    type Type = Connected;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<Connected, sqlx::Error> {
+        let mut connection = AnyConnection::connect_with(&self.0).await?;
+        connection.execute(SESSION).await?;
+        Ok(Connected {
+            connection,
+            lived_at: Instant::now(),
+        })
+    }
+
+    async fn recycle(
+        &self,
+        connected: &mut Connected,
+        metrics: &Metrics,
+    ) -> RecycleResult<sqlx::Error> {
+        if metrics.age() >= CONNECTION_AGE_MAX {
+            return Err(RecycleError::message("old"));
+        }
+        if connected.lived_at.elapsed() >= PING_EVERY {
+            connected.connection.ping().await?;
+            connected.lived_at = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+impl Postgres {
+    /// Connects when a connection is first asked for.
+    pub(super) fn new(options: AnyConnectOptions) -> Self {
+        let timeouts = Timeouts {
+            wait: Some(ACQUIRE_TIMEOUT),
+            create: Some(ACQUIRE_TIMEOUT),
+            recycle: Some(ACQUIRE_TIMEOUT),
+        };
+        let pool = Pool::builder(Server(options))
+            .max_size(CONNECTIONS_MAX)
+            .timeouts(timeouts)
+            .queue_mode(QueueMode::Lifo)
+            .runtime(Runtime::Tokio1)
+            .build();
+        #[expect(clippy::expect_used, reason = "it lacks nothing but a runtime")]
+        Self {
+            pool: pool.expect("a pool with timeouts has a runtime"),
+            in_use: TaskTracker::new(),
+        }
+    }
+
+    /// A connection that lives, without a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when none is free in time, or the server cannot be reached.
+    pub(super) async fn session(&self) -> Result<Session, StoreError> {
+        let connected = self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            PoolError::Closed => sqlx::Error::PoolClosed,
+            _ => sqlx::Error::PoolTimedOut,
+        })?;
+        Ok(Session {
+            connected,
+            _in_use: self.in_use.token(),
+        })
+    }
+
+    /// # Errors
+    /// As of [`Postgres::session`].
+    pub(super) async fn begin(&self) -> Result<Alone, StoreError> {
+        // Held before it begins: given up half-way, it is rolled back.
+        let mut alone = Alone(Some(self.session().await?));
+        alone.connection_mut().execute("BEGIN").await?;
+        Ok(alone)
+    }
+
+    /// On a connection of its own, which is closed again: with it goes the lock that makes replicas wait for each other.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server cannot be reached; inside, what came of the migrations.
+    pub(super) async fn migrate(
+        &self,
+        migrator: &Migrator,
+    ) -> Result<Result<(), MigrateError>, StoreError> {
+        let mut connected = self.pool.manager().create().await?;
+        // run() through a reference is not Send for the compiler; this is what it calls.
+        let migrated = migrator
+            .run_direct(None, &mut connected.connection, false)
+            .await;
+        connected.connection.close().await?;
+        Ok(migrated)
+    }
+
+    /// Waits for what is under way and closes every connection.
+    pub(super) async fn close(&self) {
+        let idle = self.pool.retain(|_, _| false).removed;
+        self.pool.close();
+        for connected in idle {
+            // The server may be gone: then there is nothing left to close.
+            let _ = connected.connection.close().await;
+        }
+        self.in_use.close();
+        self.in_use.wait().await;
+    }
+}
+
+/// A connection in use; dropped, it is free for the next one.
+pub(super) struct Session {
+    connected: Object<Server>,
+    /// Goes after the connection went back.
+    _in_use: TaskTrackerToken,
+}
+
+impl Session {
+    /// Closes it: it may have a transaction that nobody knows of.
+    fn retire(self) {
+        drop(Object::take(self.connected));
+    }
+}
+
+impl Deref for Session {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.connected.connection
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.connected.connection
+    }
+}
+
+/// A transaction. Dropped, it is rolled back a moment later; its connection goes back after that.
+pub(super) struct Alone(Option<Session>);
+
+impl Alone {
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        self.connection_mut().execute("COMMIT").await?;
+        drop(self.0.take());
+        Ok(())
+    }
+
+    pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
+        self.connection_mut().execute("ROLLBACK").await?;
+        drop(self.0.take());
+        Ok(())
+    }
+
+    #[expect(clippy::expect_used, reason = "only its end takes it away")]
+    pub(super) fn connection(&self) -> &AnyConnection {
+        self.0.as_ref().expect("a transaction has a connection")
+    }
+
+    #[expect(clippy::expect_used, reason = "only its end takes it away")]
+    pub(super) fn connection_mut(&mut self) -> &mut AnyConnection {
+        self.0.as_mut().expect("a transaction has a connection")
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let Some(session) = self.0.take() else {
+            return;
+        };
+        let unfinished = Unfinished(Some(session));
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(unfinished.undo());
+        }
+    }
+}
+
+/// A connection whose transaction was dropped. It goes back once that is rolled back, and not otherwise.
+struct Unfinished(Option<Session>);
+
+impl Unfinished {
+    async fn undo(mut self) {
+        if let Some(session) = &mut self.0
+            && session.execute("ROLLBACK").await.is_ok()
+        {
+            drop(self.0.take());
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take() {
+            session.retire();
+        }
+    }
+}
