@@ -70,8 +70,10 @@ pub(crate) async fn purchase(
         let known = known_purchase(wallet, terms.key, &terms.body_digest).await?;
         return known.ok_or_else(|| corrupt("purchases.idempotency_key"));
     }
-    send(wallet, &row, record, step, stored).await?;
-    load(wallet, &row.purchase_id).await
+    match send(wallet, &row, record, step, stored).await? {
+        Some(answered) => Ok(answered),
+        None => load(wallet, &row.purchase_id).await,
+    }
 }
 
 fn brand_of(card: &Paying) -> Result<BrandId, Problem> {
@@ -205,15 +207,15 @@ async fn keep(
     Ok(true)
 }
 
-/// Steps 6 to 10: sends PReq and takes PRes. Without an answer the purchase stays pending and the outbox
-/// goes on.
+/// Steps 6 to 10: sends PReq and takes PRes; gives the purchase as it was stored with that. Without an answer it stays
+/// pending and the outbox goes on.
 async fn send(
     wallet: &Arc<Wallet>,
     row: &PurchaseRow,
     mut record: Record,
     step: Step<AwaitingPRes>,
     stored: Instant,
-) -> Result<(), Problem> {
+) -> Result<Option<PurchaseRow>, Problem> {
     let url = Url::parse(&row.set_url).map_err(|_| corrupt("purchases.set_url"))?;
     let sent = step.wire.len();
     let tie = match &row.certificate {
@@ -237,15 +239,22 @@ async fn send(
     let call = wallet.client.post_set(&url, MediaType::Payment, step.wire);
     let answer = match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return hand_over(wallet, row, record, &error.to_string()).await,
-        Err(_) => return hand_over(wallet, row, record, "the merchant takes too long").await,
+        Ok(Err(error)) => {
+            hand_over(wallet, row, record, &error.to_string()).await?;
+            return Ok(None);
+        }
+        Err(_) => {
+            hand_over(wallet, row, record, "the merchant takes too long").await?;
+            return Ok(None);
+        }
     };
     let answer = (answer, Some(&url));
     match settle(wallet, row, record.clone(), step.state, answer, started).await {
-        Ok(()) => Ok(()),
+        Ok(answered) => Ok(answered),
         Err(told) => {
             tracing::warn!(outcome = "refused", error = %told, "the merchant's answer was refused");
-            hand_over(wallet, row, record, &told.to_string()).await
+            hand_over(wallet, row, record, &told.to_string()).await?;
+            Ok(None)
         }
     }
 }
@@ -283,7 +292,8 @@ async fn hand_over(
     Ok(())
 }
 
-/// Takes the answer to PReq: verifies it and commits what it says, with the end of the outgoing message.
+/// Takes the answer to PReq: verifies it and commits what it says, with the end of the outgoing message. `row` and `record`
+/// are as last seen. Gives the purchase as it was stored, if it is known.
 pub(crate) async fn settle(
     wallet: &Wallet,
     row: &PurchaseRow,
@@ -291,7 +301,7 @@ pub(crate) async fn settle(
     state: AwaitingPRes,
     (answer, from): (SetAnswer, Option<&Url>),
     started: Instant,
-) -> Result<(), Told> {
+) -> Result<Option<PurchaseRow>, Told> {
     let verifier = Arc::clone(wallet.trust.verifier());
     let bytes = answer.body.len();
     let outcome = verified(wallet, from, answer, move |wire| {
@@ -308,11 +318,12 @@ pub(crate) async fn settle(
                 bytes,
                 checks(&outcome),
             ));
-            let learnt = learn(wallet, &row.purchase_id, (outcome, true), |stored| {
+            let seen = (row.clone(), record.clone());
+            let learnt = learn(wallet, seen, (outcome, true), |stored| {
                 stored.steps.clone_from(&record.steps);
                 stored.problem = None;
             });
-            return learnt.await.map_err(Told::Failed);
+            return learnt.await.map(Some).map_err(Told::Failed);
         }
         Err(Told::Error(error)) => {
             // Nobody has signed this, and a person reads it.
@@ -324,7 +335,8 @@ pub(crate) async fn settle(
         }
         Err(told) => return Err(told),
     };
-    commit(wallet, row, state, &record).await
+    commit(wallet, row, state, &record).await?;
+    Ok(None)
 }
 
 fn checks(outcome: &PurchaseOutcome) -> &'static [&'static str] {
@@ -340,18 +352,17 @@ fn checks(outcome: &PurchaseOutcome) -> &'static [&'static str] {
 }
 
 /// Commits a verified answer, and the end of PReq if it is PReq's, whatever was learnt meanwhile: no receipt is given up, and
-/// without one nothing takes back what is final. `note` mends the record.
+/// without one nothing takes back what is final. `seen` is the purchase as last seen, with its record, which `note` mends.
+/// Gives the purchase as it is stored now.
 async fn learn(
     wallet: &Wallet,
-    purchase_id: &str,
+    seen: (PurchaseRow, Record),
     (told, ends): (PurchaseOutcome, bool),
     note: impl Fn(&mut Record),
-) -> Result<(), Problem> {
+) -> Result<PurchaseRow, Problem> {
+    let (mut row, mut record) = seen;
     for _ in 0..LEARN_ROUNDS {
         let mut tx = wallet.db.begin().await?;
-        let row = store::purchase_by_id(&mut tx, purchase_id).await?;
-        let row = row.ok_or_else(|| corrupt("purchases.purchase_id"))?;
-        let mut record = wallet.open_record(&row)?;
         let outcome = told.clone().after(record.outcome.take());
         let moves = !outcome.all_receipts().is_empty() || store::is_open(&row.state);
         let state = status_text(outcome.status);
@@ -359,19 +370,22 @@ async fn learn(
         note(&mut record);
         let next = PurchaseRow {
             state: state.to_owned(),
-            record: wallet.seal_record(purchase_id, &record)?,
+            record: wallet.seal_record(&row.purchase_id, &record)?,
             revision: row.revision.saturating_add(1),
             ..row.clone()
         };
         if moves && !store::update_purchase(&mut tx, &next, row.revision).await? {
             // Another answer was first: with what it brought, again.
+            let newer = store::purchase_by_id(&mut tx, &row.purchase_id).await?;
+            row = newer.ok_or_else(|| corrupt("purchases.purchase_id"))?;
+            record = wallet.open_record(&row)?;
             continue;
         }
         if ends {
-            outbox::remove(&mut tx, purchase_id).await?;
+            outbox::remove(&mut tx, &row.purchase_id).await?;
         }
         tx.commit().await?;
-        return Ok(());
+        return Ok(if moves { next } else { row });
     }
     let detail = "other answers came meanwhile; inquire again";
     Err(Problem::unavailable("busy", detail))
@@ -445,12 +459,13 @@ pub(crate) async fn inquire(wallet: &Arc<Wallet>, row: &PurchaseRow) -> Result<(
             return Ok(());
         }
     }
-    learn(wallet, &row.purchase_id, (outcome, false), |record| {
+    let seen = (row.clone(), wallet.open_record(row)?);
+    let learnt = learn(wallet, seen, (outcome, false), |record| {
         if !unknown {
             record.problem = None;
         }
-    })
-    .await
+    });
+    learnt.await.map(drop)
 }
 
 pub(crate) fn stored_state(wallet: &Wallet, row: &PurchaseRow) -> Result<AwaitingPRes, Problem> {

@@ -226,6 +226,15 @@ pub(crate) async fn card(
     certificate: Option<&str>,
 ) -> Result<Arc<Card>, Problem> {
     let row = store::card_by_id(&mut *wallet.db.read().await?, card_id).await?;
+    card_of(wallet, row, certificate)
+}
+
+/// The same, of what the database holds of it.
+fn card_of(
+    wallet: &Wallet,
+    row: Option<CardRow>,
+    certificate: Option<&str>,
+) -> Result<Arc<Card>, Problem> {
     let unknown = || {
         Problem::unprocessable(
             "no-such-card",
@@ -238,7 +247,7 @@ pub(crate) async fn card(
         return Err(unknown());
     }
     // Another replica may have renewed the certificate: what was parsed is good for its revision alone.
-    let name = (card_id.to_owned(), certificate.map(str::to_owned));
+    let name = (row.card_id.clone(), certificate.map(str::to_owned));
     let held = wallet.cards.read().ok();
     let held = held.and_then(|cards| cards.get(&name).cloned());
     if let Some((revision, card)) = held

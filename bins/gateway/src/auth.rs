@@ -140,7 +140,7 @@ async fn begin(
         tx.rollback().await?;
         return Ok(Begun::No(AuthCode::InvalidTransaction));
     }
-    let (payment_id, instrument) = match by {
+    let ((payment_id, balance), instrument) = match by {
         By::Pi { .. } => {
             let name = (id, leeway.tolerance_percent);
             let opened = payments::open(&mut tx, &gateway.vault, name, asker, payment);
@@ -151,10 +151,10 @@ async fn begin(
             approvals,
         } => {
             payments::lock(&mut tx, vec![payment_id.clone()]).await?;
-            (payment_id, Instrument::Token { approvals })
+            let balance = payments::load(&mut tx, &payment_id).await?;
+            ((payment_id, balance), Instrument::Token { approvals })
         }
     };
-    let balance = payments::load(&mut tx, &payment_id).await?;
     let wanted = AskedAuthorization {
         instrument,
         amount: asker.amount,

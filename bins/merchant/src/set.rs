@@ -266,12 +266,13 @@ impl Found {
     }
 }
 
-/// Records a message in the transaction that has its effect, or says that it is known.
+/// Records a message in the transaction that has its effect, with its answer if that is made, or says that it is known.
 async fn open(
     tx: &mut Tx,
     sender: &Sender,
     wrapper: &MessageWrapper,
     received: &Received,
+    answer: Option<&[u8]>,
 ) -> Result<Found, Failure> {
     let now = clock::now();
     let rrpid = wrapper.rrpid()?.to_string();
@@ -283,7 +284,11 @@ async fn open(
         received_at: now.seconds(),
         keep_until: now.seconds().saturating_add(sender.keep_s),
     };
-    match exchanges::open(tx, &recorded).await? {
+    let opened = match answer {
+        Some(answer) => exchanges::open_answered(tx, &recorded, answer).await?,
+        None => exchanges::open(tx, &recorded).await?,
+    };
+    match opened {
         Opened::New => {
             wrapper.check_date_within(now, sender.age_s_max)?;
             Ok(Found::New)
@@ -294,16 +299,4 @@ async fn open(
         Opened::Same { response: None } => Ok(Found::AtWork),
         Opened::Different => Err(Rejection::RrpidReused.into()),
     }
-}
-
-/// Stores the answer to a message that [`open`] found new.
-async fn keep_answer(
-    tx: &mut Tx,
-    sender: &Sender,
-    wrapper: &MessageWrapper,
-    answer: &[u8],
-) -> Result<(), Failure> {
-    let rrpid = wrapper.rrpid()?.to_string();
-    exchanges::answer(tx, &sender.name, wrapper.message.name(), &rrpid, answer).await?;
-    Ok(())
 }

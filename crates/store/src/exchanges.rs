@@ -95,16 +95,38 @@ async fn response(
 /// # Errors
 /// The database's own failure.
 pub async fn open(tx: &mut Tx, received: &Received<'_>) -> Result<Opened, StoreError> {
+    record(tx, received, None).await
+}
+
+/// [`open`] and [`answer`] in one, for a response that is known before.
+///
+/// # Errors
+/// The database's own failure.
+pub async fn open_answered(
+    tx: &mut Tx,
+    received: &Received<'_>,
+    response: &[u8],
+) -> Result<Opened, StoreError> {
+    let packed = tx.pack(&kind_of(received.message), response);
+    record(tx, received, Some(packed)).await
+}
+
+async fn record(
+    tx: &mut Tx,
+    received: &Received<'_>,
+    packed: Option<Vec<u8>>,
+) -> Result<Opened, StoreError> {
     for _ in 0..OPEN_TRIES_MAX {
         let inserted = sqlx::query(
             "INSERT INTO exchanges \
              (sender, message, rrpid, digest, response, received_at_s, keep_until_s) \
-             VALUES ($1, $2, $3, $4, NULL, $5, $6) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         )
         .bind(received.sender)
         .bind(received.message)
         .bind(received.rrpid)
         .bind(&received.digest[..])
+        .bind(packed.as_deref())
         .bind(received.received_at)
         .bind(received.keep_until)
         .execute(&mut **tx)

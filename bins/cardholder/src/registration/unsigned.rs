@@ -8,8 +8,8 @@ use openset_service::problem::Problem;
 use openset_service::random;
 
 use super::form::NewCard;
-use super::{Kept, UNSIGNED, card, load};
-use crate::store::CardRow;
+use super::{Kept, UNSIGNED, card_of};
+use crate::store::{self, CardRow};
 use crate::{Wallet, corrupt};
 
 /// What is paid with.
@@ -49,10 +49,10 @@ pub(crate) async fn paying(
     card_id: &str,
     certificate: Option<&str>,
 ) -> Result<Paying, Problem> {
-    let bare = load(wallet, card_id).await.ok();
-    let Some(row) = bare.filter(|row| row.state == UNSIGNED) else {
-        let card = card(wallet, card_id, certificate).await?;
-        return Ok(Paying::Certified(card));
+    let row = store::card_by_id(&mut *wallet.db.read().await?, card_id).await?;
+    let row = match row {
+        Some(row) if row.state == UNSIGNED => row,
+        row => return Ok(Paying::Certified(card_of(wallet, row, certificate)?)),
     };
     let Kept::Bare { pan, expiry } = wallet.open_card(&row)? else {
         return Err(corrupt("cards.state"));

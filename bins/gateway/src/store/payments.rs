@@ -20,50 +20,65 @@ use crate::error::GatewayError;
 const CHAIN: &[u8] = b"\"cardholder_chain\"";
 
 /// The payment of this instruction, made if there is none yet, which nobody else can decide about until the
-/// transaction ends. `id` names a new one, of which so many percent more than was signed may stand authorized.
+/// transaction ends, with what was done with it. `id` names a new one, of which so many percent more than was signed may stand authorized.
 pub(crate) async fn open(
     tx: &mut Tx,
     vault: &Vault,
     (id, tolerance_percent): (&str, u8),
     asker: &Asker,
     payment: &VerifiedPayment,
-) -> Result<String, GatewayError> {
+) -> Result<(String, Payment), GatewayError> {
     let receipt_for = serde_json::to_vec(&payment.receipt_for())?;
     let limit_minor = limit_minor(payment.purch_amt.minor(), tolerance_percent);
     let plan = payment.install_recur_data.as_ref();
     let plan = plan.map(serde_json::to_string).transpose()?;
-    sqlx::query(
+    let kept = Zeroizing::new(serde_json::to_vec(payment)?);
+    // The card number comes before its certificate's chain, and stays as it is.
+    let chain = kept.windows(CHAIN.len()).position(|text| text == CHAIN);
+    let kept = (&kept[..], chain.unwrap_or(kept.len()));
+    let sealed = |tx: &Tx, id| tx.seal_packed(vault, "payments/kept", &kept_context(id), kept);
+    let begun = Payment {
+        currency: payment.purch_amt.currency(),
+        limit_minor,
+        plan: payment.install_recur_data,
+        opened_at_s: asker.auth_tags.trans_ids.p_req_date.seconds(),
+        authorizations: Vec::new(),
+    };
+    let inserted = sqlx::query(
         "INSERT INTO payments (id, hpi, merchant_id, brand, xid, currency, limit_minor, opened_at_s, \
-         receipt_for_sealed, plan) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+         receipt_for_sealed, plan, kept_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         ON CONFLICT DO NOTHING",
     )
     .bind(id)
     .bind(payment.hpi.as_bytes().to_vec())
     .bind(asker.merchant_id())
     .bind(asker.brand_id.as_str())
     .bind(asker.auth_tags.trans_ids.xid.to_string())
-    .bind(payment.purch_amt.currency().alpha())
+    .bind(begun.currency.alpha())
     .bind(i64::try_from(limit_minor).unwrap_or(i64::MAX))
-    .bind(asker.auth_tags.trans_ids.p_req_date.seconds())
+    .bind(begun.opened_at_s)
     .bind(vault.seal(&context(id), &receipt_for))
     .bind(plan)
+    .bind(sealed(tx, id))
     .execute(&mut **tx)
     .await?;
+    if inserted.rows_affected() == 1 {
+        // Nobody else sees it until the transaction ends.
+        return Ok((id.to_owned(), begun));
+    }
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
     let id: String =
         sqlx::query_scalar("UPDATE payments SET xid = xid WHERE hpi = $1 RETURNING id")
             .bind(payment.hpi.as_bytes().to_vec())
             .fetch_one(&mut **tx)
             .await?;
-    let kept = Zeroizing::new(serde_json::to_vec(payment)?);
-    // The card number comes before its certificate's chain, and stays as it is.
-    let chain = kept.windows(CHAIN.len()).position(|text| text == CHAIN);
-    let head = chain.unwrap_or(kept.len());
     sqlx::query("UPDATE payments SET kept_sealed = $1 WHERE id = $2 AND kept_sealed IS NULL")
-        .bind(tx.seal_packed(vault, "payments/kept", &kept_context(&id), (&kept, head)))
+        .bind(sealed(tx, &id))
         .bind(id.as_str())
         .execute(&mut **tx)
         .await?;
-    Ok(id)
+    let payment = load(tx, &id).await?;
+    Ok((id, payment))
 }
 
 /// The payment of this instruction that this merchant began under this brand, and what was kept of it.

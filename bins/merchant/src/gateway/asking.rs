@@ -349,7 +349,9 @@ async fn finish(
     if !outbox::remove(&mut tx, &outgoing.id).await? {
         return Ok(());
     }
-    let payment = payments::lock(&mut tx, xid).await?;
+    let mut done = payments::hold(&mut tx, xid).await?;
+    let payment = payments::find(&mut tx, xid).await?;
+    let payment = payment.context("the movement is of an unknown purchase")?;
     let at_ms = clock::now_ms();
     movements::end(&mut tx, &movement.id, &told.end, at_ms).await?;
     if told.released_minor > 0 {
@@ -372,7 +374,7 @@ async fn finish(
         authorizations::take_receipt(&mut tx, xid, one, receipt).await?;
     }
     if let Some(verified) = told.verified {
-        let step = StepReport::lasting(
+        done.push(StepReport::lasting(
             lasted,
             11,
             "merchant paid",
@@ -380,14 +382,13 @@ async fn finish(
             "CapReq",
             outgoing.body.len(),
             verified,
-        );
-        payments::add_steps(&mut tx, xid, &[step]).await?;
+        ));
     }
     if let Some((wish, draft)) = release {
         let queued = begin(&mut tx, merchant, xid, &wish, draft, None).await?;
         outbox::enqueue(&mut tx, &queued).await?;
     }
-    let state = payments::restate(&mut tx, xid).await?;
+    let state = payments::restate_with(&mut tx, xid, &done).await?;
     tx.commit().await?;
     tracing::info!(
         set_message = %outgoing.kind,

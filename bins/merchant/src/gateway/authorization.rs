@@ -261,17 +261,17 @@ async fn finish(
         if !outbox::remove(&mut tx, &outgoing.id).await? {
             return Ok(None);
         }
-        payments::hold(&mut tx, xid).await?;
+        let mut done = payments::hold(&mut tx, xid).await?;
+        done.extend_from_slice(&steps);
         authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
         if let Some(sold) = outcome.sold() {
             sale::book(&mut tx, xid, one, sold).await?;
         }
-        payments::add_steps(&mut tx, xid, &steps).await?;
         if let Some((wish, draft)) = release {
             let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
             outbox::enqueue(&mut tx, &queued).await?;
         }
-        let state = payments::restate(&mut tx, xid).await?;
+        let state = payments::restate_with(&mut tx, xid, &done).await?;
         if let Some(answer) = &answer {
             match answer_p_req(&mut tx, payment, answer).await {
                 Ok(()) => {}

@@ -38,11 +38,10 @@ pub(super) async fn handle(
         age_s_max: AGE_SECONDS_MAX,
     };
     let mut tx = merchant.db.begin().await?;
-    let found = super::open(&mut tx, &sender, &wrapper, received).await?;
+    let found = super::open(&mut tx, &sender, &wrapper, received, Some(&answer)).await?;
     if let Some(stored) = found.answered()? {
         return Ok(stored);
     }
-    super::keep_answer(&mut tx, &sender, &wrapper, &answer).await?;
     tx.commit().await?;
     tracing::info!(
         set_message = "InqReq",

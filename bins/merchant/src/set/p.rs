@@ -177,7 +177,11 @@ async fn commit(
         sender.age_s_max = merchant.settings.mail_order_age_s;
     }
     let mut tx = merchant.db.begin().await?;
-    match super::open(&mut tx, &sender, wrapper, received).await? {
+    let answer = match next {
+        Next::Reject(answer) => Some(&**answer),
+        Next::Ask(..) => None,
+    };
+    match super::open(&mut tx, &sender, wrapper, received, answer).await? {
         Found::New => {}
         Found::Answered(stored) => return Ok(Committed::Answered(stored)),
         Found::AtWork => return Ok(Committed::AtWork),
@@ -195,7 +199,6 @@ async fn commit(
                 }
                 orders::take(&mut tx, &order.id, order.xid, xid).await?;
             }
-            super::keep_answer(&mut tx, &sender, wrapper, answer).await?;
             Committed::Answered(answer.clone())
         }
         Next::Ask(awaiting, wire) => {

@@ -45,17 +45,13 @@ pub(super) async fn handle(
     };
     let now_s = clock::now_seconds();
     let mut tx = merchant.db.begin().await?;
-    let found = super::open(&mut tx, &sender, &wrapper, received).await?;
+    let found = super::open(&mut tx, &sender, &wrapper, received, Some(&answer)).await?;
     if let Some(stored) = found.answered()? {
         return Ok(stored);
     }
-    if purchases::count(&mut tx, request.lid_m.as_str(), now_s).await?
-        >= purchases::OPEN_PER_ORDER_MAX
-    {
+    if !purchases::insert(&mut tx, &opened, now_s).await? {
         return Err(TOO_MANY.into());
     }
-    purchases::insert(&mut tx, &opened, now_s).await?;
-    super::keep_answer(&mut tx, &sender, &wrapper, &answer).await?;
     tx.commit().await?;
     tracing::info!(
         step = 5,

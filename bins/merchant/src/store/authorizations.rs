@@ -30,6 +30,28 @@ pub(crate) enum Said {
     Refused,
 }
 
+impl Said {
+    fn stored(name: &str) -> Result<Self, StoreError> {
+        match name {
+            "asked" => Ok(Self::Nothing),
+            "approved" => Ok(Self::Approved),
+            "declined" => Ok(Self::Declined),
+            "failed" => Ok(Self::Refused),
+            _ => Err(StoreError::Corrupt("authorizations.state")),
+        }
+    }
+
+    /// Where an authorization stands of which nothing was asked since.
+    fn unmoved(self) -> State {
+        match self {
+            Self::Nothing => State::Ordered,
+            Self::Approved => State::Authorized,
+            Self::Declined => State::Declined,
+            Self::Refused => State::Failed,
+        }
+    }
+}
+
 /// An authorization, as stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Authorization {
@@ -120,6 +142,26 @@ pub(super) async fn of_payment(
     Ok(all)
 }
 
+/// Where a payment stands of whose only authorization nothing was asked since the gateway's answer, which needs no more than
+/// two columns to tell; none of any other.
+pub(super) async fn state_of_unmoved(
+    conn: &mut AnyConnection,
+    xid: &Xid,
+) -> Result<Option<State>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT a.state, (SELECT COUNT(*) FROM movements m WHERE m.xid = a.xid) FROM authorizations a WHERE a.xid = $1",
+    )
+    .bind(xid.to_string())
+    .fetch_all(conn)
+    .await?;
+    let [row] = &rows[..] else { return Ok(None) };
+    if row.try_get::<i64, _>(1)? > 0 {
+        return Ok(None);
+    }
+    let said: String = row.try_get(0)?;
+    Ok(Some(Said::stored(&said)?.unmoved()))
+}
+
 async fn read(
     conn: &mut AnyConnection,
     row: &AnyRow,
@@ -141,13 +183,7 @@ async fn read(
     let baggage = baggage.map(|text| from_json(text, "authorizations.baggage"));
     Ok(Authorization {
         number: row.try_get(0)?,
-        said: match said.as_str() {
-            "asked" => Said::Nothing,
-            "approved" => Said::Approved,
-            "declined" => Said::Declined,
-            "failed" => Said::Refused,
-            _ => return Err(StoreError::Corrupt("authorizations.state")),
-        },
+        said: Said::stored(&said)?,
         amount: amount(
             currency.alpha(),
             row.try_get(2)?,
@@ -311,10 +347,8 @@ impl Authorization {
     /// Where a payment with this one alone would stand.
     pub(crate) fn state(&self) -> State {
         match self.said {
-            Said::Nothing => return State::Ordered,
-            Said::Declined => return State::Declined,
             Said::Refused if self.may_be_sold() => return State::Reversing,
-            Said::Refused => return State::Failed,
+            Said::Nothing | Said::Declined | Said::Refused => return self.said.unmoved(),
             Said::Approved => {}
         }
         match self.standing() {

@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::authorizations::{self, Authorization};
 use super::orders;
-use super::{amount, from_json, long_text, one_row, stored, to_json};
+use super::{amount, from_json, long_text, stored, to_json};
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -250,6 +250,10 @@ pub(crate) async fn steps(
         .bind(xid.to_string())
         .fetch_one(&mut *conn)
         .await?;
+    read_steps(conn, &row).await
+}
+
+async fn read_steps(conn: &mut AnyConnection, row: &AnyRow) -> Result<Vec<StepReport>, StoreError> {
     let steps = long_text(conn, row.try_get(0)?, row.try_get(1)?).await?;
     from_json(&steps.unwrap_or_default(), "payments.steps")
 }
@@ -261,20 +265,22 @@ pub(crate) async fn lock(tx: &mut Tx, xid: &Xid) -> Result<Payment, StoreError> 
     payment.ok_or(StoreError::Corrupt("payments.xid"))
 }
 
-/// Like [`lock`], for who need not look at it.
-pub(crate) async fn hold(tx: &mut Tx, xid: &Xid) -> Result<(), StoreError> {
+/// Like [`lock`], for who need look at nothing but what was done so far.
+pub(crate) async fn hold(tx: &mut Tx, xid: &Xid) -> Result<Vec<StepReport>, StoreError> {
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
-    let done = sqlx::query("UPDATE payments SET state = state WHERE xid = $1")
-        .bind(xid.to_string())
-        .execute(&mut **tx)
-        .await?;
-    one_row(done.rows_affected(), "there is no such payment")
+    let row = sqlx::query(
+        "UPDATE payments SET state = state WHERE xid = $1 RETURNING steps_packed, steps",
+    )
+    .bind(xid.to_string())
+    .fetch_optional(&mut **tx)
+    .await?;
+    let row = row.ok_or(StoreError::Conflict("there is no such payment"))?;
+    read_steps(tx, &row).await
 }
 
 /// Writes where the payment stands now, for lists; every transaction that changes something of it ends with this.
 pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {
-    let payment = find(&mut *tx, xid).await?;
-    let state = payment.ok_or(StoreError::Corrupt("payments.xid"))?.state();
+    let state = state_now(tx, xid).await?;
     sqlx::query("UPDATE payments SET state = $1 WHERE xid = $2")
         .bind(state.name())
         .bind(xid.to_string())
@@ -283,21 +289,29 @@ pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError>
     Ok(state)
 }
 
-/// Adds to what the merchant has done for this payment. The caller holds it.
-pub(crate) async fn add_steps(
+/// The same, with all that the merchant has done for it. The caller holds it.
+pub(crate) async fn restate_with(
     tx: &mut Tx,
     xid: &Xid,
-    done: &[StepReport],
-) -> Result<(), StoreError> {
-    let mut all = steps(&mut *tx, xid).await?;
-    all.extend_from_slice(done);
-    let packed = packed_steps(tx, &all)?;
-    let done = sqlx::query("UPDATE payments SET steps = '', steps_packed = $1 WHERE xid = $2")
+    steps: &[StepReport],
+) -> Result<State, StoreError> {
+    let state = state_now(tx, xid).await?;
+    let packed = packed_steps(tx, steps)?;
+    sqlx::query("UPDATE payments SET state = $1, steps = '', steps_packed = $2 WHERE xid = $3")
+        .bind(state.name())
         .bind(packed)
         .bind(xid.to_string())
         .execute(&mut **tx)
         .await?;
-    one_row(done.rows_affected(), "there is no such payment")
+    Ok(state)
+}
+
+async fn state_now(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {
+    if let Some(state) = authorizations::state_of_unmoved(tx, xid).await? {
+        return Ok(state);
+    }
+    let payment = find(&mut *tx, xid).await?;
+    Ok(payment.ok_or(StoreError::Corrupt("payments.xid"))?.state())
 }
 
 fn read(row: &AnyRow) -> Result<Payment, StoreError> {

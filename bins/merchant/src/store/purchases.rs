@@ -45,17 +45,20 @@ pub(crate) async fn insert(
     tx: &mut Tx,
     opened: &OpenedPurchase,
     now_s: i64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO purchases (xid, order_id, opened, expires_at_s) VALUES ($1, $2, $3, $4)",
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO purchases (xid, order_id, opened, expires_at_s) SELECT $1, $2, $3, $4 \
+         WHERE (SELECT COUNT(*) FROM purchases WHERE order_id = $2 AND expires_at_s > $5) < $6",
     )
     .bind(opened.trans_ids.xid.to_string())
     .bind(opened.trans_ids.lid_m.as_str())
     .bind(to_json(opened, "purchases.opened")?)
     .bind(now_s.saturating_add(OPEN_SECONDS))
+    .bind(now_s)
+    .bind(OPEN_PER_ORDER_MAX)
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// The purchase, unless its time is over.
