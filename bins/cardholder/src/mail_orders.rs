@@ -112,7 +112,7 @@ pub(crate) async fn create(
         return written(&wallet, &known).await;
     }
     let terms = Terms {
-        purchase_id: random::hex_id::<12>(),
+        purchase_id: random::dated_hex_id::<16>(),
         body_digest,
         key: key.as_deref(),
         card_id: request.card_id.clone(),

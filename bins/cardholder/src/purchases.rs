@@ -280,7 +280,7 @@ pub(crate) async fn create(
         return answer(&wallet, &known);
     }
     let request: NewPurchase = problem::from_json(&body)?;
-    let purchase_id = random::hex_id::<12>();
+    let purchase_id = random::dated_hex_id::<16>();
     let started = Instant::now();
     let (initiation, bytes) = initiation(&wallet, &request, &purchase_id, key.as_deref()).await?;
     let terms = Terms {

@@ -1,6 +1,6 @@
 //! Card numbers and the secrets that keep them out of certificates.
 
-use crate::ids::{Nonce, random_256};
+use crate::ids::{Nonce, value_256};
 use openset_jose::{ContentKey, PrivateKey, Random, base64url, hkdf_sha256, hmac_sha256};
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -219,12 +219,19 @@ impl<'de> Deserialize<'de> for CardExpiry {
     }
 }
 
-random_256! {
+value_256! {
     /// NonceCCA: the CA's half of PANSecret.
     NonceCca
 }
 
-random_256! {
+impl NonceCca {
+    /// A fresh one, random.
+    pub fn generate(rng: Random<'_>) -> Self {
+        Self(crate::ids::random(rng))
+    }
+}
+
+value_256! {
     /// TransStain: HMAC of the XID under CardSecret. Whoever knows CardSecret can later show that the
     /// same cardholder acted.
     TransStain

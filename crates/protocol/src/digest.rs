@@ -2,9 +2,9 @@
 //! ever share a digest.
 
 use crate::content_type::ContentType;
-use crate::ids::random_256;
+use crate::ids::value_256;
 
-random_256! {
+value_256! {
     /// `SHA-256("openset/2/" type 0x00 bytes)`, 43 characters of base64url on the wire.
     Digest
 }

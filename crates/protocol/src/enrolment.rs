@@ -172,7 +172,7 @@ fn begin(
         brand_id: party.brand_id.clone(),
         ca_role: request_type.ca_role(),
     };
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let chall_ee = Challenge::generate(ctx.rng);
     let request = MeAqCInitReq {
         rrpid,

@@ -4,22 +4,17 @@ use openset_jose::{Random, base64url};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 
-/// Declares a value of 256 random bits, base64url without padding on the wire (43 characters).
+use crate::{Context, Timestamp};
+
+/// Declares a value of 256 bits, base64url without padding on the wire (43 characters).
 /// SET 1.0 has 160 bits; docs/DIVERGENCES.md says why they grew.
-macro_rules! random_256 {
+macro_rules! value_256 {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// A fresh one.
-            pub fn generate(rng: openset_jose::Random<'_>) -> Self {
-                let mut bytes = [0; 32];
-                rng.fill_bytes(&mut bytes);
-                Self(bytes)
-            }
-
             /// From its 32 bytes.
             #[must_use]
             pub fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -69,23 +64,71 @@ macro_rules! random_256 {
     };
 }
 
-pub(crate) use random_256;
+pub(crate) use value_256;
 
-random_256! {
+value_256! {
     /// RRPID, request/response pair identifier: new for each request, echoed by its answer.
     Rrpid
 }
-random_256! {
+value_256! {
     /// XID, transaction identifier: made by the merchant in PInitRes, one for each purchase.
     Xid
 }
-random_256! {
+value_256! {
     /// A challenge (chall-C, chall-M, chall-EE, chall-CA) that the answer must repeat.
     Challenge
 }
-random_256! {
+value_256! {
     /// A nonce or salt (exNonce, odSalt, errorNonce).
     Nonce
+}
+
+/// How many bytes of an [`Rrpid`] or [`Xid`] tell when it was made.
+const DATE_BYTES: usize = 5;
+
+/// What was made at about the same time begins alike: an index that is looked up by such names has recent ones together,
+/// instead of anywhere. 216 bits are random; the time stands beside each name in its message in any case.
+fn dated(now: Timestamp, rng: Random<'_>) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let (date, random) = bytes.split_at_mut(DATE_BYTES);
+    // Seconds since 1970, of which no date has more than five bytes.
+    date.copy_from_slice(&now.seconds().to_be_bytes()[3..]);
+    rng.fill_bytes(random);
+    bytes
+}
+
+pub(crate) fn random(rng: Random<'_>) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+impl Rrpid {
+    /// A fresh one: five bytes of the time, then random ones.
+    pub fn generate(ctx: &mut Context<'_>) -> Self {
+        Self(dated(ctx.now, ctx.rng))
+    }
+}
+
+impl Xid {
+    /// A fresh one: five bytes of the time, then random ones.
+    pub fn generate(ctx: &mut Context<'_>) -> Self {
+        Self(dated(ctx.now, ctx.rng))
+    }
+}
+
+impl Challenge {
+    /// A fresh one, random.
+    pub fn generate(rng: Random<'_>) -> Self {
+        Self(random(rng))
+    }
+}
+
+impl Nonce {
+    /// A fresh one, random.
+    pub fn generate(rng: Random<'_>) -> Self {
+        Self(random(rng))
+    }
 }
 
 /// The text is not an identifier of the expected form.

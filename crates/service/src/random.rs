@@ -4,6 +4,8 @@ use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
 
+use crate::clock;
+
 /// The operating system's random source; implements `rand_core::CryptoRng`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;
@@ -26,6 +28,19 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 #[must_use]
 pub fn hex_id<const N: usize>() -> String {
     hex::encode(bytes::<N>())
+}
+
+/// `N` bytes in lowercase hexadecimal, which begin with the time and go on randomly: ids of what is stored in great numbers, so
+/// that an index has recent ones together.
+#[must_use]
+pub fn dated_hex_id<const N: usize>() -> String {
+    let mut id = bytes::<N>();
+    // Seconds since 1970, of which no date has more than five bytes.
+    let date = clock::now_seconds().to_be_bytes();
+    for (byte, of_date) in id.iter_mut().zip(&date[3..]) {
+        *byte = *of_date;
+    }
+    hex::encode(id)
 }
 
 /// Going on without randomness would be worse than ending.
@@ -71,5 +86,9 @@ mod tests {
             takes_crypto_rng(&mut system())
         );
         assert_ne!(hex_id::<16>(), hex_id::<16>());
+        let (one, other) = (dated_hex_id::<16>(), dated_hex_id::<16>());
+        assert_ne!(one, other);
+        assert_eq!(one.len(), 32);
+        assert_eq!(one[..6], other[..6], "what is made together begins alike");
     }
 }

@@ -175,7 +175,7 @@ async fn decide(
         },
     };
     let authorization = Authorization {
-        id: random::hex_id::<16>(),
+        id: random::dated_hex_id::<16>(),
         gateway,
         account_id: facts.map(|card| card.account_id),
         state: decline.map_or(HoldState::Held, |_| HoldState::Declined),

@@ -139,7 +139,9 @@ fn price(merchant: &Merchant, request: &OrderRequest) -> Result<Priced, Problem>
 
 fn order(priced: Priced) -> Result<Order, Problem> {
     let now_s = clock::now_seconds();
-    let id: LocalId = random::hex_id::<16>().parse().map_err(Problem::internal)?;
+    let id: LocalId = random::dated_hex_id::<16>()
+        .parse()
+        .map_err(Problem::internal)?;
     Ok(Order {
         description: priced.description(id.as_str()),
         id,

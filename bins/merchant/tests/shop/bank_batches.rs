@@ -97,7 +97,11 @@ impl Batches {
     /// Something that the merchant knows nothing of.
     pub(crate) fn put_unknown(&mut self, minor: u64) {
         let mut other = self.open().items[0].clone();
-        other.xid = Xid::generate(&mut random::system());
+        let ctx = &mut Context {
+            now: clock::now(),
+            rng: &mut random::system(),
+        };
+        other.xid = Xid::generate(ctx);
         self.put(Done {
             xid: other.xid,
             auth_rrpid: other.auth_rrpid,

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use openset_service::clock;
 use serde::Serialize;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::Options;
 use super::drive::Driver;
+use super::history::Copies;
 use super::scrape::{self, Moment};
 use super::{cardholders, history};
 use crate::demo::calls::Calls;
@@ -193,13 +195,20 @@ pub(super) async fn run(
         before.push(history::before(file).await?);
     }
     full.go_on(screen).await?;
+    let began_s = clock::now_seconds();
     full.buy_and_capture(TEMPLATES).await?;
     full.stop().await;
+    let until_s = clock::now_seconds();
+    let copies = Copies {
+        lasted_s: u64::try_from(until_s - began_s + 1)?,
+        until_s: u64::try_from(until_s)?,
+        times: purchases.div_ceil(TEMPLATES),
+    };
     let sizes = sizes(&files)?;
     screen.line(&format!("filling the stores with {purchases} purchases"));
     let mut fillings = JoinSet::new();
     for ((_, file), before) in files.iter().cloned().zip(before) {
-        fillings.spawn(async move { history::fill(&file, &before, TEMPLATES, purchases).await });
+        fillings.spawn(async move { history::fill(&file, &before, copies).await });
     }
     while let Some(filled) = fillings.join_next().await {
         filled??;

@@ -1,6 +1,6 @@
 //! Fills the stores of stopped services with past purchases, without making them: what real purchases left behind is
 //! copied, with other names. Whatever an index looks up differs from copy to copy as it does from purchase to purchase,
-//! and everything is as long as it was. No signature in a copy fits: a store filled like this is for measuring alone.
+//! and everything is as long as it was; and names that begin with the time in which they were made begin with an earlier one. No signature in a copy fits: a store filled like this is for measuring alone.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,6 +21,8 @@ const NAME_BYTES_MIN: usize = 16;
 const TEXT_BYTES_MAX: usize = 2048;
 /// Digests and random names are this long.
 const DIGEST_BYTES: [usize; 5] = [12, 16, 20, 24, 32];
+/// Names that begin with the time begin with so many bytes of it.
+const DATE_BYTES: usize = 5;
 /// Numbers that must differ begin here, above those that services count.
 const FIRST_NUMBER: i64 = 1_000_000_000_000;
 /// Rows in one transaction.
@@ -90,13 +92,36 @@ pub(super) async fn before(file: &Path) -> anyhow::Result<Before> {
     Ok(before)
 }
 
-/// Copies what `templates` purchases have left since `before`, until there are `purchases` more; gives the rows written.
-pub(super) async fn fill(
-    file: &Path,
-    before: &Before,
-    templates: u64,
-    purchases: u64,
-) -> anyhow::Result<u64> {
+/// What is copied, and how often.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copies {
+    /// In so many seconds the purchases were made; so much earlier each copy of them is than the one after it.
+    pub(super) lasted_s: u64,
+    /// When they were all made, in seconds since 1970.
+    pub(super) until_s: u64,
+    pub(super) times: u64,
+}
+
+impl Copies {
+    /// The time that a name begins with, as it is in a copy; none if it begins with none.
+    fn earlier(&self, name: &[u8], copy: u64) -> Option<[u8; DATE_BYTES]> {
+        let date: [u8; DATE_BYTES] = name.get(..DATE_BYTES)?.try_into().ok()?;
+        let made_s = date
+            .iter()
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        // Hardly a random name begins like this.
+        let is_date = made_s <= self.until_s && self.until_s - made_s <= self.lasted_s;
+        let back_s = self
+            .times
+            .saturating_sub(copy)
+            .saturating_mul(self.lasted_s);
+        let other = made_s.saturating_sub(back_s).to_be_bytes();
+        is_date.then(|| [other[3], other[4], other[5], other[6], other[7]])
+    }
+}
+
+/// Copies what purchases have left since `before`; gives the rows written.
+pub(super) async fn fill(file: &Path, before: &Before, copies: Copies) -> anyhow::Result<u64> {
     let mut db = open(file).await?;
     let mut written = 0;
     for (table, last) in &before.tables {
@@ -109,10 +134,11 @@ pub(super) async fn fill(
             table,
             columns,
             shared: &before.names,
+            copies,
             insert: insert(table, &rows),
         };
         written += copier
-            .copy(&mut db, &rows, purchases.div_ceil(templates))
+            .copy(&mut db, &rows)
             .await
             .with_context(|| format!("cannot fill {table} of {}", file.display()))?;
     }
@@ -209,6 +235,7 @@ struct Copier<'a> {
     columns: Vec<Column>,
     /// Names that the purchases share with what was there before: accounts, cards, the shop, the open batch, and words.
     shared: &'a HashSet<Vec<u8>>,
+    copies: Copies,
     insert: String,
 }
 
@@ -217,11 +244,10 @@ impl Copier<'_> {
         &self,
         db: &mut SqliteConnection,
         rows: &[(Vec<String>, Vec<Value>)],
-        times: u64,
     ) -> anyhow::Result<u64> {
         let mut written = 0_u64;
         let mut tx = db.begin().await?;
-        for copy in 0..times {
+        for copy in 0..self.copies.times {
             for (names, values) in rows {
                 let mut query = sqlx::query(AssertSqlSafe(self.insert.clone()));
                 for (name, value) in names.iter().zip(values) {
@@ -261,7 +287,7 @@ impl Copier<'_> {
                 if (column.unique || DIGEST_BYTES.contains(&bytes.len()))
                     && !self.shared.contains(bytes) =>
             {
-                Value::Blob(other_bytes(bytes, copy))
+                Value::Blob(self.other_bytes(bytes, copy))
             }
             same => same.clone(),
         }
@@ -272,7 +298,7 @@ impl Copier<'_> {
         for piece in text.split_inclusive(|c| !is_of_name(c)) {
             let word = piece.trim_end_matches(|c| !is_of_name(c));
             if word.len() >= NAME_BYTES_MIN && !self.shared.contains(word.as_bytes()) {
-                other.push_str(&other_name(word, copy));
+                other.push_str(&self.other_name(word, copy));
             } else {
                 other.push_str(word);
             }
@@ -280,21 +306,40 @@ impl Copier<'_> {
         }
         other
     }
+
+    /// As long, and of the same alphabet; the same name gives the same in every table of a copy.
+    fn other_name(&self, word: &str, copy: u64) -> String {
+        let is_hex = word.bytes().all(|c| c.is_ascii_hexdigit());
+        let meant = if is_hex {
+            hex::decode(word).ok()
+        } else {
+            base64url::decode(word).ok()
+        };
+        let meant = meant.unwrap_or_else(|| word.as_bytes().to_vec());
+        let bytes = self.other_bytes(&meant, copy);
+        let text = if is_hex {
+            hex::encode(bytes)
+        } else {
+            base64url::encode(&bytes)
+        };
+        let mut other: String = text.chars().take(word.len()).collect();
+        // A word that is neither: as long at least.
+        other.extend(word.chars().skip(other.len()));
+        other
+    }
+
+    /// As many bytes.
+    fn other_bytes(&self, bytes: &[u8], copy: u64) -> Vec<u8> {
+        let mut other = digests(bytes, copy);
+        if let Some(date) = self.copies.earlier(bytes, copy) {
+            other.splice(..DATE_BYTES, date);
+        }
+        other
+    }
 }
 
-/// As long, and of the same alphabet; the same name gives the same in every table of a copy.
-fn other_name(word: &str, copy: u64) -> String {
-    let bytes = other_bytes(word.as_bytes(), copy);
-    let text = if word.bytes().all(|c| c.is_ascii_hexdigit()) {
-        hex::encode(bytes)
-    } else {
-        base64url::encode(&bytes)
-    };
-    text.chars().take(word.len()).collect()
-}
-
-/// As many bytes.
-fn other_bytes(bytes: &[u8], copy: u64) -> Vec<u8> {
+/// As many bytes, of digests.
+fn digests(bytes: &[u8], copy: u64) -> Vec<u8> {
     let mut other = Vec::with_capacity(bytes.len());
     let mut block = 0_u64;
     while other.len() < bytes.len() {
@@ -333,11 +378,16 @@ mod tests {
         let file = store(folder.path()).await;
         let before = before(&file).await.unwrap();
         let mut db = open(&file).await.unwrap();
-        let sql = "INSERT INTO orders VALUES ('00000000000000bb', 'shop-0001-of-the-demo', x'100102030405060708090a0b', 2, 7); \
-                   INSERT INTO notes VALUES ('00000000000000bb', 'order 00000000000000bb: paid')";
+        let sql = "INSERT INTO orders VALUES ('006b49d2000000bb', 'shop-0001-of-the-demo', x'100102030405060708090a0b', 2, 7); \
+                   INSERT INTO notes VALUES ('006b49d2000000bb', 'order 006b49d2000000bb: paid')";
         sqlx::raw_sql(sql).execute(&mut db).await.unwrap();
         db.close().await.unwrap();
-        assert_eq!(fill(&file, &before, 1, 10).await.unwrap(), 20);
+        let copies = Copies {
+            lasted_s: 16,
+            until_s: 1_800_000_001,
+            times: 10,
+        };
+        assert_eq!(fill(&file, &before, copies).await.unwrap(), 20);
 
         let mut db = open(&file).await.unwrap();
         let (orders, shops, paid): (i64, i64, i64) = sqlx::query_as(
@@ -354,6 +404,18 @@ mod tests {
         .await
         .unwrap();
         assert_eq!(told, 11, "a name is the same in every table of a copy");
+        let dates: Vec<String> =
+            sqlx::query_scalar("SELECT substr(id, 1, 10) FROM orders ORDER BY rowid")
+                .fetch_all(&mut db)
+                .await
+                .unwrap();
+        let dated = |back_s: i64| format!("{:010x}", 1_800_000_000 - back_s);
+        assert_eq!(dates[1..3], [dated(0), dated(160)]);
+        assert_eq!(
+            dates.last(),
+            Some(&dated(16)),
+            "the last copy is the newest"
+        );
         db.close().await.unwrap();
     }
 }

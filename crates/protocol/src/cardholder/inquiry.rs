@@ -34,7 +34,7 @@ pub fn start<'a>(
     purchase: &Purchase,
     verifier: &PathVerifier,
 ) -> Result<Step<AwaitingInqRes>, Rejection> {
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let chall_c2 = Challenge::generate(ctx.rng);
     let merchant = purchase.merchant_key_exchange_certificate()?;
     let data = InqReqData {

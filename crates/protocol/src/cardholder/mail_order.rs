@@ -178,7 +178,7 @@ impl Catalogue {
         let trans_ids = TransIds {
             lid_m: lid_m(&lid_c).ok_or(Rejection::Internal)?,
             lid_c,
-            xid: Xid::generate(ctx.rng),
+            xid: Xid::generate(&mut ctx.again()),
             p_req_date: ctx.now,
             language: ordering.language,
         };

@@ -156,7 +156,7 @@ pub fn start<'a>(
     order: Order,
 ) -> Result<Step<AwaitingPInitRes>, Rejection> {
     let card = card.into();
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let lid_c = LocalId::generate(ctx.rng);
     let chall_c = Challenge::generate(ctx.rng);
     let brand_id = card.brand()?.clone();
@@ -358,7 +358,7 @@ pub(super) fn p_req(
     shown: Shown,
     sealing: Sealing,
 ) -> Result<Step<AwaitingPRes>, Rejection> {
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let chall_c = Challenge::generate(ctx.rng);
     let od_salt = Nonce::generate(ctx.rng);
     let input = HodInput {

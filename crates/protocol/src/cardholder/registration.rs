@@ -155,7 +155,7 @@ fn begin(
         brand_id: card.brand_id.clone(),
         ca_role: Role::CardholderCa,
     };
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let chall_ee = Challenge::generate(ctx.rng);
     let request = CardCInitReq {
         rrpid,
@@ -237,7 +237,7 @@ fn ask_for_form(
     (request_type, card): (RequestType, CardToRegister),
     thumbs: Thumbs,
 ) -> Result<Step<AwaitingRegFormRes>, Rejection> {
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let chall_ee2 = Challenge::generate(ctx.rng);
     let request = RegFormReqTbe {
         rrpid,
@@ -396,7 +396,7 @@ impl FormReceived {
             thumbs: self.thumbs.clone(),
         };
         let ca = self.ca.key_exchange()?;
-        let rrpid = Rrpid::generate(ctx.rng);
+        let rrpid = Rrpid::generate(&mut ctx.again());
         let frame = Frame {
             to: Who::Certificate(ca.thumbprint()),
             message: "CertReq",

@@ -197,7 +197,7 @@ impl Exchange {
         ca: &Ca,
         sign: impl FnOnce(&mut Context<'_>, Frame, &CertInqReqTbs) -> Result<Jws, Rejection>,
     ) -> Result<Inquiry, Rejection> {
-        let rrpid = Rrpid::generate(ctx.rng);
+        let rrpid = Rrpid::generate(&mut ctx.again());
         let chall_ee3 = Challenge::generate(ctx.rng);
         let data = CertInqReqTbs {
             lid_ee: self.lid_ee.clone(),

@@ -109,7 +109,7 @@ impl FormReceived {
             thumbs: self.thumbs.clone(),
         };
         let ca = self.ca.key_exchange()?;
-        let rrpid = Rrpid::generate(ctx.rng);
+        let rrpid = Rrpid::generate(&mut ctx.again());
         let frame = Frame {
             to: Who::Certificate(ca.thumbprint()),
             message: "CertReq",

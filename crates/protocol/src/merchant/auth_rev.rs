@@ -81,7 +81,7 @@ pub fn request(
         .ok_or(Rejection::MissingCertificate("brand"))?;
     let receiver = Receiver::holding_chain_of(gateway, verifier);
     let m_thumbs = Some(Thumbs::of(verifier, &brand_id));
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let auth_rev_rr_tags = RrTags {
         rrpid,
         merchant_id: merchant_data(ours)?.merchant_id.clone(),

@@ -93,7 +93,7 @@ pub fn request(
     let brand_id = brand_id.ok_or(Rejection::MissingCertificate("brand"))?;
     let receiver = Receiver::holding_chain_of(gateway, verifier);
     let m_thumbs = Some(Thumbs::of(verifier, &brand_id));
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let rr_tags = RrTags {
         rrpid,
         merchant_id: merchant_data(ours)?.merchant_id.clone(),

@@ -40,7 +40,7 @@ pub fn request(
     let brand_id = brand_id.ok_or(Rejection::MissingCertificate("brand"))?;
     let named = merchant_data(ours)?;
     let m_thumbs = Thumbs::of(verifier, &brand_id);
-    let rrpid = Rrpid::generate(ctx.rng);
+    let rrpid = Rrpid::generate(&mut ctx.again());
     let rr_tags = RrTags {
         rrpid,
         merchant_id: named.merchant_id.clone(),

@@ -66,7 +66,7 @@ pub fn answer(
     let trans_ids = TransIds {
         lid_c: request.lid_c.clone(),
         lid_m: request.lid_m.clone(),
-        xid: Xid::generate(ctx.rng),
+        xid: Xid::generate(&mut ctx.again()),
         p_req_date: ctx.now,
         language: request.language.clone(),
     };

@@ -6,9 +6,9 @@
 )]
 
 use super::*;
-use crate::ErrorCode;
 use crate::messages::error::ErrorMessage;
 use crate::messages::p_init::PInitReq;
+use crate::{Context, ErrorCode, Timestamp};
 use serde_json::{Value, json};
 
 mod arbitrary;
@@ -48,8 +48,9 @@ impl rand_core::TryCryptoRng for Counting {}
 
 fn request() -> PInitReq {
     let rng = &mut Counting(0);
+    let now = Timestamp::from_seconds(1_800_000_000);
     PInitReq {
-        rrpid: Rrpid::generate(rng),
+        rrpid: Rrpid::generate(&mut Context { now, rng }),
         language: "en".parse().unwrap(),
         lid_c: "wallet-1".parse().unwrap(),
         lid_m: "order-1".parse().unwrap(),
