@@ -14,8 +14,8 @@ use openset_service::offload::offload;
 use openset_service::{clock, random};
 use openset_store::brand_crl_identifiers::{self as bcis, StoredBrandCrlIdentifier};
 use openset_store::crls::{self, StoredCrl};
-use openset_store::{Backend, Db, StoreError, Vault, keys};
-use sqlx::{AnyConnection, Connection as _};
+use openset_store::{Db, Vault, keys};
+use sqlx::AnyConnection;
 use zeroize::Zeroizing;
 
 use crate::config::{Settings, slug};
@@ -168,20 +168,13 @@ impl Authorities {
 
     /// What everybody may know, all of it as it stood at one moment.
     pub(crate) async fn published(&self) -> Result<Published, CaError> {
-        let mut conn = self.db.read().await?;
-        let mut tx = conn.begin().await.map_err(StoreError::from)?;
-        if self.db.backend() == Backend::Postgres {
-            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::from)?;
-        }
+        let mut seen = self.db.snapshot().await?;
         let published = Published {
-            held: self.held_in(&mut tx).await?,
-            crls: crl::by_id(crls::all(&mut tx).await?),
-            brand_crl_identifiers: bcis::all(&mut tx).await?,
+            held: self.held_in(&mut seen).await?,
+            crls: crl::by_id(crls::all(&mut seen).await?),
+            brand_crl_identifiers: bcis::all(&mut seen).await?,
         };
-        tx.rollback().await.map_err(StoreError::from)?;
+        drop(seen);
         // Whoever learns of a CA here may turn to it at once.
         self.take_over(Arc::clone(&published.held));
         Ok(published)

@@ -10,7 +10,9 @@ use openset_jose::ContentKey;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection};
+use sqlx::{
+    Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection, Transaction,
+};
 
 use crate::packed::Packer;
 use crate::sqlite::install_database_drivers;
@@ -175,8 +177,8 @@ impl Db {
         }
     }
 
-    /// A connection to read with, outside any transaction. On SQLite it refuses to write. Do not
-    /// ask for one while holding a [`Tx`]: read through that instead.
+    /// A connection to read with, outside any transaction, and none may be begun on it: see [`Db::snapshot`]. On SQLite it
+    /// refuses to write. Do not ask for one while holding a [`Tx`]: read through that instead.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when none is free in time.
@@ -187,6 +189,22 @@ impl Db {
             Connections::Postgres(postgres) => Read::Postgres(postgres.session().await?),
         };
         Ok(Reader(inner))
+    }
+
+    /// A transaction that only reads: several statements see one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when no connection is free in time.
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.settled().await?;
+        let inner = match &self.connections {
+            // In WAL mode any transaction that reads sees one moment.
+            Connections::Sqlite { readers, .. } => {
+                Seen::Sqlite(readers.begin_with("BEGIN DEFERRED").await?)
+            }
+            Connections::Postgres(postgres) => Seen::Postgres(postgres.snapshot().await?),
+        };
+        Ok(Snapshot(inner))
     }
 
     /// Waits until everything is on the disk that a transaction which was dropped may have seen of others. Whatever comes of
@@ -287,6 +305,40 @@ impl DerefMut for Reader {
         match &mut self.0 {
             Read::Sqlite(connection) => connection,
             Read::Postgres(session) => session,
+        }
+    }
+}
+
+/// The database as it is at one moment; dropped, it ends.
+pub struct Snapshot(Seen);
+
+enum Seen {
+    Sqlite(Transaction<'static, Any>),
+    Postgres(Alone),
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        match &self.0 {
+            Seen::Sqlite(transaction) => transaction,
+            Seen::Postgres(alone) => alone.connection(),
+        }
+    }
+}
+
+impl DerefMut for Snapshot {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        match &mut self.0 {
+            Seen::Sqlite(transaction) => transaction,
+            Seen::Postgres(alone) => alone.connection_mut(),
         }
     }
 }

@@ -20,8 +20,8 @@ mod sqlite;
 pub mod vault;
 
 pub use db::{
-    AtWork, Backend, Db, Migration, Reader, Tx, commits, is_one_alone_at_work, sqlite_url,
-    transactions,
+    AtWork, Backend, Db, Migration, Reader, Snapshot, Tx, commits, is_one_alone_at_work,
+    sqlite_url, transactions,
 };
 pub use error::StoreError;
 pub use secrecy::SecretString;

@@ -53,9 +53,9 @@ pub(super) async fn show(
     State(gateway): State<Arc<Gateway>>,
     _: Operator,
 ) -> Result<Json<LedgerView>, Problem> {
-    let mut connection = gateway.db.read().await?;
-    let accounts = books::accounts(&mut connection, ACCOUNTS_MAX).await?;
-    let audit = ledger::check(&mut connection)
+    let mut snapshot = gateway.db.snapshot().await?;
+    let accounts = books::accounts(&mut snapshot, ACCOUNTS_MAX).await?;
+    let audit = ledger::check(&mut snapshot)
         .await
         .map_err(GatewayError::from)?;
     let account = |account: books::Account| AccountView {

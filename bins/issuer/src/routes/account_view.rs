@@ -5,9 +5,7 @@ use openset_protocol::Timestamp;
 use openset_protocol::card::{CardExpiry, NotAPan, Pan};
 use openset_protocol::money::Currency;
 use openset_store::ledger::EntryLine;
-use openset_store::{Backend, StoreError};
 use serde::Serialize;
-use sqlx::Connection as _;
 use utoipa::ToSchema;
 
 use super::authorizations::AuthorizationView;
@@ -78,26 +76,17 @@ pub(crate) struct PostingView {
 /// Reads all of an account as it is at one moment.
 pub(super) async fn of(issuer: &Issuer, id: &str) -> Result<Option<AccountView>, IssuerError> {
     let now = issuer.clock.now();
-    let mut connection = issuer.db.read().await?;
-    // In SQLite's WAL mode any read transaction is one snapshot.
-    let snapshot = match issuer.db.backend() {
-        Backend::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        Backend::Sqlite => "BEGIN DEFERRED",
-    };
-    let mut tx = connection
-        .begin_with(snapshot)
-        .await
-        .map_err(StoreError::from)?;
-    let Some(account) = accounts::find(&mut tx, id).await? else {
+    let mut seen = issuer.db.snapshot().await?;
+    let Some(account) = accounts::find(&mut seen, id).await? else {
         return Ok(None);
     };
     let held = Some(State::Held);
-    let holds = authorizations::of_account(&mut tx, id, held, HOLDS_MAX).await?;
-    let newest = authorizations::of_account(&mut tx, id, None, LINES_MAX).await?;
+    let holds = authorizations::of_account(&mut seen, id, held, HOLDS_MAX).await?;
+    let newest = authorizations::of_account(&mut seen, id, None, LINES_MAX).await?;
     let ledger_account = ledger::cardholder(id);
-    let lines = openset_store::ledger::entries(&mut tx, &ledger_account, LINES_MAX).await?;
-    let balance_minor = openset_store::ledger::balance(&mut tx, &ledger_account).await?;
-    tx.rollback().await.map_err(StoreError::from)?;
+    let lines = openset_store::ledger::entries(&mut seen, &ledger_account, LINES_MAX).await?;
+    let balance_minor = openset_store::ledger::balance(&mut seen, &ledger_account).await?;
+    drop(seen);
     let pan_masked = masked_pan(issuer, &account)?;
     let money = |amount_minor| Money::new(account.currency, amount_minor);
     let shown = |list: &[Authorization]| {

@@ -79,7 +79,8 @@ pub(crate) async fn assert_right(vaulted: &Vaulted) {
 pub(crate) async fn assert_right_at(url: &str) {
     let db = Db::open(url, openset_issuer::MIGRATIONS).await.unwrap();
     let mut connection = db.read().await.unwrap();
-    let audit = openset_store::ledger::check(&mut connection).await.unwrap();
+    let mut snapshot = db.snapshot().await.unwrap();
+    let audit = openset_store::ledger::check(&mut snapshot).await.unwrap();
     assert_eq!(audit.faults, []);
     assert!(audit.entries > 0);
     for (what, sql) in CONTRADICTIONS {

@@ -44,9 +44,9 @@ pub(crate) async fn show(
     State(merchant): State<Arc<Merchant>>,
     _: Operator,
 ) -> Result<Json<Books>, Problem> {
-    let mut connection = merchant.db.read().await?;
-    let accounts = books::accounts(&mut connection).await?;
-    let checked = match ledger::check(&mut connection).await {
+    let mut snapshot = merchant.db.snapshot().await?;
+    let accounts = books::accounts(&mut snapshot).await?;
+    let checked = match ledger::check(&mut snapshot).await {
         Ok(checked) => checked,
         Err(LedgerError::Store(error)) => return Err(error.into()),
         Err(error) => return Err(Problem::internal(error)),

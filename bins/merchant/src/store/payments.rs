@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::authorizations::{self, Authorization};
 use super::orders;
-use super::{amount, from_json, long_text, stored, to_json};
+use super::{amount, from_json, long_text, one_row, stored, to_json};
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -260,14 +260,18 @@ async fn read_steps(conn: &mut AnyConnection, row: &AnyRow) -> Result<Vec<StepRe
 
 /// The payment, which nobody else can decide about until the transaction ends.
 pub(crate) async fn lock(tx: &mut Tx, xid: &Xid) -> Result<Payment, StoreError> {
-    hold(tx, xid).await?;
+    // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
+    let done = sqlx::query("UPDATE payments SET state = state WHERE xid = $1")
+        .bind(xid.to_string())
+        .execute(&mut **tx)
+        .await?;
+    one_row(done.rows_affected(), "there is no such payment")?;
     let payment = find(&mut *tx, xid).await?;
     payment.ok_or(StoreError::Corrupt("payments.xid"))
 }
 
 /// Like [`lock`], for who need look at nothing but what was done so far.
 pub(crate) async fn hold(tx: &mut Tx, xid: &Xid) -> Result<Vec<StepReport>, StoreError> {
-    // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
     let row = sqlx::query(
         "UPDATE payments SET state = state WHERE xid = $1 RETURNING steps_packed, steps",
     )

@@ -15,6 +15,7 @@ use sqlx::any::AnyConnectOptions;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, Connection, Executor};
 use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -23,6 +24,10 @@ use crate::StoreError;
 
 /// Connections of one replica.
 const CONNECTIONS_MAX: usize = 8;
+/// How soon a connection that was given back must be ready for the next one; otherwise it is closed.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long after a connection could not be made because the server starts, or has no more, it is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A connection that broke is found so soon, however busy it is kept.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// The server keeps something for each statement of a connection; and a replica of a newer version may have altered tables.
@@ -52,7 +57,12 @@ impl Manager for Server {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Connected, sqlx::Error> {
-        let mut connection = AnyConnection::connect_with(&self.0).await?;
+        let mut connection = loop {
+            match AnyConnection::connect_with(&self.0).await {
+                Err(error) if is_passing(&error) => sleep(RETRY_PAUSE).await,
+                made => break made?,
+            }
+        };
         connection.execute(SESSION).await?;
         Ok(Connected {
             connection,
@@ -68,6 +78,8 @@ impl Manager for Server {
         if metrics.age() >= CONNECTION_AGE_MAX {
             return Err(RecycleError::message("old"));
         }
+        // What is left of a statement that nobody waited for.
+        connected.connection.flush().await?;
         if connected.lived_at.elapsed() >= PING_EVERY {
             connected.connection.ping().await?;
             connected.lived_at = Instant::now();
@@ -76,13 +88,21 @@ impl Manager for Server {
     }
 }
 
+/// Whether a server that could not be connected to may be there in a moment: it starts, or ends, or has no connection left.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
+}
+
 impl Postgres {
     /// Connects when a connection is first asked for.
     pub(super) fn new(options: AnyConnectOptions) -> Self {
         let timeouts = Timeouts {
-            wait: Some(ACQUIRE_TIMEOUT),
-            create: Some(ACQUIRE_TIMEOUT),
-            recycle: Some(ACQUIRE_TIMEOUT),
+            recycle: Some(READY_TIMEOUT),
+            ..Timeouts::default()
         };
         let pool = Pool::builder(Server(options))
             .max_size(CONNECTIONS_MAX)
@@ -102,23 +122,39 @@ impl Postgres {
     /// # Errors
     /// [`StoreError::Unavailable`] when none is free in time, or the server cannot be reached.
     pub(super) async fn session(&self) -> Result<Session, StoreError> {
-        let connected = self.pool.get().await.map_err(|error| match error {
+        let in_use = self.in_use.token();
+        let connected = timeout(ACQUIRE_TIMEOUT, self.pool.get()).await;
+        let connected = connected.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let connected = connected.map_err(|error| match error {
             PoolError::Backend(error) => error,
             PoolError::Closed => sqlx::Error::PoolClosed,
             _ => sqlx::Error::PoolTimedOut,
         })?;
         Ok(Session {
             connected,
-            _in_use: self.in_use.token(),
+            _in_use: in_use,
         })
     }
 
     /// # Errors
     /// As of [`Postgres::session`].
     pub(super) async fn begin(&self) -> Result<Alone, StoreError> {
+        self.begin_with("BEGIN").await
+    }
+
+    /// A transaction that only reads, and sees one moment.
+    ///
+    /// # Errors
+    /// As of [`Postgres::session`].
+    pub(super) async fn snapshot(&self) -> Result<Alone, StoreError> {
+        self.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
+    }
+
+    async fn begin_with(&self, begin: &'static str) -> Result<Alone, StoreError> {
         // Held before it begins: given up half-way, it is rolled back.
         let mut alone = Alone(Some(self.session().await?));
-        alone.connection_mut().execute("BEGIN").await?;
+        alone.connection_mut().execute(begin).await?;
         Ok(alone)
     }
 
@@ -130,7 +166,8 @@ impl Postgres {
         &self,
         migrator: &Migrator,
     ) -> Result<Result<(), MigrateError>, StoreError> {
-        let mut connected = self.pool.manager().create().await?;
+        let connected = timeout(ACQUIRE_TIMEOUT, self.pool.manager().create()).await;
+        let mut connected = connected.map_err(|_| sqlx::Error::PoolTimedOut)??;
         // run() through a reference is not Send for the compiler; this is what it calls.
         let migrated = migrator
             .run_direct(None, &mut connected.connection, false)
@@ -224,9 +261,11 @@ struct Unfinished(Option<Session>);
 
 impl Unfinished {
     async fn undo(mut self) {
-        if let Some(session) = &mut self.0
-            && session.execute("ROLLBACK").await.is_ok()
-        {
+        let Some(session) = &mut self.0 else {
+            return;
+        };
+        let undone = timeout(ACQUIRE_TIMEOUT, session.execute("ROLLBACK")).await;
+        if matches!(undone, Ok(Ok(_))) {
             drop(self.0.take());
         }
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{AnyConnection, Connection, Row};
+use sqlx::{AnyConnection, Row};
 
 use super::LedgerError;
-use crate::StoreError;
+use crate::Snapshot;
 
 /// How many faults an [`Audit`] lists at most.
 pub const FAULTS_MAX: usize = 100;
@@ -81,38 +81,15 @@ impl Audit {
     }
 }
 
-/// What SQLite answers to a BEGIN inside a transaction.
-const SQLITE_ERROR: &str = "1";
-const INSIDE: StoreError = StoreError::Conflict(
-    "the books are checked outside a transaction; give a connection of Db::read",
-);
-
 /// Recomputes every balance and every zero sum from the postings, as they are at one moment.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] inside a transaction, which could not be that one moment; otherwise the
-/// database's own failure. What does not add up is in the [`Audit`].
-pub async fn check(conn: &mut AnyConnection) -> Result<Audit, LedgerError> {
-    if conn.is_in_transaction() {
-        return Err(LedgerError::Store(INSIDE));
-    }
-    // One snapshot for all pages. In SQLite's WAL mode any read transaction is one.
-    let snapshot = match conn.backend_name() {
-        "PostgreSQL" => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        _ => "BEGIN DEFERRED",
-    };
-    // sqlx does not know of the transactions that share a commit; SQLite does.
-    let mut tx = match conn.begin_with(snapshot).await {
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_ERROR) => {
-            return Err(LedgerError::Store(INSIDE));
-        }
-        begun => begun?,
-    };
+/// The database's own failure. What does not add up is in the [`Audit`].
+pub async fn check(seen: &mut Snapshot) -> Result<Audit, LedgerError> {
     let mut audit = Audit::default();
-    check_accounts(&mut tx, &mut audit).await?;
-    check_entries(&mut tx, &mut audit).await?;
-    check_strays(&mut tx, &mut audit).await?;
-    tx.rollback().await?;
+    check_accounts(seen, &mut audit).await?;
+    check_entries(seen, &mut audit).await?;
+    check_strays(seen, &mut audit).await?;
     Ok(audit)
 }
 

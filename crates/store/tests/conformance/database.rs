@@ -135,6 +135,16 @@ pub(crate) async fn cancelled_begins_poison_nothing(place: Place) {
             begun = db.begin() => note(&mut begun.unwrap(), &format!("dropped {round}")).await,
             () = given_up => {}
         }
+        let given_up = async {
+            for _ in 0..round % 6 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            seen = db.snapshot() => assert_eq!(count(&mut seen.unwrap()).await, 0),
+            () = given_up => {}
+        }
     }
     if db.backend() == Backend::Postgres {
         let another = place.open().await;
@@ -163,6 +173,59 @@ pub(crate) async fn cancelled_begins_poison_nothing(place: Place) {
     let kept = notes(&place.open().await).await;
     assert_eq!(kept.len(), 20);
     assert!(kept.iter().all(|id| id.starts_with("kept")), "{kept:?}");
+}
+
+async fn count(conn: &mut sqlx::AnyConnection) -> i64 {
+    sqlx::query_scalar("SELECT COUNT(*) FROM notes")
+        .fetch_one(conn)
+        .await
+        .unwrap()
+}
+
+pub(crate) async fn a_snapshot_sees_one_moment(place: Place) {
+    let db = place.open().await;
+    let mut seen = db.snapshot().await.unwrap();
+    assert_eq!(count(&mut seen).await, 0);
+    let mut tx = db.begin().await.unwrap();
+    note(&mut tx, "later").await;
+    tx.commit().await.unwrap();
+    assert_eq!(count(&mut seen).await, 0);
+    let refused = sqlx::query("DELETE FROM notes").execute(&mut *seen).await;
+    assert!(refused.is_err(), "it only reads");
+    drop(seen);
+    for _ in 0..20 {
+        assert_eq!(count(&mut db.read().await.unwrap()).await, 1);
+        assert_eq!(count(&mut db.snapshot().await.unwrap()).await, 1);
+    }
+    db.close().await;
+}
+
+pub(crate) async fn what_nobody_waited_for_reaches_nobody(place: Place) {
+    let db = place.open().await;
+    let slow = match db.backend() {
+        Backend::Postgres => {
+            "SELECT COUNT(*) FROM notes, (SELECT pg_sleep(0.02)) AS slept, (SELECT 1 / (seen - seen) FROM notes) AS failed"
+        }
+        Backend::Sqlite => "SELECT COUNT(*) FROM notes",
+    };
+    let mut tx = db.begin().await.unwrap();
+    sqlx::query("INSERT INTO notes (id, seen) VALUES ('one', 1)")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    for round in 0..40 {
+        let mut conn = db.read().await.unwrap();
+        let asked = sqlx::query(slow).fetch_one(&mut *conn);
+        drop(tokio::time::timeout(Duration::from_millis(round % 8), asked).await);
+        drop(conn);
+        let mut next = db.read().await.unwrap();
+        let id: String = sqlx::query_scalar("SELECT id FROM notes")
+            .fetch_one(&mut *next)
+            .await
+            .unwrap();
+        assert_eq!(id, "one");
+    }
 }
 
 /// Both have read before either writes: without BEGIN IMMEDIATE SQLite fails the second.

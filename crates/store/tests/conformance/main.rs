@@ -102,6 +102,8 @@ conformance! {
         a_wrong_migration_version_is_refused
         replicas_that_migrate_together_are_fine
         cancelled_begins_poison_nothing
+        a_snapshot_sees_one_moment
+        what_nobody_waited_for_reaches_nobody
         replicas_that_read_then_write_all_commit
         crls_keep_the_newest
         brand_crl_identifiers_keep_the_newest
