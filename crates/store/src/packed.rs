@@ -4,7 +4,7 @@
 //! What both have in common, certificates and names of members above all, is there once. A packed value says which sample it
 //! needs and how long it is, and has the beginning of its own digest, so that it comes back byte for byte or not at all. A
 //! value that would not come back so, or not be shorter, is stored as it is; so is everything that was stored before there
-//! were packed values.
+//! were packed values. Base64url is packed as what it stands for.
 //!
 //! Ciphertext cannot be compressed. Where the content key of a sealed object is known, what it says is packed, beside the key,
 //! and the same object made again. So the table says in clear what its sender sealed: that is for answers whose content
@@ -27,8 +27,11 @@ use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
 use crate::{StoreError, Vault};
 
+mod decoded;
 mod length;
 mod sealed;
+
+use decoded::{decoded, encoded};
 
 use sealed::{Apart, Head};
 
@@ -50,9 +53,13 @@ const LEVEL: i32 = 1;
 
 /// Texts and JSON, all that was stored before, begin above these.
 const AS_IS: u8 = 0;
-const PACKED: u8 = 2;
+/// Packed as text. Nothing is any more, but some was.
+const PACKED_TEXT: u8 = 2;
+/// The same, with a sealed object in it that is to be made again.
+const SEALED_TEXT: u8 = 3;
+const PACKED: u8 = 4;
 /// Packed, with a sealed object in it that is to be made again.
-const SEALED: u8 = 3;
+const SEALED: u8 = 5;
 const ID_LEN: usize = 8;
 const CHECK_LEN: usize = 8;
 /// Room for what stands beside the compressed bytes: form, id, check, lengths, a key.
@@ -173,16 +180,18 @@ impl Packer {
         if tail.len() < BYTES_MIN || bytes.len() > BYTES_MAX {
             return as_is(bytes);
         }
-        let (id, sample) = self.newest(kind, vault);
-        let Some(compressed) = sample.compress(tail) else {
+        let kind = format!("{kind}/decoded");
+        let pieces = decoded(tail);
+        let (id, sample) = self.newest(&kind, vault);
+        let Some(compressed) = sample.compress(&pieces) else {
             return as_is(bytes);
         };
         let mut packed = begun(PACKED, id, bytes, compressed.len().saturating_add(head));
         length::write(head, &mut packed);
         packed.extend_from_slice(bytes.get(..head).unwrap_or_default());
-        length::write(tail.len(), &mut packed);
+        length::write(pieces.len(), &mut packed);
         packed.extend_from_slice(&compressed);
-        self.learn(kind, packed.len(), (id, &sample.bytes), tail, vault);
+        self.learn(&kind, packed.len(), (id, &sample.bytes), &pieces, vault);
         if comes_back(&packed, &sample, bytes) {
             packed
         } else {
@@ -198,7 +207,7 @@ impl Packer {
         key: &ContentKey,
     ) -> Zeroizing<Vec<u8>> {
         // What opened objects say has nothing in common with ciphertext: a kind, and samples, of their own.
-        let opened = format!("{kind}/opened");
+        let opened = format!("{kind}/opened/decoded");
         let packed = self.pack_opened(&opened, bytes, key);
         packed.unwrap_or_else(|| self.pack(kind, (bytes, 0), None))
     }
@@ -214,11 +223,13 @@ impl Packer {
         }
         let apart = Apart::of(bytes, key)?;
         let (id, sample) = self.newest(kind, None);
-        let compressed = sample.compress(&apart.parts)?;
+        let pieces = decoded(&apart.parts);
+        let compressed = sample.compress(&pieces)?;
         let mut packed = begun(SEALED, id, bytes, compressed.len());
         apart.write_head(key, &mut packed);
+        length::write(pieces.len(), &mut packed);
         packed.extend_from_slice(&compressed);
-        self.learn(kind, packed.len(), (id, &sample.bytes), &apart.parts, None);
+        self.learn(kind, packed.len(), (id, &sample.bytes), &pieces, None);
         comes_back(&packed, &sample, bytes).then_some(packed)
     }
 
@@ -408,7 +419,7 @@ async fn learn(conn: &mut AnyConnection, id: i64) -> Result<Option<Sample>, Stor
 
 /// The sample that a packed value needs.
 fn named_by(stored: &[u8]) -> Option<i64> {
-    let (&(PACKED | SEALED), rest) = stored.split_first()? else {
+    let (&(PACKED_TEXT | SEALED_TEXT | PACKED | SEALED), rest) = stored.split_first()? else {
         return None;
     };
     rest.first_chunk::<ID_LEN>()
@@ -436,7 +447,7 @@ fn unpack_with(
 ) -> Option<Zeroizing<Vec<u8>>> {
     match stored.split_first() {
         Some((&AS_IS, value)) => Some(Zeroizing::new(value.to_vec())),
-        Some((&(PACKED | SEALED), _)) => {
+        Some((&(PACKED_TEXT | SEALED_TEXT | PACKED | SEALED), _)) => {
             let id = named_by(stored)?;
             let sample = if id == 0 { Arc::default() } else { sample(id)? };
             unfold(stored, &sample)
@@ -472,32 +483,40 @@ fn unfold(packed: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
     let (form, rest) = packed.split_first()?;
     let (wanted, rest) = rest.get(ID_LEN..)?.split_first_chunk::<CHECK_LEN>()?;
     let bytes = match *form {
-        SEALED => {
+        SEALED_TEXT => {
             let (head, rest) = Head::read(rest)?;
             let parts = expand(sample, rest, head.parts_len()?)?;
             head.put_together(&parts)?
         }
-        _ => unfold_plain(rest, sample)?,
+        SEALED => {
+            let (head, rest) = Head::read(rest)?;
+            let (len, rest) = length::read(rest)?;
+            let parts = encoded(&expand(sample, rest, len)?)?;
+            head.put_together(&parts)?
+        }
+        _ => {
+            let (head_len, rest) = length::read(rest)?;
+            let (head, rest) = rest.split_at_checked(head_len)?;
+            let (len, rest) = length::read(rest)?;
+            let expanded = expand(sample, rest, len)?;
+            let tail = match *form {
+                PACKED_TEXT => expanded,
+                _ => encoded(&expanded)?,
+            };
+            let mut bytes = Zeroizing::new(Vec::with_capacity(head_len.saturating_add(tail.len())));
+            bytes.extend_from_slice(head);
+            bytes.extend_from_slice(&tail);
+            bytes
+        }
     };
     (check(&bytes) == *wanted).then_some(bytes)
 }
 
 /// Few bytes are a megabyte, if they say so: no more than what was ever packed.
 fn expand(sample: &Fitted, packed: &[u8], len: usize) -> Option<Zeroizing<Vec<u8>>> {
-    (len <= BYTES_MAX)
+    (len <= BYTES_MAX.saturating_add(BESIDE_MAX))
         .then(|| sample.expand(packed, len))
         .flatten()
-}
-
-fn unfold_plain(rest: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
-    let (head_len, rest) = length::read(rest)?;
-    let (head, rest) = rest.split_at_checked(head_len)?;
-    let (len, rest) = length::read(rest)?;
-    let tail = expand(sample, rest, len)?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(head_len.saturating_add(len)));
-    bytes.extend_from_slice(head);
-    bytes.extend_from_slice(&tail);
-    Some(bytes)
 }
 
 fn check(bytes: &[u8]) -> [u8; CHECK_LEN] {
@@ -541,38 +560,4 @@ fn now_ms() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use crate::{Db, sqlite_url};
-
-    #[tokio::test]
-    async fn another_replicas_sample_is_read_when_a_value_needs_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = sqlite_url(&folder.path().join("party.db"));
-        let db = Db::open(&url, &[]).await.unwrap();
-        let vault = Vault::unlock(&db, &"correct horse".to_owned().into()).await;
-        let vault = vault.unwrap();
-        let value = b"{\"said\":\"again and again\"}".repeat(20);
-        for _ in 0..2 {
-            let tx = db.begin().await.unwrap();
-            drop(tx.pack("open", &value));
-            drop(tx.seal_packed(&vault, "sealed", "here", (&value, 0)));
-            tx.commit().await.unwrap();
-        }
-        let mut tx = db.begin().await.unwrap();
-        let packed = tx.pack("open", &value);
-        let sealed = tx.seal_packed(&vault, "sealed", "here", (&value, 0));
-        let samples = [sample_of(&packed), Vault::sample_of(&sealed).unwrap()];
-        for id in samples {
-            assert_ne!(id, 0);
-            lock(&KNOWN).remove(&id).unwrap();
-        }
-        assert_eq!(unpack(&mut tx, packed).await.unwrap(), value);
-        assert!(vault.open("here", &sealed).is_err());
-        learn_sealed(&mut tx, &sealed).await.unwrap();
-        assert_eq!(**vault.open("here", &sealed).unwrap(), *value);
-        drop(tx);
-        db.close().await;
-    }
-}
+mod tests;

@@ -1,0 +1,117 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use openset_jose::{base64url, default_provider, jwe};
+
+use super::*;
+use crate::{Db, sqlite_url};
+
+fn signed(number: u64) -> String {
+    let payload = format!(
+        "{{\"number\":{number},\"says\":\"{}\"}}",
+        "much ".repeat(40)
+    );
+    let signature = sha256(payload.as_bytes()).repeat(8);
+    format!(
+        "{}.{}",
+        base64url::encode(payload.as_bytes()),
+        base64url::encode(&signature)
+    )
+}
+
+#[tokio::test]
+async fn what_was_packed_as_text_still_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite_url(&folder.path().join("party.db"));
+    let db = Db::open(&url, &[]).await.unwrap();
+    let sample = Fitted::default();
+
+    let value = format!("{{\"said\":\"{}\"}}", signed(1)).into_bytes();
+    let compressed = sample.compress(&value).unwrap();
+    let mut packed = begun(PACKED_TEXT, 0, &value, compressed.len());
+    length::write(0, &mut packed);
+    length::write(value.len(), &mut packed);
+    packed.extend_from_slice(&compressed);
+    let mut conn = db.read().await.unwrap();
+    let again = unpack(&mut conn, packed.to_vec()).await.unwrap();
+    assert_eq!(again, value);
+    assert!(packed.len() < value.len());
+
+    let key = ContentKey::from_bytes([7; 32]);
+    let header = br#"{"alg":"RSA-OAEP-256","enc":"A256GCM","cty":"AuthResTbe"}"#;
+    let opening = [&header[..], &[8; 256], &[9; 12]].map(base64url::encode);
+    let opening = opening.join(".");
+    let sealed = jwe::seal_again(default_provider(), &key, &opening, signed(2).as_bytes()).unwrap();
+    let value = format!("{{\"answer\":\"{sealed}\"}}").into_bytes();
+    let apart = Apart::of(&value, &key).unwrap();
+    let compressed = sample.compress(&apart.parts).unwrap();
+    let mut packed = begun(SEALED_TEXT, 0, &value, compressed.len());
+    apart.write_head(&key, &mut packed);
+    packed.extend_from_slice(&compressed);
+    let again = unpack(&mut conn, packed.to_vec()).await.unwrap();
+    assert_eq!(again, value);
+    drop(conn);
+    db.close().await;
+}
+
+#[test]
+fn the_same_is_found_however_it_is_shifted() {
+    let packer = Arc::new(Packer::default());
+    let certificate = base64url::encode(
+        &(0_u16..700)
+            .flat_map(|n| sha256(&n.to_be_bytes()))
+            .step_by(32)
+            .collect::<Vec<_>>(),
+    );
+    let packed = |number: u64| {
+        let inside = format!("{{\"number\":{number},\"certificate\":\"{certificate}\"}}");
+        let value = format!(
+            "{{\"signed\":\"{}\"}}",
+            base64url::encode(inside.as_bytes())
+        );
+        packer.pack("kind", (value.as_bytes(), 0), None).len()
+    };
+    assert!(packed(1) > 700);
+    let mut kinds = lock(&packer.kinds);
+    let (name, kind) = kinds.iter_mut().next().unwrap();
+    let samples = vec![(name.clone(), random_id(), kind.offer.take().unwrap())];
+    drop(kinds);
+    let packer_of = Arc::clone(&packer);
+    Taken {
+        packer: packer_of,
+        samples,
+    }
+    .committed();
+    for number in [2, 22, 222, 2222] {
+        assert!(packed(number) < 100, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn another_replicas_sample_is_read_when_a_value_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite_url(&folder.path().join("party.db"));
+    let db = Db::open(&url, &[]).await.unwrap();
+    let vault = Vault::unlock(&db, &"correct horse".to_owned().into()).await;
+    let vault = vault.unwrap();
+    let value = b"{\"said\":\"again and again\"}".repeat(20);
+    for _ in 0..2 {
+        let tx = db.begin().await.unwrap();
+        drop(tx.pack("open", &value));
+        drop(tx.seal_packed(&vault, "sealed", "here", (&value, 0)));
+        tx.commit().await.unwrap();
+    }
+    let mut tx = db.begin().await.unwrap();
+    let packed = tx.pack("open", &value);
+    let sealed = tx.seal_packed(&vault, "sealed", "here", (&value, 0));
+    let samples = [sample_of(&packed), Vault::sample_of(&sealed).unwrap()];
+    for id in samples {
+        assert_ne!(id, 0);
+        lock(&KNOWN).remove(&id).unwrap();
+    }
+    assert_eq!(unpack(&mut tx, packed).await.unwrap(), value);
+    assert!(vault.open("here", &sealed).is_err());
+    learn_sealed(&mut tx, &sealed).await.unwrap();
+    assert_eq!(**vault.open("here", &sealed).unwrap(), *value);
+    drop(tx);
+    db.close().await;
+}
