@@ -83,6 +83,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "packed texts",
         sql: include_str!("../migrations/202_packed.sql"),
     },
+    Migration {
+        version: 203,
+        name: "short rows",
+        sql: include_str!("../migrations/203_short_rows.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.

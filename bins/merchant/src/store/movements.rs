@@ -8,7 +8,7 @@ use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use super::{books, one_row, stored};
+use super::{books, long_text, one_row, stored};
 
 /// A movement, as stored.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError>
     let done_at_ms = (new.progress == Progress::Done).then_some(new.at_ms);
     sqlx::query(
         "INSERT INTO movements (id, xid, auth_number, number, kind, undoes, amount_minor, state, rest_key, \
-         rest_digest, awaiting, asked_at_ms, done_at_ms) SELECT $1, $2, $3, COALESCE(MAX(m.number), 0) + 1, \
+         rest_digest, awaiting_packed, asked_at_ms, done_at_ms) SELECT $1, $2, $3, COALESCE(MAX(m.number), 0) + 1, \
          $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM movements m WHERE m.xid = $2 AND m.auth_number = $3",
     )
     .bind(new.id)
@@ -84,12 +84,16 @@ pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError>
     .bind(new.progress.name())
     .bind(new.rest.map(|rest| rest.key.as_str()))
     .bind(new.rest.map(|rest| rest.digest.to_vec()))
-    .bind(new.awaiting)
+    .bind(new.awaiting.map(|awaiting| packed(tx, awaiting)))
     .bind(new.at_ms)
     .bind(done_at_ms)
     .execute(&mut **tx)
     .await?;
     books::done(tx, new.id).await
+}
+
+fn packed(tx: &Tx, awaiting: &str) -> Vec<u8> {
+    tx.pack("movements/awaiting", awaiting.as_bytes())
 }
 
 /// Of all authorizations of a payment, in the order in which they were asked for.
@@ -130,24 +134,28 @@ pub(crate) async fn awaiting(
     conn: &mut AnyConnection,
     id: &str,
 ) -> Result<Option<(Xid, String)>, StoreError> {
-    let row = sqlx::query("SELECT xid, awaiting FROM movements WHERE id = $1 AND state = 'asked'")
-        .bind(id)
-        .fetch_optional(conn)
-        .await?;
+    let row = sqlx::query(
+        "SELECT xid, awaiting_packed, awaiting FROM movements WHERE id = $1 AND state = 'asked'",
+    )
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await?;
     let Some(row) = row else { return Ok(None) };
     let xid: String = row.try_get(0)?;
-    let awaiting: Option<String> = row.try_get(1)?;
+    let awaiting = long_text(conn, row.try_get(1)?, row.try_get(2)?).await?;
     let awaiting = awaiting.ok_or(StoreError::Corrupt("movements.awaiting"))?;
     Ok(Some((stored(&xid, "movements.xid")?, awaiting)))
 }
 
 /// The same is asked for with another request.
 pub(crate) async fn await_anew(tx: &mut Tx, id: &str, awaiting: &str) -> Result<(), StoreError> {
-    let done = sqlx::query("UPDATE movements SET awaiting = $1 WHERE id = $2 AND state = 'asked'")
-        .bind(awaiting)
-        .bind(id)
-        .execute(&mut **tx)
-        .await?;
+    let done = sqlx::query(
+        "UPDATE movements SET awaiting_packed = $1, awaiting = NULL WHERE id = $2 AND state = 'asked'",
+    )
+    .bind(packed(tx, awaiting))
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
     one_row(
         done.rows_affected(),
         "the movement was not waiting for an answer",
@@ -161,7 +169,7 @@ pub(crate) async fn end(tx: &mut Tx, id: &str, end: &End, at_ms: i64) -> Result<
         None => Progress::Done,
     };
     let done = sqlx::query(
-        "UPDATE movements SET state = $1, refusal = $2, amount_minor = $3, done_at_ms = $4, awaiting = NULL, \
+        "UPDATE movements SET state = $1, refusal = $2, amount_minor = $3, done_at_ms = $4, awaiting = NULL, awaiting_packed = NULL, \
          batch_id = $5, batch_seq = $6 WHERE id = $7 AND state = 'asked'",
     )
     .bind(progress.name())

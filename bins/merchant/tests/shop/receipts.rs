@@ -119,6 +119,7 @@ async fn receipt_for_a_request_of_before_there_were_any_is_left_out() {
     world.bank.be(Mood::Down);
     let asked = bought.shop.ask(&bought.order, "refund", "a", of(300)).await;
     assert_eq!(asked.0, 202);
+    world.unpack_movements().await;
     world
         .alter(
             "UPDATE movements SET awaiting = json_remove(awaiting, '$.hods') WHERE state = 'asked'",

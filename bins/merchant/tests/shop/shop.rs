@@ -14,11 +14,12 @@ use openset_service::CancellationToken;
 use openset_service::clock;
 use openset_service::config::{Party, load_from};
 use openset_service::enrolment::{self, Certified, Generation};
-use openset_store::{Db, SecretString, Vault, sqlite_url};
+use openset_store::packed::unpack;
+use openset_store::{Db, SecretString, Tx, Vault, sqlite_url};
 use openset_testkit::keys::key;
 use openset_testkit::pki::TestPki;
 use serde_json::{Value, json};
-use sqlx::Connection as _;
+use sqlx::{Connection as _, Row as _};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -198,6 +199,15 @@ impl World {
         let (db, _) = self.open_database().await;
         let mut tx = db.begin().await.unwrap();
         sqlx::query(statement).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+    }
+
+    /// Puts what movements wait with into the column that had it as text before.
+    pub(crate) async fn unpack_movements(&self) {
+        let (db, _) = self.open_database().await;
+        let mut tx = db.begin().await.unwrap();
+        unpacked_movements(&mut tx).await;
         tx.commit().await.unwrap();
         db.close().await;
     }
@@ -391,5 +401,17 @@ impl Shop {
     ) -> (u16, Value) {
         self.post(&format!("/orders/{}/capture", order.lid_m), key, "")
             .await
+    }
+}
+
+pub(crate) async fn unpacked_movements(tx: &mut Tx) {
+    let select = "SELECT id, awaiting_packed FROM movements WHERE awaiting_packed IS NOT NULL";
+    for row in sqlx::query(select).fetch_all(&mut **tx).await.unwrap() {
+        let text = unpack(tx, row.get(1)).await.unwrap();
+        let set = "UPDATE movements SET awaiting = $1, awaiting_packed = NULL WHERE id = $2";
+        let set = sqlx::query(set)
+            .bind(String::from_utf8(text).unwrap())
+            .bind(row.get::<String, _>(0));
+        set.execute(&mut **tx).await.unwrap();
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::Row as _;
 
 use crate::bank::Mood;
-use crate::shop::{Shop, World};
+use crate::shop::{Shop, World, unpacked_movements};
 use crate::wallet::Wallet;
 
 /// What a purchase of before came to.
@@ -170,6 +170,7 @@ async fn unpacked(tx: &mut Tx) {
             set.execute(&mut **tx).await.unwrap();
         }
     }
+    unpacked_movements(tx).await;
 }
 
 #[tokio::test]
