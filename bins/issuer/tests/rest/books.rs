@@ -78,18 +78,17 @@ pub(crate) async fn assert_right(vaulted: &Vaulted) {
 /// Also of a bank that is open.
 pub(crate) async fn assert_right_at(url: &str) {
     let db = Db::open(url, openset_issuer::MIGRATIONS).await.unwrap();
-    let mut connection = db.read().await.unwrap();
-    let mut snapshot = db.snapshot().await.unwrap();
-    let audit = openset_store::ledger::check(&mut snapshot).await.unwrap();
+    let mut seen = db.snapshot().await.unwrap();
+    let audit = openset_store::ledger::check(&mut seen).await.unwrap();
     assert_eq!(audit.faults, []);
     assert!(audit.entries > 0);
     for (what, sql) in CONTRADICTIONS {
         let found: i64 = sqlx::query_scalar(*sql)
-            .fetch_one(&mut *connection)
+            .fetch_one(&mut *seen)
             .await
             .unwrap();
         assert_eq!(found, 0, "{what} disagree");
     }
-    drop(connection);
+    drop(seen);
     db.close().await;
 }
