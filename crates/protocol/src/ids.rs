@@ -294,3 +294,44 @@ impl Drop for ExactBytes {
         zeroize::Zeroize::zeroize(&mut self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    struct Zeros;
+
+    impl rand_core::TryRng for Zeros {
+        type Error = std::convert::Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            Ok(0)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Ok(0)
+        }
+
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+            out.fill(0);
+            Ok(())
+        }
+    }
+
+    impl rand_core::TryCryptoRng for Zeros {}
+
+    #[test]
+    fn names_of_exchanges_begin_with_their_time_and_challenges_do_not() {
+        let ctx = &mut Context {
+            now: Timestamp::from_seconds(0x01_0203_0405),
+            rng: &mut Zeros,
+        };
+        let mut dated = [0; 32];
+        dated[..5].copy_from_slice(&[1, 2, 3, 4, 5]);
+        assert_eq!(Xid::generate(ctx).as_bytes(), &dated);
+        assert_eq!(Rrpid::generate(ctx).as_bytes(), &dated);
+        assert_eq!(Challenge::generate(ctx.rng).as_bytes(), &[0; 32]);
+        assert_eq!(Nonce::generate(ctx.rng).as_bytes(), &[0; 32]);
+    }
+}

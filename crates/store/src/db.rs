@@ -9,20 +9,20 @@ use std::time::Duration;
 use openset_jose::ContentKey;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Migrator};
-use sqlx::pool::PoolConnection;
-use sqlx::{
-    Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection, Transaction,
-};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection};
 
 use crate::packed::Packer;
 use crate::sqlite::install_database_drivers;
 use crate::{StoreError, Vault};
 use postgres::{Alone, Postgres};
+use reading::{Read, Seen};
+pub use reading::{Reader, Snapshot};
 pub use writer::{AtWork, is_one_alone_at_work};
 use writer::{Member, Writer};
 
 mod counted;
 mod postgres;
+mod reading;
 mod writer;
 
 pub use counted::{commits, transactions};
@@ -52,7 +52,7 @@ pub struct Migration {
 }
 
 /// What every party has.
-const SHARED: [Migration; 8] = [
+const SHARED: [Migration; 9] = [
     Migration {
         version: 1,
         name: "exchanges",
@@ -92,6 +92,11 @@ const SHARED: [Migration; 8] = [
         version: 8,
         name: "samples",
         sql: include_str!("../migrations/0008_samples.sql"),
+    },
+    Migration {
+        version: 9,
+        name: "decoded",
+        sql: include_str!("../migrations/0009_decoded.sql"),
     },
 ];
 
@@ -188,7 +193,7 @@ impl Db {
             Connections::Sqlite { readers, .. } => Read::Sqlite(readers.acquire().await?),
             Connections::Postgres(postgres) => Read::Postgres(postgres.session().await?),
         };
-        Ok(Reader(inner))
+        Ok(Reader::from(inner))
     }
 
     /// A transaction that only reads: several statements see one moment.
@@ -204,7 +209,7 @@ impl Db {
             }
             Connections::Postgres(postgres) => Seen::Postgres(postgres.snapshot().await?),
         };
-        Ok(Snapshot(inner))
+        Ok(Snapshot::from(inner))
     }
 
     /// Waits until everything is on the disk that a transaction which was dropped may have seen of others. Whatever comes of
@@ -271,74 +276,6 @@ impl Db {
                 writers.close().await;
             }
             Connections::Postgres(postgres) => postgres.close().await,
-        }
-    }
-}
-
-/// A connection to read with; dropped, it is free for the next one.
-pub struct Reader(Read);
-
-enum Read {
-    Sqlite(PoolConnection<Any>),
-    Postgres(postgres::Session),
-}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reader")
-    }
-}
-
-impl Deref for Reader {
-    type Target = AnyConnection;
-
-    fn deref(&self) -> &AnyConnection {
-        match &self.0 {
-            Read::Sqlite(connection) => connection,
-            Read::Postgres(session) => session,
-        }
-    }
-}
-
-impl DerefMut for Reader {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        match &mut self.0 {
-            Read::Sqlite(connection) => connection,
-            Read::Postgres(session) => session,
-        }
-    }
-}
-
-/// The database as it is at one moment; dropped, it ends.
-pub struct Snapshot(Seen);
-
-enum Seen {
-    Sqlite(Transaction<'static, Any>),
-    Postgres(Alone),
-}
-
-impl fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Snapshot")
-    }
-}
-
-impl Deref for Snapshot {
-    type Target = AnyConnection;
-
-    fn deref(&self) -> &AnyConnection {
-        match &self.0 {
-            Seen::Sqlite(transaction) => transaction,
-            Seen::Postgres(alone) => alone.connection(),
-        }
-    }
-}
-
-impl DerefMut for Snapshot {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        match &mut self.0 {
-            Seen::Sqlite(transaction) => transaction,
-            Seen::Postgres(alone) => alone.connection_mut(),
         }
     }
 }

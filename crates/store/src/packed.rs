@@ -48,6 +48,9 @@ const POOR_BYTES: usize = 512;
 const POOR_MAX: u32 = 256;
 /// Samples held in memory.
 const KNOWN_MAX: usize = 256;
+/// What begins like this Zstandard takes for a dictionary of its own form, and a sample for a broken one
+/// (<https://www.rfc-editor.org/rfc/rfc8878#section-5>).
+const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xA4, 0x30, 0xEC];
 /// Zstandard's quickest: what repeats is in the sample, and little is gained by looking longer.
 const LEVEL: i32 = 1;
 
@@ -273,8 +276,13 @@ impl Packer {
                 .min(sample.len());
             let older = sample.len().saturating_sub(older);
             let older = sample.get(older..).unwrap_or_default();
+            let mut bytes = [older, newest].concat();
+            if bytes.starts_with(&DICTIONARY_MAGIC) {
+                // No longer the magic then.
+                bytes.remove(0);
+            }
             kind.offer = Some(Offer {
-                bytes: [older, newest].concat(),
+                bytes,
                 vault: vault.cloned(),
             });
         }
@@ -491,7 +499,7 @@ fn unfold(packed: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
         SEALED => {
             let (head, rest) = Head::read(rest)?;
             let (len, rest) = length::read(rest)?;
-            let parts = encoded(&expand(sample, rest, len)?)?;
+            let parts = encoded(&expand(sample, rest, len)?, BYTES_MAX)?;
             head.put_together(&parts)?
         }
         _ => {
@@ -501,7 +509,7 @@ fn unfold(packed: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
             let expanded = expand(sample, rest, len)?;
             let tail = match *form {
                 PACKED_TEXT => expanded,
-                _ => encoded(&expanded)?,
+                _ => encoded(&expanded, BYTES_MAX)?,
             };
             let mut bytes = Zeroizing::new(Vec::with_capacity(head_len.saturating_add(tail.len())));
             bytes.extend_from_slice(head);

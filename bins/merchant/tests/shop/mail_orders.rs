@@ -94,13 +94,14 @@ async fn names_that_are_taken_are_refused_and_nothing_more_is_told() {
     let world = World::new().await;
     let shop = world.open_shop().await;
     let (one, two) = (Wallet::new(&world.pki, 1), Wallet::new(&world.pki, 2));
-    let first = ordered(&one, &shop, 7).await;
+    let (offered, now) = (catalogue(&shop).await, clock::now());
+    let first = one.order_by_mail_at(&offered, 2, 7, now);
     world.hand_in("first.json", &first.wire);
     let reply = world.answer("first.json").await;
     assert_eq!(one.read(&first.state, &reply).status, PaymentStatus::Paid);
 
     // Another cardholder draws the same names.
-    let thief = ordered(&two, &shop, 7).await;
+    let thief = two.order_by_mail_at(&offered, 2, 7, now);
     assert_eq!(
         thief.state.purchase().trans_ids().xid,
         first.state.purchase().trans_ids().xid

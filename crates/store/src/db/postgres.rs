@@ -26,8 +26,10 @@ use crate::StoreError;
 const CONNECTIONS_MAX: usize = 8;
 /// How soon a connection that was given back must be ready for the next one; otherwise it is closed.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long after a connection could not be made because the server starts, or has no more, it is tried again.
+/// How long after a connection could not be made because the server starts, or has no more, it is tried again...
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// ... and how long at all: short of [`ACQUIRE_TIMEOUT`], so that the reason is told.
+const RETRY_FOR: Duration = Duration::from_secs(8);
 /// A connection that broke is found so soon, however busy it is kept.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// The server keeps something for each statement of a connection; and a replica of a newer version may have altered tables.
@@ -57,9 +59,12 @@ impl Manager for Server {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Connected, sqlx::Error> {
+        let began = Instant::now();
         let mut connection = loop {
             match AnyConnection::connect_with(&self.0).await {
-                Err(error) if is_passing(&error) => sleep(RETRY_PAUSE).await,
+                Err(error) if is_passing(&error) && began.elapsed() < RETRY_FOR => {
+                    sleep(RETRY_PAUSE).await;
+                }
                 made => break made?,
             }
         };

@@ -11,6 +11,8 @@ use super::length;
 
 /// Shorter runs are left: names and digests, which nothing repeats and which are parts of words as often.
 const RUN_MIN: usize = 64;
+/// So many bytes are looked at together.
+const CHUNK: usize = 32;
 /// A signed object within a signed object in a message.
 const DEPTH_MAX: u8 = 3;
 /// Room for the length of the last piece.
@@ -28,7 +30,7 @@ fn pieces(value: &[u8], depth: u8) -> Zeroizing<Vec<u8>> {
     let mut at = 0;
     while depth > 0 && at < value.len() {
         let rest = value.get(at..).unwrap_or_default();
-        let run = rest.iter().take_while(|byte| is_base64url(**byte)).count();
+        let run = run_len(rest);
         let end = at.saturating_add(run);
         if run >= RUN_MIN
             && let Some(bytes) = value.get(at..end).and_then(meant)
@@ -43,8 +45,24 @@ fn pieces(value: &[u8], depth: u8) -> Zeroizing<Vec<u8>> {
     out
 }
 
+/// How many bytes of base64url a text begins with.
+fn run_len(text: &[u8]) -> usize {
+    // Without a way out of the inner loop, it is done many bytes at a time.
+    let all = |chunk: &&[u8]| {
+        chunk
+            .iter()
+            .fold(true, |all, byte| all & is_base64url(*byte))
+    };
+    let chunks = text.chunks_exact(CHUNK).take_while(all).count();
+    let rest = text.iter().skip(chunks.saturating_mul(CHUNK));
+    let rest = rest.take_while(|byte| is_base64url(**byte)).count();
+    chunks.saturating_mul(CHUNK).saturating_add(rest)
+}
+
 fn is_base64url(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+    let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    let is_digit = byte.wrapping_sub(b'0') < 10;
+    is_letter | is_digit | (byte == b'-') | (byte == b'_')
 }
 
 /// What a run stands for; None if that is not written so.
@@ -58,26 +76,32 @@ fn write(piece: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(piece);
 }
 
-/// The value of these pieces; None if they are none.
-pub(super) fn encoded(pieces: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    together(pieces, DEPTH_MAX)
+/// The value of these pieces; None if they are none, or it is longer than it may be.
+pub(super) fn encoded(pieces: &[u8], len_max: usize) -> Option<Zeroizing<Vec<u8>>> {
+    together(pieces, len_max, DEPTH_MAX)
 }
 
-fn together(mut rest: &[u8], depth: u8) -> Option<Zeroizing<Vec<u8>>> {
-    // Base64 is a third longer, within base64 again.
+fn together(mut rest: &[u8], len_max: usize, depth: u8) -> Option<Zeroizing<Vec<u8>>> {
+    // Base64 is a third longer, within base64 again. With room for all, nothing is left behind unwiped.
     let room = rest.len().checked_mul(3)?.checked_add(LENGTH_MAX)?;
-    let mut value = Zeroizing::new(Vec::with_capacity(room));
+    let mut value = Zeroizing::new(Vec::with_capacity(room.min(len_max)));
     loop {
         let text;
         (text, rest) = piece(rest)?;
+        if text.len() > len_max.checked_sub(value.len())? {
+            return None;
+        }
         value.extend_from_slice(text);
         if rest.is_empty() {
             return Some(value);
         }
         let inner;
         (inner, rest) = piece(rest)?;
-        let bytes = together(inner, depth.checked_sub(1)?)?;
+        let bytes = together(inner, len_max, depth.checked_sub(1)?)?;
         let run = Zeroizing::new(base64url::encode(&bytes));
+        if run.len() > len_max.checked_sub(value.len())? {
+            return None;
+        }
         value.extend_from_slice(run.as_bytes());
     }
 }
@@ -95,7 +119,8 @@ mod tests {
     fn back(value: &[u8]) -> usize {
         let pieces = decoded(value);
         assert!(pieces.len() <= value.len() + LENGTH_MAX);
-        assert_eq!(*encoded(&pieces).unwrap(), value);
+        assert_eq!(*encoded(&pieces, value.len()).unwrap(), value);
+        assert!(value.is_empty() || encoded(&pieces, value.len() - 1).is_none());
         pieces.len()
     }
 
@@ -133,10 +158,27 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_is_base64url_or_not() {
+        for byte in 0..=255 {
+            let is = byte_is(byte);
+            assert_eq!(is_base64url(byte), is, "{byte}");
+            for place in [0, 31, 32, 63, 64, 99] {
+                let mut text = [b'a'; 100];
+                text[place] = byte;
+                assert_eq!(run_len(&text), if is { 100 } else { place });
+            }
+        }
+    }
+
+    fn byte_is(byte: u8) -> bool {
+        byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+    }
+
+    #[test]
     fn what_are_no_pieces_is_refused() {
         let pieces = decoded(format!("\"{}\".", "AB".repeat(RUN_MIN)).as_bytes());
         for end in 0..pieces.len() {
-            let cut = encoded(pieces.get(..end).unwrap());
+            let cut = encoded(pieces.get(..end).unwrap(), 1000);
             assert!(cut.is_none_or(|value| value.len() <= 1), "{end}");
         }
         let mut deep = vec![1, b'x'];
@@ -148,6 +190,6 @@ mod tests {
             ]
             .concat();
         }
-        assert!(encoded(&deep).is_none());
+        assert!(encoded(&deep, 1000).is_none());
     }
 }

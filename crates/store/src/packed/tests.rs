@@ -54,6 +54,17 @@ async fn what_was_packed_as_text_still_comes_back() {
 }
 
 #[test]
+fn no_sample_looks_like_a_dictionary() {
+    let packer = Packer::default();
+    let value = [&DICTIONARY_MAGIC[..], &b"again and again ".repeat(20)].concat();
+    packer.learn("kind", 0, (0, &[]), &value, None);
+    let offer = lock(&packer.kinds).get_mut("kind").unwrap().offer.take();
+    let sample = Fitted::from(offer.unwrap().bytes.as_slice());
+    assert!(sample.compress(&value).is_some());
+    assert!(Fitted::from(value.as_slice()).compress(&value).is_none());
+}
+
+#[test]
 fn the_same_is_found_however_it_is_shifted() {
     let packer = Arc::new(Packer::default());
     let certificate = base64url::encode(
