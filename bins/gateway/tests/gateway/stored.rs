@@ -13,7 +13,7 @@ use crate::sale::Sale;
 use crate::service::{Premises, Service};
 
 /// The first byte of a value that is stored as what its sealed object says (`store::packed`).
-const SEALED: u8 = 3;
+const SEALED: u8 = 5;
 
 /// A purchase with all that may come after it: each request with its answer.
 async fn purchase(service: &Service) -> Vec<(Vec<u8>, Vec<u8>)> {

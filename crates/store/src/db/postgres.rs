@@ -59,7 +59,7 @@ impl Manager for Server {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Connected, sqlx::Error> {
-        let began = Instant::now();
+        let began = tokio::time::Instant::now();
         let mut connection = loop {
             match AnyConnection::connect_with(&self.0).await {
                 Err(error) if is_passing(&error) && began.elapsed() < RETRY_FOR => {
@@ -281,5 +281,29 @@ impl Drop for Unfinished {
         if let Some(session) = self.0.take() {
             session.retire();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::{ACQUIRE_TIMEOUT, RETRY_FOR, RETRY_PAUSE};
+    use crate::{Db, StoreError, sqlx};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_not_there_is_waited_for_and_then_named() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        drop(taken);
+        let began = tokio::time::Instant::now();
+        let refused = Db::open(&format!("postgres://nobody@127.0.0.1:{port}/none"), &[]).await;
+        let Err(StoreError::Unavailable(sqlx::Error::Io(error))) = refused else {
+            unreachable!("{refused:?}");
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert!(began.elapsed() >= RETRY_FOR);
+        assert!(began.elapsed() < RETRY_FOR + 2 * RETRY_PAUSE);
+        assert!(RETRY_FOR + 2 * RETRY_PAUSE < ACQUIRE_TIMEOUT);
     }
 }
