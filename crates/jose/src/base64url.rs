@@ -18,8 +18,18 @@ pub fn encode(bytes: &[u8]) -> String {
 /// # Errors
 /// Refuses padding, whitespace, the standard alphabet's `+` and `/`, impossible lengths and
 /// trailing bits that are not zero, so that each byte string has exactly one accepted text.
-pub fn decode(text: &str) -> Result<Vec<u8>, Base64UrlError> {
+pub fn decode(text: impl AsRef<[u8]>) -> Result<Vec<u8>, Base64UrlError> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Base64UrlError)
+}
+
+/// Appends the encoding of `bytes` to a text that is held as bytes.
+pub fn append(bytes: &[u8], text: &mut Vec<u8>) {
+    let begin = text.len();
+    text.resize(begin.saturating_add(encoded_len(bytes.len())), 0);
+    let written = text
+        .get_mut(begin..)
+        .and_then(|room| URL_SAFE_NO_PAD.encode_slice(bytes, room).ok());
+    debug_assert_eq!(written, Some(encoded_len(bytes.len())));
 }
 
 /// Appends the encoding of `bytes` to `out`.
@@ -35,7 +45,8 @@ pub(crate) fn decode_onto(text: &str, out: &mut Vec<u8>) -> Result<(), Base64Url
 }
 
 /// How many characters `bytes` bytes become.
-pub(crate) const fn encoded_len(bytes: usize) -> usize {
+#[must_use]
+pub const fn encoded_len(bytes: usize) -> usize {
     bytes.saturating_mul(4).div_ceil(3)
 }
 
@@ -62,7 +73,11 @@ mod tests {
     #[test]
     fn the_foreseen_length_is_the_real_one() {
         for size in 0..50 {
-            assert_eq!(encoded_len(size), encode(&vec![0; size]).len());
+            let bytes = vec![0xA5; size];
+            assert_eq!(encoded_len(size), encode(&bytes).len());
+            let mut text = b"before".to_vec();
+            append(&bytes, &mut text);
+            assert_eq!(text, format!("before{}", encode(&bytes)).into_bytes());
         }
     }
 }

@@ -282,7 +282,7 @@ impl Serialize for ExactBytes {
 impl<'de> Deserialize<'de> for ExactBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
-        base64url::decode(&text)
+        base64url::decode(&*text)
             .map(Self)
             .map_err(serde::de::Error::custom)
     }

@@ -484,10 +484,20 @@ fn begun(form: u8, id: i64, bytes: &[u8], len: usize) -> Zeroizing<Vec<u8>> {
 
 /// Whether it is shorter, and proves to be what it was.
 fn comes_back(packed: &[u8], sample: &Fitted, bytes: &[u8]) -> bool {
-    packed.len() < bytes.len() && unfold(packed, sample).is_some_and(|again| *again == bytes)
+    packed.len() < bytes.len()
+        && unfold_unchecked(packed, sample).is_some_and(|(_, again)| *again == bytes)
 }
 
 fn unfold(packed: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
+    let (wanted, bytes) = unfold_unchecked(packed, sample)?;
+    (check(&bytes) == *wanted).then_some(bytes)
+}
+
+/// The check that a packed value has, and what comes back of it.
+fn unfold_unchecked<'p>(
+    packed: &'p [u8],
+    sample: &Fitted,
+) -> Option<(&'p [u8; CHECK_LEN], Zeroizing<Vec<u8>>)> {
     let (form, rest) = packed.split_first()?;
     let (wanted, rest) = rest.get(ID_LEN..)?.split_first_chunk::<CHECK_LEN>()?;
     let bytes = match *form {
@@ -511,13 +521,14 @@ fn unfold(packed: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
                 PACKED_TEXT => expanded,
                 _ => encoded(&expanded, BYTES_MAX)?,
             };
-            let mut bytes = Zeroizing::new(Vec::with_capacity(head_len.saturating_add(tail.len())));
-            bytes.extend_from_slice(head);
-            bytes.extend_from_slice(&tail);
-            bytes
+            if head.is_empty() {
+                tail
+            } else {
+                Zeroizing::new([head, &tail].concat())
+            }
         }
     };
-    (check(&bytes) == *wanted).then_some(bytes)
+    Some((wanted, bytes))
 }
 
 /// Few bytes are a megabyte, if they say so: no more than what was ever packed.

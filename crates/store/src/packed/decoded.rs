@@ -28,21 +28,35 @@ fn pieces(value: &[u8], depth: u8) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(value.len().saturating_add(LENGTH_MAX)));
     let mut text = 0;
     let mut at = 0;
-    while depth > 0 && at < value.len() {
-        let rest = value.get(at..).unwrap_or_default();
-        let run = run_len(rest);
-        let end = at.saturating_add(run);
-        if run >= RUN_MIN
-            && let Some(bytes) = value.get(at..end).and_then(meant)
-        {
-            write(value.get(text..at).unwrap_or_default(), &mut out);
+    while depth > 0
+        && let Some((begin, end)) = next_run(value, at)
+    {
+        let run = value.get(begin..end).unwrap_or_default();
+        if let Ok(bytes) = base64url::decode(run).map(Zeroizing::new) {
+            write(value.get(text..begin).unwrap_or_default(), &mut out);
             write(&pieces(&bytes, depth.saturating_sub(1)), &mut out);
             text = end;
         }
-        at = end.saturating_add(1);
+        at = end;
     }
     write(value.get(text..).unwrap_or_default(), &mut out);
     out
+}
+
+/// Where the next run of base64url begins and ends, that is long enough. `at` is where a run may begin: a long one covers
+/// the place that is [`RUN_MIN`] further, so that of what is none few bytes are looked at.
+fn next_run(value: &[u8], mut at: usize) -> Option<(usize, usize)> {
+    loop {
+        let seen = at.checked_add(RUN_MIN)?;
+        let window = value.get(at..seen)?;
+        match window.iter().rposition(|byte| !is_base64url(*byte)) {
+            Some(other) => at = at.checked_add(other)?.checked_add(1)?,
+            None => {
+                let rest = value.get(seen..).unwrap_or_default();
+                return Some((at, seen.checked_add(run_len(rest))?));
+            }
+        }
+    }
 }
 
 /// How many bytes of base64url a text begins with.
@@ -65,12 +79,6 @@ fn is_base64url(byte: u8) -> bool {
     is_letter | is_digit | (byte == b'-') | (byte == b'_')
 }
 
-/// What a run stands for; None if that is not written so.
-fn meant(run: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let run = str::from_utf8(run).ok()?;
-    base64url::decode(run).ok().map(Zeroizing::new)
-}
-
 fn write(piece: &[u8], out: &mut Vec<u8>) {
     length::write(piece.len(), out);
     out.extend_from_slice(piece);
@@ -82,15 +90,12 @@ pub(super) fn encoded(pieces: &[u8], len_max: usize) -> Option<Zeroizing<Vec<u8>
 }
 
 fn together(mut rest: &[u8], len_max: usize, depth: u8) -> Option<Zeroizing<Vec<u8>>> {
-    // Base64 is a third longer, within base64 again. With room for all, nothing is left behind unwiped.
-    let room = rest.len().checked_mul(3)?.checked_add(LENGTH_MAX)?;
-    let mut value = Zeroizing::new(Vec::with_capacity(room.min(len_max)));
+    let len = len_of(rest, depth).filter(|len| *len <= len_max)?;
+    // With room for all, nothing is left behind unwiped.
+    let mut value = Zeroizing::new(Vec::with_capacity(len));
     loop {
         let text;
         (text, rest) = piece(rest)?;
-        if text.len() > len_max.checked_sub(value.len())? {
-            return None;
-        }
         value.extend_from_slice(text);
         if rest.is_empty() {
             return Some(value);
@@ -98,11 +103,24 @@ fn together(mut rest: &[u8], len_max: usize, depth: u8) -> Option<Zeroizing<Vec<
         let inner;
         (inner, rest) = piece(rest)?;
         let bytes = together(inner, len_max, depth.checked_sub(1)?)?;
-        let run = Zeroizing::new(base64url::encode(&bytes));
-        if run.len() > len_max.checked_sub(value.len())? {
-            return None;
+        base64url::append(&bytes, &mut value);
+    }
+}
+
+/// How long the value of these pieces is.
+fn len_of(mut rest: &[u8], depth: u8) -> Option<usize> {
+    let mut len = 0_usize;
+    loop {
+        let text;
+        (text, rest) = piece(rest)?;
+        len = len.checked_add(text.len())?;
+        if rest.is_empty() {
+            return Some(len);
         }
-        value.extend_from_slice(run.as_bytes());
+        let inner;
+        (inner, rest) = piece(rest)?;
+        let bytes = len_of(inner, depth.checked_sub(1)?)?;
+        len = len.checked_add(base64url::encoded_len(bytes))?;
     }
 }
 
