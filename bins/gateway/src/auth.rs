@@ -142,8 +142,8 @@ async fn begin(
     }
     let ((payment_id, balance), instrument) = match by {
         By::Pi { .. } => {
-            let name = (id, leeway.tolerance_percent);
-            let opened = payments::open(&mut tx, &gateway.vault, name, asker, payment);
+            let tolerance = leeway.tolerance_percent;
+            let opened = payments::open(&mut tx, &gateway.vault, tolerance, asker, payment);
             (opened.await?, Instrument::Pi)
         }
         By::Token {

@@ -1,5 +1,7 @@
 //! base64url without padding (RFC 7515, section 2), decoded strictly.
 
+use std::ops::Deref;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 /// Text that is not canonical base64url without padding.
@@ -20,6 +22,39 @@ pub fn encode(bytes: &[u8]) -> String {
 /// trailing bits that are not zero, so that each byte string has exactly one accepted text.
 pub fn decode(text: impl AsRef<[u8]>) -> Result<Vec<u8>, Base64UrlError> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Base64UrlError)
+}
+
+/// The text of a value of 256 bits.
+#[derive(Clone, Copy)]
+pub struct Text256([u8; encoded_len(32)]);
+
+impl Deref for Text256 {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Encodes a value of 256 bits, 43 characters, without memory from the heap.
+#[must_use]
+pub fn encode_256(bytes: &[u8; 32]) -> Text256 {
+    let mut text = Text256([0; encoded_len(32)]);
+    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text.0);
+    debug_assert_eq!(written, Ok(text.0.len()));
+    text
+}
+
+/// Decodes a value of 256 bits.
+///
+/// # Errors
+/// As [`decode`], and refuses every other length.
+pub fn decode_256(text: &str) -> Result<[u8; 32], Base64UrlError> {
+    let mut bytes = [0; 32];
+    match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+        Ok(32) => Ok(bytes),
+        _ => Err(Base64UrlError),
+    }
 }
 
 /// Appends the encoding of `bytes` to a text that is held as bytes.
@@ -67,6 +102,25 @@ mod tests {
             "A-z_4ME\n",
         ] {
             assert_eq!(decode(text), Err(Base64UrlError), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_of_256_bits_are_read_as_all_others_and_no_other_length_is() {
+        let value: [u8; 32] = std::array::from_fn(|at| (at * 37).to_le_bytes()[0]);
+        assert_eq!(&*encode_256(&value), encode(&value));
+        assert_eq!(decode_256(&encode(&value)), Ok(value));
+        for len in (0..32).chain(33..70) {
+            assert_eq!(decode_256(&encode(&vec![7; len])), Err(Base64UrlError));
+        }
+        let text = encode(&value);
+        for (at, other) in [(42, 'B'), (42, '='), (0, '+'), (7, ' '), (3, 'é')] {
+            let text: String = text
+                .chars()
+                .enumerate()
+                .map(|(place, c)| if place == at { other } else { c })
+                .collect();
+            assert_eq!(decode_256(&text), Err(Base64UrlError), "{text}");
         }
     }
 

@@ -69,7 +69,7 @@ impl Thumbprint {
 
 impl fmt::Display for Thumbprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base64url::encode(&self.0))
+        f.write_str(&base64url::encode_256(&self.0))
     }
 }
 
@@ -83,14 +83,15 @@ impl FromStr for Thumbprint {
     type Err = ThumbprintError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = base64url::decode(text).map_err(|_| ThumbprintError)?;
-        Ok(Self(bytes.try_into().map_err(|_| ThumbprintError)?))
+        base64url::decode_256(text)
+            .map(Self)
+            .map_err(|_| ThumbprintError)
     }
 }
 
 impl Serialize for Thumbprint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&base64url::encode_256(&self.0))
     }
 }
 

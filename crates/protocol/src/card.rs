@@ -132,9 +132,7 @@ impl std::str::FromStr for Bin {
 
 impl<'de> Deserialize<'de> for Bin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        crate::text::read(deserializer, str::parse)
     }
 }
 
@@ -213,9 +211,7 @@ impl Serialize for CardExpiry {
 
 impl<'de> Deserialize<'de> for CardExpiry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        crate::text::read(deserializer, str::parse)
     }
 }
 

@@ -2,9 +2,8 @@
 
 use openset_jose::{Random, base64url};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
 
-use crate::{Context, Timestamp};
+use crate::{Context, Timestamp, text};
 
 /// Declares a value of 256 bits, base64url without padding on the wire (43 characters).
 /// SET 1.0 has 160 bits; docs/DIVERGENCES.md says why they grew.
@@ -30,7 +29,7 @@ macro_rules! value_256 {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&openset_jose::base64url::encode(&self.0))
+                f.write_str(&openset_jose::base64url::encode_256(&self.0))
             }
         }
 
@@ -44,21 +43,20 @@ macro_rules! value_256 {
             type Err = $crate::ids::NotAnIdentifier;
 
             fn from_str(text: &str) -> Result<Self, $crate::ids::NotAnIdentifier> {
-                let bytes = openset_jose::base64url::decode(text).map_err(|_| $crate::ids::NotAnIdentifier)?;
-                Ok(Self(bytes.try_into().map_err(|_| $crate::ids::NotAnIdentifier)?))
+                let bytes = openset_jose::base64url::decode_256(text);
+                bytes.map(Self).map_err(|_| $crate::ids::NotAnIdentifier)
             }
         }
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(&openset_jose::base64url::encode_256(&self.0))
             }
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                $crate::text::read(deserializer, str::parse)
             }
         }
     };
@@ -183,8 +181,7 @@ impl std::str::FromStr for LocalId {
 
 impl<'de> Deserialize<'de> for LocalId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        text::read(deserializer, str::parse)
     }
 }
 
@@ -258,8 +255,7 @@ pub struct NotALanguage;
 
 impl<'de> Deserialize<'de> for Language {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        text::read(deserializer, str::parse)
     }
 }
 
@@ -281,10 +277,7 @@ impl Serialize for ExactBytes {
 
 impl<'de> Deserialize<'de> for ExactBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        base64url::decode(&*text)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+        text::read(deserializer, |text| base64url::decode(text).map(Self))
     }
 }
 

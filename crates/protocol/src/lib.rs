@@ -34,6 +34,7 @@ mod receipt;
 pub mod rejection;
 pub mod sealed;
 pub mod signed;
+mod text;
 pub mod thumbs;
 pub mod timestamp;
 pub mod wrapper;

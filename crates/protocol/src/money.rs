@@ -108,8 +108,7 @@ impl Serialize for Currency {
 
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::from_alpha(&text).map_err(serde::de::Error::custom)
+        crate::text::read(deserializer, Self::from_alpha)
     }
 }
 

@@ -6,6 +6,7 @@ use openset_protocol::digest::Digest;
 use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
 use openset_protocol::gateway::auth_rev::ReceiptFor;
 use openset_protocol::money::Currency;
+use openset_service::random;
 use openset_store::packed::learn_sealed;
 use openset_store::{StoreError, Tx, Vault};
 use sqlx::any::AnyRow;
@@ -20,14 +21,15 @@ use crate::error::GatewayError;
 const CHAIN: &[u8] = b"\"cardholder_chain\"";
 
 /// The payment of this instruction, made if there is none yet, which nobody else can decide about until the
-/// transaction ends, with what was done with it. `id` names a new one, of which so many percent more than was signed may stand authorized.
+/// transaction ends, with what was done with it. Of a new one so many percent more than was signed may stand authorized.
 pub(crate) async fn open(
     tx: &mut Tx,
     vault: &Vault,
-    (id, tolerance_percent): (&str, u8),
+    tolerance_percent: u8,
     asker: &Asker,
     payment: &VerifiedPayment,
 ) -> Result<(String, Payment), GatewayError> {
+    let id = random::dated_hex_id::<16>();
     let receipt_for = serde_json::to_vec(&payment.receipt_for())?;
     let limit_minor = limit_minor(payment.purch_amt.minor(), tolerance_percent);
     let plan = payment.install_recur_data.as_ref();
@@ -36,7 +38,8 @@ pub(crate) async fn open(
     // The card number comes before its certificate's chain, and stays as it is.
     let chain = kept.windows(CHAIN.len()).position(|text| text == CHAIN);
     let kept = (&kept[..], chain.unwrap_or(kept.len()));
-    let sealed = |tx: &Tx, id| tx.seal_packed(vault, "payments/kept", &kept_context(id), kept);
+    let sealed =
+        |tx: &Tx, id: &str| tx.seal_packed(vault, "payments/kept", &kept_context(id), kept);
     let begun = Payment {
         currency: payment.purch_amt.currency(),
         limit_minor,
@@ -49,7 +52,7 @@ pub(crate) async fn open(
          receipt_for_sealed, plan, kept_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT DO NOTHING",
     )
-    .bind(id)
+    .bind(id.as_str())
     .bind(payment.hpi.as_bytes().to_vec())
     .bind(asker.merchant_id())
     .bind(asker.brand_id.as_str())
@@ -57,14 +60,14 @@ pub(crate) async fn open(
     .bind(begun.currency.alpha())
     .bind(i64::try_from(limit_minor).unwrap_or(i64::MAX))
     .bind(begun.opened_at_s)
-    .bind(vault.seal(&context(id), &receipt_for))
+    .bind(vault.seal(&context(&id), &receipt_for))
     .bind(plan)
-    .bind(sealed(tx, id))
+    .bind(sealed(tx, &id))
     .execute(&mut **tx)
     .await?;
     if inserted.rows_affected() == 1 {
         // Nobody else sees it until the transaction ends.
-        return Ok((id.to_owned(), begun));
+        return Ok((id, begun));
     }
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
     let id: String =

@@ -16,7 +16,7 @@ use openset_service::{clock, random};
 
 use super::{KEEP_UNAUTHENTICATED_SECONDS, Received, Sender};
 use crate::failure::Failure;
-use crate::store::{orders, purchases};
+use crate::store::purchases;
 use crate::{Merchant, offload};
 
 const TOO_MANY: Rejection =
@@ -78,11 +78,9 @@ fn decode(wrapper: &MessageWrapper) -> Result<PInitReq, Failure> {
 async fn chosen(merchant: &Merchant, request: &PInitReq) -> Result<(Credentials, Chain), Failure> {
     let lid_m = request.lid_m.as_str();
     let mut connection = merchant.db.read().await?;
-    let order = orders::find(&mut connection, lid_m).await?;
-    order.ok_or(Rejection::UnknownLid)?;
     let open = purchases::count(&mut connection, lid_m, clock::now_seconds()).await?;
     drop(connection);
-    if open >= purchases::OPEN_PER_ORDER_MAX {
+    if open.ok_or(Rejection::UnknownLid)? >= purchases::OPEN_PER_ORDER_MAX {
         return Err(TOO_MANY.into());
     }
     if !merchant.settings.brands.contains(&request.brand_id) {

@@ -122,15 +122,21 @@ pub(super) async fn of_payment(
     currency: Currency,
 ) -> Result<Vec<Authorization>, StoreError> {
     let rows = sqlx::query(
-        "SELECT number, state, amount_minor, awaiting, payload, baggage, failure, asked, answer, baggage_packed \
-         FROM authorizations WHERE xid = $1 ORDER BY number",
+        "SELECT number, state, amount_minor, awaiting, payload, baggage, failure, asked, answer, baggage_packed, \
+         (SELECT COUNT(*) FROM movements m WHERE m.xid = a.xid) \
+         FROM authorizations a WHERE xid = $1 ORDER BY number",
     )
     .bind(xid.to_string())
     .fetch_all(&mut *conn)
     .await?;
     let mut all = Vec::with_capacity(rows.len());
+    let mut moved = 0;
     for row in &rows {
         all.push(read(conn, row, currency).await?);
+        moved = row.try_get::<i64, _>(10)?;
+    }
+    if moved == 0 {
+        return Ok(all);
     }
     for movement in movements::of_payment(conn, xid).await? {
         let of = all

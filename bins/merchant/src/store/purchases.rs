@@ -26,18 +26,19 @@ pub(crate) struct Purchase {
     pub(crate) used: bool,
 }
 
-/// How many purchases of an order are open.
+/// How many purchases of an order are open; none if there is no such order.
 pub(crate) async fn count(
     conn: &mut AnyConnection,
     order_id: &str,
     now_s: i64,
-) -> Result<i64, StoreError> {
+) -> Result<Option<i64>, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT COUNT(*) FROM purchases WHERE order_id = $1 AND expires_at_s > $2",
+        "SELECT (SELECT COUNT(*) FROM purchases p WHERE p.order_id = o.id AND p.expires_at_s > $2) \
+         FROM orders o WHERE o.id = $1",
     )
     .bind(order_id)
     .bind(now_s)
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await?)
 }
 
