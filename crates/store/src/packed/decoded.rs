@@ -176,6 +176,19 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_found_wherever_it_stands_if_it_is_long_enough() {
+        let words = "one;two2,three-3 ".repeat(12);
+        for before in 0..words.len() {
+            let text = words.get(..before).unwrap();
+            for (run, is_found) in [(RUN_MIN - 4, false), (RUN_MIN, true), (2000, true)] {
+                let value = format!("{text}.{}.{text}", "A".repeat(run));
+                let is_shorter = back(value.as_bytes()) < value.len();
+                assert_eq!(is_shorter, is_found, "{before} {run}");
+            }
+        }
+    }
+
+    #[test]
     fn every_byte_is_base64url_or_not() {
         for byte in 0..=255 {
             let is = byte_is(byte);
