@@ -5,7 +5,7 @@
 //! whose transaction was dropped is rolled back on its way.
 
 use std::ops::{Deref, DerefMut};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{
@@ -15,7 +15,7 @@ use sqlx::any::AnyConnectOptions;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, Connection, Executor};
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -51,6 +51,7 @@ struct Server(AnyConnectOptions);
 
 struct Connected {
     connection: AnyConnection,
+    made_at: Instant,
     lived_at: Instant,
 }
 
@@ -59,7 +60,7 @@ impl Manager for Server {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Connected, sqlx::Error> {
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let mut connection = loop {
             match AnyConnection::connect_with(&self.0).await {
                 Err(error) if is_passing(&error) && began.elapsed() < RETRY_FOR => {
@@ -69,18 +70,16 @@ impl Manager for Server {
             }
         };
         connection.execute(SESSION).await?;
+        let made_at = Instant::now();
         Ok(Connected {
             connection,
-            lived_at: Instant::now(),
+            made_at,
+            lived_at: made_at,
         })
     }
 
-    async fn recycle(
-        &self,
-        connected: &mut Connected,
-        metrics: &Metrics,
-    ) -> RecycleResult<sqlx::Error> {
-        if metrics.age() >= CONNECTION_AGE_MAX {
+    async fn recycle(&self, connected: &mut Connected, _: &Metrics) -> RecycleResult<sqlx::Error> {
+        if connected.made_at.elapsed() >= CONNECTION_AGE_MAX {
             return Err(RecycleError::message("old"));
         }
         // What is left of a statement that nobody waited for.

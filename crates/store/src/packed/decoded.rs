@@ -44,7 +44,7 @@ fn pieces(value: &[u8], depth: u8) -> Zeroizing<Vec<u8>> {
 }
 
 /// Where the next run of base64url begins and ends, that is long enough. `at` is where a run may begin: a long one covers
-/// the place that is [`RUN_MIN`] further, so that of what is none few bytes are looked at.
+/// the next [`RUN_MIN`] bytes. They are looked at from the last one back, so that of what is no run few are looked at.
 fn next_run(value: &[u8], mut at: usize) -> Option<(usize, usize)> {
     loop {
         let seen = at.checked_add(RUN_MIN)?;
@@ -132,6 +132,8 @@ fn piece(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::collections::VecDeque;
+
     use super::*;
 
     fn back(value: &[u8]) -> usize {
@@ -222,5 +224,17 @@ mod tests {
             .concat();
         }
         assert!(encoded(&deep, 1000).is_none());
+
+        // So deep that nobody could follow.
+        let mut deep = VecDeque::from(vec![1, b'x']);
+        for _ in 0..100_000 {
+            let mut before = vec![1, b'x'];
+            length::write(deep.len(), &mut before);
+            for byte in before.into_iter().rev() {
+                deep.push_front(byte);
+            }
+            deep.push_back(0);
+        }
+        assert!(encoded(deep.make_contiguous(), 1000).is_none());
     }
 }

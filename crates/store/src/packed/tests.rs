@@ -65,6 +65,22 @@ fn no_sample_looks_like_a_dictionary() {
 }
 
 #[test]
+fn what_does_not_come_back_is_stored_as_it_is() {
+    let value = b"again and again ".repeat(20);
+    let stored = |decoder: &[u8]| {
+        let sample = Fitted::from(&b"again and again, and once more"[..]);
+        let decoder = DecoderDictionary::try_copy(decoder).ok();
+        assert!(sample.decoder.set(decoder).is_ok());
+        let packer = Packer::default();
+        let kind = Kind::of((1, Sample::Open(Arc::new(sample))), 1);
+        lock(&packer.kinds).insert("kind/decoded".to_owned(), kind);
+        packer.pack("kind", (&value, 0), None)
+    };
+    assert!(stored(b"again and again, and once more").len() < value.len() / 4);
+    assert_eq!(*stored(b"AGAIN AND AGAIN, AND ONCE MORE"), value);
+}
+
+#[test]
 fn the_same_is_found_however_it_is_shifted() {
     let packer = Arc::new(Packer::default());
     let certificate = base64url::encode(

@@ -7,6 +7,7 @@ mod crash;
 mod database;
 mod packed;
 mod place;
+mod pooled;
 // Shared with the other crates' tests. Included as a file because the kit itself depends on us.
 #[path = "../../../testkit/src/postgres.rs"]
 #[expect(unreachable_pub, reason = "a module of another crate")]

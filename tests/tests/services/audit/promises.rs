@@ -160,8 +160,8 @@ async fn promises_are_kept_and_every_record_that_breaks_one_is_found_and_nothing
     for (party, statement, codes) in ALL {
         let copy = copied(&folder);
         let mut conn = open(copy.path(), party).await;
-        let second = "(SELECT MAX(a.id) FROM authorizations a JOIN payments p ON p.id = a.payment_id \
-                      WHERE p.plan LIKE '{\"recurring%' AND a.id <> p.id)";
+        let second = "(SELECT a.id FROM authorizations a JOIN payments p ON p.id = a.payment_id \
+                      WHERE p.plan LIKE '{\"recurring%' ORDER BY a.rowid DESC LIMIT 1)";
         let sql = statement.replace("{second}", second);
         let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut conn);
         let rows = done.await.unwrap().rows_affected();
