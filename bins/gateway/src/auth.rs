@@ -316,7 +316,7 @@ async fn answer(
             }),
             Word::Declined { code, reason, .. } => Decision::Refused { code, reason },
         };
-        auth::answer_keeping(ctx, with, &asker, &decision)
+        auth::answer(ctx, with, &asker, &decision)
     })
     .await
 }
@@ -331,7 +331,7 @@ async fn refuse(
     let decision = Decision::Refused { code, reason: None };
     let theirs = asker.clone();
     let response = sign(gateway, asker, move |ctx, with| {
-        auth::answer_keeping(ctx, with, &theirs, &decision)
+        auth::answer(ctx, with, &theirs, &decision)
     })
     .await?;
     let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());

@@ -186,7 +186,7 @@ async fn answer(
             tokens: &tokens,
             state: &RevocationState::of(&verifier, &request.asker.brand_id),
         };
-        auth_rev::answer_keeping(&mut ctx, with, &request, &reversal)
+        auth_rev::answer(&mut ctx, with, &request, &reversal)
     });
     Ok(answer.await?)
 }

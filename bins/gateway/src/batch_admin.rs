@@ -266,7 +266,7 @@ async fn sign(
             rng: &mut rng,
         };
         let state = RevocationState::of(&verifier, &request.asker.brand_id);
-        batch_admin::answer_keeping(&mut ctx, &ours, &request, report, &state)
+        batch_admin::answer(&mut ctx, &ours, &request, report, &state)
     });
     Ok(answer.await?)
 }
@@ -395,7 +395,7 @@ impl Request for Purge {
             }),
             ..BatchReport::of(BaStatus::Success)
         };
-        Ok(batch_admin::answer_keeping(
+        Ok(batch_admin::answer(
             ctx,
             ours,
             &self.request,

@@ -93,7 +93,7 @@ impl Request for VerifiedCapReq {
             outcome(ended).map(|outcome| (outcome, receipt.clone()))
         };
         let outcomes: Result<Vec<_>, _> = ended.iter().map(told).collect();
-        Ok(cap::answer_keeping(ctx, ours, self, &outcomes?, state)?)
+        Ok(cap::answer(ctx, ours, self, &outcomes?, state)?)
     }
 }
 

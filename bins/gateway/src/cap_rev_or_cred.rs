@@ -98,9 +98,7 @@ impl Request for VerifiedCapRevOrCredReq {
             outcome(ended).map(|outcome| (outcome, receipt.clone()))
         };
         let outcomes: Result<Vec<_>, _> = ended.iter().map(told).collect();
-        Ok(cap_rev_or_cred::answer_keeping(
-            ctx, ours, self, &outcomes?, state,
-        )?)
+        Ok(cap_rev_or_cred::answer(ctx, ours, self, &outcomes?, state)?)
     }
 }
 

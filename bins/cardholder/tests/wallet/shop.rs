@@ -394,7 +394,7 @@ impl ShopState {
             state: &RevocationState::default(),
         };
         let answer = with_context(|ctx| gateway::auth::answer(ctx, answering, &asker, &decision))?;
-        let answer = awaiting.handle(&answer, &[&self.ours], verifier, clock::now())?;
+        let answer = awaiting.handle(&answer.wire, &[&self.ours], verifier, clock::now())?;
         let mut authorized = Authorized {
             payload: answer.payload,
             acq_card_msg: answer.baggage.acq_card_msg,
@@ -467,7 +467,7 @@ impl ShopState {
         let answer = with_context(|ctx| {
             gateway::cap_rev_or_cred::answer(ctx, gateway, &request, &done, &state)
         })?;
-        let mut items = awaiting.handle(&answer, &[ours], verifier, now)?;
+        let mut items = awaiting.handle(&answer.wire, &[ours], verifier, now)?;
         Ok(items.remove(0).receipt.unwrap())
     }
 

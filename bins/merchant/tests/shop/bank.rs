@@ -370,7 +370,9 @@ fn authorize(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood
         tokens: &bank.tokens,
         state: &RevocationState::of(bank.pki.verifier(), &asker.brand_id),
     };
-    auth::answer(&mut ctx, with, &asker, &decision).unwrap()
+    auth::answer(&mut ctx, with, &asker, &decision)
+        .unwrap()
+        .wire
 }
 
 /// What becomes of the capture, of a sale.
@@ -416,7 +418,9 @@ fn reverse(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
         tokens: &bank.tokens,
         state: &RevocationState::of(verifier, &request.asker.brand_id),
     };
-    auth_rev::answer(&mut ctx, with, &request, &reversal).unwrap()
+    auth_rev::answer(&mut ctx, with, &request, &reversal)
+        .unwrap()
+        .wire
 }
 
 fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
@@ -460,7 +464,9 @@ fn capture(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) 
     };
     let outcomes: Vec<_> = request.items.iter().map(told).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
-    cap::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
+    cap::answer(&mut ctx, ours[0], &request, &outcomes, &state)
+        .unwrap()
+        .wire
 }
 
 fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -> Vec<u8> {
@@ -515,5 +521,7 @@ fn refund(bank: &BankState, wire: &[u8], wrapper: &MessageWrapper, mood: Mood) -
     };
     let outcomes: Vec<_> = request.items.iter().map(told).collect();
     let state = RevocationState::of(verifier, &request.asker.brand_id);
-    cap_rev_or_cred::answer(&mut ctx, ours[0], &request, &outcomes, &state).unwrap()
+    cap_rev_or_cred::answer(&mut ctx, ours[0], &request, &outcomes, &state)
+        .unwrap()
+        .wire
 }

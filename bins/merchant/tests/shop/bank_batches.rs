@@ -324,5 +324,7 @@ pub(crate) fn answer(
     let request = batch_admin::open(wire, wrapper, ours, pki.verifier(), ctx.now).unwrap();
     let report = batches.report(&request);
     let state = RevocationState::of(pki.verifier(), &request.asker.brand_id);
-    batch_admin::answer(&mut ctx, ours[0], &request, report, &state).unwrap()
+    batch_admin::answer(&mut ctx, ours[0], &request, report, &state)
+        .unwrap()
+        .wire
 }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 mod answer;
 mod token;
 pub(super) use answer::sign_receipt;
-pub use answer::{Answering, Approval, Decision, TokenKey, answer, answer_keeping, open_cap_token};
+pub use answer::{Answering, Approval, Decision, TokenKey, answer, open_cap_token};
 
 /// Who asked, and how to answer: kept until the answer is given, also across a crash.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -147,24 +147,12 @@ pub enum Reversal {
     Refused(AuthRevCode),
 }
 
-/// Makes AuthRevRes. Store it with the outcome, in one transaction, before it is sent.
+/// Makes AuthRevRes. Store it with the outcome, in one transaction, before it is sent; the content key
+/// that comes with it serves to store it shorter.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when a key cannot sign or seal.
 pub fn answer(
-    ctx: &mut Context<'_>,
-    with: Answering<'_>,
-    request: &VerifiedAuthRevReq,
-    reversal: &Reversal,
-) -> Result<Vec<u8>, Rejection> {
-    answer_keeping(ctx, with, request, reversal).map(|answer| answer.wire)
-}
-
-/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
-///
-/// # Errors
-/// As [`answer`].
-pub fn answer_keeping(
     ctx: &mut Context<'_>,
     with: Answering<'_>,
     request: &VerifiedAuthRevReq,

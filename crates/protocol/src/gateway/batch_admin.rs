@@ -126,25 +126,12 @@ pub fn open(
     })
 }
 
-/// Makes BatchAdminRes. Store it with what was done, before it is sent.
+/// Makes BatchAdminRes. Store it with what was done, before it is sent; the content key
+/// that comes with it serves to store it shorter.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when a key cannot sign or seal.
 pub fn answer(
-    ctx: &mut Context<'_>,
-    ours: &Credentials,
-    request: &VerifiedBatchAdminReq,
-    report: BatchReport,
-    state: &RevocationState,
-) -> Result<Vec<u8>, Rejection> {
-    answer_keeping(ctx, ours, request, report, state).map(|answer| answer.wire)
-}
-
-/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
-///
-/// # Errors
-/// As [`answer`].
-pub fn answer_keeping(
     ctx: &mut Context<'_>,
     ours: &Credentials,
     request: &VerifiedBatchAdminReq,

@@ -122,25 +122,12 @@ fn judge(
 }
 
 /// Makes the response from the outcome of each item, in the request's order, with the cardholder's newest receipt where it
-/// is not the first. Store it with the outcomes before it is sent.
+/// is not the first. Store it with the outcomes before it is sent; the content key
+/// that comes with it serves to store it shorter.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when a key cannot sign or seal, or when outcomes are missing.
 pub fn answer(
-    ctx: &mut Context<'_>,
-    ours: &Credentials,
-    request: &VerifiedCapRevOrCredReq,
-    outcomes: &[(Outcome, Option<NewReceipt>)],
-    state: &RevocationState,
-) -> Result<Vec<u8>, Rejection> {
-    answer_keeping(ctx, ours, request, outcomes, state).map(|answer| answer.wire)
-}
-
-/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
-///
-/// # Errors
-/// As [`answer`].
-pub fn answer_keeping(
     ctx: &mut Context<'_>,
     ours: &Credentials,
     request: &VerifiedCapRevOrCredReq,

@@ -131,7 +131,7 @@ impl Run<'_> {
         let answer = w.with(|ctx| {
             gateway::batch_admin::answer(ctx, &w.gateway, &request, report(), &w.state())
         });
-        Ok(answer.unwrap())
+        Ok(answer.unwrap().wire)
     }
 
     pub fn batch_admin_req(&self, wire: &[u8]) -> Outcome {

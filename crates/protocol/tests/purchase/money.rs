@@ -200,7 +200,8 @@ impl Run<'_> {
         let outcomes: Vec<_> = verified.items.iter().map(captured).collect();
         Ok(
             w.with(|ctx| gateway::cap::answer(ctx, &w.gateway, &verified, &outcomes, &w.state()))
-                .unwrap(),
+                .unwrap()
+                .wire,
         )
     }
 
@@ -301,7 +302,7 @@ impl Run<'_> {
         let answer = w.with(|ctx| {
             gateway::cap_rev_or_cred::answer(ctx, &w.gateway, &request, &outcomes, &w.state())
         });
-        Ok(answer.unwrap())
+        Ok(answer.unwrap().wire)
     }
 
     pub fn undoing_req(&self, which: CapRevOrCred, wire: &[u8]) -> Ended {

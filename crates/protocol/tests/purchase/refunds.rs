@@ -41,7 +41,7 @@ fn given(receipt: &NewReceipt) -> Result<Jws, End> {
     });
     let items = asked
         .awaiting
-        .handle(&answer.unwrap(), &[&w.shop], w.verifier(), w.now);
+        .handle(&answer.unwrap().wire, &[&w.shop], w.verifier(), w.now);
     at("CredRes", items).map(|mut items| items.remove(0).receipt.unwrap())
 }
 

@@ -205,7 +205,7 @@ fn unsigned_purchase_is_paid_and_inquired_about_where_everybody_allows_it() {
         };
         gateway::auth::answer(ctx, with, &asker, &decision)
     });
-    let answer = awaiting.handle(&answer.unwrap(), &[&w.shop], w.verifier(), w.now);
+    let answer = awaiting.handle(&answer.unwrap().wire, &[&w.shop], w.verifier(), w.now);
     let answer = answer.unwrap();
     let run = Run {
         world: w,

@@ -157,7 +157,7 @@ impl World {
             tokens: &self.tokens(),
             state: &self.state(),
         };
-        gateway::auth::answer(ctx, with, asker, decision)
+        gateway::auth::answer(ctx, with, asker, decision).map(|answer| answer.wire)
     }
 
     pub fn gateway_reverses(
@@ -171,7 +171,7 @@ impl World {
             tokens: &self.tokens(),
             state: &self.state(),
         };
-        gateway::auth_rev::answer(ctx, with, request, reversal)
+        gateway::auth_rev::answer(ctx, with, request, reversal).map(|answer| answer.wire)
     }
 
     pub fn tokens(&self) -> TokenKey {

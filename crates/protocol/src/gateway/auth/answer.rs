@@ -77,24 +77,12 @@ pub struct Answering<'a> {
     pub state: &'a RevocationState,
 }
 
-/// Makes AuthRes. Store it with the outcome, in one transaction, before it is sent.
+/// Makes AuthRes. Store it with the outcome, in one transaction, before it is sent; the content key
+/// that comes with it serves to store it shorter.
 ///
 /// # Errors
 /// [`Rejection::Internal`] when a key cannot sign or seal.
 pub fn answer(
-    ctx: &mut Context<'_>,
-    with: Answering<'_>,
-    asker: &Asker,
-    decision: &Decision<'_>,
-) -> Result<Vec<u8>, Rejection> {
-    answer_keeping(ctx, with, asker, decision).map(|answer| answer.wire)
-}
-
-/// The same as [`answer`]; gives the content key, too, for whoever stores the answer.
-///
-/// # Errors
-/// As [`answer`].
-pub fn answer_keeping(
     ctx: &mut Context<'_>,
     with: Answering<'_>,
     asker: &Asker,
