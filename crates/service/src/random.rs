@@ -86,9 +86,15 @@ mod tests {
             takes_crypto_rng(&mut system())
         );
         assert_ne!(hex_id::<16>(), hex_id::<16>());
+    }
+
+    #[test]
+    fn dated_ids_begin_with_the_time_and_do_not_repeat() {
+        let before = clock::now_seconds();
         let (one, other) = (dated_hex_id::<16>(), dated_hex_id::<16>());
-        assert_ne!(one, other);
+        let made = i64::from_str_radix(&one[..10], 16).expect("hexadecimal");
+        assert!((before..=clock::now_seconds()).contains(&made), "{one}");
+        assert_ne!(one[10..], other[10..]);
         assert_eq!(one.len(), 32);
-        assert_eq!(one[..6], other[..6], "what is made together begins alike");
     }
 }
