@@ -51,6 +51,7 @@ struct Server(AnyConnectOptions);
 
 struct Connected {
     connection: AnyConnection,
+    /// By the runtime's clock, which tests put forward; the pool's own is the machine's.
     made_at: Instant,
     lived_at: Instant,
 }
