@@ -206,9 +206,12 @@ async fn same_bytes_at_once_are_one_hold_and_one_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rrpid_that_was_used_for_another_content_is_refused() {
     let (bank, service) = gateway().await;
-    let first = buy(&SHOP, 4200).ask_with(clock::now(), &mut keys::rng(5));
+    // RRPIDs begin with the time.
+    let now = clock::now();
+    let first = buy(&SHOP, 4200).ask_with(now, &mut keys::rng(5));
     service.set(&first.wire).await.taken();
-    let second = buy(&SHOP, 9900).ask_with(clock::now(), &mut keys::rng(5));
+    let second = buy(&SHOP, 9900).ask_with(now, &mut keys::rng(5));
+    assert_eq!(first.rrpid(), second.rrpid());
     assert_eq!(
         service.set(&second.wire).await.refused(),
         "badMessageHeader"

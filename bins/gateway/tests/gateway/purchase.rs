@@ -242,13 +242,10 @@ impl Bought {
         &self,
         shop: &'static Credentials,
         token: Option<&Jwe>,
-        seed: u64,
+        (now, seed): (Timestamp, u64),
     ) -> Asked {
         let mut rng = keys::rng(seed);
-        let ctx = &mut Context {
-            now: clock::now(),
-            rng: &mut rng,
-        };
+        let ctx = &mut Context { now, rng: &mut rng };
         let pi = self.p_req.payment_instruction();
         let instrument = token.map_or(pi, Instrument::Token);
         let asking = Asking {

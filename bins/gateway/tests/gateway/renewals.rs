@@ -32,16 +32,18 @@ async fn name_of_an_authorization_is_used_once_whichever_certificate_signs_it() 
     let bank = Bank::open().await;
     let service = Premises::new(&bank).start().await;
     let bought = buy(&SHOP, 4200);
-    let first = bought.ask_seeded(&SHOP, None, 6);
+    // RRPIDs begin with the time.
+    let now = clock::now();
+    let first = bought.ask_seeded(&SHOP, None, (now, 6));
     let answer = service.set(&first.wire).await.taken();
     let token = first.auth_token(&answer);
-    let second = bought.ask_seeded(&SHOP_RENEWED, Some(&token), 6);
+    let second = bought.ask_seeded(&SHOP_RENEWED, Some(&token), (now, 6));
     assert_eq!(first.rrpid(), second.rrpid());
     let refused = service.set(&second.wire).await.refused();
     assert_eq!(refused, "badMessageHeader");
     assert_eq!(bank.effects("authorize"), 1);
     // Under a name of its own it is another matter.
-    let anew = bought.ask_seeded(&SHOP_RENEWED, Some(&token), 7);
+    let anew = bought.ask_seeded(&SHOP_RENEWED, Some(&token), (now, 7));
     let answer = service.set(&anew.wire).await.taken();
     assert_eq!(anew.auth_code(&answer), "approved");
 }
