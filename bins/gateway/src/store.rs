@@ -73,6 +73,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "packed steps",
         sql: include_str!("../migrations/202_packed.sql"),
     },
+    Migration {
+        version: 203,
+        name: "names of all authorizations",
+        sql: include_str!("../migrations/203_names_of_all.sql"),
+    },
 ];
 
 /// The guard of an UPDATE held: exactly one row was changed.

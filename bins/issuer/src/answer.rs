@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use openset_service::auth::Caller;
 use openset_service::problem::{self, Problem};
-use openset_store::idempotency::{self, Claim};
+use openset_store::idempotency::{self, Claim, Keyed};
 use openset_store::{Tx, Vault};
 use serde::Serialize;
 
@@ -97,9 +97,35 @@ impl Call {
         vault: &Vault,
         now_s: i64,
     ) -> Result<Option<Answer>, Problem> {
-        let until_s = now_s.saturating_add(KEEP_S);
-        let claim =
-            idempotency::claim(tx, &self.scope, &self.key, &self.digest, now_s, until_s).await?;
+        let claim = idempotency::claim(tx, &self.keyed(now_s)).await?;
+        self.known(claim, vault)
+    }
+
+    /// Keeps the answer to a call that was not claimed before its work; if the key is another call's, its answer or why there
+    /// is none. Then the transaction cannot be committed: the work was done before.
+    pub(crate) async fn record(
+        &self,
+        tx: &mut Tx,
+        vault: &Vault,
+        now_s: i64,
+        answer: &Answer,
+    ) -> Result<Option<Answer>, Problem> {
+        let sealed = vault.seal(&self.context(), &answer.body);
+        let claim = idempotency::record(tx, &self.keyed(now_s), (answer.status, &sealed)).await?;
+        self.known(claim, vault)
+    }
+
+    fn keyed(&self, now_s: i64) -> Keyed<'_> {
+        Keyed {
+            scope: &self.scope,
+            key: &self.key,
+            body_digest: &self.digest,
+            now: now_s,
+            keep_until: now_s.saturating_add(KEEP_S),
+        }
+    }
+
+    fn known(&self, claim: Claim, vault: &Vault) -> Result<Option<Answer>, Problem> {
         match claim {
             Claim::New => Ok(None),
             Claim::Replay { status, body } => {

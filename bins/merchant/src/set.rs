@@ -18,9 +18,11 @@ use openset_service::set_endpoint::{self, MediaType, SetHandler, SetReply, Wire}
 use openset_service::{clock, random, set_errors};
 use openset_store::Tx;
 use openset_store::exchanges::{self, Opened};
+use sqlx::AnyConnection;
 
 use crate::Merchant;
 use crate::failure::Failure;
+use crate::store::purchases::{self, Purchase};
 
 /// Answers to purchases are kept so long: longer than AuthReq is asked, and than any date is taken.
 const KEEP_SECONDS: i64 = 3 * 24 * 60 * 60;
@@ -145,24 +147,25 @@ impl SetEndpoint {
 
     async fn answer(&self, received: &Received, way: Way) -> Result<Vec<u8>, Failure> {
         let merchant = &self.0;
-        // The same bytes again get the same answer, before any key is used or date is judged.
-        let mut connection = merchant.db.read().await?;
-        let recorded = exchanges::find_by_digest(&mut connection, &received.digest).await?;
-        drop(connection);
-        let wrapper = MessageWrapper::decode(&received.bytes);
+        let wrapper = MessageWrapper::decode(&received.bytes)?;
         // Whoever carried the file has its bytes, too: what it is answered with is for the folder alone.
-        if way == Way::Http && wrapper.as_ref().is_ok_and(is_mail_order) {
+        if way == Way::Http && is_mail_order(&wrapper) {
             return Err(Rejection::NotServed("a mail order over HTTP").into());
         }
-        if let Some(answer) = recorded.as_ref().and_then(|known| known.response.clone()) {
-            return Ok(answer);
-        }
-        let wrapper = wrapper?;
-        if recorded.is_some() && way == Way::Mail {
-            return Err(Failure::Overtaken("the gateway is asked"));
-        }
-        if recorded.is_some() {
-            return p::join(merchant, received, &wrapper).await;
+        // The same bytes again get the same answer, before any key is used or date is judged.
+        let mut connection = merchant.db.read().await?;
+        let about = About::of(&mut connection, &wrapper, way).await?;
+        let recorded = match about.is_new() {
+            true => None,
+            false => exchanges::find_by_digest(&mut connection, &received.digest).await?,
+        };
+        drop(connection);
+        if let Some(known) = recorded {
+            return match known.response {
+                Some(answer) => Ok(answer),
+                None if way == Way::Mail => Err(Failure::Overtaken("the gateway is asked")),
+                None => p::join(merchant, received, &wrapper).await,
+            };
         }
         match &wrapper.message {
             Message::PReq(_) if is_mail_order(&wrapper) => {
@@ -172,10 +175,53 @@ impl SetEndpoint {
             Message::PInitReq(_) | Message::PReq(_) | Message::InqReq(_) if way == Way::Mail => {
                 Err(Rejection::NotServed("what orders nothing by mail").into())
             }
-            Message::PInitReq(_) => p_init::handle(merchant, received, wrapper).await,
-            Message::PReq(_) => p::handle(merchant, received, wrapper).await,
+            Message::PInitReq(_) => p_init::handle(merchant, received, wrapper, about).await,
+            Message::PReq(_) => p::handle(merchant, received, wrapper, about).await,
             Message::InqReq(_) => inq::handle(merchant, received, wrapper).await,
             _ => Err(wrapper.not_taken().into()),
+        }
+    }
+}
+
+/// What a message is about, as the database has it: looked up first, since it nearly always tells that the same bytes cannot
+/// have come before.
+enum About {
+    /// Of PInitReq: how many purchases of its order are open; none if there is no such order.
+    Order(Option<i64>),
+    /// Of PReq: the purchase that was opened for it.
+    Purchase(Option<Box<Purchase>>),
+    /// Of any other.
+    Anything,
+}
+
+impl About {
+    async fn of(
+        connection: &mut AnyConnection,
+        wrapper: &MessageWrapper,
+        way: Way,
+    ) -> Result<Self, Failure> {
+        let ids = &wrapper.message_header.message_ids;
+        let now_s = clock::now_seconds();
+        Ok(match (&wrapper.message, &ids.xid) {
+            (Message::PInitReq(request), _) if way == Way::Http => {
+                let lid_m = request.lid_m.as_str();
+                Self::Order(purchases::count(connection, lid_m, now_s).await?)
+            }
+            (Message::PReq(_), Some(xid)) if way == Way::Http => {
+                let found = purchases::find(connection, xid, now_s).await?;
+                Self::Purchase(found.map(Box::new))
+            }
+            _ => Self::Anything,
+        })
+    }
+
+    /// Whether no such message can have been recorded: PInitReq leaves a purchase for longer than its record is kept, and
+    /// PReq a payment.
+    fn is_new(&self) -> bool {
+        match self {
+            Self::Order(open) => *open == Some(0),
+            Self::Purchase(opened) => opened.as_ref().is_some_and(|opened| !opened.used),
+            Self::Anything => false,
         }
     }
 }

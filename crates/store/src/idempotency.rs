@@ -1,7 +1,7 @@
 //! REST's `Idempotency-Key`: the same call again gets the same answer, another body is refused.
 //!
-//! A handler that does everything in one transaction claims and completes in it, and nobody ever
-//! sees [`Claim::InFlight`]. One that must call out in between commits the claim first; after a
+//! A handler that does everything in one transaction claims and completes in it, or does both at once with [`record`], and
+//! nobody ever sees [`Claim::InFlight`]. One that must call out in between commits the claim first; after a
 //! crash in between, the same key finds `InFlight`, and the handler goes on from its own state.
 
 use sqlx::Row;
@@ -31,35 +31,70 @@ pub enum Claim {
     Mismatch,
 }
 
-/// Claims a key. `scope` keeps callers and routes apart; times are seconds since the epoch. A claim
-/// whose `keep_until` has passed counts as gone.
+/// A call under a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Keyed<'a> {
+    /// Keeps callers and routes apart.
+    pub scope: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// Of what is called for.
+    pub body_digest: &'a [u8; 32],
+    /// Seconds since the epoch.
+    pub now: i64,
+    /// Seconds since the epoch; from then on the key counts as never used.
+    pub keep_until: i64,
+}
+
+/// Claims a key.
 ///
 /// # Errors
 /// The database's own failure.
-pub async fn claim(
+pub async fn claim(tx: &mut Tx, call: &Keyed<'_>) -> Result<Claim, StoreError> {
+    put(tx, call, None).await
+}
+
+/// [`claim`] and [`complete`] in one, of a call whose work is in this transaction. Unless the key was new the transaction
+/// cannot be committed any more: what the caller did in it is another call's to do, or was done.
+///
+/// # Errors
+/// The database's own failure.
+pub async fn record(
     tx: &mut Tx,
-    scope: &str,
-    key: &str,
-    body_digest: &[u8; 32],
-    now: i64,
-    keep_until: i64,
+    call: &Keyed<'_>,
+    (status, body): (u16, &[u8]),
+) -> Result<Claim, StoreError> {
+    let step = tx.step_begun("the idempotency key stands for another call, whose answer is stored");
+    let claim = put(tx, call, Some((status, body))).await?;
+    if claim == Claim::New {
+        tx.step_done(&step);
+    }
+    Ok(claim)
+}
+
+async fn put(
+    tx: &mut Tx,
+    call: &Keyed<'_>,
+    answer: Option<(u16, &[u8])>,
 ) -> Result<Claim, StoreError> {
     for _ in 0..CLAIM_TRIES_MAX {
         // The guarded DO UPDATE takes over a claim that has expired, for one caller.
         let claimed = sqlx::query(
             "INSERT INTO idempotency \
              (scope, claim_key, body_digest, status, body, claimed_at_s, keep_until_s) \
-             VALUES ($1, $2, $3, NULL, NULL, $4, $5) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) \
              ON CONFLICT (scope, claim_key) DO UPDATE SET \
-             body_digest = excluded.body_digest, status = NULL, body = NULL, \
+             body_digest = excluded.body_digest, status = excluded.status, body = excluded.body, \
              claimed_at_s = excluded.claimed_at_s, keep_until_s = excluded.keep_until_s \
              WHERE idempotency.keep_until_s < excluded.claimed_at_s",
         )
-        .bind(scope)
-        .bind(key)
-        .bind(&body_digest[..])
-        .bind(now)
-        .bind(keep_until)
+        .bind(call.scope)
+        .bind(call.key)
+        .bind(&call.body_digest[..])
+        .bind(answer.map(|(status, _)| i64::from(status)))
+        .bind(answer.map(|(_, body)| body))
+        .bind(call.now)
+        .bind(call.keep_until)
         .execute(&mut **tx)
         .await?
         .rows_affected();
@@ -70,13 +105,13 @@ pub async fn claim(
             "SELECT body_digest, status, body FROM idempotency \
              WHERE scope = $1 AND claim_key = $2",
         )
-        .bind(scope)
-        .bind(key)
+        .bind(call.scope)
+        .bind(call.key)
         .fetch_optional(&mut **tx)
         .await?;
         if let Some(row) = known {
             let digest: Vec<u8> = row.try_get(0)?;
-            if digest != body_digest {
+            if digest != call.body_digest {
                 return Ok(Claim::Mismatch);
             }
             let Some(status) = row.try_get::<Option<i64>, _>(1)? else {

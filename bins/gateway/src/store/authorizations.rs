@@ -155,16 +155,27 @@ pub(crate) async fn lock(
     (merchant_id, brand): (&str, &BrandId),
     (xid, auth_rrpid): (&Xid, &Rrpid),
 ) -> Result<Option<Authorization>, GatewayError> {
-    sqlx::query(
+    let names = [
+        merchant_id,
+        brand.as_str(),
+        &xid.to_string(),
+        &auth_rrpid.to_string(),
+    ];
+    let taken = sqlx::query(
         "INSERT INTO authorization_names (merchant_id, brand, xid, auth_rrpid) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (merchant_id, brand, xid, auth_rrpid) DO UPDATE SET xid = excluded.xid",
-    )
-    .bind(merchant_id)
-    .bind(brand.as_str())
-    .bind(xid.to_string())
-    .bind(auth_rrpid.to_string())
-    .execute(&mut **tx)
-    .await?;
+         ON CONFLICT DO NOTHING",
+    );
+    let taken = names.iter().fold(taken, |taken, name| taken.bind(*name));
+    if taken.execute(&mut **tx).await?.rows_affected() == 1 {
+        // Whoever asks for an authorization or takes it back has taken its name.
+        return Ok(None);
+    }
+    let held = sqlx::query(
+        "UPDATE authorization_names SET xid = xid \
+         WHERE merchant_id = $1 AND brand = $2 AND xid = $3 AND auth_rrpid = $4",
+    );
+    let held = names.iter().fold(held, |held, name| held.bind(*name));
+    held.execute(&mut **tx).await?;
     find(&mut *tx, (merchant_id, brand), (xid, auth_rrpid)).await
 }
 

@@ -131,12 +131,12 @@ pub(crate) async fn authorize(
     );
     let now = issuer.clock.now();
     let mut tx = issuer.db.begin().await?;
-    if let Some(answer) = call.claim(&mut tx, &issuer.vault, now.seconds()).await? {
-        return Ok(answer);
-    }
     let authorization = decide(&issuer, &mut tx, &request, gateway.0.name, now).await?;
     let answer = Answer::json(StatusCode::OK, &AuthorizationAnswer::of(&authorization))?;
-    call.complete(&mut tx, &issuer.vault, &answer).await?;
+    let recorded = call.record(&mut tx, &issuer.vault, now.seconds(), &answer);
+    if let Some(answer_of_first) = recorded.await? {
+        return Ok(answer_of_first);
+    }
     tx.commit().await?;
     issuer.metrics.count_authorization(authorization.reason);
     let outcome = authorization.reason.map_or("approved", Decline::name);

@@ -263,15 +263,17 @@ async fn finish(
         }
         let mut done = payments::hold(&mut tx, xid).await?;
         done.extend_from_slice(&steps);
-        authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
+        let mut stands = authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
         if let Some(sold) = outcome.sold() {
             sale::book(&mut tx, xid, one, sold).await?;
+            stands = None;
         }
         if let Some((wish, draft)) = release {
             let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
             outbox::enqueue(&mut tx, &queued).await?;
+            stands = None;
         }
-        let state = payments::restate_with(&mut tx, xid, &done).await?;
+        let state = payments::restate_with(&mut tx, xid, (&done, stands)).await?;
         if let Some(answer) = &answer {
             match answer_p_req(&mut tx, payment, answer).await {
                 Ok(()) => {}

@@ -14,7 +14,7 @@ use openset_protocol::money::CurrencyAmount;
 use openset_service::clock;
 use openset_service::problem::{self, Problem};
 use openset_store::Tx;
-use openset_store::idempotency::{self, Claim};
+use openset_store::idempotency::{self, Claim, Keyed};
 use openset_store::outbox::Outgoing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -190,9 +190,14 @@ pub(super) fn key_missing() -> Problem {
 /// Takes the key for this request, for good, whatever moves by it and of whichever order: two requests with one key that
 /// come at once stand for one effect, or the later one is refused.
 pub(super) async fn claim(tx: &mut Tx, rest: &RestKey) -> Result<(), Problem> {
-    let now_s = clock::now_seconds();
-    let claim = idempotency::claim(tx, KEYS, &rest.key, &rest.digest, now_s, i64::MAX);
-    match claim.await? {
+    let call = Keyed {
+        scope: KEYS,
+        key: &rest.key,
+        body_digest: &rest.digest,
+        now: clock::now_seconds(),
+        keep_until: i64::MAX,
+    };
+    match idempotency::claim(tx, &call).await? {
         Claim::New => Ok(()),
         Claim::Mismatch => Err(key_reused()),
         Claim::InFlight | Claim::Replay { .. } => Err(Problem::unavailable(

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::Operator;
 use super::order_view::{self, OrderView};
-use super::replay::{Answer, Call, IdempotencyKey, Known};
+use super::replay::{Answer, Call, IdempotencyKey};
 use crate::catalogue::Priced;
 use crate::store::orders::{self, Order};
 use crate::store::payments;
@@ -92,8 +92,8 @@ pub(crate) async fn place(
 ) -> Result<Answer, Problem> {
     // All customers share one space of keys, and the answer goes to whoever has the key.
     key.as_ref().map_or(Ok(()), IdempotencyKey::check_secret)?;
-    let call = Call::new(key, "orders", request.text.get().as_bytes());
-    let call = call.map(|call| call.kept_for(UNPAID_ORDER_SECONDS));
+    let body = request.text.get().as_bytes();
+    let call = Call::new(key, "orders", body, UNPAID_ORDER_SECONDS);
     let priced = price(&merchant, &request.value)?;
     let placed_by = PlacedBy::of(&merchant.vault, peer.map(|Extension(peer)| peer));
     let order = order(priced)?;
@@ -102,9 +102,9 @@ pub(crate) async fn place(
     unpaid.make_sure(&merchant.db, &placed_by).await?;
     let mut tx = merchant.db.begin().await?;
     if let Some(call) = &call
-        && let Known::Answered(answer) = call.claim(&mut tx).await?
+        && let Some(answer_of_first) = call.record(&mut tx, &answer).await?
     {
-        return Ok(answer);
+        return Ok(answer_of_first);
     }
     if !unpaid
         .make_room(&mut tx, &placed_by, order.created_at_s)
@@ -116,9 +116,6 @@ pub(crate) async fn place(
         ));
     }
     orders::insert(&mut tx, &order, &placed_by).await?;
-    if let Some(call) = &call {
-        call.complete(&mut tx, &answer).await?;
-    }
     tx.commit().await?;
     unpaid.count(&placed_by);
     tracing::info!(step = 4, lid_m = %order.id, outcome = "placed", "order placed");

@@ -7,16 +7,14 @@ use axum::response::{IntoResponse, Response};
 use openset_service::client::IDEMPOTENCY_KEY;
 use openset_service::clock;
 use openset_service::problem::{self, Problem};
-use openset_store::idempotency::{self, Claim};
-use openset_store::{StoreError, Tx};
+use openset_store::Tx;
+use openset_store::idempotency::{self, Claim, Keyed};
 use serde::Serialize;
 
 /// The longest key; a UUID has 36 characters.
 const KEY_CHARS_MAX: usize = 200;
 /// Shorter keys of customers, whom no token tells apart, are refused: others may think of the same.
 const SECRET_KEY_CHARS_MIN: usize = 16;
-/// Keys are remembered so long, unless [`Call::kept_for`] says otherwise.
-const KEEP_SECONDS: i64 = 24 * 60 * 60;
 
 /// The caller's name for one effect: sent again, it brings the first answer again.
 #[derive(Debug, Clone)]
@@ -120,51 +118,49 @@ pub(crate) struct Call {
     keep_s: i64,
 }
 
-/// What the key says of a call.
-#[derive(Debug)]
-pub(crate) enum Known {
-    /// The call is this transaction's to answer.
-    New,
-    /// It was made before; its answer was not stored (yet).
-    Begun,
-    /// It was answered.
-    Answered(Answer),
-}
-
 impl Call {
-    /// None without a key: such a call is never made again.
-    pub(crate) fn new(key: Option<IdempotencyKey>, scope: &str, body: &[u8]) -> Option<Self> {
+    /// None without a key: such a call is never made again. With one it is remembered for `keep_s` seconds.
+    pub(crate) fn new(
+        key: Option<IdempotencyKey>,
+        scope: &str,
+        body: &[u8],
+        keep_s: i64,
+    ) -> Option<Self> {
         let digest = openset_jose::sha256(body);
         key.map(|key| Self {
             scope: scope.to_owned(),
             key: key.0,
             digest,
-            keep_s: KEEP_SECONDS,
+            keep_s,
         })
     }
 
-    /// The same call, remembered for so many seconds.
-    pub(crate) fn kept_for(self, keep_s: i64) -> Self {
-        Self { keep_s, ..self }
-    }
-
-    pub(crate) async fn claim(&self, tx: &mut Tx) -> Result<Known, Problem> {
+    /// Keeps the answer, which is known before the work; gives the one of before if the call was made before. Then the
+    /// transaction cannot be committed.
+    pub(crate) async fn record(
+        &self,
+        tx: &mut Tx,
+        answer: &Answer,
+    ) -> Result<Option<Answer>, Problem> {
         let now_s = clock::now_seconds();
-        let until_s = now_s.saturating_add(self.keep_s);
-        let claim =
-            idempotency::claim(tx, &self.scope, &self.key, &self.digest, now_s, until_s).await?;
-        match claim {
-            Claim::New => Ok(Known::New),
-            Claim::InFlight => Ok(Known::Begun),
-            Claim::Replay { status, body } => Ok(Known::Answered(Answer { status, body })),
+        let keyed = Keyed {
+            scope: &self.scope,
+            key: &self.key,
+            body_digest: &self.digest,
+            now: now_s,
+            keep_until: now_s.saturating_add(self.keep_s),
+        };
+        match idempotency::record(tx, &keyed, (answer.status, &answer.body)).await? {
+            Claim::New => Ok(None),
+            Claim::Replay { status, body } => Ok(Some(Answer { status, body })),
+            Claim::InFlight => Err(Problem::unavailable(
+                "overtaken",
+                "the same request is at work; send the same again",
+            )),
             Claim::Mismatch => Err(Problem::unprocessable(
                 "idempotency-key-reused",
                 "this Idempotency-Key was used for another request; take a new key for a new effect",
             )),
         }
-    }
-
-    pub(crate) async fn complete(&self, tx: &mut Tx, answer: &Answer) -> Result<(), StoreError> {
-        idempotency::complete(tx, &self.scope, &self.key, answer.status, &answer.body).await
     }
 }

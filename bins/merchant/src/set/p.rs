@@ -19,14 +19,14 @@ use openset_store::outbox::Outgoing;
 use tokio::time::{sleep, timeout_at};
 use tracing::Instrument as _;
 
-use super::{Found, KEEP_SECONDS, Received, Sender, mail};
+use super::{About, Found, KEEP_SECONDS, Received, Sender, mail};
 use crate::cardholder_status::{self, Staple};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
 use crate::gateway::sending::{self, AUTH_REQ};
 use crate::store::orders;
 use crate::store::payments::{self, AskedBy, NewPayment, State};
-use crate::store::purchases::{self, Purchase};
+use crate::store::purchases::Purchase;
 use crate::{Merchant, is_good, offload};
 
 /// How often a stored answer is looked for while somebody else works on it.
@@ -89,10 +89,15 @@ pub(super) async fn handle(
     merchant: &Arc<Merchant>,
     received: &Received,
     wrapper: MessageWrapper,
+    about: About,
 ) -> Result<Vec<u8>, Failure> {
     let until = tokio::time::Instant::now() + merchant.settings.authorization_wait;
     let xid = xid(&wrapper)?;
-    let ingredients = Arc::new(gather(merchant, &xid).await?);
+    let About::Purchase(purchase) = about else {
+        return Err(Rejection::Internal.into());
+    };
+    let purchase = purchase.ok_or(Rejection::UnknownXid)?;
+    let ingredients = Arc::new(gather(merchant, *purchase).await?);
     match take(merchant, received, &wrapper, ingredients).await? {
         Committed::Answered(answer) => Ok(answer),
         Committed::AtWork => wait(merchant, received, &xid, until).await,
@@ -244,12 +249,8 @@ fn xid(wrapper: &MessageWrapper) -> Result<Xid, Rejection> {
         .ok_or(Rejection::HeaderMismatch("xid"))
 }
 
-async fn gather(merchant: &Merchant, xid: &Xid) -> Result<Ingredients, Failure> {
+async fn gather(merchant: &Merchant, purchase: Purchase) -> Result<Ingredients, Failure> {
     let verifier = merchant.verifier()?;
-    let mut connection = merchant.db.read().await?;
-    let purchase = purchases::find(&mut connection, xid, clock::now_seconds()).await?;
-    drop(connection);
-    let purchase = purchase.ok_or(Rejection::UnknownXid)?;
     let brand = &purchase.opened.brand_id;
     let gateway = merchant.gateway_of(brand).await?;
     let sign_with = merchant.opened_with(&purchase.opened.merchant).await?;

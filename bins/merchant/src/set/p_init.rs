@@ -14,10 +14,13 @@ use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::{clock, random};
 
-use super::{KEEP_UNAUTHENTICATED_SECONDS, Received, Sender};
+use super::{About, KEEP_UNAUTHENTICATED_SECONDS, Received, Sender};
 use crate::failure::Failure;
 use crate::store::purchases;
 use crate::{Merchant, offload};
+
+// Otherwise the bytes of one that is still on record could be taken for new ones: see [`About`].
+const _: () = assert!(KEEP_UNAUTHENTICATED_SECONDS < purchases::OPEN_SECONDS);
 
 const TOO_MANY: Rejection =
     Rejection::OutOfOrder("too many purchases of this order were begun; place a new order");
@@ -26,9 +29,13 @@ pub(super) async fn handle(
     merchant: &Arc<Merchant>,
     received: &Received,
     wrapper: MessageWrapper,
+    about: About,
 ) -> Result<Vec<u8>, Failure> {
     let request = decode(&wrapper)?;
-    let (ours, gateway) = chosen(merchant, &request).await?;
+    let About::Order(open) = about else {
+        return Err(Rejection::Internal.into());
+    };
+    let (ours, gateway) = chosen(merchant, &request, open).await?;
     let (wire, asked) = (received.bytes.clone(), request.clone());
     let verifier = merchant.verifier()?;
     let answered = offload(move |ctx| {
@@ -74,12 +81,13 @@ fn decode(wrapper: &MessageWrapper) -> Result<PInitReq, Failure> {
     Ok(p_init::open(&ctx, wrapper)?.clone())
 }
 
-/// Our keys and the gateway's certificate for the card's brand, if there is such an order to pay.
-async fn chosen(merchant: &Merchant, request: &PInitReq) -> Result<(Credentials, Chain), Failure> {
-    let lid_m = request.lid_m.as_str();
-    let mut connection = merchant.db.read().await?;
-    let open = purchases::count(&mut connection, lid_m, clock::now_seconds()).await?;
-    drop(connection);
+/// Our keys and the gateway's certificate for the card's brand, if there is such an order to pay, of which so many purchases
+/// are open.
+async fn chosen(
+    merchant: &Merchant,
+    request: &PInitReq,
+    open: Option<i64>,
+) -> Result<(Credentials, Chain), Failure> {
     if open.ok_or(Rejection::UnknownLid)? >= purchases::OPEN_PER_ORDER_MAX {
         return Err(TOO_MANY.into());
     }

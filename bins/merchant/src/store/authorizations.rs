@@ -115,24 +115,25 @@ pub(crate) async fn of_key(
     Ok(Some((row.try_get(0)?, rest)))
 }
 
-/// All of a payment, by number.
+/// What [`of_payment`] reads of `a`, the authorization, and whether anything was asked since.
+pub(super) const COLUMNS: &str = "a.number, a.state, a.amount_minor, a.awaiting, a.payload, a.baggage, a.failure, \
+     a.asked, a.answer, a.baggage_packed, (SELECT COUNT(*) FROM movements m WHERE m.xid = a.xid)";
+/// How many these are.
+pub(super) const COLUMNS_COUNT: usize = 11;
+
+/// All of a payment, in the order of the rows; one row without a number if there is none.
 pub(super) async fn of_payment(
     conn: &mut AnyConnection,
     xid: &Xid,
-    currency: Currency,
+    (rows, currency): (&[AnyRow], Currency),
 ) -> Result<Vec<Authorization>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT number, state, amount_minor, awaiting, payload, baggage, failure, asked, answer, baggage_packed, \
-         (SELECT COUNT(*) FROM movements m WHERE m.xid = a.xid) \
-         FROM authorizations a WHERE xid = $1 ORDER BY number",
-    )
-    .bind(xid.to_string())
-    .fetch_all(&mut *conn)
-    .await?;
     let mut all = Vec::with_capacity(rows.len());
     let mut moved = 0;
-    for row in &rows {
-        all.push(read(conn, row, currency).await?);
+    for row in rows {
+        let number: Option<i64> = row.try_get(0)?;
+        if number.is_some() {
+            all.push(read(conn, row, currency).await?);
+        }
         moved = row.try_get::<i64, _>(10)?;
     }
     if moved == 0 {
@@ -244,13 +245,14 @@ impl Outcome {
     }
 }
 
-/// Ends the wait for an authorization.
+/// Ends the wait for an authorization. Gives where the payment stands now if it has no other and nothing was asked of this one
+/// since; none of any other payment.
 pub(crate) async fn conclude(
     tx: &mut Tx,
     xid: &Xid,
     number: i64,
     outcome: &Outcome,
-) -> Result<(), StoreError> {
+) -> Result<Option<State>, StoreError> {
     let (proof, failure) = match outcome {
         Outcome::Answered(_, proof) => (Some(proof), None),
         Outcome::Refused(reason) | Outcome::Failed(reason) => (None, Some(reason.as_str())),
@@ -265,21 +267,25 @@ pub(crate) async fn conclude(
         State::Declined => "declined",
         _ => "failed",
     };
-    let done = sqlx::query(
+    let row = sqlx::query(
         "UPDATE authorizations SET state = $1, answer = $2, failure = $3 \
-         WHERE xid = $4 AND number = $5 AND state = 'asked'",
+         WHERE xid = $4 AND number = $5 AND state = 'asked' \
+         RETURNING (SELECT COUNT(*) FROM authorizations a WHERE a.xid = $4), \
+         (SELECT COUNT(*) FROM movements m WHERE m.xid = $4)",
     )
     .bind(said)
     .bind(answer)
     .bind(failure)
     .bind(xid.to_string())
     .bind(number)
-    .execute(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
-    one_row(
-        done.rows_affected(),
+    let row = row.ok_or(StoreError::Conflict(
         "the payment was not waiting for an authorization",
-    )
+    ))?;
+    let (authorizations, movements): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let is_alone = authorizations == 1 && movements == 0;
+    Ok(is_alone.then(|| outcome.state()))
 }
 
 /// A receipt that was verified, if it is newer than the one that is kept: the wallet believes the bank's word alone, so what

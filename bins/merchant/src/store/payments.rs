@@ -17,7 +17,7 @@ use openset_service::step_report::StepReport;
 use openset_store::{StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 use utoipa::ToSchema;
 
 use super::authorizations::{self, Authorization};
@@ -227,17 +227,22 @@ pub(crate) async fn find(
     conn: &mut AnyConnection,
     xid: &Xid,
 ) -> Result<Option<Payment>, StoreError> {
-    let row = sqlx::query(
-        "SELECT p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, o.plan \
-         FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.xid = $1",
-    )
+    // A row for each of its authorizations, and one if there is none.
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {}, p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, o.plan \
+         FROM payments p JOIN orders o ON o.id = p.order_id LEFT JOIN authorizations a ON a.xid = p.xid \
+         WHERE p.xid = $1 ORDER BY a.number",
+        authorizations::COLUMNS
+    )))
     .bind(xid.to_string())
-    .fetch_optional(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let mut payment = read(&row)?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let mut payment = read(first, authorizations::COLUMNS_COUNT)?;
     let currency = payment.amount.currency();
-    payment.authorizations = authorizations::of_payment(conn, xid, currency).await?;
+    payment.authorizations = authorizations::of_payment(conn, xid, (&rows, currency)).await?;
     Ok(Some(payment))
 }
 
@@ -293,13 +298,16 @@ pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError>
     Ok(state)
 }
 
-/// The same, with all that the merchant has done for it. The caller holds it.
+/// The same, with all that the merchant has done for it, by whoever may know the state. The caller holds it.
 pub(crate) async fn restate_with(
     tx: &mut Tx,
     xid: &Xid,
-    steps: &[StepReport],
+    (steps, known): (&[StepReport], Option<State>),
 ) -> Result<State, StoreError> {
-    let state = state_now(tx, xid).await?;
+    let state = match known {
+        Some(state) => state,
+        None => state_now(tx, xid).await?,
+    };
     let packed = packed_steps(tx, steps)?;
     sqlx::query("UPDATE payments SET state = $1, steps = '', steps_packed = $2 WHERE xid = $3")
         .bind(state.name())
@@ -318,17 +326,18 @@ async fn state_now(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {
     Ok(payment.ok_or(StoreError::Corrupt("payments.xid"))?.state())
 }
 
-fn read(row: &AnyRow) -> Result<Payment, StoreError> {
-    let text = |column: usize| row.try_get::<String, _>(column);
+fn read(row: &AnyRow, from: usize) -> Result<Payment, StoreError> {
+    let at = |column: usize| from.saturating_add(column);
+    let text = |column: usize| row.try_get::<String, _>(at(column));
     Ok(Payment {
         xid: stored(&text(0)?, "payments.xid")?,
         order_id: stored(&text(1)?, "payments.order_id")?,
         brand: stored(&text(2)?, "payments.brand")?,
         payer: stored(&text(3)?, "payments.cardholder")?,
         asked: from_json(&text(4)?, "payments.asked")?,
-        amount: amount(&text(5)?, row.try_get(6)?, "orders.amount_minor")?,
-        plan: orders::plan(row.try_get(8)?)?,
-        failure: row.try_get(7)?,
+        amount: amount(&text(5)?, row.try_get(at(6))?, "orders.amount_minor")?,
+        plan: orders::plan(row.try_get(at(8))?)?,
+        failure: row.try_get(at(7))?,
         authorizations: Vec::new(),
     })
 }

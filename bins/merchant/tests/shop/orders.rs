@@ -1,6 +1,6 @@
 //! The shop's REST interface.
 
-use openset_store::idempotency::{Claim, claim};
+use openset_store::idempotency::{Claim, Keyed, claim};
 use serde_json::json;
 
 use crate::shop::{OPERATOR, World};
@@ -227,6 +227,16 @@ async fn orders_are_listed_newest_first_by_state_and_page_by_page() {
     assert_eq!(shop.get("/orders", None).await.0, 401);
 }
 
+fn money_key(key: &str) -> Keyed<'_> {
+    Keyed {
+        scope: "money",
+        key,
+        body_digest: &[7; 32],
+        now: 0,
+        keep_until: i64::MAX,
+    }
+}
+
 #[tokio::test]
 async fn key_that_stands_for_another_request_at_the_same_moment_is_refused() {
     let world = World::new().await;
@@ -238,7 +248,7 @@ async fn key_that_stands_for_another_request_at_the_same_moment_is_refused() {
     // Another replica has begun something else by this key, which has no movement yet.
     let (db, _) = world.open_database().await;
     let mut tx = db.begin().await.unwrap();
-    let claimed = claim(&mut tx, "money", "taken", &[7; 32], 0, i64::MAX).await;
+    let claimed = claim(&mut tx, &money_key("taken")).await;
     assert_eq!(claimed.unwrap(), Claim::New);
     tx.commit().await.unwrap();
     let (status, problem) = shop.capture(&order, Some("taken")).await;
@@ -252,7 +262,7 @@ async fn key_that_stands_for_another_request_at_the_same_moment_is_refused() {
     assert_eq!(world.bank.received("CapReq"), (1, 1));
     // And so does the other replica find this one's.
     let mut tx = db.begin().await.unwrap();
-    let claimed = claim(&mut tx, "money", "mine", &[7; 32], 0, i64::MAX).await;
+    let claimed = claim(&mut tx, &money_key("mine")).await;
     assert_eq!(claimed.unwrap(), Claim::Mismatch);
     drop(tx);
     db.close().await;

@@ -1,7 +1,7 @@
 //! Exchanges and idempotency keys.
 
 use openset_store::exchanges::{self, Opened, Received, Recorded};
-use openset_store::idempotency::{self, Claim};
+use openset_store::idempotency::{self, Claim, Keyed};
 use openset_store::{Db, StoreError};
 
 use crate::place::{Place, note, notes};
@@ -164,7 +164,11 @@ pub(crate) async fn purge_removes_only_what_is_over(place: Place) {
             exchanges::open(&mut tx, &received).await.unwrap(),
             Opened::New
         );
-        let claimed = idempotency::claim(&mut tx, "s", rrpid, &DIGEST, 1, keep_until).await;
+        let call = Keyed {
+            keep_until,
+            ..keyed(rrpid, &DIGEST, 1)
+        };
+        let claimed = idempotency::claim(&mut tx, &call).await;
         assert_eq!(claimed.unwrap(), Claim::New);
     }
     // What is not answered is at work, however old it is.
@@ -185,13 +189,52 @@ pub(crate) async fn purge_removes_only_what_is_over(place: Place) {
     assert_ne!(open(&db, &auth_req("2")).await, Opened::New);
 }
 
+fn keyed<'a>(key: &'a str, body_digest: &'a [u8; 32], now: i64) -> Keyed<'a> {
+    Keyed {
+        scope: "orders",
+        key,
+        body_digest,
+        now,
+        keep_until: now + 100,
+    }
+}
+
 async fn claim(db: &Db, key: &str, digest: &[u8; 32], now: i64) -> Claim {
     let mut tx = db.begin().await.unwrap();
-    let claim = idempotency::claim(&mut tx, "orders", key, digest, now, now + 100)
-        .await
-        .unwrap();
+    let claim = idempotency::claim(&mut tx, &keyed(key, digest, now)).await;
     tx.commit().await.unwrap();
-    claim
+    claim.unwrap()
+}
+
+/// Records `body` as the answer, with another effect beside it: what was found, and what came of committing both.
+async fn record(db: &Db, call: &Keyed<'_>, body: &[u8]) -> (Claim, Result<(), StoreError>) {
+    let mut tx = db.begin().await.unwrap();
+    let effect = String::from_utf8_lossy(body).into_owned();
+    let _ = exchanges::open(&mut tx, &auth_req(&effect)).await.unwrap();
+    let claim = idempotency::record(&mut tx, call, (201, body)).await;
+    (claim.unwrap(), tx.commit().await)
+}
+
+pub(crate) async fn an_answer_is_recorded_once_and_what_a_later_one_did_is_not_kept(place: Place) {
+    let db = place.open().await;
+    let (claim, kept) = record(&db, &keyed("k", &DIGEST, 10), b"first").await;
+    assert_eq!((claim, kept.is_ok()), (Claim::New, true));
+    let replay = Claim::Replay {
+        status: 201,
+        body: b"first".to_vec(),
+    };
+    let (claim, kept) = record(&db, &keyed("k", &DIGEST, 10), b"second").await;
+    assert_eq!(claim, replay);
+    assert!(matches!(kept, Err(StoreError::Conflict(_))), "{kept:?}");
+    let (claim, kept) = record(&db, &keyed("k", &OTHER, 10), b"third").await;
+    assert_eq!((claim, kept.is_err()), (Claim::Mismatch, true));
+    for (effect, opened) in [("first", false), ("second", true), ("third", true)] {
+        let is_new = open(&db, &auth_req(effect)).await == Opened::New;
+        assert_eq!(is_new, opened, "{effect}");
+    }
+    // Its time over, the key is anybody's.
+    let (claim, kept) = record(&db, &keyed("k", &OTHER, 111), b"fourth").await;
+    assert_eq!((claim, kept.is_ok()), (Claim::New, true));
 }
 
 pub(crate) async fn an_idempotency_key_goes_from_new_over_in_flight_to_replay(place: Place) {
