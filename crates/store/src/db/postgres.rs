@@ -13,7 +13,7 @@ use deadpool::managed::{
 };
 use sqlx::any::AnyConnectOptions;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{AnyConnection, Connection, Executor};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -38,6 +38,13 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 /// transaction causes one.
 const SESSION: &str = "SET client_min_messages = 'error'; SET synchronous_commit = 'on'; \
      SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
+
+/// What is long is packed, sealed or random: PostgreSQL would try to compress it, and gain nothing. One statement for each column
+/// that it still tries.
+const LEAVE_UNCOMPRESSED: &str = "SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE EXTERNAL', \
+     a.attrelid::regclass, a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+     WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::text::regnamespace \
+     AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'bytea'::regtype AND a.attstorage = 'x' ORDER BY 1";
 
 /// The connections; clones are the same ones.
 #[derive(Clone)]
@@ -91,6 +98,17 @@ impl Manager for Server {
         }
         Ok(())
     }
+}
+
+async fn leave_uncompressed(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let statements: Vec<String> = sqlx::query_scalar(LEAVE_UNCOMPRESSED)
+        .fetch_all(&mut *connection)
+        .await?;
+    for statement in statements {
+        // Made by the server of its own names.
+        connection.execute(AssertSqlSafe(statement)).await?;
+    }
+    Ok(())
 }
 
 /// Whether a server that could not be connected to may be there in a moment: it starts, or ends, or has no connection left.
@@ -177,6 +195,9 @@ impl Postgres {
         let migrated = migrator
             .run_direct(None, &mut connected.connection, false)
             .await;
+        if migrated.is_ok() {
+            leave_uncompressed(&mut connected.connection).await?;
+        }
         connected.connection.close().await?;
         Ok(migrated)
     }
