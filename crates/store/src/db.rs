@@ -382,6 +382,16 @@ impl Tx {
         vault.seal_packed(context, &packed)
     }
 
+    /// What a SELECT in this transaction ends with, so that nobody else changes the rows before it is over: nothing on SQLite,
+    /// where nobody writes beside it.
+    #[must_use]
+    pub fn for_update(&self) -> &'static str {
+        match self.inner {
+            Inner::Alone(_) => " FOR UPDATE",
+            Inner::Member(_) => "",
+        }
+    }
+
     /// From now on [`Tx::commit`] refuses with this reason, until [`Tx::step_done`]. So a step of
     /// several statements that fails or is cancelled half-way cannot be committed by mistake.
     pub(crate) fn step_begun(&mut self, reason: &'static str) -> Step {

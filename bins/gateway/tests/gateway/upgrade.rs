@@ -156,6 +156,17 @@ async fn what_was_authorized_and_captured_before_there_were_movements_is_so_afte
     let url = format!("sqlite://{}", data.join("gateway.db").display());
     fill(&url).await;
 
+    let db = Db::open(&url, MIGRATIONS).await.unwrap();
+    let named: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM authorization_names n JOIN authorizations a \
+         ON a.merchant_id = n.merchant_id AND a.brand = n.brand AND a.xid = n.xid AND a.auth_rrpid = n.auth_rrpid",
+    )
+    .fetch_one(&mut *db.read().await.unwrap())
+    .await
+    .unwrap();
+    assert_eq!(usize::try_from(named), Ok(ROWS.len()));
+    db.close().await;
+
     let service = premises.start().await;
     for row in ROWS {
         assert_eq!(state(&service, row).await, row.state, "{}", row.id);

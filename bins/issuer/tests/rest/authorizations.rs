@@ -145,6 +145,9 @@ async fn same_key_brings_the_same_bytes_and_one_hold() {
         first.json()["authorization_id"]
     );
     assert_eq!(bank.sums(&card).await, [1600, 8400, 0]);
+    // Whatever would be decided now.
+    assert_eq!(bank.authorize(&card, "key", 4200).await, first);
+    assert_eq!(bank.sums(&card).await, [1600, 8400, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

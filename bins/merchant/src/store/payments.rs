@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::authorizations::{self, Authorization};
 use super::orders;
-use super::{amount, from_json, long_text, one_row, stored, to_json};
+use super::{amount, from_json, long_text, stored, to_json};
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -265,26 +265,29 @@ async fn read_steps(conn: &mut AnyConnection, row: &AnyRow) -> Result<Vec<StepRe
 
 /// The payment, which nobody else can decide about until the transaction ends.
 pub(crate) async fn lock(tx: &mut Tx, xid: &Xid) -> Result<Payment, StoreError> {
-    // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
-    let done = sqlx::query("UPDATE payments SET state = state WHERE xid = $1")
-        .bind(xid.to_string())
-        .execute(&mut **tx)
-        .await?;
-    one_row(done.rows_affected(), "there is no such payment")?;
+    locked(tx, xid).await?;
     let payment = find(&mut *tx, xid).await?;
     payment.ok_or(StoreError::Corrupt("payments.xid"))
 }
 
 /// Like [`lock`], for who need look at nothing but what was done so far.
 pub(crate) async fn hold(tx: &mut Tx, xid: &Xid) -> Result<Vec<StepReport>, StoreError> {
-    let row = sqlx::query(
-        "UPDATE payments SET state = state WHERE xid = $1 RETURNING steps_packed, steps",
-    )
-    .bind(xid.to_string())
-    .fetch_optional(&mut **tx)
-    .await?;
-    let row = row.ok_or(StoreError::Conflict("there is no such payment"))?;
+    let row = locked(tx, xid).await?;
     read_steps(tx, &row).await
+}
+
+/// Its steps, as [`read_steps`] reads them.
+async fn locked(tx: &mut Tx, xid: &Xid) -> Result<AnyRow, StoreError> {
+    let sql = [
+        "SELECT steps_packed, steps FROM payments WHERE xid = $1",
+        tx.for_update(),
+    ]
+    .concat();
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(xid.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.ok_or(StoreError::Conflict("there is no such payment"))
 }
 
 /// Writes where the payment stands now, for lists; every transaction that changes something of it ends with this.

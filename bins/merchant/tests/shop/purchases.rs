@@ -115,6 +115,32 @@ async fn repeated_p_req_gets_the_same_bytes_and_one_authorization_request() {
 }
 
 #[tokio::test]
+async fn repeated_messages_get_the_same_bytes_when_what_they_began_is_forgotten() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let p_init_req = wallet.p_init_req(&shop.order().await);
+    let p_req = wallet.begin(&shop, &shop.order().await).await.wire;
+    let opened = post(&shop.url, &p_init_req).await;
+    let paid = post(&shop.url, &p_req).await;
+    assert_eq!((opened.status, paid.status), (200, 200));
+    for forgotten in ["DELETE FROM purchases", "DELETE FROM orders WHERE xid = ''"] {
+        assert_eq!(post(&shop.url, &p_init_req).await, opened);
+        assert_eq!(post(&shop.url, &p_req).await, paid);
+        let (db, _) = world.open_database().await;
+        let mut tx = db.begin().await.unwrap();
+        let rows = sqlx::query(forgotten).execute(&mut *tx).await.unwrap();
+        assert!(rows.rows_affected() > 0);
+        tx.commit().await.unwrap();
+        db.close().await;
+    }
+    assert_eq!(post(&shop.url, &p_init_req).await, opened);
+    assert_eq!(post(&shop.url, &p_req).await, paid);
+    assert_eq!(world.bank.received("AuthReq"), (1, 1));
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn p_req_sent_twice_at_once_waits_for_the_one_answer() {
     let world = World::new().await;
     let shop = world.open_shop().await;

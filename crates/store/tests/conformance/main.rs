@@ -15,6 +15,7 @@ mod postgres;
 mod received;
 mod secrets;
 mod sent;
+mod uncompressed;
 
 use place::Place;
 
