@@ -152,6 +152,14 @@ async fn order_in_two_parts_is_paid_part_by_part() {
     let order = format!("orders/{}", ordered.purchase.text("/order_id"));
     let seen = world.get("merchant", &order).await.unwrap();
     assert_eq!(seen.text("/state"), "authorized", "{:?}", seen.json);
+    let listed = world.get("merchant", "orders?state=authorized").await;
+    let listed = listed.unwrap();
+    assert_eq!(
+        listed.text("/items/0/order_id"),
+        ordered.purchase.text("/order_id"),
+        "{:?}",
+        listed.json
+    );
     let path = format!("{order}/authorize");
     // The gateway asked, and lost: the third authorization is the second part.
     let key = fresh();

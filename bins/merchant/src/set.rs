@@ -215,8 +215,8 @@ impl About {
         })
     }
 
-    /// Whether no such message can have been recorded: PInitReq leaves a purchase for longer than its record is kept, and
-    /// PReq a payment.
+    /// Whether no such message is recorded, as long as its record is to be kept: PInitReq leaves a purchase for longer than that,
+    /// and PReq a payment for good.
     fn is_new(&self) -> bool {
         match self {
             Self::Order(open) => *open == Some(0),

@@ -387,7 +387,8 @@ impl Tx {
     #[must_use]
     pub fn for_update(&self) -> &'static str {
         match self.inner {
-            Inner::Alone(_) => " FOR UPDATE",
+            // As an UPDATE of no key does: rows of other tables may still refer to it.
+            Inner::Alone(_) => " FOR NO KEY UPDATE",
             Inner::Member(_) => "",
         }
     }

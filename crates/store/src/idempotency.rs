@@ -42,7 +42,7 @@ pub struct Keyed<'a> {
     pub body_digest: &'a [u8; 32],
     /// Seconds since the epoch.
     pub now: i64,
-    /// Seconds since the epoch; from then on the key counts as never used.
+    /// Seconds since the epoch; once it has passed the key counts as never used.
     pub keep_until: i64,
 }
 

@@ -135,6 +135,8 @@ pub(crate) async fn authorize(
     let answer = Answer::json(StatusCode::OK, &AuthorizationAnswer::of(&authorization))?;
     let recorded = call.record(&mut tx, &issuer.vault, now.seconds(), &answer);
     if let Some(answer_of_first) = recorded.await? {
+        // The card is free before the answer is out.
+        tx.rollback().await?;
         return Ok(answer_of_first);
     }
     tx.commit().await?;

@@ -263,16 +263,16 @@ async fn finish(
         }
         let mut done = payments::hold(&mut tx, xid).await?;
         done.extend_from_slice(&steps);
-        let mut stands = authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
+        let stands = authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
+        let moves = outcome.sold().is_some() || release.is_some();
         if let Some(sold) = outcome.sold() {
             sale::book(&mut tx, xid, one, sold).await?;
-            stands = None;
         }
         if let Some((wish, draft)) = release {
             let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
             outbox::enqueue(&mut tx, &queued).await?;
-            stands = None;
         }
+        let stands = stands.filter(|_| !moves);
         let state = payments::restate_with(&mut tx, xid, (&done, stands)).await?;
         if let Some(answer) = &answer {
             match answer_p_req(&mut tx, payment, answer).await {

@@ -135,7 +135,7 @@ impl Call {
         })
     }
 
-    /// Keeps the answer, which is known before the work; gives the one of before if the call was made before. Then the
+    /// Keeps the answer, which is known before the work; gives the earlier answer if the call was made before. Then the
     /// transaction cannot be committed.
     pub(crate) async fn record(
         &self,

@@ -121,7 +121,7 @@ pub(super) const COLUMNS: &str = "a.number, a.state, a.amount_minor, a.awaiting,
 /// How many these are.
 pub(super) const COLUMNS_COUNT: usize = 11;
 
-/// All of a payment, in the order of the rows; one row without a number if there is none.
+/// All of a payment, in the order of the rows; a payment without any has one row, without a number.
 pub(super) async fn of_payment(
     conn: &mut AnyConnection,
     xid: &Xid,
@@ -267,6 +267,7 @@ pub(crate) async fn conclude(
         State::Declined => "declined",
         _ => "failed",
     };
+    // What is counted are rows alone: whether SQLite sees this UPDATE in them is not defined.
     let row = sqlx::query(
         "UPDATE authorizations SET state = $1, answer = $2, failure = $3 \
          WHERE xid = $4 AND number = $5 AND state = 'asked' \

@@ -301,7 +301,7 @@ pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError>
     Ok(state)
 }
 
-/// The same, with all that the merchant has done for it, by whoever may know the state. The caller holds it.
+/// The same, with all that the merchant has done for it. Where it stands is believed if the caller knows. The caller holds it.
 pub(crate) async fn restate_with(
     tx: &mut Tx,
     xid: &Xid,

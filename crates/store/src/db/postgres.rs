@@ -43,8 +43,8 @@ const SESSION: &str = "SET client_min_messages = 'error'; SET synchronous_commit
 /// that it still tries.
 const LEAVE_UNCOMPRESSED: &str = "SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE EXTERNAL', \
      a.attrelid::regclass, a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
-     WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::text::regnamespace \
-     AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'bytea'::regtype AND a.attstorage = 'x' ORDER BY 1";
+     WHERE c.relkind = 'r' AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
+     AND pg_has_role(c.relowner, 'USAGE') AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'bytea'::regtype AND a.attstorage = 'x' ORDER BY 1";
 
 /// The connections; clones are the same ones.
 #[derive(Clone)]
@@ -100,7 +100,10 @@ impl Manager for Server {
     }
 }
 
+/// For a connection that is closed afterwards.
 async fn leave_uncompressed(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    // Whoever waits for the table's lock holds up all who come after.
+    connection.execute("SET lock_timeout = '500ms'").await?;
     let statements: Vec<String> = sqlx::query_scalar(LEAVE_UNCOMPRESSED)
         .fetch_all(&mut *connection)
         .await?;
@@ -195,8 +198,11 @@ impl Postgres {
         let migrated = migrator
             .run_direct(None, &mut connected.connection, false)
             .await;
-        if migrated.is_ok() {
-            leave_uncompressed(&mut connected.connection).await?;
+        if migrated.is_ok()
+            && let Err(error) = leave_uncompressed(&mut connected.connection).await
+        {
+            // Somebody reads a table for long, a backup perhaps. It costs time and no more; the next start tries again.
+            tracing::warn!(%error, "PostgreSQL still compresses what is packed or sealed");
         }
         connected.connection.close().await?;
         Ok(migrated)

@@ -62,6 +62,7 @@ conformance! {
         concurrent_claims_of_one_key_have_one_new
         an_expired_claim_is_taken_over_by_one
         an_answer_is_recorded_once_and_what_a_later_one_did_is_not_kept
+        of_answers_that_are_recorded_at_once_one_is_kept
     }
     sent {
         a_lease_is_won_by_one_of_many

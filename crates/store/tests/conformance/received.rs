@@ -232,9 +232,34 @@ pub(crate) async fn an_answer_is_recorded_once_and_what_a_later_one_did_is_not_k
         let is_new = open(&db, &auth_req(effect)).await == Opened::New;
         assert_eq!(is_new, opened, "{effect}");
     }
+    // What was given up has no answer.
+    let mut tx = db.begin().await.unwrap();
+    let call = keyed("given up", &DIGEST, 10);
+    let claim = idempotency::record(&mut tx, &call, (201, b"first")).await;
+    assert_eq!(claim.unwrap(), Claim::New);
+    tx.rollback().await.unwrap();
+    let (claim, kept) = record(&db, &call, b"fifth").await;
+    assert_eq!((claim, kept.is_ok()), (Claim::New, true));
     // Its time over, the key is anybody's.
+    let (claim, _) = record(&db, &keyed("k", &OTHER, 110), b"sixth").await;
+    assert_eq!(claim, Claim::Mismatch);
     let (claim, kept) = record(&db, &keyed("k", &OTHER, 111), b"fourth").await;
     assert_eq!((claim, kept.is_ok()), (Claim::New, true));
+}
+
+pub(crate) async fn of_answers_that_are_recorded_at_once_one_is_kept(place: Place) {
+    let replicas = [place.open().await, place.open().await];
+    let call = keyed("k", &DIGEST, 10);
+    let (one, other) = tokio::join!(
+        record(&replicas[0], &call, b"one"),
+        record(&replicas[1], &call, b"other")
+    );
+    let kept = [one.1.is_ok(), other.1.is_ok()];
+    assert!(kept[0] != kept[1], "{kept:?}");
+    for (effect, kept) in [("one", kept[0]), ("other", kept[1])] {
+        let is_new = open(&replicas[0], &auth_req(effect)).await == Opened::New;
+        assert_eq!(is_new, !kept, "{effect}");
+    }
 }
 
 pub(crate) async fn an_idempotency_key_goes_from_new_over_in_flight_to_replay(place: Place) {
