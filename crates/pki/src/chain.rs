@@ -33,14 +33,22 @@ impl Chain {
 
     /// Reads the DER certificates of an `x5c` header.
     pub fn from_x5c(x5c: &[Vec<u8>]) -> Result<Self, CertificateError> {
-        if x5c.len() > CHAIN_LENGTH_MAX {
+        let (leaf, authorities) = x5c.split_first().ok_or(CertificateError::EmptyChain)?;
+        // Before any of it is read.
+        if authorities.len() >= CHAIN_LENGTH_MAX {
             return Err(CertificateError::ChainTooLong);
         }
-        Self::new(
-            x5c.iter()
-                .map(|der| Certificate::from_der(der))
-                .collect::<Result<_, _>>()?,
-        )
+        Self::of(Certificate::from_der(leaf)?, authorities)
+    }
+
+    /// Reads the DER certificates that come after the leaf's in an `x5c` header.
+    pub fn of(leaf: Certificate, authorities: &[Vec<u8>]) -> Result<Self, CertificateError> {
+        if authorities.len() >= CHAIN_LENGTH_MAX {
+            return Err(CertificateError::ChainTooLong);
+        }
+        let authorities = authorities.iter().map(|der| Certificate::from_der(der));
+        let certificates = std::iter::once(Ok(leaf)).chain(authorities);
+        Self::new(certificates.collect::<Result<_, _>>()?)
     }
 
     /// The DER certificates for an `x5c` header.

@@ -18,6 +18,7 @@ pub mod balance;
 pub mod ca;
 pub mod card;
 pub mod cardholder;
+mod certificate_der;
 pub mod content_type;
 pub mod digest;
 pub mod dual_signature;

@@ -287,7 +287,8 @@ impl VerifiedBytes {
 
     /// The signer's whole chain, with the CAs that were left out because we hold them.
     pub(crate) fn chain(&self, verifier: &PathVerifier) -> Result<Chain, Rejection> {
-        let carried = Chain::from_x5c(&self.object.header().x5c).map_err(PathError::from)?;
+        let authorities = self.object.header().x5c.get(1..).unwrap_or_default();
+        let carried = Chain::of(self.certificate.clone(), authorities).map_err(PathError::from)?;
         Ok(verifier.whole(&carried))
     }
 

@@ -453,6 +453,13 @@ fn a_chain_has_one_to_six_certificates_and_no_root() {
         Chain::from_x5c(&vec![vec![]; 7]),
         Err(CertificateError::ChainTooLong)
     );
+    assert_eq!(Chain::from_x5c(&[]), Err(CertificateError::EmptyChain));
+    assert_eq!(
+        Chain::of(leaf.clone(), &vec![leaf.der().to_vec(); 6]),
+        Err(CertificateError::ChainTooLong)
+    );
+    let chain = Chain::of(leaf.clone(), &vec![leaf.der().to_vec(); 5]);
+    assert_eq!(chain.unwrap().certificates(), vec![leaf.clone(); 6]);
     let with_root = vec![leaf.clone(), world().root.certificate().clone()];
     assert_eq!(Chain::new(with_root), Err(CertificateError::RootInChain));
 }

@@ -36,7 +36,7 @@ pub fn start<'a>(
 ) -> Result<Step<AwaitingInqRes>, Rejection> {
     let rrpid = Rrpid::generate(&mut ctx.again());
     let chall_c2 = Challenge::generate(ctx.rng);
-    let merchant = purchase.merchant_key_exchange_certificate()?;
+    let merchant = &purchase.merchant_key_exchange;
     let data = InqReqData {
         trans_ids: purchase.trans_ids.clone(),
         chall_c2,
@@ -49,7 +49,7 @@ pub fn start<'a>(
                 rrpid,
                 answers: None,
             };
-            let receiver = Receiver::holding_chain_of(&merchant, verifier);
+            let receiver = Receiver::holding_chain_of(merchant, verifier);
             let (by, content) = (&card.signature, ContentType::InqReqData);
             let inq_req = sign_for(ctx, by, content, frame, &receiver, &data)?;
             InqReqTbe {
@@ -71,7 +71,7 @@ pub fn start<'a>(
             }
         }
     };
-    let sealed = seal(ctx, &merchant, ContentType::InqReqTbe, &asked)?;
+    let sealed = seal(ctx, merchant, ContentType::InqReqTbe, &asked)?;
     let ids = MessageIds::of(&purchase.trans_ids);
     let wire = MessageWrapper::new(ctx, ids, rrpid, Message::InqReq(sealed)).encode();
     Ok(Step {

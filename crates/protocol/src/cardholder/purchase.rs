@@ -93,9 +93,12 @@ pub struct Purchase {
     pub(crate) hod: Digest,
     pub(crate) purch_amt: CurrencyAmount,
     pub(crate) merchant_id: String,
-    pub(crate) merchant: ExactBytes,
-    pub(crate) merchant_key_exchange: ExactBytes,
-    pub(crate) gateway_key_exchange: ExactBytes,
+    #[serde(with = "crate::certificate_der")]
+    pub(crate) merchant: Certificate,
+    #[serde(with = "crate::certificate_der")]
+    pub(crate) merchant_key_exchange: Certificate,
+    #[serde(with = "crate::certificate_der")]
+    pub(crate) gateway_key_exchange: Certificate,
     pub(crate) acq_back_key_data: ContentKey,
     /// Of a purchase that nobody signed: what shows that it is ours.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -114,22 +117,6 @@ impl Purchase {
     pub fn purch_amt(&self) -> CurrencyAmount {
         self.purch_amt
     }
-
-    pub(crate) fn merchant_certificate(&self) -> Result<Certificate, Rejection> {
-        parse(&self.merchant)
-    }
-
-    pub(crate) fn merchant_key_exchange_certificate(&self) -> Result<Certificate, Rejection> {
-        parse(&self.merchant_key_exchange)
-    }
-
-    pub(crate) fn gateway_certificate(&self) -> Result<Certificate, Rejection> {
-        parse(&self.gateway_key_exchange)
-    }
-}
-
-fn parse(der: &ExactBytes) -> Result<Certificate, Rejection> {
-    Certificate::from_der(&der.0).map_err(|e| Rejection::Certificate(e.into()))
 }
 
 impl AwaitingPRes {
@@ -402,9 +389,9 @@ pub(super) fn p_req(
         hod,
         purch_amt: agreed.purch_amt,
         merchant_id: shown.merchant_id,
-        merchant: ExactBytes(shown.merchant.der().to_vec()),
-        merchant_key_exchange: ExactBytes(shown.merchant_key_exchange.der().to_vec()),
-        gateway_key_exchange: ExactBytes(shown.gateway_key_exchange.der().to_vec()),
+        merchant: shown.merchant,
+        merchant_key_exchange: shown.merchant_key_exchange,
+        gateway_key_exchange: shown.gateway_key_exchange,
         acq_back_key_data,
         od_salt: matches!(card, PayingCard::Bare(_)).then_some(od_salt),
     };

@@ -28,7 +28,8 @@ pub struct Asking {
     /// The BIN of the merchant's acquirer, as certified: another acquirer's merchant may have the same id.
     pub acquirer_bin: String,
     merchant: Thumbprint,
-    merchant_key_exchange: ExactBytes,
+    #[serde(with = "crate::certificate_der")]
+    merchant_key_exchange: Certificate,
     request: Digest,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     m_thumbs: Option<Thumbs>,
@@ -111,7 +112,7 @@ pub(super) fn verify_asking<D: Request>(
         brand_id,
         acquirer_bin,
         merchant: certificate.thumbprint(),
-        merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
+        merchant_key_exchange: key_exchange,
         request: request_digest(wire),
         m_thumbs: data.m_thumbs().cloned(),
     };
@@ -145,8 +146,6 @@ impl Asking {
         content: ContentType,
         answer: &T,
     ) -> Result<(Jwe, ContentKey), Rejection> {
-        let merchant = Certificate::from_der(&self.merchant_key_exchange.0);
-        let merchant = merchant.map_err(|_| Rejection::Internal)?;
-        seal_keeping(ctx, &merchant, content, answer)
+        seal_keeping(ctx, &self.merchant_key_exchange, content, answer)
     }
 }

@@ -54,7 +54,8 @@ pub struct Asker {
     /// The BIN of the merchant's acquirer, as certified: another acquirer's merchant may have the same id.
     pub acquirer_bin: String,
     pub(crate) merchant: Thumbprint,
-    pub(crate) merchant_key_exchange: ExactBytes,
+    #[serde(with = "crate::certificate_der")]
+    pub(crate) merchant_key_exchange: Certificate,
     pub(crate) request: Digest,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) m_thumbs: Option<Thumbs>,
@@ -245,7 +246,7 @@ pub fn open(
         merch_cat_code: data.auth_req_payload.merch_cat_code,
         acquirer_bin,
         merchant: certificate.thumbprint(),
-        merchant_key_exchange: ExactBytes(key_exchange.der().to_vec()),
+        merchant_key_exchange: key_exchange,
         request: request_digest(wire),
         m_thumbs: data.m_thumbs,
     };

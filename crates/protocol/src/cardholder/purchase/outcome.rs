@@ -231,7 +231,7 @@ pub(crate) fn read_answer(
         data,
     }: Verified<PResData> = verify(jws, &expected, verifier, ctx.now)?;
     wrapper.check_signed_date(date)?;
-    if !same_party(&certificate, &purchase.merchant_certificate()?) {
+    if !same_party(&certificate, &purchase.merchant) {
         return Err(Rejection::AnotherParty("merchant"));
     }
     wrapper.check_ids(&MessageIds::of(&data.trans_ids), answer.rrpid)?;
@@ -437,7 +437,7 @@ fn verify_receipt(
     verifier: &PathVerifier,
 ) -> Result<receipt::Verified, Rejection> {
     let expected = ExpectedReceipt {
-        gateway: &purchase.gateway_certificate()?,
+        gateway: &purchase.gateway_key_exchange,
         brand: &purchase.brand_id,
         trans_ids: &purchase.trans_ids,
         hod: purchase.hod,

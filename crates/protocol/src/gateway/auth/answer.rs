@@ -19,7 +19,6 @@ use crate::thumbs::{Receiver, RevocationState};
 use crate::wrapper::{Jwe, Jws, Message, MessageIds, MessageWrapper};
 use crate::{Context, Rejection};
 use openset_jose::{ContentKey, Thumbprint};
-use openset_pki::Certificate;
 
 /// The symmetric key of tokens: only the gateway's replicas hold it.
 #[derive(Clone, Debug)]
@@ -168,11 +167,9 @@ fn seal_answer(
         &receiver,
         &data,
     )?;
-    let merchant =
-        Certificate::from_der(&asker.merchant_key_exchange.0).map_err(|_| Rejection::Internal)?;
     let (sealed, key) = seal_keeping(
         ctx,
-        &merchant,
+        &asker.merchant_key_exchange,
         ContentType::AuthResTbe,
         &AuthResTbe { auth_res, baggage },
     )?;
