@@ -30,14 +30,14 @@ pub fn hex_id<const N: usize>() -> String {
     hex::encode(bytes::<N>())
 }
 
-/// `N` bytes in lowercase hexadecimal, which begin with the time and go on randomly: ids of what is stored in great numbers, so
-/// that an index has recent ones together.
+/// `N` bytes in lowercase hexadecimal, which begin with the time, to the millisecond, and go on randomly: ids of what is stored in
+/// great numbers, so that an index has recent ones together and a list by id shows what one process made in the order in which it did.
 #[must_use]
 pub fn dated_hex_id<const N: usize>() -> String {
     let mut id = bytes::<N>();
-    // Seconds since 1970, of which no date has more than five bytes.
-    let date = clock::now_seconds().to_be_bytes();
-    for (byte, of_date) in id.iter_mut().zip(&date[3..]) {
+    // Seconds since 1970, of which no date has more than five bytes, and two bytes of their fraction.
+    let date = clock::now_ms().saturating_mul(1 << 16) / 1000;
+    for (byte, of_date) in id.iter_mut().zip(&date.to_be_bytes()[1..]) {
         *byte = *of_date;
     }
     hex::encode(id)
@@ -94,7 +94,12 @@ mod tests {
         let (one, other) = (dated_hex_id::<16>(), dated_hex_id::<16>());
         let made = i64::from_str_radix(&one[..10], 16).expect("hexadecimal");
         assert!((before..=clock::now_seconds()).contains(&made), "{one}");
-        assert_ne!(one[10..], other[10..]);
+        assert_ne!(one[14..], other[14..]);
         assert_eq!(one.len(), 32);
+        for _ in 0..8 {
+            let earlier = dated_hex_id::<16>();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            assert!(earlier < dated_hex_id::<16>(), "{earlier}");
+        }
     }
 }
