@@ -22,6 +22,7 @@ use openset_service::problem::Problem;
 use openset_service::set_endpoint::MediaType;
 use openset_service::set_errors;
 use openset_service::step_report::StepReport;
+use openset_store::StoreError;
 use openset_store::outbox::{self, Outgoing};
 use reqwest::Url;
 
@@ -173,7 +174,8 @@ pub(crate) fn sealed_state(
     let context = state_context(purchase_id);
     Ok(wallet
         .db
-        .seal_packed(&wallet.vault, "purchases/sealed", &context, &json))
+        .packer()
+        .seal_packed(&wallet.vault, "purchases/sealed", &context, (&json, 0)))
 }
 
 fn state_context(purchase_id: &str) -> String {
@@ -198,13 +200,15 @@ async fn keep(
         deadline_at_ms: now_ms.saturating_add(DEADLINE_MS),
     };
     let lease_ms = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-    let mut tx = wallet.db.begin().await?;
-    if !store::insert_purchase(&mut tx, row).await? {
-        return Ok(false);
+    let writes = vec![
+        store::new_purchase(row),
+        outbox::leased(&outgoing, &wallet.replica, now_ms, lease_ms),
+    ];
+    match wallet.db.write(writes).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict(store::PURCHASE_KNOWN)) => Ok(false),
+        Err(error) => Err(error.into()),
     }
-    outbox::enqueue_leased(&mut tx, &outgoing, &wallet.replica, now_ms, lease_ms).await?;
-    tx.commit().await?;
-    Ok(true)
 }
 
 /// Steps 6 to 10: sends PReq and takes PRes; gives the purchase as it was stored with that. Without an answer it stays
@@ -282,12 +286,8 @@ async fn hand_over(
     let mut tx = wallet.db.begin().await?;
     // If another task was first, its outcome is the one.
     let _ = store::update_purchase(&mut tx, &waits, row.revision).await?;
-    outbox::retry_at(
-        &mut tx,
-        &row.purchase_id,
-        clock::now_ms().saturating_add(1000),
-    )
-    .await?;
+    let again_at_ms = clock::now_ms().saturating_add(1000);
+    outbox::retry_at(&mut tx, &row.purchase_id, again_at_ms).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -362,7 +362,6 @@ async fn learn(
 ) -> Result<PurchaseRow, Problem> {
     let (mut row, mut record) = seen;
     for _ in 0..LEARN_ROUNDS {
-        let mut tx = wallet.db.begin().await?;
         let outcome = told.clone().after(record.outcome.take());
         let moves = !outcome.all_receipts().is_empty() || store::is_open(&row.state);
         let state = status_text(outcome.status);
@@ -374,18 +373,23 @@ async fn learn(
             revision: row.revision.saturating_add(1),
             ..row.clone()
         };
-        if moves && !store::update_purchase(&mut tx, &next, row.revision).await? {
-            // Another answer was first: with what it brought, again.
-            let newer = store::purchase_by_id(&mut tx, &row.purchase_id).await?;
-            row = newer.ok_or_else(|| corrupt("purchases.purchase_id"))?;
-            record = wallet.open_record(&row)?;
-            continue;
+        let mut writes = Vec::with_capacity(2);
+        if moves {
+            writes.push(store::changed_purchase(&next, row.revision));
         }
         if ends {
-            outbox::remove(&mut tx, &row.purchase_id).await?;
+            writes.push(outbox::removed_if_there(&row.purchase_id));
         }
-        tx.commit().await?;
-        return Ok(if moves { next } else { row });
+        match wallet.db.write(writes).await {
+            Ok(()) => return Ok(if moves { next } else { row }),
+            // Another answer was first: with what it brought, again.
+            Err(StoreError::Conflict(store::PURCHASE_CHANGED)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut reader = wallet.db.read().await?;
+        let newer = store::purchase_by_id(&mut reader, &row.purchase_id).await?;
+        row = newer.ok_or_else(|| corrupt("purchases.purchase_id"))?;
+        record = wallet.open_record(&row)?;
     }
     let detail = "other answers came meanwhile; inquire again";
     Err(Problem::unavailable("busy", detail))

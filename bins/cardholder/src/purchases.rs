@@ -169,7 +169,8 @@ impl Wallet {
         let context = record_context(purchase_id);
         Ok(self
             .db
-            .seal_packed(&self.vault, "purchases/record", &context, &json))
+            .packer()
+            .seal_packed(&self.vault, "purchases/record", &context, (&json, 0)))
     }
 
     pub(crate) fn view(&self, row: &PurchaseRow) -> Result<PurchaseView, Problem> {

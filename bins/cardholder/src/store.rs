@@ -13,7 +13,8 @@ pub(crate) use cards::{
 };
 pub(crate) use mail_orders::{insert_mail_order, mail_order_of};
 pub(crate) use purchases::{
-    PurchaseRow, all_purchases, insert_purchase, is_open, move_purchase, purchase_by_id,
-    purchase_by_key, purchase_by_xid, settled_purchases, state_rank, update_purchase,
+    PURCHASE_CHANGED, PURCHASE_KNOWN, PurchaseRow, all_purchases, changed_purchase,
+    insert_purchase, is_open, move_purchase, new_purchase, purchase_by_id, purchase_by_key,
+    purchase_by_xid, settled_purchases, state_rank, update_purchase,
 };
 pub(crate) use staples::{Staple, drop_stale_staples, drop_staple, keep_staple, staple_of};

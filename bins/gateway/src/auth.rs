@@ -12,12 +12,12 @@ use openset_protocol::{Context, Rejection};
 use openset_service::offload::offload_brief;
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
-use openset_store::Tx;
+use openset_store::{StoreError, Tx};
 
 use crate::config::Merchant;
 use crate::error::GatewayError;
 use crate::issuer::{Attempt, Word};
-use crate::set::{Received, Record, answer_of_first, record, store_answer, stored_answer};
+use crate::set::{Received, Record, answer_of_first, answered, record, recorded, stored_answer};
 use crate::store::authorizations::{self, Decided, New};
 use crate::store::payments;
 use crate::store::pending::{self, Pending};
@@ -119,6 +119,82 @@ enum Begun {
 async fn begin(
     gateway: &Gateway,
     received: &Received,
+    name: (&str, Leeway),
+    (asked, by): (&mut Authorize, By),
+) -> Result<Begun, GatewayError> {
+    if matches!(by, By::Pi { .. }) && begin_as_new(gateway, received, name, asked).await? {
+        return Ok(Begun::Asked);
+    }
+    begin_with_known(gateway, received, name, (asked, by)).await
+}
+
+/// Nearly every request is the first under its names, with a payment instruction that was never seen: then nothing need be
+/// looked at, and all that it leaves is told at once. `false` if any of it is known, or not to be granted: nothing is kept then.
+async fn begin_as_new(
+    gateway: &Gateway,
+    received: &Received,
+    (id, leeway): (&str, Leeway),
+    asked: &Authorize,
+) -> Result<bool, GatewayError> {
+    if received.wrapper.check_date(received.at).is_err() {
+        return Ok(false);
+    }
+    let (asker, payment) = (&asked.asker, &asked.payment);
+    let (packer, vault) = (gateway.db.packer(), &gateway.vault);
+    let (payment_id, balance, payment_row) =
+        payments::insert(packer, vault, leeway.tolerance_percent, asker, payment)?;
+    let wanted = wanted(asker, Instrument::Pi, leeway);
+    let granted = balance.may_authorize(&wanted, received.at.seconds());
+    if granted.is_err() {
+        return Ok(false);
+    }
+    let new = New {
+        id,
+        asker,
+        payment: Some((payment, &payment_id)),
+        refused: None,
+        received_at_s: received.at.seconds(),
+        steps: &asked.steps,
+    };
+    let whose = (asker.merchant_id(), &asker.brand_id);
+    let names = (&asker.auth_tags.trans_ids.xid, &asker.rrpid());
+    let writes = vec![
+        recorded(packer, received, (&asker.merchant(), &asker.rrpid())),
+        authorizations::take_name(whose, names),
+        payment_row,
+        authorizations::insert(packer, vault, &new)?,
+        pending::insert(vault, &to_be_asked(id, received, asked))?,
+    ];
+    match gateway.db.write(writes).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn wanted<'a>(asker: &'a Asker, instrument: Instrument, leeway: Leeway) -> AskedAuthorization<'a> {
+    AskedAuthorization {
+        instrument,
+        amount: asker.amount,
+        plan: asker.install_recur_data.as_ref(),
+        early_days: leeway.early_days,
+    }
+}
+
+/// The issuer is to be asked, by nobody else for now.
+fn to_be_asked<'a>(id: &'a str, received: &'a Received, asked: &'a Authorize) -> Pending<'a> {
+    Pending {
+        id,
+        wire_digest: &received.digest,
+        work: WorkRef::Authorize(asked),
+        next_attempt_at_ms: clock::now_ms().saturating_add(worker::LEASE_MS),
+    }
+}
+
+/// Looks at what is known of the request and its payment, step by step.
+async fn begin_with_known(
+    gateway: &Gateway,
+    received: &Received,
     (id, leeway): (&str, Leeway),
     (asked, by): (&mut Authorize, By),
 ) -> Result<Begun, GatewayError> {
@@ -155,12 +231,7 @@ async fn begin(
             ((payment_id, balance), Instrument::Token { approvals })
         }
     };
-    let wanted = AskedAuthorization {
-        instrument,
-        amount: asker.amount,
-        plan: asker.install_recur_data.as_ref(),
-        early_days: leeway.early_days,
-    };
+    let wanted = wanted(asker, instrument, leeway);
     match balance.may_authorize(&wanted, received.at.seconds()) {
         Ok(()) => {}
         Err(No::Busy) => return Ok(Begun::AtWork),
@@ -177,18 +248,10 @@ async fn begin(
         received_at_s: received.at.seconds(),
         steps: &asked.steps,
     };
-    authorizations::insert(&mut tx, &gateway.vault, &new).await?;
+    let inserted = authorizations::insert(tx.packer(), &gateway.vault, &new)?;
     asked.approvals = u32::try_from(balance.approvals()).unwrap_or(u32::MAX);
-    let next_attempt_at_ms = clock::now_ms().saturating_add(worker::LEASE_MS);
-    let work = WorkRef::Authorize(asked);
-    let pending = Pending {
-        id,
-        wire_digest: &received.digest,
-        work,
-        next_attempt_at_ms,
-    };
-    pending::insert(&mut tx, &gateway.vault, &pending).await?;
-    tx.commit().await?;
+    let pending = pending::insert(&gateway.vault, &to_be_asked(id, received, asked))?;
+    tx.commit_with(vec![inserted, pending]).await?;
     Ok(Begun::Asked)
 }
 
@@ -235,29 +298,35 @@ pub(crate) async fn settle(
     };
     let answering = Instant::now();
     let response = answer(gateway, asked, &word, captured).await?;
-    let answered = answered_step(answering, &response.wire);
-    steps.push(answered.clone());
+    let step = answered_step(answering, &response.wire);
+    steps.push(step.clone());
     let at_s = clock::now_seconds();
     let decided = decided(&word, at_s, &steps);
     let code = decided.code;
-    let mut tx = gateway.db.begin().await?;
-    if !pending::finish(&mut tx, id).await? {
-        drop(tx);
-        return stored_answer(gateway, wire_digest).await;
+    let packer = gateway.db.packer();
+    let of_asker = (asker.merchant(), asker.rrpid());
+    let mut writes = vec![
+        pending::finished(id),
+        answered(packer, of_asker, "AuthReq", &response),
+    ];
+    let committed = match sale {
+        Some(_) => {
+            let mut tx = gateway.db.begin().await?;
+            authorizations::add_step(&mut tx, id, &step).await?;
+            tx.commit_with(writes).await
+        }
+        None => {
+            writes.push(authorizations::decide(packer, id, &decided)?);
+            gateway.db.write(writes).await
+        }
+    };
+    match committed {
+        Ok(()) => {}
+        Err(StoreError::Conflict(pending::FINISHED_BEFORE)) => {
+            return stored_answer(gateway, wire_digest).await;
+        }
+        Err(error) => return Err(error.into()),
     }
-    match sale {
-        Some(_) => authorizations::add_step(&mut tx, id, &answered).await?,
-        None => authorizations::decide(&mut tx, id, &decided).await?,
-    }
-    store_answer(
-        &mut tx,
-        asker.merchant(),
-        "AuthReq",
-        asker.rrpid(),
-        &response,
-    )
-    .await?;
-    tx.commit().await?;
     gateway.metrics.count_authorization(code);
     tracing::info!(xid = %asker.auth_tags.trans_ids.xid, outcome = ?code, "authorization");
     Ok(response.wire)
@@ -358,16 +427,13 @@ async fn refuse(
         received_at_s: received.at.seconds(),
         steps: &steps,
     };
-    authorizations::insert(&mut tx, &gateway.vault, &new).await?;
-    store_answer(
-        &mut tx,
-        asker.merchant(),
-        "AuthReq",
-        asker.rrpid(),
-        &response,
-    )
-    .await?;
-    tx.commit().await?;
+    let packer = tx.packer();
+    let of_asker = (asker.merchant(), asker.rrpid());
+    let writes = vec![
+        authorizations::insert(packer, &gateway.vault, &new)?,
+        answered(packer, of_asker, "AuthReq", &response),
+    ];
+    tx.commit_with(writes).await?;
     gateway.metrics.count_authorization(code);
     Ok(response.wire)
 }

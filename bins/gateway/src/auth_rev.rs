@@ -11,7 +11,7 @@ use openset_service::{clock, random};
 use openset_store::Tx;
 
 use crate::error::GatewayError;
-use crate::set::{Received, Record, answer_of_first, record, store_answer, stored_answer};
+use crate::set::{Received, Record, answer_of_first, answered, record, stored_answer};
 use crate::store::pending::{self, Pending};
 use crate::store::reversals::{self, Begun};
 use crate::work::{Reverse, ReverseOrder, WorkRef, id_of};
@@ -35,7 +35,7 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
     let now_s = received.at.seconds();
     let named = (&rrpid, &request.asker.brand_id);
     let mut signed: Option<(Reversal, SealedAnswer)> = None;
-    let (mut tx, order) = loop {
+    let (tx, order) = loop {
         let mut tx = gateway.db.begin().await?;
         match record(&mut tx, &received, &merchant, named).await? {
             Record::New => {}
@@ -67,8 +67,8 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
         work: WorkRef::Reverse(&reverse),
         next_attempt_at_ms: clock::now_ms().saturating_add(worker::LEASE_MS),
     };
-    pending::insert(&mut tx, &gateway.vault, &pending).await?;
-    tx.commit().await?;
+    tx.commit_with(vec![pending::insert(&gateway.vault, &pending)?])
+        .await?;
     if let Some(pause) = gateway.settings.danger_pause_before_issuer {
         tracing::warn!("DANGER: pausing before the issuer is asked");
         tokio::time::sleep(pause).await;
@@ -151,15 +151,15 @@ async fn ask(
 /// Commits the answer with what it tells.
 async fn commit(
     gateway: &Gateway,
-    mut tx: Tx,
+    tx: Tx,
     request: &VerifiedAuthRevReq,
     code: AuthRevCode,
     response: &SealedAnswer,
 ) -> Result<(), GatewayError> {
     let asker = &request.asker;
     let (sender, rrpid) = (asker.merchant(), asker.rrpid());
-    store_answer(&mut tx, sender, "AuthRevReq", rrpid, response).await?;
-    tx.commit().await?;
+    let answered = answered(tx.packer(), (sender, rrpid), "AuthRevReq", response);
+    tx.commit_with(vec![answered]).await?;
     gateway.metrics.count_reversal(code);
     tracing::info!(xid = %request.trans_ids.xid, set_message = "AuthRevReq", outcome = ?code, "answered");
     Ok(())

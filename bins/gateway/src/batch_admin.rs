@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::Gateway;
 use crate::error::GatewayError;
 use crate::items::{self, Request};
-use crate::set::{Received, Record, answer_of_first, record, store_answer};
+use crate::set::{Received, Record, answer_of_first, answered, record};
 use crate::store::batch_reports::{self, Batch, State};
 use crate::store::batches::{self, Key};
 use crate::store::items::{Item, What};
@@ -86,7 +86,7 @@ async fn decide(
     let named = (&rrpid, &request.asker.brand_id);
     let mut signed: Option<(BatchReport, SealedAnswer)> = None;
     let mut tries = 0_u8;
-    let (mut tx, status, response) = loop {
+    let (tx, status, response) = loop {
         let mut tx = gateway.db.begin().await?;
         match record(&mut tx, received, &merchant, named).await? {
             Record::New => {}
@@ -123,8 +123,8 @@ async fn decide(
         signed = Some((report, response));
         tries = tries.saturating_add(1);
     };
-    store_answer(&mut tx, merchant, "BatchAdminReq", rrpid, &response).await?;
-    tx.commit().await?;
+    let answered = answered(tx.packer(), (merchant, rrpid), "BatchAdminReq", &response);
+    tx.commit_with(vec![answered]).await?;
     tracing::info!(set_message = "BatchAdminReq", operation = ?request.operation, outcome = ?status, "answered");
     Ok(response.wire)
 }

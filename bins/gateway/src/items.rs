@@ -17,11 +17,12 @@ use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::offload::{offload, offload_brief};
 use openset_service::step_report::StepReport;
 use openset_service::{clock, random};
+use openset_store::StoreError;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::error::GatewayError;
-use crate::set::{Received, Record, answer_of_first, record, store_answer, stored_answer};
+use crate::set::{Received, Record, answer_of_first, answered, record, stored_answer};
 use crate::store::items::{self, Item};
 use crate::store::pending::{self, Pending};
 use crate::store::receipts;
@@ -189,8 +190,8 @@ async fn begin<R: Request>(
         work: R::work(&items),
         next_attempt_at_ms,
     };
-    pending::insert(&mut tx, &gateway.vault, &pending).await?;
-    tx.commit().await?;
+    tx.commit_with(vec![pending::insert(&gateway.vault, &pending)?])
+        .await?;
     Ok(Begun::Asked(items))
 }
 
@@ -204,14 +205,19 @@ pub(crate) async fn settle<R: Request>(
     let ended = ask(gateway, items).await?;
     let told = with_receipts(gateway, &items.request, ended.clone()).await?;
     let response = answer(gateway, &items.request, told).await?;
-    let mut tx = gateway.db.begin().await?;
-    if !pending::finish(&mut tx, id).await? {
-        drop(tx);
-        return stored_answer(gateway, wire_digest).await;
-    }
     let (message, asker) = (items.request.message(), items.request.asker());
-    store_answer(&mut tx, asker.merchant(), message, asker.rrpid(), &response).await?;
-    tx.commit().await?;
+    let of_asker = (asker.merchant(), asker.rrpid());
+    let writes = vec![
+        pending::finished(id),
+        answered(gateway.db.packer(), of_asker, message, &response),
+    ];
+    match gateway.db.write(writes).await {
+        Ok(()) => {}
+        Err(StoreError::Conflict(pending::FINISHED_BEFORE)) => {
+            return stored_answer(gateway, wire_digest).await;
+        }
+        Err(error) => return Err(error.into()),
+    }
     for item in ended {
         let code = match &item {
             Ended::Done(_) => "success",

@@ -17,7 +17,8 @@ use openset_protocol::{BrandId, Context, Rejection, Timestamp};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
 use openset_service::set_endpoint::{MediaType, Rejection as Unread, SetHandler, SetReply, Wire};
 use openset_service::{clock, random, set_errors};
-use openset_store::{StoreError, Tx, exchanges};
+use openset_store::packed::Packer;
+use openset_store::{StoreError, Tx, Write, exchanges};
 
 use crate::error::{GatewayError, TooLate};
 use crate::store::pending;
@@ -165,16 +166,15 @@ pub(crate) async fn stored_answer(
 
 /// Stores the answer to a request as what it says, beside the key that makes it again. In clear: the other tables tell as much,
 /// but for HOD, which is a salted digest; tokens and the text for the cardholder are sealed in it once more.
-pub(crate) async fn store_answer(
-    tx: &mut Tx,
-    sender: Thumbprint,
+pub(crate) fn answered(
+    packer: &Packer,
+    (sender, rrpid): (Thumbprint, Rrpid),
     message: &str,
-    rrpid: Rrpid,
     answer: &SealedAnswer,
-) -> Result<(), StoreError> {
+) -> Write {
     let (sender, rrpid) = (sender.to_string(), rrpid.to_string());
     let sealed = (answer.wire.as_slice(), &answer.key);
-    exchanges::answer_sealed(tx, &sender, message, &rrpid, sealed).await
+    exchanges::answered_sealed(packer, (&sender, message, &rrpid), sealed)
 }
 
 /// What the record of requests says of one whose signature was verified.
@@ -219,15 +219,32 @@ async fn open(
     sender: &Thumbprint,
     rrpid: &Rrpid,
 ) -> Result<exchanges::Opened, StoreError> {
-    let exchange = exchanges::Received {
-        sender: &sender.to_string(),
+    let names = (&*sender.to_string(), &*rrpid.to_string());
+    exchanges::open(tx, &exchange(received, names)).await
+}
+
+/// Records a verified request that is new, or else nothing is kept.
+pub(crate) fn recorded(
+    packer: &Packer,
+    received: &Received,
+    (sender, rrpid): (&Thumbprint, &Rrpid),
+) -> Write {
+    let names = (&*sender.to_string(), &*rrpid.to_string());
+    exchanges::received(packer, &exchange(received, names), None)
+}
+
+fn exchange<'a>(
+    received: &'a Received,
+    (sender, rrpid): (&'a str, &'a str),
+) -> exchanges::Received<'a> {
+    exchanges::Received {
+        sender,
         message: received.wrapper.message.name(),
-        rrpid: &rrpid.to_string(),
+        rrpid,
         digest: received.digest,
         received_at: received.at.seconds(),
         keep_until: received.at.seconds().saturating_add(KEEP_S),
-    };
-    exchanges::open(tx, &exchange).await
+    }
 }
 
 /// SET's Error for what is the sender's to mend; for all else, "send the same bytes again".

@@ -5,8 +5,9 @@ use axum::response::{IntoResponse, Response};
 use openset_service::auth::Caller;
 use openset_service::problem::{self, Problem};
 use openset_store::idempotency::{self, Claim, Keyed};
-use openset_store::{Tx, Vault};
+use openset_store::{StoreError, Tx, Vault, Write};
 use serde::Serialize;
+use sqlx::AnyConnection;
 
 use crate::error::IssuerError;
 use crate::request::IdempotencyKey;
@@ -101,18 +102,23 @@ impl Call {
         self.known(claim, vault)
     }
 
-    /// Keeps the answer to a call that was not claimed before its work; if the key is another call's, its answer or why there
-    /// is none. Then the transaction cannot be committed: the work was done before.
-    pub(crate) async fn record(
+    /// Keeps the answer to a call that was not claimed before its work, at the end of the transaction that does it; refused as
+    /// [`idempotency::KNOWN`] if the work was done before.
+    pub(crate) fn recorded(&self, vault: &Vault, now_s: i64, answer: &Answer) -> Write {
+        let sealed = vault.seal(&self.context(), &answer.body);
+        idempotency::recorded(&self.keyed(now_s), (answer.status, &sealed))
+    }
+
+    /// The answer given before, of a call that was made before.
+    pub(crate) async fn given(
         &self,
-        tx: &mut Tx,
+        conn: &mut AnyConnection,
         vault: &Vault,
         now_s: i64,
-        answer: &Answer,
-    ) -> Result<Option<Answer>, Problem> {
-        let sealed = vault.seal(&self.context(), &answer.body);
-        let claim = idempotency::record(tx, &self.keyed(now_s), (answer.status, &sealed)).await?;
-        self.known(claim, vault)
+    ) -> Result<Answer, Problem> {
+        let known = idempotency::find(conn, &self.keyed(now_s)).await?;
+        let given = self.known(known.unwrap_or(Claim::InFlight), vault)?;
+        given.ok_or_else(|| Problem::internal(StoreError::Conflict(idempotency::KNOWN)))
     }
 
     fn keyed(&self, now_s: i64) -> Keyed<'_> {

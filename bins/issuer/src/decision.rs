@@ -30,17 +30,20 @@ pub(crate) struct CardFacts {
     pub(crate) expiry: CardExpiry,
     pub(crate) currency: Currency,
     pub(crate) blocked: bool,
+    /// What may still be spent.
+    pub(crate) available_minor: i64,
 }
 
-/// The card as a request names it, and the currency that it asks for.
+/// The card as a request names it, and what it asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Presented<'a> {
     pub(crate) brand: &'a BrandId,
     pub(crate) expiry: CardExpiry,
     pub(crate) currency: Currency,
+    pub(crate) amount_minor: i64,
 }
 
-/// Decides all but the funds, which the account's own row decides when the hold is taken.
+/// Decides by what is known; the account's own row decides once more when the hold is taken.
 pub(crate) fn decide<'a>(
     card: Option<&'a CardFacts>,
     presented: &Presented<'_>,
@@ -58,6 +61,9 @@ pub(crate) fn decide<'a>(
     }
     if card.currency != presented.currency {
         return Err(Decline::WrongCurrency);
+    }
+    if card.available_minor < presented.amount_minor {
+        return Err(Decline::InsufficientFunds);
     }
     Ok(card)
 }
@@ -100,6 +106,7 @@ mod tests {
             expiry: "202912".parse().unwrap(),
             currency: Currency::from_alpha("EUR").unwrap(),
             blocked: false,
+            available_minor: 100,
         }
     }
 
@@ -108,6 +115,7 @@ mod tests {
             brand: &brand.parse().unwrap(),
             expiry: expiry.parse().unwrap(),
             currency: Currency::from_alpha("EUR").unwrap(),
+            amount_minor: 100,
         };
         decide(card, &presented, now.parse().unwrap()).err()
     }
@@ -148,6 +156,14 @@ mod tests {
         assert_eq!(
             decided(Some(&dollars), "Visa", "202912", last),
             Some(Decline::WrongCurrency)
+        );
+        let poor = CardFacts {
+            available_minor: 99,
+            ..card()
+        };
+        assert_eq!(
+            decided(Some(&poor), "Visa", "202912", last),
+            Some(Decline::InsufficientFunds)
         );
     }
 

@@ -16,8 +16,8 @@ use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
 use openset_service::set_endpoint::{self, MediaType, SetHandler, SetReply, Wire};
 use openset_service::{clock, random, set_errors};
-use openset_store::Tx;
 use openset_store::exchanges::{self, Opened};
+use openset_store::{Db, StoreError, Tx, Write};
 use sqlx::AnyConnection;
 
 use crate::Merchant;
@@ -291,14 +291,16 @@ fn error(rejection: &Rejection, wrapper: Option<&MessageWrapper>) -> Vec<u8> {
     ErrorMessage::answer(&mut ctx, rejection, wrapper).encode()
 }
 
-/// What [`open`] found.
+/// What is on record of a message.
 enum Found {
-    /// Recorded now, in this transaction; its date was judged.
+    /// It is now, and was not before. Its date was judged.
     New,
     /// Recorded before: this is its answer.
     Answered(Vec<u8>),
     /// Recorded before and not answered yet.
     AtWork,
+    /// Nothing: what its effect counts on is not so, for this reason.
+    Overtaken(&'static str),
 }
 
 impl Found {
@@ -308,37 +310,76 @@ impl Found {
             Self::New => Ok(None),
             Self::Answered(answer) => Ok(Some(answer)),
             Self::AtWork => Err(Failure::Overtaken("the same message is at work")),
+            Self::Overtaken(reason) => Err(Failure::Overtaken(reason)),
         }
     }
 }
 
-/// Records a message in the transaction that has its effect, with its answer if that is made, or says that it is known.
-async fn open(
-    tx: &mut Tx,
-    sender: &Sender,
-    wrapper: &MessageWrapper,
-    received: &Received,
-    answer: Option<&[u8]>,
-) -> Result<Found, Failure> {
-    let now = clock::now();
-    let rrpid = wrapper.rrpid()?.to_string();
-    let recorded = exchanges::Received {
-        sender: &sender.name,
-        message: wrapper.message.name(),
-        rrpid: &rrpid,
-        digest: received.digest,
-        received_at: now.seconds(),
-        keep_until: now.seconds().saturating_add(sender.keep_s),
-    };
-    let opened = match answer {
-        Some(answer) => exchanges::open_answered(tx, &recorded, answer).await?,
-        None => exchanges::open(tx, &recorded).await?,
-    };
-    match opened {
-        Opened::New => {
-            wrapper.check_date_within(now, sender.age_s_max)?;
-            Ok(Found::New)
+/// A verified message that is to be recorded with its effect, and with its answer if that is made.
+struct Recording<'a> {
+    sender: &'a Sender,
+    wrapper: &'a MessageWrapper,
+    received: &'a Received,
+    answer: Option<&'a [u8]>,
+}
+
+impl Recording<'_> {
+    /// Records it with its effect, all or nothing, or says that it is known.
+    async fn commit(&self, db: &Db, effect: Vec<Write>) -> Result<Found, Failure> {
+        let now = clock::now();
+        let rrpid = self.wrapper.rrpid()?.to_string();
+        let names = self.names(&rrpid, now);
+        // The same bytes get their answer however old they are.
+        let judged = self.wrapper.check_date_within(now, self.sender.age_s_max);
+        if judged.is_ok() {
+            let mut writes = vec![exchanges::received(db.packer(), &names, self.answer)];
+            writes.extend(effect);
+            match db.write(writes).await {
+                Ok(()) => return Ok(Found::New),
+                Err(StoreError::Conflict(exchanges::KNOWN)) => {}
+                Err(StoreError::Conflict(reason)) => return Ok(Found::Overtaken(reason)),
+                Err(error) => return Err(error.into()),
+            }
         }
+        match exchanges::find(&mut *db.read().await?, &names).await? {
+            Some(known) => found(known),
+            None => {
+                judged?;
+                Ok(Found::Overtaken("the message's record was removed"))
+            }
+        }
+    }
+
+    /// Records it in a transaction that goes on with its effect, or says that it is known.
+    async fn open(&self, tx: &mut Tx) -> Result<Found, Failure> {
+        let now = clock::now();
+        let rrpid = self.wrapper.rrpid()?.to_string();
+        let names = self.names(&rrpid, now);
+        let opened = match self.answer {
+            Some(answer) => exchanges::open_answered(tx, &names, answer).await?,
+            None => exchanges::open(tx, &names).await?,
+        };
+        if opened == Opened::New {
+            self.wrapper.check_date_within(now, self.sender.age_s_max)?;
+        }
+        found(opened)
+    }
+
+    fn names<'a>(&'a self, rrpid: &'a str, now: Timestamp) -> exchanges::Received<'a> {
+        exchanges::Received {
+            sender: &self.sender.name,
+            message: self.wrapper.message.name(),
+            rrpid,
+            digest: self.received.digest,
+            received_at: now.seconds(),
+            keep_until: now.seconds().saturating_add(self.sender.keep_s),
+        }
+    }
+}
+
+fn found(opened: Opened) -> Result<Found, Failure> {
+    match opened {
+        Opened::New => Ok(Found::New),
         Opened::Same {
             response: Some(answer),
         } => Ok(Found::Answered(answer)),

@@ -85,6 +85,12 @@ impl UnpaidOrders {
         Some(Counting(self))
     }
 
+    /// Whether there is room for one more of these without [`UnpaidOrders::make_room`].
+    pub(crate) fn is_room_for(&self, placed_by: &PlacedBy) -> bool {
+        let counts = self.lock();
+        counts.are_old() || matches!(counts.crowded(placed_by.as_str()), Crowded::Not)
+    }
+
     /// Lets the oldest orders make room for one more: the peer's own if it has its part, else anybody's.
     /// `false`: somebody is paying each of them. On an old count nobody is displaced: it may be wrong, and one more does no
     /// harm until they are counted.

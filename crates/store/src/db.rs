@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openset_jose::ContentKey;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration as SqlxMigration, MigrationType, Migrator};
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, SqliteConnection};
 
+use crate::StoreError;
 use crate::packed::Packer;
 use crate::sqlite::install_database_drivers;
-use crate::{StoreError, Vault};
+pub use draft::Draft;
 use postgres::{Alone, Postgres};
 use reading::{Read, Seen};
 pub use reading::{Reader, Snapshot};
@@ -21,6 +21,7 @@ pub use writer::{AtWork, is_one_alone_at_work};
 use writer::{Member, Writer};
 
 mod counted;
+mod draft;
 mod postgres;
 mod reading;
 mod writer;
@@ -258,12 +259,10 @@ impl Db {
         })
     }
 
-    /// Makes a long value short and seals it for one place in this database; [`Vault::open`] gives it again, once
-    /// [`learn_sealed`](crate::packed::learn_sealed) has seen it.
+    /// What makes values of this database short.
     #[must_use]
-    pub fn seal_packed(&self, vault: &Vault, kind: &str, context: &str, plain: &[u8]) -> Vec<u8> {
-        let packed = self.packer.pack(kind, (plain, 0), Some(vault));
-        vault.seal_packed(context, &packed)
+    pub fn packer(&self) -> &Packer {
+        &self.packer
     }
 
     /// Waits for what is under way and closes every connection.
@@ -326,25 +325,8 @@ impl Tx {
     /// [`StoreError::Conflict`] when a step inside was refused half-way (nothing is kept), or the
     /// database's own failure. After [`StoreError::Unavailable`] it is unknown whether the
     /// transaction was kept: ask again by its key.
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        let packer = Arc::clone(&self.packer);
-        let samples = match self.half_done {
-            Some(_) => None,
-            None => Some(packer.write_offers(&mut self).await?),
-        };
-        match self.half_done {
-            Some(reason) => {
-                self.inner.rollback().await?;
-                Err(StoreError::Conflict(reason))
-            }
-            None => {
-                self.inner.commit().await?;
-                if let Some(samples) = samples {
-                    samples.committed();
-                }
-                Ok(())
-            }
-        }
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.commit_with(Vec::new()).await
     }
 
     /// Undoes all of it now, where dropping would do so a moment later.
@@ -355,31 +337,10 @@ impl Tx {
         self.inner.rollback().await
     }
 
-    /// Makes a long value short, to be stored in this transaction; [`unpack`](crate::packed::unpack) gives it again. Values
-    /// of one kind have much in common.
+    /// What makes values of this database short.
     #[must_use]
-    pub fn pack(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
-        self.packer.pack(kind, (bytes, 0), None).to_vec()
-    }
-
-    /// Like [`Tx::pack`], for a value with a sealed object in it that this key opens: what the object says is packed, in clear
-    /// and beside the key, and the object made again. A value without one is packed as by [`Tx::pack`].
-    #[must_use]
-    pub fn pack_sealed(&self, kind: &str, bytes: &[u8], key: &ContentKey) -> Vec<u8> {
-        self.packer.pack_sealed(kind, bytes, key).to_vec()
-    }
-
-    /// Like [`Db::seal_packed`], but leaves the first `head` bytes as they are: what the length must not tell of.
-    #[must_use]
-    pub fn seal_packed(
-        &self,
-        vault: &Vault,
-        kind: &str,
-        context: &str,
-        (plain, head): (&[u8], usize),
-    ) -> Vec<u8> {
-        let packed = self.packer.pack(kind, (plain, head), Some(vault));
-        vault.seal_packed(context, &packed)
+    pub fn packer(&self) -> &Packer {
+        &self.packer
     }
 
     /// What a SELECT in this transaction ends with, so that nobody else changes the rows before it is over: nothing on SQLite,

@@ -5,13 +5,20 @@
 //! bytes again get the stored response; other bytes under the same three names are refused.
 
 use openset_jose::ContentKey;
-use sqlx::{AnyConnection, Row};
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, Row};
 
-use crate::packed::unpack;
-use crate::{StoreError, Tx};
+use crate::packed::{Packer, unpack};
+use crate::{StoreError, Tx, Write};
 
 /// How many expired rows one call of [`purge`] removes at most, to keep its transaction short.
 pub const PURGE_ROWS_MAX: i64 = 10_000;
+/// Why nothing is kept when a request of these three names is on record: see [`find`].
+pub const KNOWN: &str = "the request is on record; send what it was answered";
+/// Why nothing is kept when there is nothing to answer.
+pub const ANSWERED: &str =
+    "the exchange is unknown or has its response already; send the stored one";
 /// How often [`open`] looks again when the row it collided with was purged at the same moment.
 const OPEN_TRIES_MAX: u8 = 3;
 
@@ -107,8 +114,55 @@ pub async fn open_answered(
     received: &Received<'_>,
     response: &[u8],
 ) -> Result<Opened, StoreError> {
-    let packed = tx.pack(&kind_of(received.message), response);
+    let packed = tx.packer().pack(&kind_of(received.message), response);
     record(tx, received, Some(packed)).await
+}
+
+/// Records a request that is new, with its response if that is known, or else nothing is kept: [`KNOWN`].
+pub fn received(packer: &Packer, received: &Received<'_>, response: Option<&[u8]>) -> Write {
+    let packed = response.map(|response| packer.pack(&kind_of(received.message), response));
+    Write::one(insert(received, packed.as_deref()), KNOWN)
+}
+
+/// What is on record under a request's sender, message and RRPID, if anything; never [`Opened::New`].
+///
+/// # Errors
+/// The database's own failure.
+pub async fn find(
+    conn: &mut AnyConnection,
+    received: &Received<'_>,
+) -> Result<Option<Opened>, StoreError> {
+    let known = sqlx::query(
+        "SELECT digest, response FROM exchanges \
+         WHERE sender = $1 AND message = $2 AND rrpid = $3",
+    )
+    .bind(received.sender)
+    .bind(received.message)
+    .bind(received.rrpid)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = known else { return Ok(None) };
+    let digest: Vec<u8> = row.try_get(0)?;
+    if digest != received.digest {
+        return Ok(Some(Opened::Different));
+    }
+    let response = response(conn, row.try_get(1)?).await?;
+    Ok(Some(Opened::Same { response }))
+}
+
+fn insert<'a>(received: &Received<'a>, packed: Option<&'a [u8]>) -> Query<'a, Any, AnyArguments> {
+    sqlx::query(
+        "INSERT INTO exchanges \
+         (sender, message, rrpid, digest, response, received_at_s, keep_until_s) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+    )
+    .bind(received.sender)
+    .bind(received.message)
+    .bind(received.rrpid)
+    .bind(received.digest.to_vec())
+    .bind(packed)
+    .bind(received.received_at)
+    .bind(received.keep_until)
 }
 
 async fn record(
@@ -117,41 +171,14 @@ async fn record(
     packed: Option<Vec<u8>>,
 ) -> Result<Opened, StoreError> {
     for _ in 0..OPEN_TRIES_MAX {
-        let inserted = sqlx::query(
-            "INSERT INTO exchanges \
-             (sender, message, rrpid, digest, response, received_at_s, keep_until_s) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-        )
-        .bind(received.sender)
-        .bind(received.message)
-        .bind(received.rrpid)
-        .bind(&received.digest[..])
-        .bind(packed.as_deref())
-        .bind(received.received_at)
-        .bind(received.keep_until)
-        .execute(&mut **tx)
-        .await?
-        .rows_affected();
-        if inserted == 1 {
+        let inserted = insert(received, packed.as_deref())
+            .execute(&mut **tx)
+            .await?;
+        if inserted.rows_affected() == 1 {
             return Ok(Opened::New);
         }
-        let known = sqlx::query(
-            "SELECT digest, response FROM exchanges \
-             WHERE sender = $1 AND message = $2 AND rrpid = $3",
-        )
-        .bind(received.sender)
-        .bind(received.message)
-        .bind(received.rrpid)
-        .fetch_optional(&mut **tx)
-        .await?;
-        if let Some(row) = known {
-            let digest: Vec<u8> = row.try_get(0)?;
-            if digest != received.digest {
-                return Ok(Opened::Different);
-            }
-            return Ok(Opened::Same {
-                response: response(tx, row.try_get(1)?).await?,
-            });
+        if let Some(known) = find(tx, received).await? {
+            return Ok(known);
         }
     }
     Err(StoreError::Conflict(
@@ -170,8 +197,14 @@ pub async fn answer(
     rrpid: &str,
     response: &[u8],
 ) -> Result<(), StoreError> {
-    let packed = tx.pack(&kind_of(message), response);
-    write(tx, (sender, message, rrpid), packed).await
+    let answered = answered(tx.packer(), (sender, message, rrpid), response);
+    tx.write(answered).await
+}
+
+/// [`answer`], at a transaction's end: refused as [`ANSWERED`].
+pub fn answered(packer: &Packer, names: (&str, &str, &str), response: &[u8]) -> Write {
+    let (_, message, _) = names;
+    respond(names, packer.pack(&kind_of(message), response))
 }
 
 /// The same as [`answer`], of a response with a sealed object in it that this key opens, stored as what it says (see
@@ -186,36 +219,34 @@ pub async fn answer_sealed(
     rrpid: &str,
     (response, key): (&[u8], &ContentKey),
 ) -> Result<(), StoreError> {
-    let packed = tx.pack_sealed(&kind_of(message), response, key);
-    write(tx, (sender, message, rrpid), packed).await
+    let answered = answered_sealed(tx.packer(), (sender, message, rrpid), (response, key));
+    tx.write(answered).await
+}
+
+/// [`answer_sealed`], at a transaction's end: refused as [`ANSWERED`].
+pub fn answered_sealed(
+    packer: &Packer,
+    names: (&str, &str, &str),
+    (response, key): (&[u8], &ContentKey),
+) -> Write {
+    let (_, message, _) = names;
+    respond(names, packer.pack_sealed(&kind_of(message), response, key))
 }
 
 fn kind_of(message: &str) -> String {
     format!("exchanges/{message}")
 }
 
-async fn write(
-    tx: &mut Tx,
-    (sender, message, rrpid): (&str, &str, &str),
-    packed: Vec<u8>,
-) -> Result<(), StoreError> {
-    let rows = sqlx::query(
+fn respond((sender, message, rrpid): (&str, &str, &str), packed: Vec<u8>) -> Write {
+    let update = sqlx::query(
         "UPDATE exchanges SET response = $1 \
          WHERE sender = $2 AND message = $3 AND rrpid = $4 AND response IS NULL",
     )
     .bind(packed)
     .bind(sender)
     .bind(message)
-    .bind(rrpid)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    match rows {
-        1 => Ok(()),
-        _ => Err(StoreError::Conflict(
-            "the exchange is unknown or has its response already; send the stored one",
-        )),
-    }
+    .bind(rrpid);
+    Write::one(update, ANSWERED)
 }
 
 /// Removes exchanges that were answered and whose time is over, at most [`PURGE_ROWS_MAX`]; says how many. One that was not is

@@ -1,13 +1,18 @@
 //! REST's `Idempotency-Key`: the same call again gets the same answer, another body is refused.
 //!
-//! A handler that does everything in one transaction claims and completes in it, or does both at once with [`record`], and
-//! nobody ever sees [`Claim::InFlight`]. One that must call out in between commits the claim first; after a
+//! A handler that does everything in one transaction claims and completes in it, or does both at its end with [`recorded`],
+//! and nobody ever sees [`Claim::InFlight`]. One that must call out in between commits the claim first; after a
 //! crash in between, the same key finds `InFlight`, and the handler goes on from its own state.
 
-use sqlx::Row;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, Row};
 
 use crate::exchanges::PURGE_ROWS_MAX;
-use crate::{StoreError, Tx};
+use crate::{StoreError, Tx, Write};
+
+/// Why nothing is kept when a key was used before: see [`find`].
+pub const KNOWN: &str = "the idempotency key stands for another call, whose answer is stored";
 
 /// How often [`claim`] looks again when the row it collided with vanished at the same moment.
 const CLAIM_TRIES_MAX: u8 = 3;
@@ -51,82 +56,70 @@ pub struct Keyed<'a> {
 /// # Errors
 /// The database's own failure.
 pub async fn claim(tx: &mut Tx, call: &Keyed<'_>) -> Result<Claim, StoreError> {
-    put(tx, call, None).await
-}
-
-/// [`claim`] and [`complete`] in one, of a call whose work is in this transaction. Unless the key was new the transaction
-/// cannot be committed any more: what the caller did in it is another call's to do, or was done.
-///
-/// # Errors
-/// The database's own failure.
-pub async fn record(
-    tx: &mut Tx,
-    call: &Keyed<'_>,
-    (status, body): (u16, &[u8]),
-) -> Result<Claim, StoreError> {
-    let step = tx.step_begun("the idempotency key stands for another call, whose answer is stored");
-    let claim = put(tx, call, Some((status, body))).await?;
-    if claim == Claim::New {
-        tx.step_done(&step);
-    }
-    Ok(claim)
-}
-
-async fn put(
-    tx: &mut Tx,
-    call: &Keyed<'_>,
-    answer: Option<(u16, &[u8])>,
-) -> Result<Claim, StoreError> {
     for _ in 0..CLAIM_TRIES_MAX {
-        // The guarded DO UPDATE takes over a claim that has expired, for one caller.
-        let claimed = sqlx::query(
-            "INSERT INTO idempotency \
-             (scope, claim_key, body_digest, status, body, claimed_at_s, keep_until_s) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) \
-             ON CONFLICT (scope, claim_key) DO UPDATE SET \
-             body_digest = excluded.body_digest, status = excluded.status, body = excluded.body, \
-             claimed_at_s = excluded.claimed_at_s, keep_until_s = excluded.keep_until_s \
-             WHERE idempotency.keep_until_s < excluded.claimed_at_s",
-        )
-        .bind(call.scope)
-        .bind(call.key)
-        .bind(&call.body_digest[..])
-        .bind(answer.map(|(status, _)| i64::from(status)))
-        .bind(answer.map(|(_, body)| body))
-        .bind(call.now)
-        .bind(call.keep_until)
-        .execute(&mut **tx)
-        .await?
-        .rows_affected();
-        if claimed == 1 {
+        let claimed = put(call, None).execute(&mut **tx).await?;
+        if claimed.rows_affected() == 1 {
             return Ok(Claim::New);
         }
-        let known = sqlx::query(
-            "SELECT body_digest, status, body FROM idempotency \
-             WHERE scope = $1 AND claim_key = $2",
-        )
-        .bind(call.scope)
-        .bind(call.key)
-        .fetch_optional(&mut **tx)
-        .await?;
-        if let Some(row) = known {
-            let digest: Vec<u8> = row.try_get(0)?;
-            if digest != call.body_digest {
-                return Ok(Claim::Mismatch);
-            }
-            let Some(status) = row.try_get::<Option<i64>, _>(1)? else {
-                return Ok(Claim::InFlight);
-            };
-            return Ok(Claim::Replay {
-                status: u16::try_from(status)
-                    .map_err(|_| StoreError::Corrupt("idempotency.status"))?,
-                body: row.try_get(2)?,
-            });
+        if let Some(known) = find(tx, call).await? {
+            return Ok(known);
         }
     }
     Err(StoreError::Conflict(
         "the idempotency key was given up while it was claimed; call again",
     ))
+}
+
+/// [`claim`] and [`complete`] in one, at the end of the transaction that did the call's work. Unless the key was new nothing
+/// of it is kept, as [`KNOWN`]: the work is another call's to do, or was done.
+pub fn recorded(call: &Keyed<'_>, answer: (u16, &[u8])) -> Write {
+    Write::one(put(call, Some(answer)), KNOWN)
+}
+
+/// What a key stands for, if it was used; never [`Claim::New`].
+///
+/// # Errors
+/// The database's own failure.
+pub async fn find(conn: &mut AnyConnection, call: &Keyed<'_>) -> Result<Option<Claim>, StoreError> {
+    let known = sqlx::query(
+        "SELECT body_digest, status, body FROM idempotency \
+         WHERE scope = $1 AND claim_key = $2",
+    )
+    .bind(call.scope)
+    .bind(call.key)
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = known else { return Ok(None) };
+    let digest: Vec<u8> = row.try_get(0)?;
+    if digest != call.body_digest {
+        return Ok(Some(Claim::Mismatch));
+    }
+    let Some(status) = row.try_get::<Option<i64>, _>(1)? else {
+        return Ok(Some(Claim::InFlight));
+    };
+    let status = u16::try_from(status).map_err(|_| StoreError::Corrupt("idempotency.status"))?;
+    let body = row.try_get(2)?;
+    Ok(Some(Claim::Replay { status, body }))
+}
+
+fn put<'a>(call: &Keyed<'a>, answer: Option<(u16, &'a [u8])>) -> Query<'a, Any, AnyArguments> {
+    // The guarded DO UPDATE takes over a claim that has expired, for one caller.
+    sqlx::query(
+        "INSERT INTO idempotency \
+         (scope, claim_key, body_digest, status, body, claimed_at_s, keep_until_s) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         ON CONFLICT (scope, claim_key) DO UPDATE SET \
+         body_digest = excluded.body_digest, status = excluded.status, body = excluded.body, \
+         claimed_at_s = excluded.claimed_at_s, keep_until_s = excluded.keep_until_s \
+         WHERE idempotency.keep_until_s < excluded.claimed_at_s",
+    )
+    .bind(call.scope)
+    .bind(call.key)
+    .bind(&call.body_digest[..])
+    .bind(answer.map(|(status, _)| i64::from(status)))
+    .bind(answer.map(|(_, body)| body))
+    .bind(call.now)
+    .bind(call.keep_until)
 }
 
 /// Stores the answer of a claimed key. It is written once and never replaced.

@@ -18,9 +18,10 @@ pub mod outbox;
 pub mod packed;
 mod sqlite;
 pub mod vault;
+mod write;
 
 pub use db::{
-    AtWork, Backend, Db, Migration, Reader, Snapshot, Tx, commits, is_one_alone_at_work,
+    AtWork, Backend, Db, Draft, Migration, Reader, Snapshot, Tx, commits, is_one_alone_at_work,
     sqlite_url, transactions,
 };
 pub use error::StoreError;
@@ -28,3 +29,4 @@ pub use secrecy::SecretString;
 pub use sqlite::install_database_drivers;
 pub use sqlx;
 pub use vault::{Vault, VaultError};
+pub use write::Write;

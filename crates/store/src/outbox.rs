@@ -8,7 +8,10 @@
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use crate::{Db, StoreError, Tx};
+use crate::{Db, StoreError, Tx, Write};
+
+/// Why nothing is kept when somebody else has handled the answer.
+pub const HANDLED: &str = "the request has left the outbox: its answer was handled";
 
 /// A request to send. Times are milliseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct Outgoing {
     pub deadline_at_ms: i64,
 }
 
+const REMOVE: &str = "DELETE FROM outbox WHERE id = $1";
+
 impl Outgoing {
     /// Whether the deadline has passed: give it up instead of sending it.
     #[must_use]
@@ -44,33 +49,19 @@ impl Outgoing {
 /// # Errors
 /// [`StoreError::Conflict`] when the id is used already.
 pub async fn enqueue(tx: &mut Tx, outgoing: &Outgoing) -> Result<(), StoreError> {
-    insert(tx, outgoing, "", 0).await
+    tx.write(insert(outgoing, "", 0)).await
 }
 
 /// Stores a request that the caller will send itself, right after its commit. Others take over when
-/// the lease runs out.
-///
-/// # Errors
-/// [`StoreError::Conflict`] when the id is used already.
-pub async fn enqueue_leased(
-    tx: &mut Tx,
-    outgoing: &Outgoing,
-    holder: &str,
-    now_ms: i64,
-    lease_ms: i64,
-) -> Result<(), StoreError> {
-    insert(tx, outgoing, holder, now_ms.saturating_add(lease_ms)).await
+/// the lease runs out. Refused when the id is used already.
+pub fn leased(outgoing: &Outgoing, holder: &str, now_ms: i64, lease_ms: i64) -> Write {
+    insert(outgoing, holder, now_ms.saturating_add(lease_ms))
 }
 
-async fn insert(
-    tx: &mut Tx,
-    outgoing: &Outgoing,
-    holder: &str,
-    lease_until_ms: i64,
-) -> Result<(), StoreError> {
+fn insert(outgoing: &Outgoing, holder: &str, lease_until_ms: i64) -> Write {
     // Never later than the deadline, so that it is looked at when that passes.
     let next_attempt_at_ms = outgoing.next_attempt_at_ms.min(outgoing.deadline_at_ms);
-    let rows = sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO outbox (id, kind, reference, url, media_type, body, next_attempt_at_ms, \
          deadline_at_ms, attempts, lease_holder, lease_until_ms) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
@@ -85,14 +76,8 @@ async fn insert(
     .bind(outgoing.deadline_at_ms)
     .bind(i64::from(!holder.is_empty()))
     .bind(holder)
-    .bind(lease_until_ms)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    match rows {
-        1 => Ok(()),
-        _ => Err(StoreError::Conflict("the outbox has a request of this id")),
-    }
+    .bind(lease_until_ms);
+    Write::one(insert, "the outbox has a request of this id")
 }
 
 /// Takes up to `limit` requests that are due, for `lease_ms`. Requests whose deadline has passed
@@ -178,11 +163,18 @@ pub async fn retry_at(tx: &mut Tx, id: &str, at_ms: i64) -> Result<bool, StoreEr
 /// # Errors
 /// The database's own failure.
 pub async fn remove(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
-    let done = sqlx::query("DELETE FROM outbox WHERE id = $1")
-        .bind(id)
-        .execute(&mut **tx)
-        .await?;
+    let done = sqlx::query(REMOVE).bind(id).execute(&mut **tx).await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// [`remove`], at the end of the transaction that handles its answer: refused as [`HANDLED`].
+pub fn removed(id: &str) -> Write {
+    Write::one(sqlx::query(REMOVE).bind(id), HANDLED)
+}
+
+/// [`remove`], whether or not somebody else has.
+pub fn removed_if_there(id: &str) -> Write {
+    Write::any(sqlx::query(REMOVE).bind(id))
 }
 
 /// Lets go of everything that `holder` leased before it was stopped; says how much that was.

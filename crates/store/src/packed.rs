@@ -29,6 +29,7 @@ use crate::{StoreError, Vault};
 
 mod decoded;
 mod length;
+mod offers;
 mod sealed;
 
 use decoded::{decoded, encoded};
@@ -141,7 +142,7 @@ impl Fitted {
 
 /// What packs one database's values.
 #[derive(Default)]
-pub(crate) struct Packer {
+pub struct Packer {
     kinds: Mutex<HashMap<String, Kind>>,
 }
 
@@ -171,9 +172,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Packer {
+    /// Makes a long value short, to be stored in this database; [`unpack`] gives it again. Values of one kind have much in
+    /// common.
+    #[must_use]
+    pub fn pack(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
+        self.shorten(kind, (bytes, 0), None).to_vec()
+    }
+
+    /// Like [`Packer::pack`], for a value with a sealed object in it that this key opens: what the object says is packed, in
+    /// clear and beside the key, and the object made again. A value without one is packed as by [`Packer::pack`].
+    #[must_use]
+    pub fn pack_sealed(&self, kind: &str, bytes: &[u8], key: &ContentKey) -> Vec<u8> {
+        self.shorten_sealed(kind, bytes, key).to_vec()
+    }
+
+    /// Makes a long value short, all but its first `head` bytes, of which the length must not tell, and seals it for one place
+    /// in this database. [`Vault::open`] gives it again, once [`learn_sealed`] has seen it.
+    #[must_use]
+    pub fn seal_packed(
+        &self,
+        vault: &Vault,
+        kind: &str,
+        context: &str,
+        (plain, head): (&[u8], usize),
+    ) -> Vec<u8> {
+        let packed = self.shorten(kind, (plain, head), Some(vault));
+        vault.seal_packed(context, &packed)
+    }
+
     /// Packs a value of a kind, all but its first `head` bytes; with a vault, a value that will be sealed by it, so that
     /// its sample is, too.
-    pub(crate) fn pack(
+    fn shorten(
         &self,
         kind: &str,
         (bytes, head): (&[u8], usize),
@@ -203,16 +232,11 @@ impl Packer {
     }
 
     /// Packs a value of a kind with a sealed object in it that this key opens; one without is packed as ever.
-    pub(crate) fn pack_sealed(
-        &self,
-        kind: &str,
-        bytes: &[u8],
-        key: &ContentKey,
-    ) -> Zeroizing<Vec<u8>> {
+    fn shorten_sealed(&self, kind: &str, bytes: &[u8], key: &ContentKey) -> Zeroizing<Vec<u8>> {
         // What opened objects say has nothing in common with ciphertext: a kind, and samples, of their own.
         let opened = format!("{kind}/opened/decoded");
         let packed = self.pack_opened(&opened, bytes, key);
-        packed.unwrap_or_else(|| self.pack(kind, (bytes, 0), None))
+        packed.unwrap_or_else(|| self.shorten(kind, (bytes, 0), None))
     }
 
     fn pack_opened(
@@ -306,38 +330,6 @@ impl Packer {
         }
         Ok(())
     }
-
-    /// Writes the values that are to be samples, in the transaction that is about to be committed.
-    pub(crate) async fn write_offers(
-        self: &Arc<Self>,
-        conn: &mut AnyConnection,
-    ) -> Result<Taken, StoreError> {
-        let mut taken = Taken {
-            packer: Arc::clone(self),
-            samples: Vec::new(),
-        };
-        for (name, kind) in lock(&self.kinds).iter_mut() {
-            if let Some(offer) = kind.offer.take() {
-                kind.is_taken = true;
-                taken.samples.push((name.clone(), random_id(), offer));
-            }
-        }
-        for (name, id, offer) in &taken.samples {
-            let sealed = offer.vault.as_ref();
-            let sealed = sealed.map(|vault| vault.seal(&context(*id), &offer.bytes));
-            sqlx::query(
-                "INSERT INTO samples (id, kind, sealed, bytes, taken_at_ms) VALUES ($1, $2, $3, $4, $5)",
-            )
-            .bind(*id)
-            .bind(name.as_str())
-            .bind(i64::from(sealed.is_some()))
-            .bind(sealed.as_deref().unwrap_or(&offer.bytes))
-            .bind(now_ms())
-            .execute(&mut *conn)
-            .await?;
-        }
-        Ok(taken)
-    }
 }
 
 impl Kind {
@@ -350,36 +342,6 @@ impl Kind {
             poor_max: POOR_MAX << doubled,
             taken,
             ..Self::default()
-        }
-    }
-}
-
-/// Samples that a transaction has written. Dropped, they are taken for undone, and others may be taken.
-#[must_use]
-pub(crate) struct Taken {
-    packer: Arc<Packer>,
-    samples: Vec<(String, i64, Offer)>,
-}
-
-impl Taken {
-    /// The transaction is committed: from now on values may name them.
-    pub(crate) fn committed(mut self) {
-        for (name, id, offer) in std::mem::take(&mut self.samples) {
-            let sample = Sample::Open(Arc::new(offer.bytes.as_slice().into()));
-            remember(id, sample.clone());
-            let mut kinds = lock(&self.packer.kinds);
-            let taken = kinds.get(&name).map_or(0, |kind| kind.taken);
-            kinds.insert(name, Kind::of((id, sample), taken.saturating_add(1)));
-        }
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        for (name, ..) in &self.samples {
-            if let Some(kind) = lock(&self.packer.kinds).get_mut(name) {
-                kind.is_taken = false;
-            }
         }
     }
 }

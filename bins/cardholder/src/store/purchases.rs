@@ -2,9 +2,10 @@
 
 use openset_service::paging::Asked;
 use openset_store::packed::learn_sealed;
-use openset_store::{StoreError, Tx};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use openset_store::{StoreError, Tx, Write};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, Row as _};
 
 /// A purchase whose PReq was made.
 #[derive(Clone)]
@@ -66,9 +67,24 @@ async fn purchases(
     Ok(all)
 }
 
+/// Why nothing is kept of a purchase whose id or idempotency key is taken.
+pub(crate) const PURCHASE_KNOWN: &str = "the purchase's id or idempotency key is taken";
+/// Why nothing is kept when a purchase is not as it was read.
+pub(crate) const PURCHASE_CHANGED: &str = "the purchase was changed meanwhile";
+
 /// Keeps a new purchase; says whether its id and idempotency key were free.
 pub(crate) async fn insert_purchase(tx: &mut Tx, row: &PurchaseRow) -> Result<bool, StoreError> {
-    let rows = sqlx::query(
+    let inserted = insert(row).execute(&mut **tx).await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Keeps a new purchase, or else nothing is kept: [`PURCHASE_KNOWN`].
+pub(crate) fn new_purchase(row: &PurchaseRow) -> Write {
+    Write::one(insert(row), PURCHASE_KNOWN)
+}
+
+fn insert(row: &PurchaseRow) -> Query<'_, Any, AnyArguments> {
+    sqlx::query(
         "INSERT INTO purchases (purchase_id, idempotency_key, body_digest, card_id, state, set_url, lid_m, xid, \
          currency, amount_minor, sealed, record, certificate, revision, created_at_s) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING",
@@ -88,10 +104,6 @@ pub(crate) async fn insert_purchase(tx: &mut Tx, row: &PurchaseRow) -> Result<bo
     .bind(row.certificate.as_deref())
     .bind(row.revision)
     .bind(row.created_at_s)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    Ok(rows == 1)
 }
 
 /// How final a state is: a purchase never goes back to a lesser one. Only the bank's receipt ("paid", and what came of
@@ -140,7 +152,17 @@ pub(crate) async fn update_purchase(
     row: &PurchaseRow,
     read: i64,
 ) -> Result<bool, StoreError> {
-    let rows = sqlx::query(
+    let updated = update(row, read).execute(&mut **tx).await?;
+    Ok(updated.rows_affected() == 1)
+}
+
+/// [`update_purchase`], or else nothing is kept: [`PURCHASE_CHANGED`].
+pub(crate) fn changed_purchase(row: &PurchaseRow, read: i64) -> Write {
+    Write::one(update(row, read), PURCHASE_CHANGED)
+}
+
+fn update(row: &PurchaseRow, read: i64) -> Query<'_, Any, AnyArguments> {
+    sqlx::query(
         "UPDATE purchases SET state = $1, record = $2, revision = $3 WHERE purchase_id = $4 AND revision = $5",
     )
     .bind(&row.state)
@@ -148,10 +170,6 @@ pub(crate) async fn update_purchase(
     .bind(row.revision)
     .bind(&row.purchase_id)
     .bind(read)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    Ok(rows == 1)
 }
 
 pub(crate) async fn all_purchases(

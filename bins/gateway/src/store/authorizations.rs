@@ -8,14 +8,13 @@ use openset_protocol::messages::auth::{AuthCode, RespReason};
 use openset_protocol::messages::initiation::Money;
 use openset_protocol::money::Currency;
 use openset_service::step_report::StepReport;
-use openset_store::packed::unpack;
-use openset_store::{StoreError, Tx, Vault};
+use openset_store::packed::{Packer, unpack};
+use openset_store::{StoreError, Tx, Vault, Write};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use zeroize::Zeroizing;
 
-use super::one_row;
 use crate::error::GatewayError;
 
 /// What was answered to a request for authorization. What was done with it since, its movements tell.
@@ -87,7 +86,7 @@ const COLUMNS: &str = "id, auth_rrpid, merchant_id, brand, state, card_sealed, c
 const STEP_KINDS_MAX: usize = 8;
 
 /// Stores an AuthReq.
-pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &New<'_>) -> Result<(), GatewayError> {
+pub(crate) fn insert(packer: &Packer, vault: &Vault, new: &New<'_>) -> Result<Write, GatewayError> {
     let asker = new.asker;
     let payment = new.payment.map(|(payment, _)| payment);
     let card = payment
@@ -98,7 +97,7 @@ pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &New<'_>) -> Result<
     } else {
         State::Refused
     };
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO authorizations (id, xid, auth_rrpid, merchant_id, brand, state, hpi, \
          card_sealed, currency, amount_minor, auth_code, received_at_s, decided_at_s, \
          captured_minor, payment_id, steps, steps_packed) \
@@ -118,10 +117,8 @@ pub(crate) async fn insert(tx: &mut Tx, vault: &Vault, new: &New<'_>) -> Result<
     .bind(new.received_at_s)
     .bind(new.refused.map(|_| new.received_at_s))
     .bind(new.payment.map(|(_, id)| id))
-    .bind(pack_steps(tx, new.steps)?)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    .bind(pack_steps(packer, new.steps)?);
+    Ok(Write::any(insert))
 }
 
 /// Remembers that the merchant took back an authorization of which nothing is known here.
@@ -149,6 +146,22 @@ pub(crate) async fn insert_reversed(
     Ok(())
 }
 
+const TAKE_NAME: &str = "INSERT INTO authorization_names (merchant_id, brand, xid, auth_rrpid) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT DO NOTHING";
+
+/// Takes the name of an authorization that nobody has asked for or taken back, or else nothing is kept.
+pub(crate) fn take_name(
+    (merchant_id, brand): (&str, &BrandId),
+    (xid, auth_rrpid): (&Xid, &Rrpid),
+) -> Write {
+    let take = sqlx::query(TAKE_NAME)
+        .bind(merchant_id)
+        .bind(brand.as_str())
+        .bind(xid.to_string())
+        .bind(auth_rrpid.to_string());
+    Write::one(take, "the authorization was asked for or taken back before")
+}
+
 /// The same as [`find`]; nobody else asks for an authorization of this name, or takes it back, until the transaction ends.
 pub(crate) async fn lock(
     tx: &mut Tx,
@@ -161,10 +174,7 @@ pub(crate) async fn lock(
         &xid.to_string(),
         &auth_rrpid.to_string(),
     ];
-    let taken = sqlx::query(
-        "INSERT INTO authorization_names (merchant_id, brand, xid, auth_rrpid) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT DO NOTHING",
-    );
+    let taken = sqlx::query(TAKE_NAME);
     let taken = names.iter().fold(taken, |taken, name| taken.bind(*name));
     if taken.execute(&mut **tx).await?.rows_affected() == 1 {
         // Whoever asks for an authorization or takes it back has taken its name.
@@ -203,16 +213,16 @@ async fn find(
 }
 
 /// Stores what the issuer said, once.
-pub(crate) async fn decide(
-    tx: &mut Tx,
+pub(crate) fn decide(
+    packer: &Packer,
     id: &str,
     decided: &Decided<'_>,
-) -> Result<(), GatewayError> {
+) -> Result<Write, GatewayError> {
     let state = match decided.code {
         AuthCode::Approved => State::Authorized,
         _ => State::Declined,
     };
-    let rows = sqlx::query(
+    let update = sqlx::query(
         "UPDATE authorizations SET state = $1, auth_code = $2, resp_reason = $3, \
          approval_code = $4, issuer_authorization = $5, expires_at_s = $6, decided_at_s = $7, \
          steps = '', steps_packed = $8 WHERE id = $9 AND state = 'asked'",
@@ -224,12 +234,10 @@ pub(crate) async fn decide(
     .bind(decided.issuer_authorization)
     .bind(decided.expires_at_s)
     .bind(decided.at_s)
-    .bind(pack_steps(tx, decided.steps)?)
-    .bind(id)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    Ok(one_row(rows, "the authorization was decided meanwhile")?)
+    .bind(pack_steps(packer, decided.steps)?)
+    .bind(id);
+    let unless = "the authorization was decided meanwhile";
+    Ok(Write::one(update, unless))
 }
 
 /// The payment of an authorization that the issuer is asked for.
@@ -316,7 +324,7 @@ pub(crate) async fn add_step(tx: &mut Tx, id: &str, step: &StepReport) -> Result
     let mut steps = steps_of(tx, &row, 0).await?;
     steps.push(step.clone());
     sqlx::query("UPDATE authorizations SET steps = '', steps_packed = $1 WHERE id = $2")
-        .bind(pack_steps(tx, &steps)?)
+        .bind(pack_steps(tx.packer(), &steps)?)
         .bind(id)
         .execute(&mut **tx)
         .await?;
@@ -324,9 +332,9 @@ pub(crate) async fn add_step(tx: &mut Tx, id: &str, step: &StepReport) -> Result
 }
 
 /// What was done, as it is stored: nearly all of it is the same wherever as many steps were.
-fn pack_steps(tx: &Tx, steps: &[StepReport]) -> Result<Vec<u8>, serde_json::Error> {
+fn pack_steps(packer: &Packer, steps: &[StepReport]) -> Result<Vec<u8>, serde_json::Error> {
     let kind = format!("authorizations/steps/{}", steps.len().min(STEP_KINDS_MAX));
-    Ok(tx.pack(&kind, &serde_json::to_vec(steps)?))
+    Ok(packer.pack(&kind, &serde_json::to_vec(steps)?))
 }
 
 /// What was done, from the columns `steps` and, after it, `steps_packed`.

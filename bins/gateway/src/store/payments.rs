@@ -7,10 +7,11 @@ use openset_protocol::gateway::auth::{Asker, VerifiedPayment};
 use openset_protocol::gateway::auth_rev::ReceiptFor;
 use openset_protocol::money::Currency;
 use openset_service::random;
-use openset_store::packed::learn_sealed;
-use openset_store::{StoreError, Tx, Vault};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use openset_store::packed::{Packer, learn_sealed};
+use openset_store::{StoreError, Tx, Vault, Write};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, Row};
 use zeroize::Zeroizing;
 
 use super::authorizations::State;
@@ -19,6 +20,82 @@ use crate::error::GatewayError;
 
 /// The member of [`VerifiedPayment`] from which on it may be packed.
 const CHAIN: &[u8] = b"\"cardholder_chain\"";
+
+/// Why nothing is kept of a payment whose instruction came before.
+const KNOWN: &str = "the payment instruction came before";
+
+/// A payment that begins: its id, what was done with it, and what makes it.
+struct New {
+    id: String,
+    begun: Payment,
+    insert: Query<'static, Any, AnyArguments>,
+}
+
+impl New {
+    fn of(
+        packer: &Packer,
+        vault: &Vault,
+        tolerance_percent: u8,
+        asker: &Asker,
+        payment: &VerifiedPayment,
+    ) -> Result<Self, GatewayError> {
+        let id = random::dated_hex_id::<16>();
+        let receipt_for = serde_json::to_vec(&payment.receipt_for())?;
+        let limit_minor = limit_minor(payment.purch_amt.minor(), tolerance_percent);
+        let plan = payment.install_recur_data.as_ref();
+        let plan = plan.map(serde_json::to_string).transpose()?;
+        let begun = Payment {
+            currency: payment.purch_amt.currency(),
+            limit_minor,
+            plan: payment.install_recur_data,
+            opened_at_s: asker.auth_tags.trans_ids.p_req_date.seconds(),
+            authorizations: Vec::new(),
+        };
+        let insert = sqlx::query(
+            "INSERT INTO payments (id, hpi, merchant_id, brand, xid, currency, limit_minor, opened_at_s, \
+             receipt_for_sealed, plan, kept_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(id.clone())
+        .bind(payment.hpi.as_bytes().to_vec())
+        .bind(asker.merchant_id().to_owned())
+        .bind(asker.brand_id.as_str().to_owned())
+        .bind(asker.auth_tags.trans_ids.xid.to_string())
+        .bind(begun.currency.alpha())
+        .bind(i64::try_from(limit_minor).unwrap_or(i64::MAX))
+        .bind(begun.opened_at_s)
+        .bind(vault.seal(&context(&id), &receipt_for))
+        .bind(plan)
+        .bind(sealed(packer, vault, &id, payment)?);
+        Ok(Self { id, begun, insert })
+    }
+}
+
+/// What is kept of a payment instruction, sealed.
+fn sealed(
+    packer: &Packer,
+    vault: &Vault,
+    id: &str,
+    payment: &VerifiedPayment,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let kept = Zeroizing::new(serde_json::to_vec(payment)?);
+    // The card number comes before its certificate's chain, and stays as it is.
+    let chain = kept.windows(CHAIN.len()).position(|text| text == CHAIN);
+    let kept = (&kept[..], chain.unwrap_or(kept.len()));
+    Ok(packer.seal_packed(vault, "payments/kept", &kept_context(id), kept))
+}
+
+/// A payment whose instruction came never before, or else nothing is kept; with what was done with it.
+pub(crate) fn insert(
+    packer: &Packer,
+    vault: &Vault,
+    tolerance_percent: u8,
+    asker: &Asker,
+    payment: &VerifiedPayment,
+) -> Result<(String, Payment, Write), GatewayError> {
+    let new = New::of(packer, vault, tolerance_percent, asker, payment)?;
+    Ok((new.id, new.begun, Write::one(new.insert, KNOWN)))
+}
 
 /// The payment of this instruction, made if there is none yet, which nobody else can decide about until the
 /// transaction ends, with what was done with it. Of a new one so many percent more than was signed may stand authorized.
@@ -29,45 +106,11 @@ pub(crate) async fn open(
     asker: &Asker,
     payment: &VerifiedPayment,
 ) -> Result<(String, Payment), GatewayError> {
-    let id = random::dated_hex_id::<16>();
-    let receipt_for = serde_json::to_vec(&payment.receipt_for())?;
-    let limit_minor = limit_minor(payment.purch_amt.minor(), tolerance_percent);
-    let plan = payment.install_recur_data.as_ref();
-    let plan = plan.map(serde_json::to_string).transpose()?;
-    let kept = Zeroizing::new(serde_json::to_vec(payment)?);
-    // The card number comes before its certificate's chain, and stays as it is.
-    let chain = kept.windows(CHAIN.len()).position(|text| text == CHAIN);
-    let kept = (&kept[..], chain.unwrap_or(kept.len()));
-    let sealed =
-        |tx: &Tx, id: &str| tx.seal_packed(vault, "payments/kept", &kept_context(id), kept);
-    let begun = Payment {
-        currency: payment.purch_amt.currency(),
-        limit_minor,
-        plan: payment.install_recur_data,
-        opened_at_s: asker.auth_tags.trans_ids.p_req_date.seconds(),
-        authorizations: Vec::new(),
-    };
-    let inserted = sqlx::query(
-        "INSERT INTO payments (id, hpi, merchant_id, brand, xid, currency, limit_minor, opened_at_s, \
-         receipt_for_sealed, plan, kept_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(id.as_str())
-    .bind(payment.hpi.as_bytes().to_vec())
-    .bind(asker.merchant_id())
-    .bind(asker.brand_id.as_str())
-    .bind(asker.auth_tags.trans_ids.xid.to_string())
-    .bind(begun.currency.alpha())
-    .bind(i64::try_from(limit_minor).unwrap_or(i64::MAX))
-    .bind(begun.opened_at_s)
-    .bind(vault.seal(&context(&id), &receipt_for))
-    .bind(plan)
-    .bind(sealed(tx, &id))
-    .execute(&mut **tx)
-    .await?;
+    let new = New::of(tx.packer(), vault, tolerance_percent, asker, payment)?;
+    let inserted = new.insert.execute(&mut **tx).await?;
     if inserted.rows_affected() == 1 {
         // Nobody else sees it until the transaction ends.
-        return Ok((id, begun));
+        return Ok((new.id, new.begun));
     }
     // An UPDATE locks the row on both databases; SQLite has no FOR UPDATE.
     let id: String =
@@ -76,7 +119,7 @@ pub(crate) async fn open(
             .fetch_one(&mut **tx)
             .await?;
     sqlx::query("UPDATE payments SET kept_sealed = $1 WHERE id = $2 AND kept_sealed IS NULL")
-        .bind(sealed(tx, &id))
+        .bind(sealed(tx.packer(), vault, &id, payment)?)
         .bind(id.as_str())
         .execute(&mut **tx)
         .await?;

@@ -1,12 +1,16 @@
 //! What the issuer was asked and has not answered yet. A row is taken out in the transaction that stores the
 //! outcome: whoever takes it out is the one that answers.
 
-use openset_store::{Db, StoreError, Tx, Vault};
+use openset_store::{Db, StoreError, Tx, Vault, Write};
 use sqlx::{AnyConnection, Row};
 use zeroize::Zeroizing;
 
 use crate::error::GatewayError;
 use crate::work::{Work, WorkRef};
+
+const FINISH: &str = "DELETE FROM pending WHERE id = $1";
+/// Why nothing is kept when somebody else has stored the outcome.
+pub(crate) const FINISHED_BEFORE: &str = "the outcome was stored by somebody else";
 
 /// Something that the issuer is to be asked.
 #[derive(Debug)]
@@ -19,23 +23,17 @@ pub(crate) struct Pending<'a> {
     pub(crate) next_attempt_at_ms: i64,
 }
 
-pub(crate) async fn insert(
-    tx: &mut Tx,
-    vault: &Vault,
-    new: &Pending<'_>,
-) -> Result<(), GatewayError> {
+pub(crate) fn insert(vault: &Vault, new: &Pending<'_>) -> Result<Write, GatewayError> {
     let plain = Zeroizing::new(serde_json::to_vec(&new.work)?);
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO pending (id, wire_digest, sealed, next_attempt_at_ms, attempts) \
          VALUES ($1, $2, $3, $4, 1)",
     )
     .bind(new.id)
     .bind(&new.wire_digest[..])
     .bind(vault.seal(&context(new.id), &plain))
-    .bind(new.next_attempt_at_ms)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    .bind(new.next_attempt_at_ms);
+    Ok(Write::any(insert))
 }
 
 pub(crate) async fn load(
@@ -69,11 +67,13 @@ pub(crate) async fn find_by_digest(
 
 /// Takes it out. `false`: somebody else has stored the outcome, so the caller's transaction must be dropped.
 pub(crate) async fn finish(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
-    let done = sqlx::query("DELETE FROM pending WHERE id = $1")
-        .bind(id)
-        .execute(&mut **tx)
-        .await?;
+    let done = sqlx::query(FINISH).bind(id).execute(&mut **tx).await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// [`finish`], at the end of the transaction that stores the outcome: refused as [`FINISHED_BEFORE`].
+pub(crate) fn finished(id: &str) -> Write {
+    Write::one(sqlx::query(FINISH).bind(id), FINISHED_BEFORE)
 }
 
 /// Takes up to `limit` of what is due for `lease_ms`.

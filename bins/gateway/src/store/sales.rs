@@ -27,7 +27,8 @@ pub(crate) async fn conclude(
     if authorizations::state_of(tx, id).await? != State::Asked {
         return Ok(None);
     }
-    authorizations::decide(tx, id, decided).await?;
+    let decide = authorizations::decide(tx.packer(), id, decided)?;
+    tx.write(decide).await?;
     let key = Key {
         merchant_id: asker.merchant_id(),
         brand: asker.brand_id.as_str(),

@@ -9,7 +9,7 @@ use openset_protocol::{BrandId, Timestamp};
 use openset_service::auth::Scope;
 use openset_service::problem::{Json, Problem};
 use openset_service::random;
-use openset_store::Tx;
+use openset_store::{Draft, StoreError, idempotency};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,7 +20,7 @@ use crate::error::IssuerError;
 use crate::fresh;
 use crate::money::{Money, RequestedAmount};
 use crate::request::{Decoded, Gateway, IdempotencyKey, Reader};
-use crate::store::accounts::{self, Held};
+use crate::store::accounts;
 use crate::store::authorizations::{self, Authorization, State as HoldState};
 
 /// The longest id of a merchant, name of a merchant or reference.
@@ -129,17 +129,25 @@ pub(crate) async fn authorize(
         "",
         body.text.get(),
     );
-    let now = issuer.clock.now();
-    let mut tx = issuer.db.begin().await?;
-    let authorization = decide(&issuer, &mut tx, &request, gateway.0.name, now).await?;
-    let answer = Answer::json(StatusCode::OK, &AuthorizationAnswer::of(&authorization))?;
-    let recorded = call.record(&mut tx, &issuer.vault, now.seconds(), &answer);
-    if let Some(answer_of_first) = recorded.await? {
-        // The card is free before the answer is out.
-        tx.rollback().await?;
-        return Ok(answer_of_first);
-    }
-    tx.commit().await?;
+    let (authorization, answer) = loop {
+        let now = issuer.clock.now();
+        let mut draft = issuer.db.draft().await?;
+        let authorization = decide(&issuer, &mut draft, &request, &gateway.0.name, now).await?;
+        let answer = Answer::json(StatusCode::OK, &AuthorizationAnswer::of(&authorization))?;
+        let mut writes = vec![call.recorded(&issuer.vault, now.seconds(), &answer)];
+        writes.extend(authorization.hold());
+        writes.push(authorizations::insert(&authorization));
+        match draft.commit(writes).await {
+            Ok(()) => break (authorization, answer),
+            Err(StoreError::Conflict(idempotency::KNOWN)) => {
+                let mut reader = issuer.db.read().await?;
+                return call.given(&mut reader, &issuer.vault, now.seconds()).await;
+            }
+            // Somebody else was given the money: what is left is decided anew.
+            Err(StoreError::Conflict(accounts::SPENT_MEANWHILE)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
     issuer.metrics.count_authorization(authorization.reason);
     let outcome = authorization.reason.map_or("approved", Decline::name);
     tracing::info!(outcome, "authorization");
@@ -150,35 +158,29 @@ pub(crate) async fn authorize(
     Ok(answer)
 }
 
-/// Takes the hold or finds why not, and records either.
+/// Decides by what the database says now.
 async fn decide(
     issuer: &Issuer,
-    tx: &mut Tx,
+    draft: &mut Draft,
     request: &AuthorizationRequest,
-    gateway: String,
+    gateway: &str,
     now: Timestamp,
 ) -> Result<Authorization, IssuerError> {
     let digits = request.pan.danger_digits().as_bytes();
     let pan_index = issuer.vault.index(accounts::PAN_INDEX, digits);
-    let account = accounts::find_by_pan(&mut *tx, &pan_index).await?;
+    let account = accounts::find_by_pan(draft, &pan_index).await?;
     let facts = account.as_ref().map(accounts::Account::card_facts);
+    let amount_minor = request.amount.amount_minor.get();
     let presented = Presented {
         brand: &request.brand,
         expiry: request.expiry,
         currency: request.amount.currency,
+        amount_minor,
     };
-    let amount_minor = request.amount.amount_minor.get();
-    let decline = match decision::decide(facts.as_ref(), &presented, now) {
-        Err(decline) => Some(decline),
-        Ok(card) => match accounts::hold(tx, &card.account_id, amount_minor).await? {
-            Held::Taken => None,
-            Held::Blocked => Some(Decline::BlockedCard),
-            Held::InsufficientFunds => Some(Decline::InsufficientFunds),
-        },
-    };
-    let authorization = Authorization {
+    let decline = decision::decide(facts.as_ref(), &presented, now).err();
+    Ok(Authorization {
         id: random::dated_hex_id::<16>(),
-        gateway,
+        gateway: gateway.to_owned(),
         account_id: facts.map(|card| card.account_id),
         state: decline.map_or(HoldState::Held, |_| HoldState::Declined),
         reason: decline,
@@ -196,9 +198,7 @@ async fn decide(
         reference: request.reference.clone(),
         created_at_s: now.seconds(),
         expires_at_s: now.plus(issuer.settings.hold_lifetime_s).seconds(),
-    };
-    authorizations::insert(tx, &authorization).await?;
-    Ok(authorization)
+    })
 }
 
 /// What became of an authorization.

@@ -4,7 +4,7 @@ use openset_protocol::BrandId;
 use openset_protocol::card::CardExpiry;
 use openset_protocol::money::Currency;
 use openset_service::paging::Asked;
-use openset_store::{StoreError, Tx};
+use openset_store::{StoreError, Tx, Write};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
@@ -33,14 +33,6 @@ pub(crate) struct Card {
     pub(crate) expiry: CardExpiry,
     pub(crate) pan_index: [u8; 32],
     pub(crate) pan_sealed: Vec<u8>,
-}
-
-/// What became of a wish to hold an amount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
-    Taken,
-    Blocked,
-    InsufficientFunds,
 }
 
 /// Whether a change found room under the credit limit.
@@ -162,30 +154,19 @@ fn account(row: &AnyRow) -> Result<Account, StoreError> {
     })
 }
 
+/// Why an amount is not held that was found to be there.
+pub(crate) const SPENT_MEANWHILE: &str = "the account was blocked or its money spent meanwhile";
+
 /// Holds an amount if the account may spend it. Its row decides, so of two replicas that ask for
-/// the same money at the same moment one is told no.
-pub(crate) async fn hold(tx: &mut Tx, id: &str, amount_minor: i64) -> Result<Held, StoreError> {
-    let rows = sqlx::query(
+/// the same money at the same moment one is told no: [`SPENT_MEANWHILE`].
+pub(crate) fn hold(id: &str, amount_minor: i64) -> Write {
+    let update = sqlx::query(
         "UPDATE accounts SET held_minor = held_minor + $1 WHERE id = $2 AND blocked = 0 \
          AND credit_limit_minor - owed_minor - held_minor >= $1",
     )
     .bind(amount_minor)
-    .bind(id)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    if rows == 1 {
-        return Ok(Held::Taken);
-    }
-    let blocked: Option<i64> = sqlx::query_scalar("SELECT blocked FROM accounts WHERE id = $1")
-        .bind(id)
-        .fetch_optional(&mut **tx)
-        .await?;
-    match blocked {
-        Some(0) => Ok(Held::InsufficientFunds),
-        Some(_) => Ok(Held::Blocked),
-        None => Err(StoreError::Corrupt("cards.account_id")),
-    }
+    .bind(id);
+    Write::one(update, SPENT_MEANWHILE)
 }
 
 /// Changes what is held and what is owed, blocked or not, as far as the credit limit allows. What
@@ -242,6 +223,7 @@ impl Account {
             expiry: self.card.expiry,
             currency: self.currency,
             blocked: self.blocked,
+            available_minor: self.available_minor(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use openset_protocol::money::Currency;
 use openset_service::paging::Asked;
-use openset_store::{StoreError, Tx};
+use openset_store::{StoreError, Tx, Write};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -63,8 +63,8 @@ const COLUMNS: &str = "id, gateway, account_id, state, reason, approval_code, cu
      amount_minor, captured_minor, credited_minor, credits, merchant_id, merchant_name, \
      reference, created_at_s, expires_at_s, reversed_minor, held_minor, captures";
 
-pub(crate) async fn insert(tx: &mut Tx, new: &Authorization) -> Result<(), StoreError> {
-    sqlx::query(sqlx::AssertSqlSafe(format!(
+pub(crate) fn insert(new: &Authorization) -> Write {
+    let insert = sqlx::query(sqlx::AssertSqlSafe(format!(
         "INSERT INTO authorizations ({COLUMNS}) VALUES \
          ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
     )))
@@ -86,10 +86,8 @@ pub(crate) async fn insert(tx: &mut Tx, new: &Authorization) -> Result<(), Store
     .bind(new.expires_at_s)
     .bind(new.reversed_minor)
     .bind(new.held_minor)
-    .bind(new.captures)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    .bind(new.captures);
+    Write::any(insert)
 }
 
 pub(crate) async fn find(
@@ -282,6 +280,12 @@ impl State {
 }
 
 impl Authorization {
+    /// What takes a new one's hold, unless it is declined.
+    pub(crate) fn hold(&self) -> Option<Write> {
+        let account_id = self.account_id.as_deref()?;
+        (self.state == State::Held).then(|| accounts::hold(account_id, self.amount_minor))
+    }
+
     /// What the cardholder owes by it.
     pub(crate) fn owed_minor(&self) -> i64 {
         self.captured_minor - self.credited_minor

@@ -388,7 +388,7 @@ async fn finish(
         let queued = begin(&mut tx, merchant, xid, &wish, draft, None).await?;
         outbox::enqueue(&mut tx, &queued).await?;
     }
-    let state = payments::restate_with(&mut tx, xid, (&done, None)).await?;
+    let state = payments::restate_with(&mut tx, xid, &done).await?;
     tx.commit().await?;
     tracing::info!(
         set_message = %outgoing.kind,

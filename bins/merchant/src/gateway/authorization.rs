@@ -17,7 +17,8 @@ use openset_protocol::wrapper::Jwe;
 use openset_service::client::SetAnswer;
 use openset_service::step_report::StepReport;
 use openset_store::outbox::{self, Outgoing};
-use openset_store::{StoreError, exchanges};
+use openset_store::packed::Packer;
+use openset_store::{StoreError, Write, exchanges};
 
 use super::sending::{Refusal, Took, is_error_doubted, refusal, unusable};
 use super::{asking, sale};
@@ -258,12 +259,14 @@ async fn finish(
             Outcome::Failed(_) => Some(asking::draft_release(merchant, payment, one).await?),
         };
         let mut tx = merchant.db.begin().await?;
-        if !outbox::remove(&mut tx, &outgoing.id).await? {
-            return Ok(None);
-        }
         let mut done = payments::hold(&mut tx, xid).await?;
         done.extend_from_slice(&steps);
-        let stands = authorizations::conclude(&mut tx, xid, one.number, outcome).await?;
+        let stands = authorizations::conclude(&mut tx, xid, one.number, outcome).await;
+        let stands = match stands {
+            // Somebody else has settled it.
+            Err(StoreError::Conflict(authorizations::CONCLUDED)) => return Ok(None),
+            stands => stands?,
+        };
         let moves = outcome.sold().is_some() || release.is_some();
         if let Some(sold) = outcome.sold() {
             sale::book(&mut tx, xid, one, sold).await?;
@@ -273,16 +276,22 @@ async fn finish(
             outbox::enqueue(&mut tx, &queued).await?;
         }
         let stands = stands.filter(|_| !moves);
-        let state = payments::restate_with(&mut tx, xid, (&done, stands)).await?;
-        if let Some(answer) = &answer {
-            match answer_p_req(&mut tx, payment, answer).await {
-                Ok(()) => {}
-                // PReq was answered with "received" meanwhile: the wallet will inquire.
-                Err(StoreError::Conflict(_)) => continue,
-                Err(error) => return Err(error.into()),
-            }
+        let state = payments::state_after(&mut tx, xid, stands).await?;
+        let packer = merchant.db.packer();
+        let mut writes = vec![outbox::removed(&outgoing.id)];
+        writes.push(payments::restated(packer, xid, (&done, state))?);
+        writes.extend(
+            answer
+                .as_deref()
+                .map(|answer| answer_p_req(packer, payment, answer)),
+        );
+        match tx.commit_with(writes).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict(outbox::HANDLED)) => return Ok(None),
+            // PReq was answered with "received" meanwhile: the wallet will inquire.
+            Err(StoreError::Conflict(exchanges::ANSWERED)) if answer.is_some() => continue,
+            Err(error) => return Err(error.into()),
         }
-        tx.commit().await?;
         tracing::info!(
             step = 10,
             set_message = "AuthRes",
@@ -323,20 +332,9 @@ async fn sign_p_res(
     Ok(offload(move |ctx| p_res(ctx, &ours, &by.asked(), payload)).await?)
 }
 
-async fn answer_p_req(
-    tx: &mut openset_store::Tx,
-    payment: &Payment,
-    answer: &[u8],
-) -> Result<(), StoreError> {
-    let sender = payment.payer.to_string();
-    exchanges::answer(
-        tx,
-        &sender,
-        "PReq",
-        &payment.asked.rrpid.to_string(),
-        answer,
-    )
-    .await
+fn answer_p_req(packer: &Packer, payment: &Payment, answer: &[u8]) -> Write {
+    let (sender, rrpid) = (payment.payer.to_string(), payment.asked.rrpid.to_string());
+    exchanges::answered(packer, (&sender, "PReq", &rrpid), answer)
 }
 
 /// Answers PReq with "received": the bank's answer will come to whoever inquires. Gives `None` when
@@ -350,13 +348,12 @@ pub(crate) async fn answer_received(
     let ours = ours.await?;
     let payload = without_results(CompletionCode::OrderReceived);
     let answer = offload(move |ctx| p_res(ctx, &ours, &by.asked(), payload)).await?;
-    let mut tx = merchant.db.begin().await?;
-    match answer_p_req(&mut tx, payment, &answer).await {
+    let answered = answer_p_req(merchant.db.packer(), payment, &answer);
+    match merchant.db.write(vec![answered]).await {
         Ok(()) => {}
-        Err(StoreError::Conflict(_)) => return Ok(None),
+        Err(StoreError::Conflict(exchanges::ANSWERED)) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    tx.commit().await?;
     tracing::info!(
         step = 10,
         set_message = "PRes",

@@ -14,8 +14,8 @@ use openset_service::client::SetAnswer;
 use openset_service::outbox_worker::{LEASE, OutboxHandler, backoff};
 use openset_service::set_endpoint::MediaType;
 use openset_service::{clock, set_errors};
+use openset_store::Write;
 use openset_store::outbox::{self, Outgoing};
-use openset_store::{StoreError, Tx};
 
 use super::{asking, authorization, batches};
 use crate::{Merchant, offload};
@@ -107,13 +107,9 @@ pub(crate) fn outgoing(
 }
 
 /// Puts a request into the outbox, held by this replica, which sends it right after the commit.
-pub(crate) async fn enqueue(
-    tx: &mut Tx,
-    merchant: &Merchant,
-    outgoing: &Outgoing,
-) -> Result<(), StoreError> {
+pub(crate) fn enqueue(merchant: &Merchant, outgoing: &Outgoing) -> Write {
     let (now_ms, lease_ms) = (outgoing.next_attempt_at_ms, millis(LEASE));
-    outbox::enqueue_leased(tx, outgoing, &merchant.replica, now_ms, lease_ms).await
+    outbox::leased(outgoing, &merchant.replica, now_ms, lease_ms)
 }
 
 /// Sends once and settles the answer; gives back what was answered to the wallet, if there was

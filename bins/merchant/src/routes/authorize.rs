@@ -157,12 +157,14 @@ async fn commit(
         ));
     }
     let now = (clock::now_ms(), Some(rest));
-    authorizations::insert(&mut tx, xid, wanted.number, wanted.amount, &awaiting, now).await?;
+    let asked = (wanted.number, wanted.amount);
+    let asked = authorizations::insert(tx.packer(), xid, asked, &awaiting, now)?;
+    tx.write(asked).await?;
     payments::restate(&mut tx, xid).await?;
     let rrpid = awaiting.rrpid();
     let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
-    sending::enqueue(&mut tx, merchant, &queued).await?;
-    tx.commit().await?;
+    tx.commit_with(vec![sending::enqueue(merchant, &queued)])
+        .await?;
     Ok(Committed::Queued(queued))
 }
 

@@ -252,8 +252,8 @@ async fn perform(merchant: &Arc<Merchant>, rest: RestKey, wish: Wish) -> Result<
         return answer(&known.ok_or_else(key_reused)?);
     }
     let outgoing = draft.outgoing(merchant, id.clone());
-    sending::enqueue(&mut tx, merchant, &outgoing).await?;
-    tx.commit().await?;
+    tx.commit_with(vec![sending::enqueue(merchant, &outgoing)])
+        .await?;
     let sending = sending::send_now(Arc::clone(merchant), outgoing).in_current_span();
     // Without an answer in time the sending goes on by itself.
     let _ = timeout(merchant.settings.authorization_wait, tokio::spawn(sending)).await;

@@ -160,8 +160,8 @@ async fn commit(
     }
     let xid = &payment.xid;
     let queued = asking::begin(&mut tx, merchant, xid, wished, draft, Some(rest)).await?;
-    sending::enqueue(&mut tx, merchant, &queued).await?;
-    tx.commit().await?;
+    tx.commit_with(vec![sending::enqueue(merchant, &queued)])
+        .await?;
     Ok(Committed::Queued(queued))
 }
 

@@ -9,6 +9,7 @@ use openset_protocol::messages::initiation::{Money, PaymentInitiation};
 use openset_service::peer::Peer;
 use openset_service::problem::{self, Json, Problem};
 use openset_service::{clock, random};
+use openset_store::{StoreError, idempotency};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -100,23 +101,31 @@ pub(crate) async fn place(
     let answer = Answer::json(StatusCode::CREATED, &placed(&merchant, &order))?;
     let unpaid = &merchant.unpaid_orders;
     unpaid.make_sure(&merchant.db, &placed_by).await?;
-    let mut tx = merchant.db.begin().await?;
-    if let Some(call) = &call
-        && let Some(answer_of_first) = call.record(&mut tx, &answer).await?
-    {
-        return Ok(answer_of_first);
+    let mut writes = Vec::with_capacity(2);
+    writes.extend(call.as_ref().map(|call| call.recorded(&answer)));
+    writes.push(orders::insert(&order, &placed_by)?);
+    let committed = if unpaid.is_room_for(&placed_by) {
+        merchant.db.write(writes).await
+    } else {
+        let mut tx = merchant.db.begin().await?;
+        if !unpaid
+            .make_room(&mut tx, &placed_by, order.created_at_s)
+            .await?
+        {
+            return Err(Problem::unavailable(
+                "too-many-orders",
+                "too many orders are being paid; try again later",
+            ));
+        }
+        tx.commit_with(writes).await
+    };
+    match (committed, &call) {
+        (Ok(()), _) => {}
+        (Err(StoreError::Conflict(idempotency::KNOWN)), Some(call)) => {
+            return call.given(&mut *merchant.db.read().await?).await;
+        }
+        (Err(error), _) => return Err(error.into()),
     }
-    if !unpaid
-        .make_room(&mut tx, &placed_by, order.created_at_s)
-        .await?
-    {
-        return Err(Problem::unavailable(
-            "too-many-orders",
-            "too many orders are being paid; try again later",
-        ));
-    }
-    orders::insert(&mut tx, &order, &placed_by).await?;
-    tx.commit().await?;
     unpaid.count(&placed_by);
     tracing::info!(step = 4, lid_m = %order.id, outcome = "placed", "order placed");
     Ok(answer)

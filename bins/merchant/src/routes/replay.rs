@@ -7,9 +7,10 @@ use axum::response::{IntoResponse, Response};
 use openset_service::client::IDEMPOTENCY_KEY;
 use openset_service::clock;
 use openset_service::problem::{self, Problem};
-use openset_store::Tx;
+use openset_store::Write;
 use openset_store::idempotency::{self, Claim, Keyed};
 use serde::Serialize;
+use sqlx::AnyConnection;
 
 /// The longest key; a UUID has 36 characters.
 const KEY_CHARS_MAX: usize = 200;
@@ -135,32 +136,35 @@ impl Call {
         })
     }
 
-    /// Keeps the answer, which is known before the work; gives the earlier answer if the call was made before. Then the
-    /// transaction cannot be committed.
-    pub(crate) async fn record(
-        &self,
-        tx: &mut Tx,
-        answer: &Answer,
-    ) -> Result<Option<Answer>, Problem> {
+    /// Keeps the answer, at the end of the transaction that does the work; refused as [`idempotency::KNOWN`] if the call was
+    /// made before.
+    pub(crate) fn recorded(&self, answer: &Answer) -> Write {
+        idempotency::recorded(&self.keyed(), (answer.status, &answer.body))
+    }
+
+    /// The answer given before, of a call that was made before.
+    pub(crate) async fn given(&self, conn: &mut AnyConnection) -> Result<Answer, Problem> {
+        match idempotency::find(conn, &self.keyed()).await? {
+            Some(Claim::Replay { status, body }) => Ok(Answer { status, body }),
+            Some(Claim::Mismatch) => Err(Problem::unprocessable(
+                "idempotency-key-reused",
+                "this Idempotency-Key was used for another request; take a new key for a new effect",
+            )),
+            Some(Claim::New | Claim::InFlight) | None => Err(Problem::unavailable(
+                "overtaken",
+                "the same request is at work; send the same again",
+            )),
+        }
+    }
+
+    fn keyed(&self) -> Keyed<'_> {
         let now_s = clock::now_seconds();
-        let keyed = Keyed {
+        Keyed {
             scope: &self.scope,
             key: &self.key,
             body_digest: &self.digest,
             now: now_s,
             keep_until: now_s.saturating_add(self.keep_s),
-        };
-        match idempotency::record(tx, &keyed, (answer.status, &answer.body)).await? {
-            Claim::New => Ok(None),
-            Claim::Replay { status, body } => Ok(Some(Answer { status, body })),
-            Claim::InFlight => Err(Problem::unavailable(
-                "overtaken",
-                "the same request is at work; send the same again",
-            )),
-            Claim::Mismatch => Err(Problem::unprocessable(
-                "idempotency-key-reused",
-                "this Idempotency-Key was used for another request; take a new key for a new effect",
-            )),
         }
     }
 }

@@ -11,7 +11,7 @@ use openset_protocol::messages::p::{CompletionCode, PResPayload};
 use openset_protocol::signed::request_digest;
 use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 
-use super::{KEEP_SECONDS, Received, Sender};
+use super::{KEEP_SECONDS, Received, Recording, Sender};
 use crate::failure::Failure;
 use crate::gateway::authorization;
 use crate::store::payments::{self, Payment};
@@ -37,12 +37,16 @@ pub(super) async fn handle(
         keep_s: KEEP_SECONDS,
         age_s_max: AGE_SECONDS_MAX,
     };
-    let mut tx = merchant.db.begin().await?;
-    let found = super::open(&mut tx, &sender, &wrapper, received, Some(&answer)).await?;
+    let recording = Recording {
+        sender: &sender,
+        wrapper: &wrapper,
+        received,
+        answer: Some(&answer),
+    };
+    let found = recording.commit(&merchant.db, Vec::new()).await?;
     if let Some(stored) = found.answered()? {
         return Ok(stored);
     }
-    tx.commit().await?;
     tracing::info!(
         set_message = "InqReq",
         xid = %inquiry.trans_ids.xid,

@@ -11,11 +11,11 @@ use openset_protocol::merchant::p;
 use openset_protocol::messages::mail_order::MailOrder;
 use openset_protocol::wrapper::MessageWrapper;
 use openset_service::clock;
-use openset_store::Tx;
+use openset_store::{Db, StoreError, Tx, Write};
 use tracing::Instrument as _;
 
 use super::p::{Committed, Ingredients, take};
-use super::{KEEP_SECONDS, Received};
+use super::{Found, KEEP_SECONDS, Received, Recording};
 use crate::catalogue::Priced;
 use crate::failure::Failure;
 use crate::gateway::sending;
@@ -120,9 +120,29 @@ pub(super) fn keep_seconds(merchant: &Merchant) -> i64 {
         .saturating_add(KEEP_SECONDS)
 }
 
+/// Records PReq with its effect, and before that with the order that it makes; all or nothing.
+pub(super) async fn commit(
+    recording: &Recording<'_>,
+    db: &Db,
+    (order, xid): (&Order, &Xid),
+    effect: Vec<Write>,
+) -> Result<Found, Failure> {
+    let mut tx = db.begin().await?;
+    let found = recording.open(&mut tx).await?;
+    if !matches!(found, Found::New) {
+        return Ok(found);
+    }
+    place(&mut tx, order, xid).await?;
+    match tx.commit_with(effect).await {
+        Ok(()) => Ok(Found::New),
+        Err(StoreError::Conflict(reason)) => Ok(Found::Overtaken(reason)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Makes the order, in the transaction that gives it its payment. Whose names those are that are taken already is
 /// nobody's business.
-pub(super) async fn place(tx: &mut Tx, order: &Order, xid: &Xid) -> Result<(), Failure> {
+async fn place(tx: &mut Tx, order: &Order, xid: &Xid) -> Result<(), Failure> {
     let opened = purchases::find(tx, xid, clock::now_seconds()).await?;
     if opened.is_some() || payments::find(tx, xid).await?.is_some() {
         return Err(Rejection::UnknownXid.into());
@@ -130,6 +150,7 @@ pub(super) async fn place(tx: &mut Tx, order: &Order, xid: &Xid) -> Result<(), F
     if orders::find(tx, order.id.as_str()).await?.is_some() {
         return Err(Rejection::UnknownLid.into());
     }
-    orders::insert(tx, order, &PlacedBy::default()).await?;
+    tx.write(orders::insert(order, &PlacedBy::default())?)
+        .await?;
     Ok(())
 }

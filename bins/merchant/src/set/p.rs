@@ -14,19 +14,19 @@ use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::clock;
 use openset_service::step_report::StepReport;
-use openset_store::exchanges;
 use openset_store::outbox::Outgoing;
+use openset_store::{Write, exchanges};
 use tokio::time::{sleep, timeout_at};
 use tracing::Instrument as _;
 
-use super::{About, Found, KEEP_SECONDS, Received, Sender, mail};
+use super::{About, Found, KEEP_SECONDS, Received, Recording, Sender, mail};
 use crate::cardholder_status::{self, Staple};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
 use crate::gateway::sending::{self, AUTH_REQ};
-use crate::store::orders;
 use crate::store::payments::{self, AskedBy, NewPayment, State};
 use crate::store::purchases::Purchase;
+use crate::store::{authorizations, orders};
 use crate::{Merchant, is_good, offload};
 
 /// How often a stored answer is looked for while somebody else works on it.
@@ -162,13 +162,16 @@ async fn commit(
         purchase, by_mail, ..
     } = ingredients;
     let (order, xid) = (&purchase.order, asked.trans_ids.xid);
-    let mut new = NewPayment {
+    let new = NewPayment {
         order_id: &order.id,
         brand: &purchase.opened.brand_id,
         payer: p_req.payer.name(),
         asked,
         p_req,
-        awaiting_auth: None,
+        rejected: match next {
+            Next::Reject(_) => Some("not the order that was placed, or paid already"),
+            Next::Ask(..) => None,
+        },
         steps,
         created_at_ms: clock::now_ms(),
     };
@@ -181,51 +184,56 @@ async fn commit(
         sender.keep_s = mail::keep_seconds(merchant);
         sender.age_s_max = merchant.settings.mail_order_age_s;
     }
-    let mut tx = merchant.db.begin().await?;
-    let answer = match next {
-        Next::Reject(answer) => Some(&**answer),
-        Next::Ask(..) => None,
+    let packer = merchant.db.packer();
+    let payment = payments::insert(packer, &new)?;
+    let (effect, answer, committed) = match next {
+        // It may be the second of its XID.
+        Next::Reject(answer) if !by_mail => {
+            let committed = Committed::Answered(answer.clone());
+            (vec![Write::any(payment)], Some(&**answer), committed)
+        }
+        Next::Reject(answer) => {
+            let take = orders::take(&order.id, order.xid, xid);
+            let effect = vec![take, Write::one(payment, payments::XID_TAKEN)];
+            (effect, Some(&**answer), Committed::Answered(answer.clone()))
+        }
+        Next::Ask(awaiting, wire) => {
+            let (first, at) = ((1, order.first_part().0), (new.created_at_ms, None));
+            let (rrpid, wire) = (awaiting.rrpid(), wire.clone());
+            let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
+            let effect = vec![
+                orders::take(&order.id, order.xid, xid),
+                Write::one(payment, payments::XID_TAKEN),
+                authorizations::insert(packer, &xid, first, awaiting, at)?,
+                sending::enqueue(merchant, &queued),
+            ];
+            (effect, None, Committed::Queued(queued))
+        }
     };
-    match super::open(&mut tx, &sender, wrapper, received, answer).await? {
+    let recording = Recording {
+        sender: &sender,
+        wrapper,
+        received,
+        answer,
+    };
+    let found = if *by_mail {
+        mail::commit(&recording, &merchant.db, (order, &xid), effect).await?
+    } else {
+        recording.commit(&merchant.db, effect).await?
+    };
+    match found {
         Found::New => {}
         Found::Answered(stored) => return Ok(Committed::Answered(stored)),
         Found::AtWork => return Ok(Committed::AtWork),
+        Found::Overtaken(reason) => return Err(Failure::Overtaken(reason)),
     }
-    if *by_mail {
-        mail::place(&mut tx, order, &xid).await?;
-    }
-    let committed = match next {
-        Next::Reject(answer) => {
-            let inserted = payments::insert(&mut tx, &new).await?;
-            if *by_mail {
-                // Whoever orders by mail names the XID: this one is another order's by now.
-                if !inserted {
-                    return Err(Rejection::UnknownXid.into());
-                }
-                orders::take(&mut tx, &order.id, order.xid, xid).await?;
-            }
-            Committed::Answered(answer.clone())
-        }
-        Next::Ask(awaiting, wire) => {
-            new.awaiting_auth = Some((awaiting, order.first_part().0));
-            let taken = orders::take(&mut tx, &order.id, order.xid, xid).await?;
-            if !(taken && payments::insert(&mut tx, &new).await?) {
-                return Err(Failure::Overtaken("another payment took the order"));
-            }
-            let (rrpid, wire) = (awaiting.rrpid(), wire.clone());
-            let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
-            sending::enqueue(&mut tx, merchant, &queued).await?;
-            Committed::Queued(queued)
-        }
-    };
-    tx.commit().await?;
     tracing::info!(
         step = 7,
         set_message = "PReq",
         xid = %xid,
         lid_m = %order.id,
         rrpid = %asked.rrpid,
-        outcome = if new.awaiting_auth.is_some() { "verified" } else { "orderRejected" },
+        outcome = if new.rejected.is_none() { "verified" } else { "orderRejected" },
         "purchase request verified"
     );
     Ok(committed)

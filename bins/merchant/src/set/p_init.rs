@@ -14,7 +14,7 @@ use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::{clock, random};
 
-use super::{About, KEEP_UNAUTHENTICATED_SECONDS, Received, Sender};
+use super::{About, Found, KEEP_UNAUTHENTICATED_SECONDS, Received, Recording, Sender};
 use crate::failure::Failure;
 use crate::store::purchases;
 use crate::{Merchant, offload};
@@ -50,16 +50,20 @@ pub(super) async fn handle(
         keep_s: KEEP_UNAUTHENTICATED_SECONDS,
         age_s_max: AGE_SECONDS_MAX,
     };
-    let now_s = clock::now_seconds();
-    let mut tx = merchant.db.begin().await?;
-    let found = super::open(&mut tx, &sender, &wrapper, received, Some(&answer)).await?;
+    let recording = Recording {
+        sender: &sender,
+        wrapper: &wrapper,
+        received,
+        answer: Some(&answer),
+    };
+    let purchase = purchases::insert(&opened, clock::now_seconds())?;
+    let found = recording.commit(&merchant.db, vec![purchase]).await?;
+    if let Found::Overtaken(purchases::TOO_MANY) = found {
+        return Err(TOO_MANY.into());
+    }
     if let Some(stored) = found.answered()? {
         return Ok(stored);
     }
-    if !purchases::insert(&mut tx, &opened, now_s).await? {
-        return Err(TOO_MANY.into());
-    }
-    tx.commit().await?;
     tracing::info!(
         step = 5,
         set_message = "PInitReq",

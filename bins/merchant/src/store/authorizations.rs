@@ -8,7 +8,8 @@ use openset_protocol::messages::auth::{AuthResBaggage, AuthResPayload, CapResPay
 use openset_protocol::messages::p::Receipt;
 use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::wrapper::{Jwe, Jws};
-use openset_store::{StoreError, Tx};
+use openset_store::packed::Packer;
+use openset_store::{StoreError, Tx, Write};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
@@ -69,17 +70,16 @@ pub(crate) struct Authorization {
 }
 
 /// Records that the gateway is asked. The caller holds the payment.
-pub(crate) async fn insert(
-    tx: &mut Tx,
+pub(crate) fn insert(
+    packer: &Packer,
     xid: &Xid,
-    number: i64,
-    amount: CurrencyAmount,
+    (number, amount): (i64, CurrencyAmount),
     awaiting: &AwaitingAuthRes,
     (at_ms, rest): (i64, Option<&RestKey>),
-) -> Result<(), StoreError> {
+) -> Result<Write, StoreError> {
     let asked = to_json(awaiting, "authorizations.asked")?;
-    let asked = tx.pack("authorizations/asked", asked.as_bytes());
-    sqlx::query(
+    let asked = packer.pack("authorizations/asked", asked.as_bytes());
+    let insert = sqlx::query(
         "INSERT INTO authorizations (xid, number, auth_rrpid, state, amount_minor, awaiting, asked, asked_at_ms, \
          rest_key, rest_digest) VALUES ($1, $2, $3, 'asked', $4, '', $5, $6, $7, $8)",
     )
@@ -90,10 +90,8 @@ pub(crate) async fn insert(
     .bind(asked)
     .bind(at_ms)
     .bind(rest.map(|rest| rest.key.as_str()))
-    .bind(rest.map(|rest| rest.digest.to_vec()))
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    .bind(rest.map(|rest| rest.digest.to_vec()));
+    Ok(Write::any(insert))
 }
 
 /// The number of the authorization that an Idempotency-Key stands for, and what for.
@@ -245,6 +243,9 @@ impl Outcome {
     }
 }
 
+/// Why an authorization is not concluded.
+pub(crate) const CONCLUDED: &str = "the payment was not waiting for an authorization";
+
 /// Ends the wait for an authorization. Gives where the payment stands now if it has no other and nothing was asked of this one
 /// since; none of any other payment.
 pub(crate) async fn conclude(
@@ -260,7 +261,7 @@ pub(crate) async fn conclude(
     let answer = proof.map(|proof| {
         let (auth_res, end) = (proof.auth_res.0.as_bytes(), ANSWER_END.as_bytes());
         let answer = [auth_res, end, &proof.baggage.0].concat();
-        tx.pack("authorizations/answer", &answer)
+        tx.packer().pack("authorizations/answer", &answer)
     });
     let said = match outcome.state() {
         State::Authorized => "approved",
@@ -281,9 +282,7 @@ pub(crate) async fn conclude(
     .bind(number)
     .fetch_optional(&mut **tx)
     .await?;
-    let row = row.ok_or(StoreError::Conflict(
-        "the payment was not waiting for an authorization",
-    ))?;
+    let row = row.ok_or(StoreError::Conflict(CONCLUDED))?;
     let (authorizations, movements): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     let is_alone = authorizations == 1 && movements == 0;
     Ok(is_alone.then(|| outcome.state()))
@@ -319,7 +318,7 @@ pub(crate) async fn take_receipt(
         "UPDATE authorizations SET payload = $1, baggage_packed = $2 WHERE xid = $3 AND number = $4",
     )
     .bind(to_json(&payload, "authorizations.payload")?)
-    .bind(tx.pack("authorizations/baggage", baggage.as_bytes()))
+    .bind(tx.packer().pack("authorizations/baggage", baggage.as_bytes()))
     .bind(xid.to_string())
     .bind(one.number)
     .execute(&mut **tx)

@@ -93,7 +93,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &New<'_>) -> Result<(), StoreError>
 }
 
 fn packed(tx: &Tx, awaiting: &str) -> Vec<u8> {
-    tx.pack("movements/awaiting", awaiting.as_bytes())
+    tx.packer().pack("movements/awaiting", awaiting.as_bytes())
 }
 
 /// Of all authorizations of a payment, in the order in which they were asked for.

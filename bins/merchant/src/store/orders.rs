@@ -6,7 +6,7 @@ use openset_protocol::ids::{LocalId, Xid};
 use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::CurrencyAmount;
 use openset_service::paging::{Asked, Place};
-use openset_store::{StoreError, Tx};
+use openset_store::{StoreError, Tx, Write};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
@@ -84,13 +84,9 @@ pub(super) fn plan(stored: Option<String>) -> Result<Option<InstallRecurData>, S
     plan.transpose()
 }
 
-pub(crate) async fn insert(
-    tx: &mut Tx,
-    order: &Order,
-    placed_by: &PlacedBy,
-) -> Result<(), StoreError> {
+pub(crate) fn insert(order: &Order, placed_by: &PlacedBy) -> Result<Write, StoreError> {
     let plan = order.plan.map(|plan| to_json(&plan, "orders.plan"));
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO orders \
          (id, currency, amount_minor, description, lines, xid, created_at_s, placed_by, plan) \
          VALUES ($1, $2, $3, $4, $5, '', $6, $7, $8)",
@@ -102,10 +98,8 @@ pub(crate) async fn insert(
     .bind(to_json(&order.lines, "orders.lines")?)
     .bind(order.created_at_s)
     .bind(placed_by.as_str())
-    .bind(plan.transpose()?)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    .bind(plan.transpose()?);
+    Ok(Write::any(insert))
 }
 
 pub(crate) async fn find(conn: &mut AnyConnection, id: &str) -> Result<Option<Order>, StoreError> {
@@ -180,21 +174,13 @@ pub(crate) async fn list(
     rows.iter().map(listed).collect()
 }
 
-/// Gives the order to a payment, if it still is where the caller saw it. `false`: another payment
-/// was faster.
-pub(crate) async fn take(
-    tx: &mut Tx,
-    id: &LocalId,
-    seen: Option<Xid>,
-    xid: Xid,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query("UPDATE orders SET xid = $1, placed_by = '' WHERE id = $2 AND xid = $3")
+/// Gives the order to a payment, if it still is where the caller saw it; or else nothing is kept.
+pub(crate) fn take(id: &LocalId, seen: Option<Xid>, xid: Xid) -> Write {
+    let take = sqlx::query("UPDATE orders SET xid = $1, placed_by = '' WHERE id = $2 AND xid = $3")
         .bind(xid.to_string())
         .bind(id.as_str())
-        .bind(seen.map(|xid| xid.to_string()).unwrap_or_default())
-        .execute(&mut **tx)
-        .await?;
-    Ok(done.rows_affected() == 1)
+        .bind(seen.map(|xid| xid.to_string()).unwrap_or_default());
+    Write::one(take, "another payment took the order")
 }
 
 /// How many orders of each address nobody has begun to pay.

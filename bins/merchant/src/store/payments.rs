@@ -7,17 +7,18 @@ use std::str::FromStr;
 use openset_protocol::balance;
 use openset_protocol::digest::Digest;
 use openset_protocol::ids::{Challenge, LocalId, Rrpid, TransIds, Xid};
-use openset_protocol::merchant::auth::AwaitingAuthRes;
 use openset_protocol::merchant::p::{PayerName, VerifiedPReq};
 use openset_protocol::messages::install_recur::InstallRecurData;
 use openset_protocol::money::CurrencyAmount;
 use openset_protocol::wrapper::{Jwe, Jws};
 use openset_protocol::{BrandId, Thumbprint, Timestamp};
 use openset_service::step_report::StepReport;
-use openset_store::{StoreError, Tx};
+use openset_store::packed::Packer;
+use openset_store::{StoreError, Tx, Write};
 use serde::{Deserialize, Serialize};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use utoipa::ToSchema;
 
 use super::authorizations::{self, Authorization};
@@ -161,8 +162,8 @@ pub(crate) struct NewPayment<'a> {
     pub(crate) asked: &'a AskedBy,
     /// Kept with its payment instruction, for later authorizations.
     pub(crate) p_req: &'a VerifiedPReq,
-    /// What is asked of the gateway; None for one that is rejected at once.
-    pub(crate) awaiting_auth: Option<(&'a AwaitingAuthRes, CurrencyAmount)>,
+    /// Why nothing is asked of the gateway, if it is rejected at once.
+    pub(crate) rejected: Option<&'static str>,
     pub(crate) steps: &'a [StepReport],
     pub(crate) created_at_ms: i64,
 }
@@ -175,26 +176,29 @@ struct Signed<'a> {
     pi: &'a Jwe,
 }
 
-fn packed_steps(tx: &Tx, steps: &[StepReport]) -> Result<Vec<u8>, StoreError> {
+fn packed_steps(packer: &Packer, steps: &[StepReport]) -> Result<Vec<u8>, StoreError> {
     let json = to_json(&steps, "payments.steps")?;
-    Ok(tx.pack("payments/steps", json.as_bytes()))
+    Ok(packer.pack("payments/steps", json.as_bytes()))
 }
 
-/// Records a payment. `false`: its XID has one already.
-pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, StoreError> {
-    let (state, failure) = match new.awaiting_auth {
-        Some(_) => (State::Ordered, None),
-        None => (
-            State::Rejected,
-            Some("not the order that was placed, or paid already"),
-        ),
+/// Why nothing is kept when another PReq came under the same XID.
+pub(crate) const XID_TAKEN: &str = "the purchase has a payment";
+
+/// Records a payment; changes no row if its XID has one already.
+pub(crate) fn insert<'a>(
+    packer: &Packer,
+    new: &NewPayment<'a>,
+) -> Result<Query<'a, Any, AnyArguments>, StoreError> {
+    let state = match new.rejected {
+        None => State::Ordered,
+        Some(_) => State::Rejected,
     };
     let (xid, p_req) = (new.asked.trans_ids.xid, new.p_req);
     let signed = Signed {
         dual_signature: p_req.dual_signature.as_ref(),
         pi: &p_req.pi,
     };
-    let done = sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, failure, steps, \
          created_at_ms, signed, hoi, hpi, od_salt, steps_packed) \
          VALUES ($1, $2, $3, $4, $5, $6, '', $7, '', $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
@@ -205,22 +209,14 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewPayment<'_>) -> Result<bool, St
     .bind(new.brand.as_str())
     .bind(new.payer.to_string())
     .bind(to_json(new.asked, "payments.asked")?)
-    .bind(failure)
+    .bind(new.rejected)
     .bind(new.created_at_ms)
-    .bind(tx.pack("payments/signed", to_json(&signed, "payments.signed")?.as_bytes()))
+    .bind(packer.pack("payments/signed", to_json(&signed, "payments.signed")?.as_bytes()))
     .bind(p_req.hoi.to_string())
     .bind(p_req.hpi.to_string())
     .bind(p_req.od_salt.to_string())
-    .bind(packed_steps(tx, new.steps)?)
-    .execute(&mut **tx)
-    .await?;
-    if done.rows_affected() != 1 {
-        return Ok(false);
-    }
-    if let Some((awaiting, amount)) = new.awaiting_auth {
-        authorizations::insert(tx, &xid, 1, amount, awaiting, (new.created_at_ms, None)).await?;
-    }
-    Ok(true)
+    .bind(packed_steps(packer, new.steps)?);
+    Ok(insert)
 }
 
 pub(crate) async fn find(
@@ -301,24 +297,43 @@ pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError>
     Ok(state)
 }
 
-/// The same, with all that the merchant has done for it. Where it stands is believed if the caller knows. The caller holds it.
+/// The same, with all that the merchant has done for it. The caller holds it.
 pub(crate) async fn restate_with(
     tx: &mut Tx,
     xid: &Xid,
-    (steps, known): (&[StepReport], Option<State>),
+    steps: &[StepReport],
 ) -> Result<State, StoreError> {
-    let state = match known {
-        Some(state) => state,
-        None => state_now(tx, xid).await?,
-    };
-    let packed = packed_steps(tx, steps)?;
-    sqlx::query("UPDATE payments SET state = $1, steps = '', steps_packed = $2 WHERE xid = $3")
-        .bind(state.name())
-        .bind(packed)
-        .bind(xid.to_string())
-        .execute(&mut **tx)
-        .await?;
+    let state = state_now(tx, xid).await?;
+    let restated = restated(tx.packer(), xid, (steps, state))?;
+    tx.write(restated).await?;
     Ok(state)
+}
+
+/// What [`restate_with`] writes, of a payment that stands so.
+pub(crate) fn restated(
+    packer: &Packer,
+    xid: &Xid,
+    (steps, state): (&[StepReport], State),
+) -> Result<Write, StoreError> {
+    let packed = packed_steps(packer, steps)?;
+    let update =
+        sqlx::query("UPDATE payments SET state = $1, steps = '', steps_packed = $2 WHERE xid = $3")
+            .bind(state.name())
+            .bind(packed)
+            .bind(xid.to_string());
+    Ok(Write::any(update))
+}
+
+/// Where the payment stands now, which is believed if the caller knows.
+pub(crate) async fn state_after(
+    tx: &mut Tx,
+    xid: &Xid,
+    known: Option<State>,
+) -> Result<State, StoreError> {
+    match known {
+        Some(state) => Ok(state),
+        None => state_now(tx, xid).await,
+    }
 }
 
 async fn state_now(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {

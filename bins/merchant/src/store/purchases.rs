@@ -2,7 +2,7 @@
 
 use openset_protocol::ids::Xid;
 use openset_protocol::merchant::p_init::OpenedPurchase;
-use openset_store::{StoreError, Tx};
+use openset_store::{StoreError, Tx, Write};
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::orders::{self, COLUMNS, COLUMNS_COUNT, Order};
@@ -42,12 +42,11 @@ pub(crate) async fn count(
     .await?)
 }
 
-pub(crate) async fn insert(
-    tx: &mut Tx,
-    opened: &OpenedPurchase,
-    now_s: i64,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+/// Why nothing is kept of one more than [`OPEN_PER_ORDER_MAX`].
+pub(crate) const TOO_MANY: &str = "too many purchases of the order are open";
+
+pub(crate) fn insert(opened: &OpenedPurchase, now_s: i64) -> Result<Write, StoreError> {
+    let insert = sqlx::query(
         "INSERT INTO purchases (xid, order_id, opened, expires_at_s) SELECT $1, $2, $3, $4 \
          WHERE (SELECT COUNT(*) FROM purchases WHERE order_id = $2 AND expires_at_s > $5) < $6",
     )
@@ -56,10 +55,8 @@ pub(crate) async fn insert(
     .bind(to_json(opened, "purchases.opened")?)
     .bind(now_s.saturating_add(OPEN_SECONDS))
     .bind(now_s)
-    .bind(OPEN_PER_ORDER_MAX)
-    .execute(&mut **tx)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    .bind(OPEN_PER_ORDER_MAX);
+    Ok(Write::one(insert, TOO_MANY))
 }
 
 /// The purchase, unless its time is over.

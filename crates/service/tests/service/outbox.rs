@@ -79,12 +79,8 @@ async fn started(
     let db = Db::open(&sqlite_url(&folder.path().join("x.db")), &[])
         .await
         .unwrap();
-    let mut tx = db.begin().await.unwrap();
-    let now_ms = clock::now_ms();
-    outbox::enqueue_leased(&mut tx, outgoing, "replica", now_ms, 3_600_000)
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
+    let leased = outbox::leased(outgoing, "replica", clock::now_ms(), 3_600_000);
+    db.write(vec![leased]).await.unwrap();
     let party = Arc::new(Party {
         db: db.clone(),
         heard: Mutex::default(),

@@ -74,7 +74,7 @@ fn what_does_not_come_back_is_stored_as_it_is() {
         let packer = Packer::default();
         let kind = Kind::of((1, Sample::Open(Arc::new(sample))), 1);
         lock(&packer.kinds).insert("kind/decoded".to_owned(), kind);
-        packer.pack("kind", (&value, 0), None)
+        packer.shorten("kind", (&value, 0), None)
     };
     assert!(stored(b"again and again, and once more").len() < value.len() / 4);
     assert_eq!(*stored(b"AGAIN AND AGAIN, AND ONCE MORE"), value);
@@ -95,19 +95,10 @@ fn the_same_is_found_however_it_is_shifted() {
             "{{\"signed\":\"{}\"}}",
             base64url::encode(inside.as_bytes())
         );
-        packer.pack("kind", (value.as_bytes(), 0), None).len()
+        packer.shorten("kind", (value.as_bytes(), 0), None).len()
     };
     assert!(packed(1) > 700);
-    let mut kinds = lock(&packer.kinds);
-    let (name, kind) = kinds.iter_mut().next().unwrap();
-    let samples = vec![(name.clone(), random_id(), kind.offer.take().unwrap())];
-    drop(kinds);
-    let packer_of = Arc::clone(&packer);
-    Taken {
-        packer: packer_of,
-        samples,
-    }
-    .committed();
+    packer.take_offers().committed();
     for number in [2, 22, 222, 2222] {
         assert!(packed(number) < 100, "{number}");
     }
@@ -123,13 +114,18 @@ async fn another_replicas_sample_is_read_when_a_value_needs_it() {
     let value = b"{\"said\":\"again and again\"}".repeat(20);
     for _ in 0..2 {
         let tx = db.begin().await.unwrap();
-        drop(tx.pack("open", &value));
-        drop(tx.seal_packed(&vault, "sealed", "here", (&value, 0)));
+        drop(tx.packer().pack("open", &value));
+        drop(
+            tx.packer()
+                .seal_packed(&vault, "sealed", "here", (&value, 0)),
+        );
         tx.commit().await.unwrap();
     }
     let mut tx = db.begin().await.unwrap();
-    let packed = tx.pack("open", &value);
-    let sealed = tx.seal_packed(&vault, "sealed", "here", (&value, 0));
+    let packed = tx.packer().pack("open", &value);
+    let sealed = tx
+        .packer()
+        .seal_packed(&vault, "sealed", "here", (&value, 0));
     let samples = [sample_of(&packed), Vault::sample_of(&sealed).unwrap()];
     for id in samples {
         assert_ne!(id, 0);

@@ -5,6 +5,7 @@
 mod books;
 mod crash;
 mod database;
+mod ends;
 mod packed;
 mod place;
 mod pooled;
@@ -111,6 +112,15 @@ conformance! {
         replicas_that_read_then_write_all_commit
         crls_keep_the_newest
         brand_crl_identifiers_keep_the_newest
+    }
+    ends {
+        an_end_is_written_whole
+        of_an_end_nothing_is_kept_if_one_write_does_not_do_what_it_must
+        what_the_end_waits_for_is_told_by_the_first_that_fails
+        of_two_ends_that_take_the_same_one_is_kept
+        a_draft_counts_on_what_it_read
+        a_write_that_was_refused_spoils_its_transaction
+        an_end_that_is_given_up_is_whole_or_nothing
     }
     packed {
         answers_come_back_byte_for_byte_from_a_fifth_of_the_room

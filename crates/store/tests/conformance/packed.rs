@@ -143,7 +143,7 @@ pub(crate) async fn a_value_names_samples_that_are_there(place: Place) {
     let db = place.open().await;
     for (number, keeps) in [(0, false), (1, true), (2, false), (3, true)] {
         let mut tx = db.begin().await.unwrap();
-        let packed = tx.pack("notes", &message(1, number));
+        let packed = tx.packer().pack("notes", &message(1, number));
         let named = sample_of(&packed);
         assert!(
             named == 0 || samples(&db).await.contains(&named),
@@ -157,7 +157,7 @@ pub(crate) async fn a_value_names_samples_that_are_there(place: Place) {
         }
     }
     let tx = db.begin().await.unwrap();
-    let named = sample_of(&tx.pack("notes", &message(1, 4)));
+    let named = sample_of(&tx.packer().pack("notes", &message(1, 4)));
     drop(tx);
     assert_eq!(samples(&db).await, [named]);
 }
@@ -229,7 +229,7 @@ pub(crate) async fn a_sealed_answer_under_another_key_is_packed_as_ever(place: P
         answered_with(&db, number, &sealed_message(1, number), Some(&other)).await;
     }
     let tx = db.begin().await.unwrap();
-    let as_ever = tx.pack("exchanges/AuthReq", &sealed_message(1, 3));
+    let as_ever = tx.packer().pack("exchanges/AuthReq", &sealed_message(1, 3));
     drop(tx);
     assert_eq!(stored(&db).await[3], as_ever);
     // Nor is there any need of a sealed object.
@@ -268,7 +268,7 @@ pub(crate) async fn values_of_before_and_short_ones_are_as_they_are(place: Place
     let random = bytes(5, 5000);
     for value in [&b""[..], b"yes", &[0], &[1, 2, 3], &[1; 9], &random, &long] {
         let mut tx = db.begin().await.unwrap();
-        let packed = tx.pack("notes", value);
+        let packed = tx.packer().pack("notes", value);
         assert!(packed.len() <= value.len() + 1);
         assert_eq!(unpack(&mut tx, packed).await.unwrap(), value);
         tx.commit().await.unwrap();
@@ -305,7 +305,9 @@ pub(crate) async fn sealed_values_are_short_and_their_sample_shows_nothing(place
     let mut sealed = Vec::new();
     for _ in 0..3 {
         let tx = db.begin().await.unwrap();
-        sealed = tx.seal_packed(&vault, "kept", "kept/1", (&plain, number.len()));
+        sealed = tx
+            .packer()
+            .seal_packed(&vault, "kept", "kept/1", (&plain, number.len()));
         tx.commit().await.unwrap();
         assert_eq!(**vault.open("kept/1", &sealed).unwrap(), *plain);
         assert!(vault.open("kept/2", &sealed).is_err());
@@ -313,11 +315,9 @@ pub(crate) async fn sealed_values_are_short_and_their_sample_shows_nothing(place
     assert!(sealed.len() * 5 < plain.len(), "{}", sealed.len());
     // The head is never packed, however often it was seen, nor in the sample.
     let other = [&number[..7], b"5105105105105100", &plain[23..]].concat();
-    let other =
-        db.begin()
-            .await
-            .unwrap()
-            .seal_packed(&vault, "kept", "kept/1", (&other, number.len()));
+    let other = db
+        .packer()
+        .seal_packed(&vault, "kept", "kept/1", (&other, number.len()));
     assert_eq!(other.len(), sealed.len());
     let sample: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM samples")
         .fetch_one(&mut *db.read().await.unwrap())

@@ -142,11 +142,10 @@ pub(crate) async fn an_answer_is_handled_by_one(place: Place) {
 
 pub(crate) async fn the_enqueuer_may_hold_the_lease(place: Place) {
     let db = place.open().await;
-    let mut tx = db.begin().await.unwrap();
-    outbox::enqueue_leased(&mut tx, &outgoing("a", 100), "me", 100, 1_000)
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
+    let leased = || vec![outbox::leased(&outgoing("a", 100), "me", 100, 1_000)];
+    db.write(leased()).await.unwrap();
+    let again = db.write(leased()).await;
+    assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
     assert_eq!(lease(&db, "another", 1_099).await, []);
     assert_eq!(lease(&db, "another", 1_100).await.len(), 1);
     let mut tx = db.begin().await.unwrap();
@@ -160,8 +159,9 @@ pub(crate) async fn an_id_is_used_once(place: Place) {
     let mut tx = db.begin().await.unwrap();
     let again = outbox::enqueue(&mut tx, &outgoing("a", 100)).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
-    // On PostgreSQL too the transaction goes on.
+    // On PostgreSQL too the transaction goes on, to its end.
     outbox::enqueue(&mut tx, &outgoing("b", 100)).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(lease(&db, "holder", 100).await.len(), 2);
+    let committed = tx.commit().await;
+    assert!(matches!(committed, Err(StoreError::Conflict(_))));
+    assert_eq!(lease(&db, "holder", 100).await.len(), 1);
 }
