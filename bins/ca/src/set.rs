@@ -53,15 +53,15 @@ impl SetHandler for SetEndpoint {
     async fn handle(&self, wire: Wire) -> SetReply {
         let (ca, region) = (&self.ca, self.region.as_deref());
         let digest = sha256(&wire.bytes);
-        match ca.known(&digest).await {
-            Ok(None) => {}
-            Ok(Some(response)) => return SetReply::Answer(response),
-            Err(error) => return reply_to(error, None),
-        }
         let request = match Request::decode(&wire.bytes) {
             Ok(request) => Arc::new(request),
             Err(rejection) => return reply_to(rejection.into(), None),
         };
+        match ca.known(&request.wrapper, &digest).await {
+            Ok(None) => {}
+            Ok(Some(response)) => return SetReply::Answer(response),
+            Err(error) => return reply_to(error, None),
+        }
         if let Some(heard) = set_errors::hear(&request.wrapper) {
             return heard;
         }
@@ -90,7 +90,7 @@ impl SetHandler for SetEndpoint {
         match answered {
             Ok(response) => SetReply::Answer(response),
             // The same bytes may have been answered since: what they ask for is then done already.
-            Err(error) => match ca.known(&digest).await {
+            Err(error) => match ca.known(wrapper, &digest).await {
                 Ok(Some(response)) => SetReply::Answer(response),
                 _ => reply_to(error, Some(wrapper)),
             },
@@ -111,9 +111,16 @@ impl SetHandler for SetEndpoint {
 
 impl CertificateAuthority {
     /// The stored answer to these bytes.
-    pub(crate) async fn known(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, CaError> {
+    async fn known(
+        &self,
+        wrapper: &MessageWrapper,
+        digest: &[u8; 32],
+    ) -> Result<Option<Vec<u8>>, CaError> {
         let mut conn = self.db.read().await?;
-        let recorded = exchanges::find_by_digest(&mut conn, digest).await?;
+        let recorded = match wrapper.rrpid() {
+            Ok(rrpid) => exchanges::find_same(&mut conn, &rrpid.to_string(), digest).await?,
+            Err(_) => None,
+        };
         match recorded.and_then(|recorded| recorded.response) {
             Some(response) => Ok(Some(response)),
             None => Ok(sessions::answer_to(&mut conn, digest).await?),

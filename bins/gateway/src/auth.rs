@@ -59,7 +59,8 @@ async fn authorize(
 ) -> Result<Vec<u8>, GatewayError> {
     let id = id_of(&asker.merchant(), "AuthReq", &asker.rrpid());
     let Some(_flight) = gateway.flights.take_off(&id) else {
-        return answer_of_first(gateway, &id, &received.digest).await;
+        let same = (&asker.rrpid(), &received.digest);
+        return answer_of_first(gateway, &id, same).await;
     };
     let Verified { payment, by } = verified;
     let steps = vec![verified_step(received, &by)];
@@ -115,7 +116,7 @@ enum Begun {
     No(AuthCode),
 }
 
-/// First transaction: the request is recorded, its payment locked.
+/// First transaction: the request is recorded with its payment, and that the issuer is to be asked.
 async fn begin(
     gateway: &Gateway,
     received: &Received,
@@ -191,7 +192,7 @@ fn to_be_asked<'a>(id: &'a str, received: &'a Received, asked: &'a Authorize) ->
     }
 }
 
-/// Looks at what is known of the request and its payment, step by step.
+/// Looks at what is known of the request, and locks its payment.
 async fn begin_with_known(
     gateway: &Gateway,
     received: &Received,
@@ -305,25 +306,28 @@ pub(crate) async fn settle(
     let code = decided.code;
     let packer = gateway.db.packer();
     let of_asker = (asker.merchant(), asker.rrpid());
-    let mut writes = vec![
-        pending::finished(id),
-        answered(packer, of_asker, "AuthReq", &response),
-    ];
+    let answered = answered(packer, of_asker, "AuthReq", &response);
     let committed = match sale {
         Some(_) => {
             let mut tx = gateway.db.begin().await?;
-            authorizations::add_step(&mut tx, id, &step).await?;
-            tx.commit_with(writes).await
+            match tx.write(pending::finished(id)).await {
+                Ok(()) => authorizations::add_step(&mut tx, id, &step).await?,
+                // Refused at its end, too.
+                Err(StoreError::Conflict(pending::FINISHED_BEFORE)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            tx.commit_with(vec![answered]).await
         }
         None => {
-            writes.push(authorizations::decide(packer, id, &decided)?);
+            let decide = authorizations::decide(packer, id, &decided)?;
+            let writes = vec![pending::finished(id), answered, decide];
             gateway.db.write(writes).await
         }
     };
     match committed {
         Ok(()) => {}
         Err(StoreError::Conflict(pending::FINISHED_BEFORE)) => {
-            return stored_answer(gateway, wire_digest).await;
+            return stored_answer(gateway, (&asker.rrpid(), wire_digest)).await;
         }
         Err(error) => return Err(error.into()),
     }

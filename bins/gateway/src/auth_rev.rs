@@ -30,7 +30,7 @@ pub(crate) async fn handle(gateway: &Gateway, received: Received) -> Result<Vec<
     let (merchant, rrpid) = (request.asker.merchant(), request.asker.rrpid());
     let id = id_of(&merchant, "AuthRevReq", &rrpid);
     let Some(_flight) = gateway.flights.take_off(&id) else {
-        return answer_of_first(gateway, &id, &received.digest).await;
+        return answer_of_first(gateway, &id, (&rrpid, &received.digest)).await;
     };
     let now_s = received.at.seconds();
     let named = (&rrpid, &request.asker.brand_id);
@@ -119,7 +119,8 @@ pub(crate) async fn settle(
     let mut tx = gateway.db.begin().await?;
     if !pending::finish(&mut tx, id).await? {
         drop(tx);
-        return stored_answer(gateway, wire_digest).await;
+        let rrpid = reverse.request.asker.rrpid();
+        return stored_answer(gateway, (&rrpid, wire_digest)).await;
     }
     let merchant_id = reverse.request.asker.merchant_id();
     let said = (code, unsold.as_deref());

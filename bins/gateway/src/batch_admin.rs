@@ -81,7 +81,7 @@ async fn decide(
     let (merchant, rrpid) = (request.asker.merchant(), request.asker.rrpid());
     let id = id_of(&merchant, "BatchAdminReq", &rrpid);
     let Some(_flight) = gateway.flights.take_off(&id) else {
-        return answer_of_first(gateway, &id, &received.digest).await;
+        return answer_of_first(gateway, &id, (&rrpid, &received.digest)).await;
     };
     let named = (&rrpid, &request.asker.brand_id);
     let mut signed: Option<(BatchReport, SealedAnswer)> = None;

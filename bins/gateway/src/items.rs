@@ -100,7 +100,8 @@ pub(crate) async fn run<R: Request>(
     let asker = request.asker();
     let id = id_of(&asker.merchant(), request.message(), &asker.rrpid());
     let Some(_flight) = gateway.flights.take_off(&id) else {
-        return answer_of_first(gateway, &id, &received.digest).await;
+        let same = (&asker.rrpid(), &received.digest);
+        return answer_of_first(gateway, &id, same).await;
     };
     let items = match begin(gateway, received, &id, request).await? {
         Begun::Asked(items) => items,
@@ -214,7 +215,7 @@ pub(crate) async fn settle<R: Request>(
     match gateway.db.write(writes).await {
         Ok(()) => {}
         Err(StoreError::Conflict(pending::FINISHED_BEFORE)) => {
-            return stored_answer(gateway, wire_digest).await;
+            return stored_answer(gateway, (&asker.rrpid(), wire_digest)).await;
         }
         Err(error) => return Err(error.into()),
     }

@@ -54,15 +54,17 @@ impl SetHandler for SetEndpoint {
     async fn handle(&self, wire: Wire) -> SetReply {
         let started = Instant::now();
         let digest = sha256(&wire.bytes);
-        match known(&self.0, &digest).await {
-            Ok(None) => {}
-            Ok(Some(response)) => return late::as_stored(response),
-            Err(error) => return reply_to(error, None),
-        }
         let wrapper = match MessageWrapper::decode(&wire.bytes) {
             Ok(wrapper) => Arc::new(wrapper),
             Err(rejection) => return reply_to(rejection.into(), None),
         };
+        if let Ok(rrpid) = wrapper.rrpid() {
+            match known(&self.0, (&rrpid, &digest)).await {
+                Ok(None) => {}
+                Ok(Some(response)) => return late::as_stored(response),
+                Err(error) => return reply_to(error, None),
+            }
+        }
         if let Some(heard) = set_errors::hear(&wrapper) {
             return heard;
         }
@@ -119,46 +121,58 @@ impl SetEndpoint {
     }
 }
 
+/// By what bytes that come again are known: the RRPID in their header, and their SHA-256.
+pub(crate) type Same<'a> = (&'a Rrpid, &'a [u8; 32]);
+
 /// The stored answer to these bytes. If they are known and not answered yet, their answer is waited for.
-async fn known(gateway: &Gateway, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, GatewayError> {
-    let recorded = exchanges::find_by_digest(&mut *gateway.db.read().await?, digest).await?;
+async fn known(gateway: &Gateway, same: Same<'_>) -> Result<Option<Vec<u8>>, GatewayError> {
+    let recorded = recorded_before(gateway, same).await?;
     match recorded {
         None => Ok(None),
         Some(recorded) => match recorded.response {
             Some(response) => Ok(Some(response)),
-            None => join(gateway, digest).await.map(Some),
+            None => join(gateway, same).await.map(Some),
         },
     }
 }
 
+async fn recorded_before(
+    gateway: &Gateway,
+    (rrpid, digest): Same<'_>,
+) -> Result<Option<exchanges::Recorded>, StoreError> {
+    let mut reader = gateway.db.read().await?;
+    exchanges::find_same(&mut reader, &rrpid.to_string(), digest).await
+}
+
 /// Waits for the answer to a request that is at work, or asks the issuer again if nobody does.
-async fn join(gateway: &Gateway, digest: &[u8; 32]) -> Result<Vec<u8>, GatewayError> {
+async fn join(gateway: &Gateway, same: Same<'_>) -> Result<Vec<u8>, GatewayError> {
+    let (_, digest) = same;
     let id = pending::find_by_digest(&mut *gateway.db.read().await?, digest).await?;
     if let Some(id) = id {
         match gateway.flights.take_off(&id) {
             Some(flight) => Box::pin(gateway.settle(&flight, &id)).await?,
-            None => return answer_of_first(gateway, &id, digest).await,
+            None => return answer_of_first(gateway, &id, same).await,
         }
     }
-    stored_answer(gateway, digest).await
+    stored_answer(gateway, same).await
 }
 
 /// Waits for the answer that another task of this process is at.
 pub(crate) async fn answer_of_first(
     gateway: &Gateway,
     id: &str,
-    digest: &[u8; 32],
+    same: Same<'_>,
 ) -> Result<Vec<u8>, GatewayError> {
     gateway.flights.landed(id, JOIN_PATIENCE).await;
-    stored_answer(gateway, digest).await
+    stored_answer(gateway, same).await
 }
 
 /// The answer to these bytes, once somebody has stored it.
 pub(crate) async fn stored_answer(
     gateway: &Gateway,
-    digest: &[u8; 32],
+    same: Same<'_>,
 ) -> Result<Vec<u8>, GatewayError> {
-    let recorded = exchanges::find_by_digest(&mut *gateway.db.read().await?, digest).await?;
+    let recorded = recorded_before(gateway, same).await?;
     recorded
         .and_then(|recorded| recorded.response)
         .ok_or(GatewayError::Working)

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use openset_service::auth::Caller;
 use openset_service::problem::{self, Problem};
 use openset_store::idempotency::{self, Claim, Keyed};
-use openset_store::{StoreError, Tx, Vault, Write};
+use openset_store::{Tx, Vault, Write};
 use serde::Serialize;
 use sqlx::AnyConnection;
 
@@ -53,6 +53,16 @@ impl IntoResponse for Answer {
         };
         let media_type = HeaderValue::from_static(media_type);
         (status, [(header::CONTENT_TYPE, media_type)], self.body).into_response()
+    }
+}
+
+fn in_flight() -> Problem {
+    Problem {
+        retry_after_seconds: Some(1),
+        ..Problem::conflict(
+            "idempotency-key-in-flight",
+            "the first call under this Idempotency-Key is still at work; send it again",
+        )
     }
 }
 
@@ -117,8 +127,8 @@ impl Call {
         now_s: i64,
     ) -> Result<Answer, Problem> {
         let known = idempotency::find(conn, &self.keyed(now_s)).await?;
-        let given = self.known(known.unwrap_or(Claim::InFlight), vault)?;
-        given.ok_or_else(|| Problem::internal(StoreError::Conflict(idempotency::KNOWN)))
+        let given = known.map(|known| self.known(known, vault)).transpose()?;
+        given.flatten().ok_or_else(in_flight)
     }
 
     fn keyed(&self, now_s: i64) -> Keyed<'_> {
@@ -143,13 +153,7 @@ impl Call {
                     body: body.to_vec(),
                 }))
             }
-            Claim::InFlight => Err(Problem {
-                retry_after_seconds: Some(1),
-                ..Problem::conflict(
-                    "idempotency-key-in-flight",
-                    "the first call under this Idempotency-Key is still at work; send it again",
-                )
-            }),
+            Claim::InFlight => Err(in_flight()),
             Claim::Mismatch => Err(key_reused()),
         }
     }

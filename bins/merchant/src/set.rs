@@ -16,13 +16,14 @@ use openset_protocol::{Context, Rejection, Timestamp};
 use openset_service::server::SET_BODY_LIMIT_BYTES;
 use openset_service::set_endpoint::{self, MediaType, SetHandler, SetReply, Wire};
 use openset_service::{clock, random, set_errors};
-use openset_store::exchanges::{self, Opened};
+use openset_store::exchanges::{self, Opened, Recorded};
 use openset_store::{Db, StoreError, Tx, Write};
 use sqlx::AnyConnection;
 
 use crate::Merchant;
 use crate::failure::Failure;
 use crate::store::purchases::{self, Purchase};
+use crate::store::{orders, payments};
 
 /// Answers to purchases are kept so long: longer than AuthReq is asked, and than any date is taken.
 const KEEP_SECONDS: i64 = 3 * 24 * 60 * 60;
@@ -41,6 +42,20 @@ struct Received {
     bytes: Bytes,
     /// SHA-256 of the bytes, by which they are known again.
     digest: [u8; 32],
+}
+
+impl Received {
+    /// What is on record of these bytes.
+    async fn recorded(
+        &self,
+        connection: &mut AnyConnection,
+        wrapper: &MessageWrapper,
+    ) -> Result<Option<Recorded>, StoreError> {
+        match wrapper.rrpid() {
+            Ok(rrpid) => exchanges::find_same(connection, &rrpid.to_string(), &self.digest).await,
+            Err(_) => Ok(None),
+        }
+    }
 }
 
 /// Who sent a message, and for how long its answer is kept.
@@ -157,7 +172,7 @@ impl SetEndpoint {
         let about = About::of(&mut connection, &wrapper, way).await?;
         let recorded = match about.is_new() {
             true => None,
-            false => exchanges::find_by_digest(&mut connection, &received.digest).await?,
+            false => received.recorded(&mut connection, &wrapper).await?,
         };
         drop(connection);
         if let Some(known) = recorded {
@@ -291,6 +306,9 @@ fn error(rejection: &Rejection, wrapper: Option<&MessageWrapper>) -> Vec<u8> {
     ErrorMessage::answer(&mut ctx, rejection, wrapper).encode()
 }
 
+/// What the effect of a message counts on, and another message may have changed.
+const OVERTAKEN: [&str; 3] = [purchases::TOO_MANY, orders::TAKEN, payments::XID_TAKEN];
+
 /// What is on record of a message.
 enum Found {
     /// It is now, and was not before. Its date was judged.
@@ -337,7 +355,9 @@ impl Recording<'_> {
             match db.write(writes).await {
                 Ok(()) => return Ok(Found::New),
                 Err(StoreError::Conflict(exchanges::KNOWN)) => {}
-                Err(StoreError::Conflict(reason)) => return Ok(Found::Overtaken(reason)),
+                Err(StoreError::Conflict(reason)) if OVERTAKEN.contains(&reason) => {
+                    return Ok(Found::Overtaken(reason));
+                }
                 Err(error) => return Err(error.into()),
             }
         }

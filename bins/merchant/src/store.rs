@@ -88,6 +88,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "short rows",
         sql: include_str!("../migrations/203_short_rows.sql"),
     },
+    Migration {
+        version: 204,
+        name: "revision",
+        sql: include_str!("../migrations/204_revision.sql"),
+    },
 ];
 
 /// A stored text as what it stands for; one that this program cannot have written is damage.

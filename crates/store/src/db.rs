@@ -53,7 +53,7 @@ pub struct Migration {
 }
 
 /// What every party has.
-const SHARED: [Migration; 9] = [
+const SHARED: [Migration; 10] = [
     Migration {
         version: 1,
         name: "exchanges",
@@ -98,6 +98,11 @@ const SHARED: [Migration; 9] = [
         version: 9,
         name: "decoded",
         sql: include_str!("../migrations/0009_decoded.sql"),
+    },
+    Migration {
+        version: 10,
+        name: "exchanges by RRPID",
+        sql: include_str!("../migrations/0010_exchanges_by_rrpid.sql"),
     },
 ];
 
@@ -255,6 +260,7 @@ impl Db {
         Ok(Tx {
             inner,
             half_done: None,
+            refused: None,
             packer: Arc::clone(&self.packer),
         })
     }
@@ -283,6 +289,8 @@ impl Db {
 pub struct Tx {
     inner: Inner,
     half_done: Option<&'static str>,
+    /// Why it cannot be committed any more.
+    refused: Option<&'static str>,
     packer: Arc<Packer>,
 }
 

@@ -63,25 +63,28 @@ pub enum Opened {
     Different,
 }
 
-/// Looks up bytes that were received before, ahead of any decryption or signature check.
+/// Looks up bytes that were received before, ahead of any decryption or signature check: by the RRPID in their header, which
+/// tells about when they were made.
 ///
 /// # Errors
 /// The database's own failure.
-pub async fn find_by_digest(
+pub async fn find_same(
     conn: &mut AnyConnection,
-    wire_digest: &[u8; 32],
+    rrpid: &str,
+    digest: &[u8; 32],
 ) -> Result<Option<Recorded>, StoreError> {
     // A row that has its response goes first.
     let row = sqlx::query(
-        "SELECT response FROM exchanges WHERE digest = $1 \
+        "SELECT response FROM exchanges WHERE rrpid = $1 AND digest = $2 \
          ORDER BY CASE WHEN response IS NULL THEN 1 ELSE 0 END LIMIT 1",
     )
-    .bind(&wire_digest[..])
+    .bind(rrpid)
+    .bind(&digest[..])
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Recorded {
-        digest: *wire_digest,
+        digest: *digest,
         response: response(conn, row.try_get(0)?).await?,
     }))
 }
@@ -121,7 +124,7 @@ pub async fn open_answered(
 /// Records a request that is new, with its response if that is known, or else nothing is kept: [`KNOWN`].
 pub fn received(packer: &Packer, received: &Received<'_>, response: Option<&[u8]>) -> Write {
     let packed = response.map(|response| packer.pack(&kind_of(received.message), response));
-    Write::one(insert(received, packed.as_deref()), KNOWN)
+    Write::must(insert(received, packed.as_deref()), KNOWN)
 }
 
 /// What is on record under a request's sender, message and RRPID, if anything; never [`Opened::New`].
@@ -207,23 +210,8 @@ pub fn answered(packer: &Packer, names: (&str, &str, &str), response: &[u8]) -> 
     respond(names, packer.pack(&kind_of(message), response))
 }
 
-/// The same as [`answer`], of a response with a sealed object in it that this key opens, stored as what it says (see
+/// The same as [`answered`], of a response with a sealed object in it that this key opens, stored as what it says (see
 /// [`packed`](crate::packed)).
-///
-/// # Errors
-/// As [`answer`].
-pub async fn answer_sealed(
-    tx: &mut Tx,
-    sender: &str,
-    message: &str,
-    rrpid: &str,
-    (response, key): (&[u8], &ContentKey),
-) -> Result<(), StoreError> {
-    let answered = answered_sealed(tx.packer(), (sender, message, rrpid), (response, key));
-    tx.write(answered).await
-}
-
-/// [`answer_sealed`], at a transaction's end: refused as [`ANSWERED`].
 pub fn answered_sealed(
     packer: &Packer,
     names: (&str, &str, &str),
@@ -246,7 +234,7 @@ fn respond((sender, message, rrpid): (&str, &str, &str), packed: Vec<u8>) -> Wri
     .bind(sender)
     .bind(message)
     .bind(rrpid);
-    Write::one(update, ANSWERED)
+    Write::must(update, ANSWERED)
 }
 
 /// Removes exchanges that were answered and whose time is over, at most [`PURGE_ROWS_MAX`]; says how many. One that was not is

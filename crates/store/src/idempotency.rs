@@ -73,7 +73,7 @@ pub async fn claim(tx: &mut Tx, call: &Keyed<'_>) -> Result<Claim, StoreError> {
 /// [`claim`] and [`complete`] in one, at the end of the transaction that did the call's work. Unless the key was new nothing
 /// of it is kept, as [`KNOWN`]: the work is another call's to do, or was done.
 pub fn recorded(call: &Keyed<'_>, answer: (u16, &[u8])) -> Write {
-    Write::one(put(call, Some(answer)), KNOWN)
+    Write::must(put(call, Some(answer)), KNOWN)
 }
 
 /// What a key stands for, if it was used; never [`Claim::New`].

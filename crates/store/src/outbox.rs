@@ -3,7 +3,8 @@
 //! A request is stored in the transaction that decides to send it, and is then sent as the same
 //! bytes until an answer is handled or its deadline passes. A lease makes one replica send it; a
 //! replica that dies loses its lease when that runs out. Who handles the answer takes the request
-//! out with [`remove`] in the same transaction and goes on only if that says `true`.
+//! out in the same transaction, by [`remove`], and goes on only if that says `true`, or by [`removed`], which lets nothing be
+//! kept otherwise.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -77,7 +78,7 @@ fn insert(outgoing: &Outgoing, holder: &str, lease_until_ms: i64) -> Write {
     .bind(i64::from(!holder.is_empty()))
     .bind(holder)
     .bind(lease_until_ms);
-    Write::one(insert, "the outbox has a request of this id")
+    Write::must(insert, "the outbox has a request of this id")
 }
 
 /// Takes up to `limit` requests that are due, for `lease_ms`. Requests whose deadline has passed
@@ -169,12 +170,12 @@ pub async fn remove(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
 
 /// [`remove`], at the end of the transaction that handles its answer: refused as [`HANDLED`].
 pub fn removed(id: &str) -> Write {
-    Write::one(sqlx::query(REMOVE).bind(id), HANDLED)
+    Write::must(sqlx::query(REMOVE).bind(id), HANDLED)
 }
 
 /// [`remove`], whether or not somebody else has.
 pub fn removed_if_there(id: &str) -> Write {
-    Write::any(sqlx::query(REMOVE).bind(id))
+    Write::may(sqlx::query(REMOVE).bind(id))
 }
 
 /// Lets go of everything that `holder` leased before it was stopped; says how much that was.

@@ -15,7 +15,7 @@ use crate::{Backend, StoreError};
 
 /// PostgreSQL's word for a text that is no number.
 const NO_NUMBER: &str = "22P02";
-/// Begins the text that is no number, before the place of the write that changed another number of rows than one.
+/// Begins the text that is no number, before the place of the write that changed no row.
 const UNMET: &str = "unmet ";
 
 /// A statement that changes rows, to be carried out with others when a transaction ends.
@@ -23,7 +23,7 @@ const UNMET: &str = "unmet ";
 pub struct Write {
     sql: SqlStr,
     arguments: Result<AnyArguments, sqlx::Error>,
-    /// Why nothing is kept unless it changes one row.
+    /// Why nothing is kept unless it changes a row.
     unless: Option<&'static str>,
 }
 
@@ -35,17 +35,17 @@ impl std::fmt::Debug for Write {
 }
 
 impl Write {
-    /// Must change one row. If it does not, nothing of its transaction is kept, and the reason is
+    /// Must change a row. If it does not, nothing of its transaction is kept, and the reason is
     /// [`StoreError::Conflict`]'s.
-    pub fn one(query: Query<'_, Any, AnyArguments>, unless: &'static str) -> Self {
+    pub fn must(query: Query<'_, Any, AnyArguments>, unless: &'static str) -> Self {
         Self {
             unless: Some(unless),
-            ..Self::any(query)
+            ..Self::may(query)
         }
     }
 
-    /// Changes as many rows as there are.
-    pub fn any(mut query: Query<'_, Any, AnyArguments>) -> Self {
+    /// May change a row, or none, or many.
+    pub fn may(mut query: Query<'_, Any, AnyArguments>) -> Self {
         let arguments = query.take_arguments().map_err(sqlx::Error::Encode);
         Self {
             arguments: arguments.map(Option::unwrap_or_default),
@@ -59,7 +59,7 @@ impl Write {
         let query = sqlx::query_with(self.sql, self.arguments?);
         let changed = query.execute(conn).await?.rows_affected();
         match self.unless {
-            Some(reason) if changed != 1 => Err(StoreError::Conflict(reason)),
+            Some(reason) if changed == 0 => Err(StoreError::Conflict(reason)),
             _ => Ok(()),
         }
     }
@@ -98,7 +98,8 @@ pub(crate) async fn run_all(
     }
 }
 
-/// One statement of all. Of a CASE the conditions are looked at in their order, none after the first that holds.
+/// One statement of all. By itself PostgreSQL carries statements in WITH out in whatever order it likes; but the conditions of a
+/// CASE are looked at in their order, none after the first that holds, and to look at one is to carry its statement out.
 fn together(writes: Vec<Write>) -> Result<(String, AnyArguments), sqlx::Error> {
     let (mut sql, mut told) = (String::from("WITH "), String::from("CASE"));
     let mut all = AnyArguments::default();
@@ -111,21 +112,24 @@ fn together(writes: Vec<Write>) -> Result<(String, AnyArguments), sqlx::Error> {
         let _ = write!(sql, "w{place} AS (");
         renumber(write.sql.as_str(), before, &mut sql);
         sql.push_str(" RETURNING 1)");
-        let count = format!("(SELECT COUNT(*) FROM w{place})");
-        // No constant, which would be computed before any condition is looked at.
+        // One that may change nothing is carried out in its place, too. The text is no constant, which would be made a number
+        // before any condition is looked at.
         let _ = match write.unless {
             Some(_) => write!(
                 told,
-                " WHEN {count} <> 1 THEN CAST('{UNMET}{place} ' || {count} AS bigint)"
+                " WHEN NOT EXISTS (SELECT FROM w{place}) THEN CAST('{UNMET}{place} ' || random() AS bigint)"
             ),
-            None => write!(told, " WHEN {count} < 0 THEN 0"),
+            None => write!(
+                told,
+                " WHEN EXISTS (SELECT FROM w{place}) AND random() < 0 THEN 0"
+            ),
         };
     }
     let _ = write!(sql, " SELECT {told} ELSE 0 END");
     Ok((sql, all))
 }
 
-/// A statement with so many parameters before its own: `$1` becomes `$4` after three.
+/// A statement with so many parameters before its own: `$1` becomes `$4` after three. Its texts have no `$` before a digit.
 fn renumber(statement: &str, before: usize, sql: &mut String) {
     let mut pieces = statement.split('$');
     sql.push_str(pieces.next().unwrap_or_default());
@@ -143,7 +147,8 @@ fn renumber(statement: &str, before: usize, sql: &mut String) {
     }
 }
 
-/// The reason of the write that did not do what it must, if that is what the error tells.
+/// The reason of the write that did not do what it must, if that is what the error tells. No statement of ours makes a number of
+/// another text.
 fn unmet(error: &sqlx::Error, reasons: &[Option<&'static str>]) -> Option<&'static str> {
     let error = error.as_database_error()?;
     if error.code().as_deref() != Some(NO_NUMBER) {
@@ -172,20 +177,20 @@ mod tests {
     #[test]
     fn one_statement_has_all_of_them_in_their_order() {
         let writes = vec![
-            Write::one(
+            Write::must(
                 sqlx::query("INSERT INTO a VALUES ($1, $2)")
                     .bind("x")
                     .bind(1_i64),
                 "taken",
             ),
-            Write::any(sqlx::query("DELETE FROM b WHERE c = $1").bind("y")),
+            Write::may(sqlx::query("DELETE FROM b WHERE c = $1").bind("y")),
         ];
         let (sql, arguments) = together(writes).unwrap();
         assert_eq!(
             sql,
             "WITH w0 AS (INSERT INTO a VALUES ($1, $2) RETURNING 1), w1 AS (DELETE FROM b WHERE c = $3 RETURNING 1) \
-             SELECT CASE WHEN (SELECT COUNT(*) FROM w0) <> 1 THEN CAST('unmet 0 ' || (SELECT COUNT(*) FROM w0) AS bigint) \
-             WHEN (SELECT COUNT(*) FROM w1) < 0 THEN 0 ELSE 0 END"
+             SELECT CASE WHEN NOT EXISTS (SELECT FROM w0) THEN CAST('unmet 0 ' || random() AS bigint) \
+             WHEN EXISTS (SELECT FROM w1) AND random() < 0 THEN 0 ELSE 0 END"
         );
         assert_eq!(arguments.values.0.len(), 3);
     }

@@ -80,7 +80,7 @@ pub(crate) async fn insert_purchase(tx: &mut Tx, row: &PurchaseRow) -> Result<bo
 
 /// Keeps a new purchase, or else nothing is kept: [`PURCHASE_KNOWN`].
 pub(crate) fn new_purchase(row: &PurchaseRow) -> Write {
-    Write::one(insert(row), PURCHASE_KNOWN)
+    Write::must(insert(row), PURCHASE_KNOWN)
 }
 
 fn insert(row: &PurchaseRow) -> Query<'_, Any, AnyArguments> {
@@ -158,7 +158,7 @@ pub(crate) async fn update_purchase(
 
 /// [`update_purchase`], or else nothing is kept: [`PURCHASE_CHANGED`].
 pub(crate) fn changed_purchase(row: &PurchaseRow, read: i64) -> Write {
-    Write::one(update(row, read), PURCHASE_CHANGED)
+    Write::must(update(row, read), PURCHASE_CHANGED)
 }
 
 fn update(row: &PurchaseRow, read: i64) -> Query<'_, Any, AnyArguments> {

@@ -118,7 +118,7 @@ pub(crate) fn insert(packer: &Packer, vault: &Vault, new: &New<'_>) -> Result<Wr
     .bind(new.refused.map(|_| new.received_at_s))
     .bind(new.payment.map(|(_, id)| id))
     .bind(pack_steps(packer, new.steps)?);
-    Ok(Write::any(insert))
+    Ok(Write::may(insert))
 }
 
 /// Remembers that the merchant took back an authorization of which nothing is known here.
@@ -159,7 +159,7 @@ pub(crate) fn take_name(
         .bind(brand.as_str())
         .bind(xid.to_string())
         .bind(auth_rrpid.to_string());
-    Write::one(take, "the authorization was asked for or taken back before")
+    Write::must(take, "the authorization was asked for or taken back before")
 }
 
 /// The same as [`find`]; nobody else asks for an authorization of this name, or takes it back, until the transaction ends.
@@ -237,7 +237,7 @@ pub(crate) fn decide(
     .bind(pack_steps(packer, decided.steps)?)
     .bind(id);
     let unless = "the authorization was decided meanwhile";
-    Ok(Write::one(update, unless))
+    Ok(Write::must(update, unless))
 }
 
 /// The payment of an authorization that the issuer is asked for.

@@ -94,7 +94,7 @@ pub(crate) fn insert(
     payment: &VerifiedPayment,
 ) -> Result<(String, Payment, Write), GatewayError> {
     let new = New::of(packer, vault, tolerance_percent, asker, payment)?;
-    Ok((new.id, new.begun, Write::one(new.insert, KNOWN)))
+    Ok((new.id, new.begun, Write::must(new.insert, KNOWN)))
 }
 
 /// The payment of this instruction, made if there is none yet, which nobody else can decide about until the

@@ -33,7 +33,7 @@ pub(crate) fn insert(vault: &Vault, new: &Pending<'_>) -> Result<Write, GatewayE
     .bind(&new.wire_digest[..])
     .bind(vault.seal(&context(new.id), &plain))
     .bind(new.next_attempt_at_ms);
-    Ok(Write::any(insert))
+    Ok(Write::may(insert))
 }
 
 pub(crate) async fn load(
@@ -73,7 +73,7 @@ pub(crate) async fn finish(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
 
 /// [`finish`], at the end of the transaction that stores the outcome: refused as [`FINISHED_BEFORE`].
 pub(crate) fn finished(id: &str) -> Write {
-    Write::one(sqlx::query(FINISH).bind(id), FINISHED_BEFORE)
+    Write::must(sqlx::query(FINISH).bind(id), FINISHED_BEFORE)
 }
 
 /// Takes up to `limit` of what is due for `lease_ms`.

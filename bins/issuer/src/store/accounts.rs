@@ -166,7 +166,7 @@ pub(crate) fn hold(id: &str, amount_minor: i64) -> Write {
     )
     .bind(amount_minor)
     .bind(id);
-    Write::one(update, SPENT_MEANWHILE)
+    Write::must(update, SPENT_MEANWHILE)
 }
 
 /// Changes what is held and what is owed, blocked or not, as far as the credit limit allows. What

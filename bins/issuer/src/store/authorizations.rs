@@ -87,7 +87,7 @@ pub(crate) fn insert(new: &Authorization) -> Write {
     .bind(new.reversed_minor)
     .bind(new.held_minor)
     .bind(new.captures);
-    Write::any(insert)
+    Write::may(insert)
 }
 
 pub(crate) async fn find(

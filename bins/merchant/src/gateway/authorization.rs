@@ -254,6 +254,24 @@ async fn finish(
     let xid = &payment.xid;
     let answer = sign_p_res(merchant, payment, one, outcome).await?;
     for answer in [Some(answer), None] {
+        match finish_as_read(
+            merchant,
+            outgoing,
+            (payment, one),
+            (outcome, &steps),
+            answer.as_deref(),
+        )
+        .await
+        {
+            Ok(true) => return Ok(answer),
+            // There is more to it.
+            Ok(false) | Err(StoreError::Conflict(payments::CHANGED)) => {}
+            Err(StoreError::Conflict(authorizations::CONCLUDED | outbox::HANDLED)) => {
+                return Ok(None);
+            }
+            Err(StoreError::Conflict(exchanges::ANSWERED)) => continue,
+            Err(error) => return Err(error.into()),
+        }
         let release = match outcome {
             Outcome::Answered(..) | Outcome::Refused(_) => None,
             Outcome::Failed(_) => Some(asking::draft_release(merchant, payment, one).await?),
@@ -289,20 +307,54 @@ async fn finish(
             Ok(()) => {}
             Err(StoreError::Conflict(outbox::HANDLED)) => return Ok(None),
             // PReq was answered with "received" meanwhile: the wallet will inquire.
-            Err(StoreError::Conflict(exchanges::ANSWERED)) if answer.is_some() => continue,
+            Err(StoreError::Conflict(exchanges::ANSWERED)) => continue,
             Err(error) => return Err(error.into()),
         }
-        tracing::info!(
-            step = 10,
-            set_message = "AuthRes",
-            xid = %payment.xid,
-            lid_m = %payment.order_id,
-            outcome = %state,
-            "authorization concluded"
-        );
+        tell_concluded(payment, state);
         return Ok(answer);
     }
     Ok(None)
+}
+
+/// Nearly every answer is the only one that its payment has: then all that follows from it is told at once. `false` if it is
+/// not: nothing was done.
+///
+/// # Errors
+/// Also when the payment is no longer as it was read, or others were faster.
+async fn finish_as_read(
+    merchant: &Merchant,
+    outgoing: &Outgoing,
+    (payment, one): (&Payment, &Authorization),
+    (outcome, steps): (&Outcome, &[StepReport]),
+    answer: Option<&[u8]>,
+) -> Result<bool, StoreError> {
+    let moves = matches!(outcome, Outcome::Failed(_)) || outcome.sold().is_some();
+    if moves || !payment.has_but(one) {
+        return Ok(false);
+    }
+    let (packer, state) = (merchant.db.packer(), outcome.state());
+    let done = [&payment.steps, steps].concat();
+    // In the order in which others lock them.
+    let mut writes = vec![
+        payments::restated_as_read(packer, payment, (&done, state))?,
+        authorizations::concluded(packer, (&payment.xid, one.number), outcome),
+        outbox::removed(&outgoing.id),
+    ];
+    writes.extend(answer.map(|answer| answer_p_req(packer, payment, answer)));
+    merchant.db.write(writes).await?;
+    tell_concluded(payment, state);
+    Ok(true)
+}
+
+fn tell_concluded(payment: &Payment, state: State) {
+    tracing::info!(
+        step = 10,
+        set_message = "AuthRes",
+        xid = %payment.xid,
+        lid_m = %payment.order_id,
+        outcome = %state,
+        "authorization concluded"
+    );
 }
 
 async fn sign_p_res(

@@ -20,7 +20,6 @@ use super::order_view::{self, OrderView};
 use super::replay::{Answer, Call, IdempotencyKey};
 use crate::catalogue::Priced;
 use crate::store::orders::{self, Order};
-use crate::store::payments;
 use crate::unpaid::{PlacedBy, UNPAID_ORDER_SECONDS};
 use crate::{Merchant, schema};
 
@@ -101,23 +100,34 @@ pub(crate) async fn place(
     let answer = Answer::json(StatusCode::CREATED, &placed(&merchant, &order))?;
     let unpaid = &merchant.unpaid_orders;
     unpaid.make_sure(&merchant.db, &placed_by).await?;
-    let mut writes = Vec::with_capacity(2);
-    writes.extend(call.as_ref().map(|call| call.recorded(&answer)));
-    writes.push(orders::insert(&order, &placed_by)?);
+    let recorded = call.as_ref().map(|call| call.recorded(&answer));
+    let inserted = orders::insert(&order, &placed_by)?;
     let committed = if unpaid.is_room_for(&placed_by) {
-        merchant.db.write(writes).await
+        let writes = recorded.into_iter().chain([inserted]);
+        merchant.db.write(writes.collect()).await
     } else {
         let mut tx = merchant.db.begin().await?;
-        if !unpaid
-            .make_room(&mut tx, &placed_by, order.created_at_s)
-            .await?
-        {
-            return Err(Problem::unavailable(
-                "too-many-orders",
-                "too many orders are being paid; try again later",
-            ));
+        // A call that was made before makes no room.
+        let is_new = match recorded {
+            Some(recorded) => tx.write(recorded).await,
+            None => Ok(()),
+        };
+        match is_new {
+            Ok(()) => {
+                let room = unpaid.make_room(&mut tx, &placed_by, order.created_at_s);
+                if !room.await? {
+                    return Err(Problem::unavailable(
+                        "too-many-orders",
+                        "too many orders are being paid; try again later",
+                    ));
+                }
+                tx.commit_with(vec![inserted]).await
+            }
+            Err(known) => {
+                tx.rollback().await?;
+                Err(known)
+            }
         }
-        tx.commit_with(writes).await
     };
     match (committed, &call) {
         (Ok(()), _) => {}
@@ -196,9 +206,5 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<OrderView>, Problem> {
     let (order, payment) = order_view::find(&merchant, &id).await?;
-    let steps = match &payment {
-        Some(payment) => payments::steps(&mut *merchant.db.read().await?, &payment.xid).await?,
-        None => Vec::new(),
-    };
-    Ok(Json(OrderView::of(&order, payment.as_ref(), steps)))
+    Ok(Json(OrderView::of(&order, payment.as_ref())))
 }

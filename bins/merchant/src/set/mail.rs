@@ -135,7 +135,8 @@ pub(super) async fn commit(
     place(&mut tx, order, xid).await?;
     match tx.commit_with(effect).await {
         Ok(()) => Ok(Found::New),
-        Err(StoreError::Conflict(reason)) => Ok(Found::Overtaken(reason)),
+        // Whoever orders by mail names the XID: this one is another order's by now.
+        Err(StoreError::Conflict(payments::XID_TAKEN)) => Err(Rejection::UnknownXid.into()),
         Err(error) => Err(error.into()),
     }
 }

@@ -14,8 +14,8 @@ use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::clock;
 use openset_service::step_report::StepReport;
+use openset_store::Write;
 use openset_store::outbox::Outgoing;
-use openset_store::{Write, exchanges};
 use tokio::time::{sleep, timeout_at};
 use tracing::Instrument as _;
 
@@ -100,8 +100,10 @@ pub(super) async fn handle(
     let ingredients = Arc::new(gather(merchant, *purchase).await?);
     match take(merchant, received, &wrapper, ingredients).await? {
         Committed::Answered(answer) => Ok(answer),
-        Committed::AtWork => wait(merchant, received, &xid, until).await,
-        Committed::Queued(outgoing) => ask(merchant, received, &xid, outgoing, until).await,
+        Committed::AtWork => wait(merchant, (received, &wrapper), &xid, until).await,
+        Committed::Queued(outgoing) => {
+            ask(merchant, (received, &wrapper), &xid, outgoing, until).await
+        }
     }
 }
 
@@ -190,11 +192,11 @@ async fn commit(
         // It may be the second of its XID.
         Next::Reject(answer) if !by_mail => {
             let committed = Committed::Answered(answer.clone());
-            (vec![Write::any(payment)], Some(&**answer), committed)
+            (vec![Write::may(payment)], Some(&**answer), committed)
         }
         Next::Reject(answer) => {
             let take = orders::take(&order.id, order.xid, xid);
-            let effect = vec![take, Write::one(payment, payments::XID_TAKEN)];
+            let effect = vec![take, Write::must(payment, payments::XID_TAKEN)];
             (effect, Some(&**answer), Committed::Answered(answer.clone()))
         }
         Next::Ask(awaiting, wire) => {
@@ -203,7 +205,7 @@ async fn commit(
             let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
             let effect = vec![
                 orders::take(&order.id, order.xid, xid),
-                Write::one(payment, payments::XID_TAKEN),
+                Write::must(payment, payments::XID_TAKEN),
                 authorizations::insert(packer, &xid, first, awaiting, at)?,
                 sending::enqueue(merchant, &queued),
             ];
@@ -246,7 +248,7 @@ pub(super) async fn join(
     wrapper: &MessageWrapper,
 ) -> Result<Vec<u8>, Failure> {
     let until = tokio::time::Instant::now() + merchant.settings.authorization_wait;
-    wait(merchant, received, &xid(wrapper)?, until).await
+    wait(merchant, (received, wrapper), &xid(wrapper)?, until).await
 }
 
 fn xid(wrapper: &MessageWrapper) -> Result<Xid, Rejection> {
@@ -356,7 +358,7 @@ fn decide(
 /// Sends AuthReq and waits for the bank, but not for ever. The sending goes on when nobody waits.
 async fn ask(
     merchant: &Arc<Merchant>,
-    received: &Received,
+    message: (&Received, &MessageWrapper),
     xid: &Xid,
     outgoing: Outgoing,
     until: tokio::time::Instant,
@@ -365,20 +367,20 @@ async fn ask(
     if let Ok(Ok(Some(answer))) = timeout_at(until, tokio::spawn(sending)).await {
         return Ok(answer);
     }
-    wait(merchant, received, xid, until).await
+    wait(merchant, message, xid, until).await
 }
 
 /// Looks for the stored answer until it is there; in the end answers that the order was received.
 async fn wait(
     merchant: &Arc<Merchant>,
-    received: &Received,
+    (received, wrapper): (&Received, &MessageWrapper),
     xid: &Xid,
     until: tokio::time::Instant,
 ) -> Result<Vec<u8>, Failure> {
     let mut told = false;
     loop {
         let mut connection = merchant.db.read().await?;
-        let known = exchanges::find_by_digest(&mut connection, &received.digest).await?;
+        let known = received.recorded(&mut connection, wrapper).await?;
         if let Some(answer) = known.and_then(|known| known.response) {
             return Ok(answer);
         }

@@ -10,8 +10,9 @@ use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::wrapper::{Jwe, Jws};
 use openset_store::packed::Packer;
 use openset_store::{StoreError, Tx, Write};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row, SqlSafeStr};
 
 use super::movements::{self, Movement, RestKey};
 use super::payments::State;
@@ -91,7 +92,7 @@ pub(crate) fn insert(
     .bind(at_ms)
     .bind(rest.map(|rest| rest.key.as_str()))
     .bind(rest.map(|rest| rest.digest.to_vec()));
-    Ok(Write::any(insert))
+    Ok(Write::may(insert))
 }
 
 /// The number of the authorization that an Idempotency-Key stands for, and what for.
@@ -254,6 +255,33 @@ pub(crate) async fn conclude(
     number: i64,
     outcome: &Outcome,
 ) -> Result<Option<State>, StoreError> {
+    // What is counted are rows alone: whether SQLite sees this UPDATE in them is not defined.
+    let sql = format!(
+        "{CONCLUDE} RETURNING (SELECT COUNT(*) FROM authorizations a WHERE a.xid = $4), \
+         (SELECT COUNT(*) FROM movements m WHERE m.xid = $4)"
+    );
+    let conclude = concluding(tx.packer(), AssertSqlSafe(sql), (xid, number), outcome);
+    let row = conclude.fetch_optional(&mut **tx).await?;
+    let row = row.ok_or(StoreError::Conflict(CONCLUDED))?;
+    let (authorizations, movements): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let is_alone = authorizations == 1 && movements == 0;
+    Ok(is_alone.then(|| outcome.state()))
+}
+
+/// The same, at the end of a transaction that knows where the payment stands; refused as [`CONCLUDED`].
+pub(crate) fn concluded(packer: &Packer, of: (&Xid, i64), outcome: &Outcome) -> Write {
+    Write::must(concluding(packer, CONCLUDE, of, outcome), CONCLUDED)
+}
+
+const CONCLUDE: &str = "UPDATE authorizations SET state = $1, answer = $2, failure = $3 \
+     WHERE xid = $4 AND number = $5 AND state = 'asked'";
+
+fn concluding<'a>(
+    packer: &Packer,
+    sql: impl SqlSafeStr,
+    (xid, number): (&Xid, i64),
+    outcome: &'a Outcome,
+) -> Query<'a, Any, AnyArguments> {
     let (proof, failure) = match outcome {
         Outcome::Answered(_, proof) => (Some(proof), None),
         Outcome::Refused(reason) | Outcome::Failed(reason) => (None, Some(reason.as_str())),
@@ -261,31 +289,19 @@ pub(crate) async fn conclude(
     let answer = proof.map(|proof| {
         let (auth_res, end) = (proof.auth_res.0.as_bytes(), ANSWER_END.as_bytes());
         let answer = [auth_res, end, &proof.baggage.0].concat();
-        tx.packer().pack("authorizations/answer", &answer)
+        packer.pack("authorizations/answer", &answer)
     });
     let said = match outcome.state() {
         State::Authorized => "approved",
         State::Declined => "declined",
         _ => "failed",
     };
-    // What is counted are rows alone: whether SQLite sees this UPDATE in them is not defined.
-    let row = sqlx::query(
-        "UPDATE authorizations SET state = $1, answer = $2, failure = $3 \
-         WHERE xid = $4 AND number = $5 AND state = 'asked' \
-         RETURNING (SELECT COUNT(*) FROM authorizations a WHERE a.xid = $4), \
-         (SELECT COUNT(*) FROM movements m WHERE m.xid = $4)",
-    )
-    .bind(said)
-    .bind(answer)
-    .bind(failure)
-    .bind(xid.to_string())
-    .bind(number)
-    .fetch_optional(&mut **tx)
-    .await?;
-    let row = row.ok_or(StoreError::Conflict(CONCLUDED))?;
-    let (authorizations, movements): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    let is_alone = authorizations == 1 && movements == 0;
-    Ok(is_alone.then(|| outcome.state()))
+    sqlx::query(sql)
+        .bind(said)
+        .bind(answer)
+        .bind(failure)
+        .bind(xid.to_string())
+        .bind(number)
 }
 
 /// A receipt that was verified, if it is newer than the one that is kept: the wallet believes the bank's word alone, so what

@@ -99,7 +99,7 @@ pub(crate) fn insert(order: &Order, placed_by: &PlacedBy) -> Result<Write, Store
     .bind(order.created_at_s)
     .bind(placed_by.as_str())
     .bind(plan.transpose()?);
-    Ok(Write::any(insert))
+    Ok(Write::may(insert))
 }
 
 pub(crate) async fn find(conn: &mut AnyConnection, id: &str) -> Result<Option<Order>, StoreError> {
@@ -174,13 +174,16 @@ pub(crate) async fn list(
     rows.iter().map(listed).collect()
 }
 
-/// Gives the order to a payment, if it still is where the caller saw it; or else nothing is kept.
+/// Why nothing is kept when another payment was faster.
+pub(crate) const TAKEN: &str = "another payment took the order";
+
+/// Gives the order to a payment, if it still is where the caller saw it; or else nothing is kept: [`TAKEN`].
 pub(crate) fn take(id: &LocalId, seen: Option<Xid>, xid: Xid) -> Write {
     let take = sqlx::query("UPDATE orders SET xid = $1, placed_by = '' WHERE id = $2 AND xid = $3")
         .bind(xid.to_string())
         .bind(id.as_str())
         .bind(seen.map(|xid| xid.to_string()).unwrap_or_default());
-    Write::one(take, "another payment took the order")
+    Write::must(take, TAKEN)
 }
 
 /// How many orders of each address nobody has begun to pay.

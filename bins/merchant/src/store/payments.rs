@@ -149,6 +149,10 @@ pub(crate) struct Payment {
     pub(crate) plan: Option<InstallRecurData>,
     /// Why the gateway was not asked.
     pub(crate) failure: Option<String>,
+    /// What the merchant has done so far.
+    pub(crate) steps: Vec<StepReport>,
+    /// As counted when this was read.
+    revision: i64,
     /// By number.
     pub(crate) authorizations: Vec<Authorization>,
 }
@@ -225,8 +229,8 @@ pub(crate) async fn find(
 ) -> Result<Option<Payment>, StoreError> {
     // A row for each of its authorizations, and one if there is none.
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {}, p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, o.plan \
-         FROM payments p JOIN orders o ON o.id = p.order_id LEFT JOIN authorizations a ON a.xid = p.xid \
+        "SELECT {}, p.xid, p.order_id, p.brand, p.cardholder, p.asked, o.currency, o.amount_minor, p.failure, o.plan, \
+         p.steps_packed, p.steps, p.revision FROM payments p JOIN orders o ON o.id = p.order_id LEFT JOIN authorizations a ON a.xid = p.xid \
          WHERE p.xid = $1 ORDER BY a.number",
         authorizations::COLUMNS
     )))
@@ -236,26 +240,18 @@ pub(crate) async fn find(
     let Some(first) = rows.first() else {
         return Ok(None);
     };
-    let mut payment = read(first, authorizations::COLUMNS_COUNT)?;
+    let mut payment = read(conn, first, authorizations::COLUMNS_COUNT).await?;
     let currency = payment.amount.currency();
     payment.authorizations = authorizations::of_payment(conn, xid, (&rows, currency)).await?;
     Ok(Some(payment))
 }
 
-/// What the merchant has done so far for a payment, which is there.
-pub(crate) async fn steps(
+async fn read_steps(
     conn: &mut AnyConnection,
-    xid: &Xid,
+    packed: Option<Vec<u8>>,
+    text: Option<String>,
 ) -> Result<Vec<StepReport>, StoreError> {
-    let row = sqlx::query("SELECT steps_packed, steps FROM payments WHERE xid = $1")
-        .bind(xid.to_string())
-        .fetch_one(&mut *conn)
-        .await?;
-    read_steps(conn, &row).await
-}
-
-async fn read_steps(conn: &mut AnyConnection, row: &AnyRow) -> Result<Vec<StepReport>, StoreError> {
-    let steps = long_text(conn, row.try_get(0)?, row.try_get(1)?).await?;
+    let steps = long_text(conn, packed, text).await?;
     from_json(&steps.unwrap_or_default(), "payments.steps")
 }
 
@@ -269,7 +265,7 @@ pub(crate) async fn lock(tx: &mut Tx, xid: &Xid) -> Result<Payment, StoreError> 
 /// Like [`lock`], for who need look at nothing but what was done so far.
 pub(crate) async fn hold(tx: &mut Tx, xid: &Xid) -> Result<Vec<StepReport>, StoreError> {
     let row = locked(tx, xid).await?;
-    read_steps(tx, &row).await
+    read_steps(tx, row.try_get(0)?, row.try_get(1)?).await
 }
 
 /// Its steps, as [`read_steps`] reads them.
@@ -286,10 +282,11 @@ async fn locked(tx: &mut Tx, xid: &Xid) -> Result<AnyRow, StoreError> {
     row.ok_or(StoreError::Conflict("there is no such payment"))
 }
 
-/// Writes where the payment stands now, for lists; every transaction that changes something of it ends with this.
+/// Writes where the payment stands now, for lists, and counts its revision up; every transaction that changes something of it
+/// ends with this, or its like.
 pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {
     let state = state_now(tx, xid).await?;
-    sqlx::query("UPDATE payments SET state = $1 WHERE xid = $2")
+    sqlx::query("UPDATE payments SET state = $1, revision = revision + 1 WHERE xid = $2")
         .bind(state.name())
         .bind(xid.to_string())
         .execute(&mut **tx)
@@ -309,19 +306,39 @@ pub(crate) async fn restate_with(
     Ok(state)
 }
 
-/// What [`restate_with`] writes, of a payment that stands so.
+/// What [`restate_with`] writes, of a payment that stands so. The caller holds it.
 pub(crate) fn restated(
     packer: &Packer,
     xid: &Xid,
     (steps, state): (&[StepReport], State),
 ) -> Result<Write, StoreError> {
-    let packed = packed_steps(packer, steps)?;
-    let update =
-        sqlx::query("UPDATE payments SET state = $1, steps = '', steps_packed = $2 WHERE xid = $3")
-            .bind(state.name())
-            .bind(packed)
-            .bind(xid.to_string());
-    Ok(Write::any(update))
+    let update = sqlx::query(
+        "UPDATE payments SET state = $1, steps = '', steps_packed = $2, revision = revision + 1 WHERE xid = $3",
+    )
+    .bind(state.name())
+    .bind(packed_steps(packer, steps)?)
+    .bind(xid.to_string());
+    Ok(Write::may(update))
+}
+
+/// Why nothing is kept of what was decided on a payment as it was read.
+pub(crate) const CHANGED: &str = "the payment was changed meanwhile";
+
+/// The same, of a payment that nobody holds and that still is as it was read; or else nothing is kept: [`CHANGED`].
+pub(crate) fn restated_as_read(
+    packer: &Packer,
+    read: &Payment,
+    (steps, state): (&[StepReport], State),
+) -> Result<Write, StoreError> {
+    let update = sqlx::query(
+        "UPDATE payments SET state = $1, steps = '', steps_packed = $2, revision = revision + 1 \
+         WHERE xid = $3 AND revision = $4",
+    )
+    .bind(state.name())
+    .bind(packed_steps(packer, steps)?)
+    .bind(read.xid.to_string())
+    .bind(read.revision);
+    Ok(Write::must(update, CHANGED))
 }
 
 /// Where the payment stands now, which is believed if the caller knows.
@@ -344,9 +361,10 @@ async fn state_now(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {
     Ok(payment.ok_or(StoreError::Corrupt("payments.xid"))?.state())
 }
 
-fn read(row: &AnyRow, from: usize) -> Result<Payment, StoreError> {
+async fn read(conn: &mut AnyConnection, row: &AnyRow, from: usize) -> Result<Payment, StoreError> {
     let at = |column: usize| from.saturating_add(column);
     let text = |column: usize| row.try_get::<String, _>(at(column));
+    let steps = read_steps(conn, row.try_get(at(9))?, row.try_get(at(10))?).await?;
     Ok(Payment {
         xid: stored(&text(0)?, "payments.xid")?,
         order_id: stored(&text(1)?, "payments.order_id")?,
@@ -356,6 +374,8 @@ fn read(row: &AnyRow, from: usize) -> Result<Payment, StoreError> {
         amount: amount(&text(5)?, row.try_get(at(6))?, "orders.amount_minor")?,
         plan: orders::plan(row.try_get(at(8))?)?,
         failure: row.try_get(at(7))?,
+        steps,
+        revision: row.try_get(at(11))?,
         authorizations: Vec::new(),
     })
 }
@@ -372,6 +392,12 @@ impl Payment {
     /// Where it stands.
     pub(crate) fn state(&self) -> State {
         self.leading().map_or(State::Rejected, Authorization::state)
+    }
+
+    /// Whether this is its only authorization, and nothing was asked of it since.
+    pub(crate) fn has_but(&self, one: &Authorization) -> bool {
+        let of_number = |other: &Authorization| other.number == one.number;
+        self.authorizations.iter().all(of_number) && one.movements.is_empty()
     }
 
     /// The authorization of this number.

@@ -56,7 +56,7 @@ pub(crate) fn insert(opened: &OpenedPurchase, now_s: i64) -> Result<Write, Store
     .bind(now_s.saturating_add(OPEN_SECONDS))
     .bind(now_s)
     .bind(OPEN_PER_ORDER_MAX);
-    Ok(Write::one(insert, TOO_MANY))
+    Ok(Write::must(insert, TOO_MANY))
 }
 
 /// The purchase, unless its time is over.

@@ -121,6 +121,7 @@ const BACK: &[&str] = &[
     "DROP TABLE authorizations",
     "ALTER TABLE payments DROP COLUMN signed",
     "ALTER TABLE payments DROP COLUMN steps_packed",
+    "ALTER TABLE payments DROP COLUMN revision",
     "ALTER TABLE payments DROP COLUMN pi",
     "ALTER TABLE payments DROP COLUMN hoi",
     "ALTER TABLE payments DROP COLUMN hpi",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sqlx::AnyConnection;
 
-use super::postgres::Session;
+use super::postgres::{Alone, Session};
 use super::writer::Member;
 use super::{ACQUIRE_TIMEOUT, Connections, Db, Inner, Tx, counted};
 use crate::packed::Packer;
@@ -71,11 +71,12 @@ impl Draft {
     /// [`StoreError::Conflict`] with the reason of the first that did not do what it must: then nothing is kept. After
     /// [`StoreError::Unavailable`] it is unknown whether the transaction was kept: ask again by its key.
     pub async fn commit(self, mut writes: Vec<Write>) -> Result<(), StoreError> {
-        let mut session = match self.inner {
+        let session = match self.inner {
             Drafted::Turn(member) => {
                 let tx = Tx {
                     inner: Inner::Member(member),
                     half_done: None,
+                    refused: None,
                     packer: self.packer,
                 };
                 return tx.commit_with(writes).await;
@@ -84,8 +85,15 @@ impl Draft {
         };
         let samples = self.packer.take_offers();
         writes.extend(samples.writes());
-        // A statement outside any transaction is one.
-        run_all(&mut session, Backend::Postgres, writes).await?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        // A statement outside any transaction is one. If it is given up half-way, its connection goes on with nothing else
+        // before it has ended.
+        let mut alone = Alone::from(session);
+        let ran = run_all(alone.connection_mut(), Backend::Postgres, writes).await;
+        alone.ended();
+        ran?;
         counted::commit();
         counted::transaction();
         samples.committed();
@@ -131,7 +139,7 @@ impl Tx {
     pub async fn write(&mut self, write: Write) -> Result<(), StoreError> {
         let written = write.run(&mut *self).await;
         if let Err(StoreError::Conflict(reason)) = &written {
-            self.half_done.get_or_insert(reason);
+            self.refused.get_or_insert(reason);
         }
         written
     }
@@ -141,7 +149,7 @@ impl Tx {
     /// # Errors
     /// As of [`Tx::commit`] and [`Draft::commit`].
     pub async fn commit_with(mut self, mut writes: Vec<Write>) -> Result<(), StoreError> {
-        if let Some(reason) = self.half_done {
+        if let Some(reason) = self.refused.or(self.half_done) {
             self.inner.rollback().await?;
             return Err(StoreError::Conflict(reason));
         }

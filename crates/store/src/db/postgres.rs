@@ -39,12 +39,16 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 const SESSION: &str = "SET client_min_messages = 'error'; SET synchronous_commit = 'on'; \
      SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 
-/// What is long is packed, sealed or random: PostgreSQL would try to compress it, and gain nothing. One statement for each column
-/// that it still tries.
-const LEAVE_UNCOMPRESSED: &str = "SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE EXTERNAL', \
-     a.attrelid::regclass, a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+/// What is long is packed, sealed or random: PostgreSQL would try to compress it, and gain nothing. And a row that fits into a
+/// page may stay whole: what is put elsewhere is two pages more to find and to write for each 2000 bytes. One statement for each
+/// column that is still compressed, and for each table of such columns whose rows are still split.
+const LEAVE_AS_IT_IS: &str = "WITH bytes AS (SELECT a.attrelid::regclass AS name, a.attname, a.attstorage, c.reloptions \
+     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
      WHERE c.relkind = 'r' AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
-     AND pg_has_role(c.relowner, 'USAGE') AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'bytea'::regtype AND a.attstorage = 'x' ORDER BY 1";
+     AND pg_has_role(c.relowner, 'USAGE') AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'bytea'::regtype) \
+     SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE EXTERNAL', name, attname) FROM bytes WHERE attstorage = 'x' \
+     UNION SELECT format('ALTER TABLE %s SET (toast_tuple_target = 8160)', name) FROM bytes \
+     WHERE NOT 'toast_tuple_target=8160' = ANY (COALESCE(reloptions, '{}')) ORDER BY 1";
 
 /// The connections; clones are the same ones.
 #[derive(Clone)]
@@ -101,10 +105,10 @@ impl Manager for Server {
 }
 
 /// For a connection that is closed afterwards.
-async fn leave_uncompressed(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+async fn leave_as_it_is(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     // Whoever waits for the table's lock holds up all who come after.
     connection.execute("SET lock_timeout = '500ms'").await?;
-    let statements: Vec<String> = sqlx::query_scalar(LEAVE_UNCOMPRESSED)
+    let statements: Vec<String> = sqlx::query_scalar(LEAVE_AS_IT_IS)
         .fetch_all(&mut *connection)
         .await?;
     for statement in statements {
@@ -199,7 +203,7 @@ impl Postgres {
             .run_direct(None, &mut connected.connection, false)
             .await;
         if migrated.is_ok()
-            && let Err(error) = leave_uncompressed(&mut connected.connection).await
+            && let Err(error) = leave_as_it_is(&mut connected.connection).await
         {
             // Somebody reads a table for long, a backup perhaps. It costs time and no more; the next start tries again.
             tracing::warn!(%error, "PostgreSQL still compresses what is packed or sealed");
@@ -249,10 +253,21 @@ impl DerefMut for Session {
     }
 }
 
-/// A transaction. Dropped, it is rolled back a moment later; its connection goes back after that.
+/// A transaction, or a statement that is one. Dropped, it is rolled back a moment later; its connection goes back after that.
 pub(super) struct Alone(Option<Session>);
 
+impl From<Session> for Alone {
+    fn from(session: Session) -> Self {
+        Self(Some(session))
+    }
+}
+
 impl Alone {
+    /// Lets the connection go, of a statement that has ended.
+    pub(super) fn ended(mut self) {
+        drop(self.0.take());
+    }
+
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         self.connection_mut().execute("COMMIT").await?;
         drop(self.0.take());

@@ -35,7 +35,7 @@ impl Taken {
         self.samples.iter().map(|(name, id, offer)| {
             let sealed = offer.vault.as_ref();
             let sealed = sealed.map(|vault| vault.seal(&context(*id), &offer.bytes));
-            Write::any(
+            Write::may(
                 sqlx::query("INSERT INTO samples (id, kind, sealed, bytes, taken_at_ms) VALUES ($1, $2, $3, $4, $5)")
                     .bind(*id)
                     .bind(name.as_str())

@@ -82,14 +82,16 @@ async fn answered_with(db: &Db, number: u64, response: &[u8], key: Option<&Conte
     match key {
         Some(key) => {
             let sealed = (response, key);
-            exchanges::answer_sealed(&mut tx, sender, message, &rrpid, sealed).await
+            let names = (sender, message, &*rrpid);
+            let answered = exchanges::answered_sealed(tx.packer(), names, sealed);
+            tx.write(answered).await
         }
         None => exchanges::answer(&mut tx, sender, message, &rrpid, response).await,
     }
     .unwrap();
     tx.commit().await.unwrap();
     // Both ways in which a repeat finds it.
-    let known = exchanges::find_by_digest(&mut db.read().await.unwrap(), &digest)
+    let known = exchanges::find_same(&mut db.read().await.unwrap(), &rrpid, &digest)
         .await
         .unwrap();
     assert_eq!(known.unwrap().response.unwrap(), response);

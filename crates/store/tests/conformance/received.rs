@@ -40,7 +40,7 @@ async fn open(db: &Db, received: &Received<'_>) -> Opened {
 }
 
 async fn find(db: &Db, digest: &[u8; 32]) -> Option<Recorded> {
-    exchanges::find_by_digest(&mut db.read().await.unwrap(), digest)
+    exchanges::find_same(&mut db.read().await.unwrap(), "1", digest)
         .await
         .unwrap()
 }
