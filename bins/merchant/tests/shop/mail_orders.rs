@@ -284,7 +284,7 @@ async fn order_by_mail_that_is_rejected_never_gets_a_payment_that_came_a_moment_
     wait_until("this replica waits for the other", async || {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
-             AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO payments%'",
+             AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO payments%'",
         )
         .fetch_one(&mut *db.read().await.unwrap())
         .await

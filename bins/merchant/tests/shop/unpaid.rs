@@ -128,3 +128,46 @@ async fn orders_that_are_being_paid_by_now_take_nobodys_room() {
     assert!(shop.knows(first.lid_m.as_str()).await);
     shop.close().await;
 }
+
+#[tokio::test]
+async fn order_that_was_placed_before_is_answered_where_there_is_no_room_for_another() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let body = r#"{"items":[{"product_id":"espresso-250","quantity":1}]}"#;
+    let key = Some("a-key-that-nobody-else-thinks-of");
+    let placed = shop.post("/orders", key, body).await;
+    assert_eq!(placed.0, 201, "{placed:?}");
+    shop.close().await;
+    let (db, vault) = world.open_database().await;
+    let mine = hex::encode(&vault.index("orders/placed_by", b"127.0.0.1")[..16]);
+    fill(&db, ORDERS_OF_A_PEER_MAX, &mine, clock::now_seconds()).await;
+    // Somebody is paying each of them.
+    let mut tx = db.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO purchases (xid, order_id, opened, expires_at_s) \
+         SELECT 'xid of ' || id, id, '', created_at_s + 3600 FROM orders",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+
+    let shop = world.open_shop().await;
+    let full = async || {
+        for _ in 0..200 {
+            let (status, problem) = shop.post("/orders", None, body).await;
+            if status == 503 {
+                return problem["code"] == "too-many-orders";
+            }
+        }
+        false
+    };
+    assert!(full().await);
+    assert_eq!(shop.post("/orders", key, body).await, placed);
+    let other = body.replace('1', "2");
+    let (status, problem) = shop.post("/orders", key, &other).await;
+    let code = problem["code"].as_str();
+    assert_eq!((status, code), (422, Some("idempotency-key-reused")));
+    shop.close().await;
+}

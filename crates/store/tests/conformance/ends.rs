@@ -106,12 +106,6 @@ pub(crate) async fn what_the_end_waits_for_is_told_by_the_first_that_fails(place
         let ended = db.write(vec![new("a"), seen("a", 7, 8), double()]).await;
         assert_eq!(conflict(ended), "the note is there");
     }
-    // What it must not be taken for: a text of ours that is no number.
-    let unmet = sqlx::query("UPDATE notes SET seen = CAST($1 AS bigint) WHERE id = 'b'");
-    let ended = db
-        .write(vec![Write::may(unmet.bind("unmet")), new("b")])
-        .await;
-    drop(ended);
     db.write(vec![seen("a", 1, 2)]).await.unwrap();
 }
 
