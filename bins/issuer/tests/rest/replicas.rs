@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::task::Poll;
 
+use openset_store::{Db, sqlx};
 use openset_testkit::postgres::PostgresServer;
 use serde_json::{Value, json};
 
@@ -62,6 +63,51 @@ async fn two_replicas_on_postgres_never_overspend() {
     }
     let [available, held, owed] = two.sums(&card).await;
     assert_eq!((available + owed, held), (1000, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_is_spent_while_a_hold_is_decided_is_not_held() {
+    let Some(server) = postgres() else { return };
+    let url = server.create_database().unwrap();
+    let bank = Vaulted::new(&format!("database_url = \"{url}\""))
+        .start()
+        .await;
+    let card = bank.account(1000).await;
+    let db = Db::open(&url, openset_issuer::MIGRATIONS).await.unwrap();
+    // Another replica has held nearly all of it, and has not committed.
+    let mut other = db.begin().await.unwrap();
+    sqlx::query("UPDATE accounts SET held_minor = 950")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let spent = async {
+        let waits = async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock' AND query LIKE '%UPDATE accounts%'",
+            )
+            .fetch_one(&mut *db.read().await.unwrap())
+            .await
+            .unwrap();
+            waiting > 0
+        };
+        while !waits().await {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        other.commit().await.unwrap();
+    };
+    let both = async { tokio::join!(bank.authorize(&card, "key", 99), spent) };
+    let patience = std::time::Duration::from_secs(60);
+    let (answer, ()) = tokio::time::timeout(patience, both).await.unwrap();
+    let told = answer.expect(200);
+    assert_eq!(
+        (&told["outcome"], &told["reason"]),
+        (&"declined".into(), &"insufficientFunds".into())
+    );
+    // The same again: it was recorded once, as what was decided at last.
+    assert_eq!(bank.authorize(&card, "key", 99).await, answer);
+    assert_eq!(bank.sums(&card).await, [50, 950, 0]);
+    db.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
