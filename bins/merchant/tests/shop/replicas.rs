@@ -67,7 +67,7 @@ async fn what_was_done_for_a_payment_while_its_answer_was_verified_is_kept() {
     let (db, _) = world.open_database().await;
     let meanwhile = async {
         // Another replica holds the payment when the answer comes, and has done something.
-        let mut other = loop {
+        let other = loop {
             let mut tx = db.begin().await.unwrap();
             let done = sqlx::query(
                 "UPDATE payments SET steps = '[]', steps_packed = NULL, revision = revision + 1 \
