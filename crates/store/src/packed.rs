@@ -357,7 +357,7 @@ pub async fn unpack(conn: &mut AnyConnection, stored: Vec<u8>) -> Result<Vec<u8>
     Ok(unpacked.to_vec())
 }
 
-/// Makes ready for [`Vault::open`] what [`Db::seal_packed`](crate::Db::seal_packed) has made: its sample may be another
+/// Makes ready for [`Vault::open`] what [`Packer::seal_packed`] has made: its sample may be another
 /// replica's.
 ///
 /// # Errors
