@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// The cluster's superuser; trust authentication, since only the socket's folder leads there.
+/// How many statements like `$1` wait in this database for what another transaction holds.
+pub const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+     AND wait_event_type = 'Lock' AND query LIKE $1";
+
 const USER: &str = "openset";
 /// PostgreSQL refuses to run as root: then it runs as the first of these that exists.
 const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use openset_store::{Db, sqlx};
-use openset_testkit::postgres::PostgresServer;
+use openset_testkit::postgres::{PostgresServer, WAITING};
 use serde_json::{Value, json};
 
 use crate::bank::{Bank, GATEWAY, Vaulted};
@@ -82,13 +82,11 @@ async fn money_that_is_spent_while_a_hold_is_decided_is_not_held() {
         .unwrap();
     let spent = async {
         let waits = async || {
-            let waiting: i64 = sqlx::query_scalar(
-                "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
-                 AND wait_event_type = 'Lock' AND query LIKE '%UPDATE accounts%'",
-            )
-            .fetch_one(&mut *db.read().await.unwrap())
-            .await
-            .unwrap();
+            let waiting: i64 = sqlx::query_scalar(WAITING)
+                .bind("%UPDATE accounts%")
+                .fetch_one(&mut *db.read().await.unwrap())
+                .await
+                .unwrap();
             waiting > 0
         };
         while !waits().await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use openset_protocol::cardholder::mail_order::Catalogue;
 use openset_protocol::cardholder::purchase::{AwaitingPRes, PaymentStatus, Step};
 use openset_service::clock;
-use openset_testkit::postgres::PostgresServer;
+use openset_testkit::postgres::{PostgresServer, WAITING};
 use tempfile::TempDir;
 
 use crate::bank::Mood;
@@ -282,13 +282,11 @@ async fn order_by_mail_that_is_rejected_never_gets_a_payment_that_came_a_moment_
     assert_eq!(copied.unwrap().rows_affected(), 1);
     world.hand_in("dear.json", &dear.wire);
     wait_until("this replica waits for the other", async || {
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
-             AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO payments%'",
-        )
-        .fetch_one(&mut *db.read().await.unwrap())
-        .await
-        .unwrap();
+        let waiting: i64 = sqlx::query_scalar(WAITING)
+            .bind("%INSERT INTO payments%")
+            .fetch_one(&mut *db.read().await.unwrap())
+            .await
+            .unwrap();
         waiting > 0
     })
     .await;

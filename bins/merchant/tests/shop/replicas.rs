@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use openset_protocol::cardholder::purchase::PaymentStatus;
-use openset_testkit::postgres::PostgresServer;
+use openset_testkit::postgres::{PostgresServer, WAITING};
 use tempfile::TempDir;
 
 use crate::bank::Mood;
@@ -83,13 +83,11 @@ async fn what_was_done_for_a_payment_while_its_answer_was_verified_is_kept() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         loop {
-            let waiting: i64 = sqlx::query_scalar(
-                "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
-                 AND wait_event_type = 'Lock' AND query LIKE '%UPDATE payments SET%'",
-            )
-            .fetch_one(&mut *db.read().await.unwrap())
-            .await
-            .unwrap();
+            let waiting: i64 = sqlx::query_scalar(WAITING)
+                .bind("%UPDATE payments SET%")
+                .fetch_one(&mut *db.read().await.unwrap())
+                .await
+                .unwrap();
             if waiting > 0 {
                 break;
             }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use openset_store::{Db, StoreError, Tx, Write, sqlx};
+use openset_store::{Backend, Db, StoreError, Tx, Write, sqlx};
 
 use crate::place::{Place, note, notes};
+use crate::postgres::WAITING;
 
 /// A note that must be new.
 fn new(id: &str) -> Write {
@@ -123,6 +124,36 @@ pub(crate) async fn of_two_ends_that_take_the_same_one_is_kept(place: Place) {
         assert_eq!(conflict(lost), "the note is there");
     }
     assert_eq!(notes(&replicas[0]).await.len(), 60);
+}
+
+pub(crate) async fn an_end_that_waited_for_another_looks_at_what_that_left(place: Place) {
+    let db = place.open().await;
+    db.write(vec![new("a")]).await.unwrap();
+    let mut other = db.begin().await.unwrap();
+    other.write(seen("a", 1, 2)).await.unwrap();
+    // It has done its first write when it finds the second's row held.
+    let ending = db.write(vec![new("b"), seen("a", 1, 3), new("c")]);
+    let released = async {
+        while db.backend() == Backend::Postgres {
+            let waiting: i64 = sqlx::query_scalar(WAITING)
+                .bind("%UPDATE notes%")
+                .fetch_one(&mut *db.read().await.unwrap())
+                .await
+                .unwrap();
+            if waiting > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        other.commit().await.unwrap();
+    };
+    let both = async { tokio::join!(ending, released) };
+    let (ended, ()) = tokio::time::timeout(Duration::from_secs(60), both)
+        .await
+        .unwrap();
+    assert_eq!(conflict(ended), "the note was seen meanwhile");
+    assert_eq!(notes(&db).await, ["a"]);
+    assert_eq!(times_seen(&db, "a").await, 2);
 }
 
 pub(crate) async fn a_draft_counts_on_what_it_read(place: Place) {

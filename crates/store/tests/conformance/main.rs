@@ -118,6 +118,7 @@ conformance! {
         of_an_end_nothing_is_kept_if_one_write_does_not_do_what_it_must
         what_the_end_waits_for_is_told_by_the_first_that_fails
         of_two_ends_that_take_the_same_one_is_kept
+        an_end_that_waited_for_another_looks_at_what_that_left
         a_draft_counts_on_what_it_read
         a_write_that_was_refused_spoils_its_transaction
         an_end_that_is_given_up_is_whole_or_nothing
