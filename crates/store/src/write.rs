@@ -44,7 +44,7 @@ impl Write {
         }
     }
 
-    /// May change a row, or none, or many.
+    /// May change a row, or none.
     pub fn may(mut query: Query<'_, Any, AnyArguments>) -> Self {
         let arguments = query.take_arguments().map_err(sqlx::Error::Encode);
         Self {

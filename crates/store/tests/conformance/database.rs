@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use openset_store::brand_crl_identifiers::{self as bcis, StoredBrandCrlIdentifier};
-use openset_store::{Backend, Db, Migration, StoreError, crls, sqlx};
+use openset_store::{Backend, Db, Migration, StoreError, crls, exchanges, sqlx};
 
 use crate::place::{NOTES, Place, note, notes};
 
@@ -92,6 +92,57 @@ pub(crate) async fn party_migrations_are_applied_once(place: Place) {
     }];
     let altered = Db::open(&place.url, &altered).await;
     assert!(matches!(altered, Err(StoreError::Migration(_))));
+}
+
+pub(crate) async fn exchanges_of_before_their_key_began_with_the_rrpid_are_found(place: Place) {
+    let db = place.open().await;
+    let mut tx = db.begin().await.unwrap();
+    for statement in [
+        "DROP TABLE exchanges",
+        "CREATE TABLE exchanges (sender TEXT NOT NULL, message TEXT NOT NULL, rrpid TEXT NOT NULL, \
+         digest BYTEA NOT NULL, response BYTEA, received_at_s BIGINT NOT NULL, keep_until_s BIGINT NOT NULL, \
+         PRIMARY KEY (sender, message, rrpid))",
+        "CREATE INDEX exchanges_digest ON exchanges (digest)",
+        "CREATE INDEX exchanges_keep_until ON exchanges (keep_until_s)",
+        "DELETE FROM _sqlx_migrations WHERE version = 10",
+    ] {
+        sqlx::query(statement).execute(&mut *tx).await.unwrap();
+    }
+    for (sender, rrpid) in [("one", "b"), ("another", "a"), ("one", "a")] {
+        let insert = "INSERT INTO exchanges VALUES ($1, 'AuthReq', $2, $3, $4, 10, 20)";
+        sqlx::query(insert)
+            .bind(sender)
+            .bind(rrpid)
+            .bind(&[7_u8; 32][..])
+            .bind([sender, rrpid].concat().into_bytes())
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    db.close().await;
+    let db = place.open().await;
+    let mut conn = db.read().await.unwrap();
+    let found = exchanges::find_same(&mut conn, "b", &[7; 32])
+        .await
+        .unwrap();
+    assert_eq!(found.unwrap().response.unwrap(), b"oneb");
+    for sender in ["one", "another"] {
+        let received = exchanges::Received {
+            sender,
+            message: "AuthReq",
+            rrpid: "a",
+            digest: [7; 32],
+            received_at: 11,
+            keep_until: 21,
+        };
+        let response = Some([sender, "a"].concat().into_bytes());
+        let found = exchanges::find(&mut conn, &received).await.unwrap();
+        assert_eq!(found, Some(exchanges::Opened::Same { response }));
+    }
+    drop(conn);
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(exchanges::purge(&mut tx, 21).await.unwrap(), 3);
 }
 
 pub(crate) async fn a_wrong_migration_version_is_refused(place: Place) {

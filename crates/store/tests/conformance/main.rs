@@ -104,6 +104,7 @@ conformance! {
         a_dropped_transaction_leaves_nothing
         a_reopened_database_keeps_all
         party_migrations_are_applied_once
+        exchanges_of_before_their_key_began_with_the_rrpid_are_found
         a_wrong_migration_version_is_refused
         replicas_that_migrate_together_are_fine
         cancelled_begins_poison_nothing

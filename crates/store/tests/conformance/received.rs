@@ -55,6 +55,10 @@ pub(crate) async fn the_same_bytes_again_get_the_stored_response(place: Place) {
     );
     let recorded = find(&db, &DIGEST).await.unwrap();
     assert_eq!((recorded.digest, recorded.response), (DIGEST, None));
+    let mut conn = db.read().await.unwrap();
+    let of_another = exchanges::find_same(&mut conn, "2", &DIGEST).await;
+    assert_eq!(of_another.unwrap(), None);
+    drop(conn);
 
     let mut tx = db.begin().await.unwrap();
     exchanges::answer(&mut tx, "merchant", "AuthReq", "1", b"yes")
