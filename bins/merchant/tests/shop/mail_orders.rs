@@ -233,7 +233,7 @@ async fn wait_until(what: &str, is: impl AsyncFn() -> bool) {
 }
 
 /// A database of PostgreSQL, with its server; none where that is not installed.
-async fn postgres() -> Option<(PostgresServer, String)> {
+pub(crate) async fn postgres() -> Option<(PostgresServer, String)> {
     let server = tokio::task::spawn_blocking(PostgresServer::start).await;
     let server = server.unwrap().unwrap()?;
     let url = server.create_database().unwrap();

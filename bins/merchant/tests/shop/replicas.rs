@@ -3,24 +3,21 @@
 use std::time::Duration;
 
 use openset_protocol::cardholder::purchase::PaymentStatus;
-use openset_testkit::postgres::{PostgresServer, WAITING};
+use openset_testkit::postgres::WAITING;
 use tempfile::TempDir;
 
 use crate::bank::Mood;
+use crate::mail_orders::postgres;
 use crate::shop::World;
 use crate::wallet::{Wallet, post};
 
 #[tokio::test]
 async fn replicas_authorize_once_and_capture_once() {
-    let server = tokio::task::spawn_blocking(PostgresServer::start)
-        .await
-        .unwrap()
-        .unwrap();
-    let Some(server) = server else {
+    let Some((_server, url)) = postgres().await else {
         println!("skipped: PostgreSQL is not installed");
         return;
     };
-    let world = World::on(server.create_database().unwrap(), TempDir::new().unwrap()).await;
+    let world = World::on(url, TempDir::new().unwrap()).await;
     let (one, two) = tokio::join!(
         world.open_replica(5_000, "one"),
         world.open_replica(5_000, "two")
@@ -49,15 +46,11 @@ async fn replicas_authorize_once_and_capture_once() {
 
 #[tokio::test]
 async fn what_was_done_for_a_payment_while_its_answer_was_verified_is_kept() {
-    let server = tokio::task::spawn_blocking(PostgresServer::start)
-        .await
-        .unwrap()
-        .unwrap();
-    let Some(server) = server else {
+    let Some((_server, url)) = postgres().await else {
         println!("skipped: PostgreSQL is not installed");
         return;
     };
-    let world = World::on(server.create_database().unwrap(), TempDir::new().unwrap()).await;
+    let world = World::on(url, TempDir::new().unwrap()).await;
     let shop = world.open_shop().await;
     let order = shop.order().await;
     let wallet = Wallet::new(&world.pki, 1);

@@ -206,7 +206,7 @@ impl Postgres {
             && let Err(error) = leave_as_it_is(&mut connected.connection).await
         {
             // Somebody reads a table for long, a backup perhaps. It costs time and no more; the next start tries again.
-            tracing::warn!(%error, "PostgreSQL still compresses what is packed or sealed");
+            tracing::warn!(%error, "PostgreSQL still compresses or splits what is packed or sealed; the next start tries again");
         }
         connected.connection.close().await?;
         Ok(migrated)
