@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64_simd::{Out, URL_SAFE_NO_PAD};
 
 /// Text that is not canonical base64url without padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +12,7 @@ pub struct Base64UrlError;
 /// Encodes `bytes` without padding.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
+    URL_SAFE_NO_PAD.encode_to_string(bytes)
 }
 
 /// Decodes `text`.
@@ -21,7 +21,9 @@ pub fn encode(bytes: &[u8]) -> String {
 /// Refuses padding, whitespace, the standard alphabet's `+` and `/`, impossible lengths and
 /// trailing bits that are not zero, so that each byte string has exactly one accepted text.
 pub fn decode(text: impl AsRef<[u8]>) -> Result<Vec<u8>, Base64UrlError> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| Base64UrlError)
+    URL_SAFE_NO_PAD
+        .decode_to_vec(text)
+        .map_err(|_| Base64UrlError)
 }
 
 /// The text of a value of 256 bits.
@@ -40,8 +42,7 @@ impl Deref for Text256 {
 #[must_use]
 pub fn encode_256(bytes: &[u8; 32]) -> Text256 {
     let mut text = Text256([0; encoded_len(32)]);
-    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text.0);
-    debug_assert_eq!(written, Ok(text.0.len()));
+    let _text: &mut [u8] = URL_SAFE_NO_PAD.encode(bytes, Out::from_slice(&mut text.0));
     text
 }
 
@@ -51,31 +52,31 @@ pub fn encode_256(bytes: &[u8; 32]) -> Text256 {
 /// As [`decode`], and refuses every other length.
 pub fn decode_256(text: &str) -> Result<[u8; 32], Base64UrlError> {
     let mut bytes = [0; 32];
-    match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-        Ok(32) => Ok(bytes),
-        _ => Err(Base64UrlError),
+    // With less room than the text needs it would panic.
+    if text.len() != encoded_len(bytes.len()) {
+        return Err(Base64UrlError);
+    }
+    let decoded = URL_SAFE_NO_PAD.decode(text.as_bytes(), Out::from_slice(&mut bytes));
+    match decoded {
+        Ok(_) => Ok(bytes),
+        Err(_) => Err(Base64UrlError),
     }
 }
 
 /// Appends the encoding of `bytes` to a text that is held as bytes.
 pub fn append(bytes: &[u8], text: &mut Vec<u8>) {
-    let begin = text.len();
-    text.resize(begin.saturating_add(encoded_len(bytes.len())), 0);
-    let written = text
-        .get_mut(begin..)
-        .and_then(|room| URL_SAFE_NO_PAD.encode_slice(bytes, room).ok());
-    debug_assert_eq!(written, Some(encoded_len(bytes.len())));
+    URL_SAFE_NO_PAD.encode_append(bytes, text);
 }
 
 /// Appends the encoding of `bytes` to `out`.
 pub(crate) fn encode_onto(bytes: &[u8], out: &mut String) {
-    URL_SAFE_NO_PAD.encode_string(bytes, out);
+    URL_SAFE_NO_PAD.encode_append(bytes, out);
 }
 
 /// Appends the decoding of `text` to `out`.
 pub(crate) fn decode_onto(text: &str, out: &mut Vec<u8>) -> Result<(), Base64UrlError> {
     URL_SAFE_NO_PAD
-        .decode_vec(text, out)
+        .decode_append(text, out)
         .map_err(|_| Base64UrlError)
 }
 
@@ -102,6 +103,40 @@ mod tests {
             "A-z_4ME\n",
         ] {
             assert_eq!(decode(text), Err(Base64UrlError), "{text}");
+        }
+    }
+
+    /// Whether both take a text for the same bytes, or neither takes it.
+    fn is_read_as_by_another(text: &[u8]) -> bool {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        decode(text).ok() == URL_SAFE_NO_PAD.decode(text).ok()
+    }
+
+    #[test]
+    fn every_short_text_is_read_as_by_another_library() {
+        let mut texts = vec![Vec::new()];
+        for _ in 0..5 {
+            let longer = |text: &Vec<u8>| {
+                let text = text.clone();
+                b"Az9-_QM=+\n\xC3".map(|last| [&text[..], &[last]].concat())
+            };
+            texts = texts.iter().flat_map(longer).collect();
+            for text in &texts {
+                assert!(is_read_as_by_another(text), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_byte_is_found_wherever_it_is_in_a_long_text() {
+        let text = encode(&[0x5A; 150]).into_bytes();
+        for at in 0..text.len() {
+            let (before, after) = text.split_at(at);
+            assert!(is_read_as_by_another(before), "{at} characters");
+            for other in 0..=u8::MAX {
+                let text = [before, &[other], after.get(1..).unwrap_or_default()].concat();
+                assert!(is_read_as_by_another(&text), "{other} at {at}");
+            }
         }
     }
 

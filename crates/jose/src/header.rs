@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::Thumbprint;
@@ -104,7 +104,10 @@ impl Written<'_> {
 
 /// Standard base64, as `x5c` has it (RFC 7515, section 4.1.6).
 pub(crate) fn x5c_text(chain: &[Vec<u8>]) -> Vec<String> {
-    chain.iter().map(|der| STANDARD.encode(der)).collect()
+    chain
+        .iter()
+        .map(|der| STANDARD.encode_to_string(der))
+        .collect()
 }
 
 /// The members found in a protected header, borrowed from its JSON.
@@ -173,7 +176,11 @@ impl<'a> Members<'a> {
         if chain.is_empty() || chain.len() > X5C_CERTIFICATES_MAX {
             return Err(HeaderError::X5c);
         }
-        let decode = |text: &Text<'_>| STANDARD.decode(&*text.0).map_err(|_| HeaderError::X5c);
+        let decode = |text: &Text<'_>| {
+            STANDARD
+                .decode_to_vec(&*text.0)
+                .map_err(|_| HeaderError::X5c)
+        };
         chain.iter().map(decode).collect()
     }
 }

@@ -19,7 +19,7 @@ mod operations;
 mod provider;
 
 pub use content_key::ContentKey;
-pub use digest::{Thumbprint, ThumbprintError, hkdf_sha256, hmac_sha256, sha256};
+pub use digest::{Thumbprint, ThumbprintError, hkdf_sha256, hmac_sha256, sha256, sha256_of};
 pub use header::HeaderError;
 pub use key::{BadSignature, KeyError, OperationError, PrivateKey, PublicKey, RsaBits, Unopened};
 pub use operations::{KeySize, Operation};

@@ -1,16 +1,18 @@
 //! A certificate in what is stored between two messages: its DER in base64url, read once, when it comes back.
 
+use openset_jose::base64url;
 use openset_pki::Certificate;
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::ids::ExactBytes;
+use crate::text;
 
 pub(crate) fn serialize<S: Serializer>(
     certificate: &Certificate,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    ExactBytes(certificate.der().to_vec()).serialize(serializer)
+    text::write(&base64url::encode(certificate.der()), serializer)
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(

@@ -12,19 +12,8 @@ value_256! {
 /// The digest of `bytes` as data of type `content`.
 #[must_use]
 pub fn digest(content: ContentType, bytes: &[u8]) -> Digest {
-    let name = content.name();
-    let mut input = Vec::with_capacity(
-        10_usize
-            .saturating_add(name.len())
-            .saturating_add(1)
-            .saturating_add(bytes.len()),
-    );
-    input.extend_from_slice(b"openset/2/");
-    input.extend_from_slice(name.as_bytes());
-    input.push(0);
-    input.extend_from_slice(bytes);
-    let input = zeroize::Zeroizing::new(input);
-    Digest::from_bytes(openset_jose::sha256(&input))
+    let parts = [b"openset/2/", content.name().as_bytes(), &[0], bytes];
+    Digest::from_bytes(openset_jose::sha256_of(&parts))
 }
 
 /// Joins fields so that no two different lists give the same bytes: each as a 32-bit big-endian

@@ -271,7 +271,7 @@ impl std::fmt::Debug for ExactBytes {
 
 impl Serialize for ExactBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&base64url::encode(&self.0))
+        text::write(&base64url::encode(&self.0), serializer)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::ids::{LocalId, Rrpid, Xid};
 use crate::messages::{card_c_init, error, me_aq_c_init, p_init};
-use crate::{Context, Rejection, SW_IDENT, Timestamp};
+use crate::{Context, Rejection, SW_IDENT, Timestamp, text};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -97,12 +97,12 @@ pub struct Extension {
 /// A JWS in compact form, not yet verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Jws(pub String);
+pub struct Jws(#[serde(serialize_with = "text::write")] pub String);
 
 /// A JWE in compact form, not yet opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Jwe(pub String);
+pub struct Jwe(#[serde(serialize_with = "text::write")] pub String);
 
 /// Whether a message belongs to a purchase or to a registration: its media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

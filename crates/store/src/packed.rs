@@ -30,10 +30,11 @@ use crate::{StoreError, Vault};
 mod decoded;
 mod length;
 mod offers;
+mod scratch;
 mod sealed;
 
 use decoded::{decoded, encoded};
-
+use scratch::{Scratch, Secrecy};
 use sealed::{Apart, Head};
 
 /// Shorter values are stored as they are.
@@ -117,26 +118,33 @@ impl From<&[u8]> for Fitted {
 }
 
 impl Fitted {
-    fn compress(&self, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    fn compress(&self, bytes: &[u8], secrecy: Secrecy) -> Option<Scratch> {
         let encoder = self
             .encoder
             .get_or_init(|| EncoderDictionary::try_copy(&self.bytes, LEVEL).ok())
             .as_ref()?;
-        let mut packed = Zeroizing::new(Vec::with_capacity(compress_bound(bytes.len())));
+        let mut packed = secrecy.room(compress_bound(bytes.len()));
         let done = lock(&COMPRESSOR).compress_using_cdict(&mut *packed, bytes, encoder.as_cdict());
         done.ok().map(|_| packed)
     }
 
     /// To at most `len_max` bytes.
-    fn expand(&self, packed: &[u8], len_max: usize) -> Option<Zeroizing<Vec<u8>>> {
+    fn expand(&self, packed: &[u8], len_max: usize, secrecy: Secrecy) -> Option<Scratch> {
         let decoder = self
             .decoder
             .get_or_init(|| DecoderDictionary::try_copy(&self.bytes).ok())
             .as_ref()?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(len_max));
+        let mut bytes = secrecy.room(len_max);
         let done =
             lock(&DECOMPRESSOR).decompress_using_ddict(&mut *bytes, packed, decoder.as_ddict());
         done.ok().map(|_| bytes)
+    }
+
+    /// Whether what was compressed comes back. That is all that a packed value needs to be proved: the pieces have but one value,
+    /// and a sealed object is made again of what its tag has authenticated.
+    fn gives(&self, compressed: &[u8], pieces: &[u8], secrecy: Secrecy) -> bool {
+        self.expand(compressed, pieces.len(), secrecy)
+            .is_some_and(|again| **again == *pieces)
     }
 }
 
@@ -176,14 +184,14 @@ impl Packer {
     /// common.
     #[must_use]
     pub fn pack(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
-        self.shorten(kind, (bytes, 0), None).to_vec()
+        self.shorten(kind, (bytes, 0), None).into_open()
     }
 
     /// Like [`Packer::pack`], for a value with a sealed object in it that this key opens: what the object says is packed, in
     /// clear and beside the key, and the object made again. A value without one is packed as by [`Packer::pack`].
     #[must_use]
     pub fn pack_sealed(&self, kind: &str, bytes: &[u8], key: &ContentKey) -> Vec<u8> {
-        self.shorten_sealed(kind, bytes, key).to_vec()
+        self.shorten_sealed(kind, bytes, key).into_open()
     }
 
     /// Makes a long value short, all but its first `head` bytes, of which the length must not tell, and seals it for one place
@@ -202,62 +210,60 @@ impl Packer {
 
     /// Packs a value of a kind, all but its first `head` bytes; with a vault, a value that will be sealed by it, so that
     /// its sample is, too.
-    fn shorten(
-        &self,
-        kind: &str,
-        (bytes, head): (&[u8], usize),
-        vault: Option<&Vault>,
-    ) -> Zeroizing<Vec<u8>> {
+    fn shorten(&self, kind: &str, (bytes, head): (&[u8], usize), vault: Option<&Vault>) -> Scratch {
+        let secrecy = match vault {
+            Some(_) => Secrecy::Secret,
+            None => Secrecy::Open,
+        };
         let tail = bytes.get(head..).unwrap_or_default();
         if tail.len() < BYTES_MIN || bytes.len() > BYTES_MAX {
-            return as_is(bytes);
+            return as_is(bytes, secrecy);
         }
         let kind = format!("{kind}/decoded");
-        let pieces = decoded(tail);
+        let pieces = decoded(tail, secrecy);
         let (id, sample) = self.newest(&kind, vault);
-        let Some(compressed) = sample.compress(&pieces) else {
-            return as_is(bytes);
+        let Some(compressed) = sample.compress(&pieces, secrecy) else {
+            return as_is(bytes, secrecy);
         };
-        let mut packed = begun(PACKED, id, bytes, compressed.len().saturating_add(head));
+        let len = compressed.len().saturating_add(head);
+        let mut packed = begun(PACKED, id, (bytes, secrecy), len);
         length::write(head, &mut packed);
         packed.extend_from_slice(bytes.get(..head).unwrap_or_default());
         length::write(pieces.len(), &mut packed);
         packed.extend_from_slice(&compressed);
         self.learn(&kind, packed.len(), (id, &sample.bytes), &pieces, vault);
-        if comes_back(&packed, &sample, bytes) {
+        let shorter = packed.len() < bytes.len();
+        if shorter && sample.gives(&compressed, &pieces, secrecy) {
             packed
         } else {
-            as_is(bytes)
+            as_is(bytes, secrecy)
         }
     }
 
     /// Packs a value of a kind with a sealed object in it that this key opens; one without is packed as ever.
-    fn shorten_sealed(&self, kind: &str, bytes: &[u8], key: &ContentKey) -> Zeroizing<Vec<u8>> {
+    fn shorten_sealed(&self, kind: &str, bytes: &[u8], key: &ContentKey) -> Scratch {
         // What opened objects say has nothing in common with ciphertext: a kind, and samples, of their own.
         let opened = format!("{kind}/opened/decoded");
         let packed = self.pack_opened(&opened, bytes, key);
         packed.unwrap_or_else(|| self.shorten(kind, (bytes, 0), None))
     }
 
-    fn pack_opened(
-        &self,
-        kind: &str,
-        bytes: &[u8],
-        key: &ContentKey,
-    ) -> Option<Zeroizing<Vec<u8>>> {
+    fn pack_opened(&self, kind: &str, bytes: &[u8], key: &ContentKey) -> Option<Scratch> {
         if bytes.len() > BYTES_MAX {
             return None;
         }
+        let secrecy = Secrecy::Open;
         let apart = Apart::of(bytes, key)?;
         let (id, sample) = self.newest(kind, None);
-        let pieces = decoded(&apart.parts);
-        let compressed = sample.compress(&pieces)?;
-        let mut packed = begun(SEALED, id, bytes, compressed.len());
+        let pieces = decoded(&apart.parts, secrecy);
+        let compressed = sample.compress(&pieces, secrecy)?;
+        let mut packed = begun(SEALED, id, (bytes, secrecy), compressed.len());
         apart.write_head(key, &mut packed);
         length::write(pieces.len(), &mut packed);
         packed.extend_from_slice(&compressed);
         self.learn(kind, packed.len(), (id, &sample.bytes), &pieces, None);
-        comes_back(&packed, &sample, bytes).then_some(packed)
+        let shorter = packed.len() < bytes.len();
+        (shorter && sample.gives(&compressed, &pieces, secrecy)).then_some(packed)
     }
 
     /// The newest sample of a kind, and its id; none and 0 if there is none.
@@ -353,8 +359,8 @@ impl Kind {
 pub async fn unpack(conn: &mut AnyConnection, stored: Vec<u8>) -> Result<Vec<u8>, StoreError> {
     let mut sample = learn(conn, sample_of(&stored)).await?;
     let known = |id| sample.as_mut()?.open(id, None);
-    let unpacked = unpack_with(&stored, known).ok_or(DAMAGED)?;
-    Ok(unpacked.to_vec())
+    let unpacked = unpack_with(&stored, Secrecy::Open, known).ok_or(DAMAGED)?;
+    Ok(unpacked.into_open())
 }
 
 /// Makes ready for [`Vault::open`] what [`Packer::seal_packed`] has made: its sample may be another
@@ -403,32 +409,34 @@ pub(crate) fn sample_of(packed: &[u8]) -> i64 {
 
 /// Gives a value as it was; None if it does not come back, or its sample is not known.
 pub(crate) fn unpack_known(stored: &[u8], vault: Option<&Vault>) -> Option<Zeroizing<Vec<u8>>> {
-    unpack_with(stored, |id| {
+    let sample = |id| {
         let known = lock(&KNOWN).get(&id).cloned();
         let fitted = known?.open(id, vault)?;
         remember(id, Sample::Open(Arc::clone(&fitted)));
         Some(fitted)
-    })
+    };
+    unpack_with(stored, Secrecy::Secret, sample).map(Scratch::into_zeroizing)
 }
 
 fn unpack_with(
     stored: &[u8],
+    secrecy: Secrecy,
     sample: impl FnOnce(i64) -> Option<Arc<Fitted>>,
-) -> Option<Zeroizing<Vec<u8>>> {
+) -> Option<Scratch> {
     match stored.split_first() {
-        Some((&AS_IS, value)) => Some(Zeroizing::new(value.to_vec())),
+        Some((&AS_IS, value)) => Some(secrecy.scratch(value.to_vec())),
         Some((&(PACKED_TEXT | SEALED_TEXT | PACKED | SEALED), _)) => {
             let id = named_by(stored)?;
             let sample = if id == 0 { Arc::default() } else { sample(id)? };
-            unfold(stored, &sample)
+            unfold(stored, &sample, secrecy)
         }
         Some((..b' ', _)) => None,
-        _ => Some(Zeroizing::new(stored.to_vec())),
+        _ => Some(secrecy.scratch(stored.to_vec())),
     }
 }
 
-fn as_is(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(match bytes.first() {
+fn as_is(bytes: &[u8], secrecy: Secrecy) -> Scratch {
+    secrecy.scratch(match bytes.first() {
         Some(..b' ') => [&[AS_IS], bytes].concat(),
         _ => bytes.to_vec(),
     })
@@ -436,67 +444,54 @@ fn as_is(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
 
 /// A form's byte, its sample's id, the check; with room for `len` more. Never moved to where there is more: what is left behind
 /// would not be wiped.
-fn begun(form: u8, id: i64, bytes: &[u8], len: usize) -> Zeroizing<Vec<u8>> {
-    let mut packed = Zeroizing::new(Vec::with_capacity(len.saturating_add(BESIDE_MAX)));
+fn begun(form: u8, id: i64, (bytes, secrecy): (&[u8], Secrecy), len: usize) -> Scratch {
+    let mut packed = secrecy.room(len.saturating_add(BESIDE_MAX));
     packed.push(form);
     packed.extend_from_slice(&id.to_be_bytes());
     packed.extend_from_slice(check(bytes).as_slice());
     packed
 }
 
-/// Whether it is shorter, and proves to be what it was.
-fn comes_back(packed: &[u8], sample: &Fitted, bytes: &[u8]) -> bool {
-    packed.len() < bytes.len()
-        && unfold_unchecked(packed, sample).is_some_and(|(_, again)| *again == bytes)
-}
-
-fn unfold(packed: &[u8], sample: &Fitted) -> Option<Zeroizing<Vec<u8>>> {
-    let (wanted, bytes) = unfold_unchecked(packed, sample)?;
-    (check(&bytes) == *wanted).then_some(bytes)
-}
-
-/// The check that a packed value has, and what comes back of it.
-fn unfold_unchecked<'p>(
-    packed: &'p [u8],
-    sample: &Fitted,
-) -> Option<(&'p [u8; CHECK_LEN], Zeroizing<Vec<u8>>)> {
+/// What a packed value stands for, if it has the check that was written beside it.
+fn unfold(packed: &[u8], sample: &Fitted, secrecy: Secrecy) -> Option<Scratch> {
     let (form, rest) = packed.split_first()?;
     let (wanted, rest) = rest.get(ID_LEN..)?.split_first_chunk::<CHECK_LEN>()?;
     let bytes = match *form {
         SEALED_TEXT => {
             let (head, rest) = Head::read(rest)?;
-            let parts = expand(sample, rest, head.parts_len()?)?;
-            head.put_together(&parts)?
+            let parts = expand(sample, rest, (head.parts_len()?, secrecy))?;
+            secrecy.scratch(head.put_together(&parts)?)
         }
         SEALED => {
             let (head, rest) = Head::read(rest)?;
             let (len, rest) = length::read(rest)?;
-            let parts = encoded(&expand(sample, rest, len)?, BYTES_MAX)?;
-            head.put_together(&parts)?
+            let pieces = expand(sample, rest, (len, secrecy))?;
+            let parts = encoded(&pieces, BYTES_MAX, secrecy)?;
+            secrecy.scratch(head.put_together(&parts)?)
         }
         _ => {
             let (head_len, rest) = length::read(rest)?;
             let (head, rest) = rest.split_at_checked(head_len)?;
             let (len, rest) = length::read(rest)?;
-            let expanded = expand(sample, rest, len)?;
+            let expanded = expand(sample, rest, (len, secrecy))?;
             let tail = match *form {
                 PACKED_TEXT => expanded,
-                _ => encoded(&expanded, BYTES_MAX)?,
+                _ => encoded(&expanded, BYTES_MAX, secrecy)?,
             };
             if head.is_empty() {
                 tail
             } else {
-                Zeroizing::new([head, &tail].concat())
+                secrecy.scratch([head, &tail].concat())
             }
         }
     };
-    Some((wanted, bytes))
+    (check(&bytes) == *wanted).then_some(bytes)
 }
 
 /// Few bytes are a megabyte, if they say so: no more than what was ever packed.
-fn expand(sample: &Fitted, packed: &[u8], len: usize) -> Option<Zeroizing<Vec<u8>>> {
+fn expand(sample: &Fitted, packed: &[u8], (len, secrecy): (usize, Secrecy)) -> Option<Scratch> {
     (len <= BYTES_MAX.saturating_add(BESIDE_MAX))
-        .then(|| sample.expand(packed, len))
+        .then(|| sample.expand(packed, len, secrecy))
         .flatten()
 }
 

@@ -5,9 +5,9 @@
 //! text stands for, in pieces again. The last piece has no base64url after it.
 
 use openset_jose::base64url;
-use zeroize::Zeroizing;
 
 use super::length;
+use super::scratch::{Scratch, Secrecy};
 
 /// Shorter runs are left: names and digests, which nothing repeats and which are parts of words as often.
 const RUN_MIN: usize = 64;
@@ -18,23 +18,23 @@ const DEPTH_MAX: u8 = 3;
 /// Room for the length of the last piece.
 const LENGTH_MAX: usize = 10;
 
-/// The pieces of a value; about as long at most.
-pub(super) fn decoded(value: &[u8]) -> Zeroizing<Vec<u8>> {
-    pieces(value, DEPTH_MAX)
+/// The pieces of a value; about as long at most. [`encoded`] gives the value again: what is decoded has one text alone.
+pub(super) fn decoded(value: &[u8], secrecy: Secrecy) -> Scratch {
+    pieces(value, DEPTH_MAX, secrecy)
 }
 
-fn pieces(value: &[u8], depth: u8) -> Zeroizing<Vec<u8>> {
+fn pieces(value: &[u8], depth: u8, secrecy: Secrecy) -> Scratch {
     // A run is shortened by more than its two lengths take.
-    let mut out = Zeroizing::new(Vec::with_capacity(value.len().saturating_add(LENGTH_MAX)));
+    let mut out = secrecy.room(value.len().saturating_add(LENGTH_MAX));
     let mut text = 0;
     let mut at = 0;
     while depth > 0
         && let Some((begin, end)) = next_run(value, at)
     {
         let run = value.get(begin..end).unwrap_or_default();
-        if let Ok(bytes) = base64url::decode(run).map(Zeroizing::new) {
+        if let Ok(bytes) = base64url::decode(run).map(|bytes| secrecy.scratch(bytes)) {
             write(value.get(text..begin).unwrap_or_default(), &mut out);
-            write(&pieces(&bytes, depth.saturating_sub(1)), &mut out);
+            write(&pieces(&bytes, depth.saturating_sub(1), secrecy), &mut out);
             text = end;
         }
         at = end;
@@ -85,14 +85,13 @@ fn write(piece: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The value of these pieces; None if they are none, or it is longer than it may be.
-pub(super) fn encoded(pieces: &[u8], len_max: usize) -> Option<Zeroizing<Vec<u8>>> {
-    together(pieces, len_max, DEPTH_MAX)
+pub(super) fn encoded(pieces: &[u8], len_max: usize, secrecy: Secrecy) -> Option<Scratch> {
+    together(pieces, len_max, DEPTH_MAX, secrecy)
 }
 
-fn together(mut rest: &[u8], len_max: usize, depth: u8) -> Option<Zeroizing<Vec<u8>>> {
+fn together(mut rest: &[u8], len_max: usize, depth: u8, secrecy: Secrecy) -> Option<Scratch> {
     let len = len_of(rest, depth).filter(|len| *len <= len_max)?;
-    // With room for all, nothing is left behind unwiped.
-    let mut value = Zeroizing::new(Vec::with_capacity(len));
+    let mut value = secrecy.room(len);
     loop {
         let text;
         (text, rest) = piece(rest)?;
@@ -102,7 +101,7 @@ fn together(mut rest: &[u8], len_max: usize, depth: u8) -> Option<Zeroizing<Vec<
         }
         let inner;
         (inner, rest) = piece(rest)?;
-        let bytes = together(inner, len_max, depth.checked_sub(1)?)?;
+        let bytes = together(inner, len_max, depth.checked_sub(1)?, secrecy)?;
         base64url::append(&bytes, &mut value);
     }
 }
@@ -137,10 +136,13 @@ mod tests {
     use super::*;
 
     fn back(value: &[u8]) -> usize {
-        let pieces = decoded(value);
+        let pieces = decoded(value, Secrecy::Secret);
         assert!(pieces.len() <= value.len() + LENGTH_MAX);
-        assert_eq!(*encoded(&pieces, value.len()).unwrap(), value);
-        assert!(value.is_empty() || encoded(&pieces, value.len() - 1).is_none());
+        assert_eq!(
+            *encoded(&pieces, value.len(), Secrecy::Secret).unwrap(),
+            value
+        );
+        assert!(value.is_empty() || encoded(&pieces, value.len() - 1, Secrecy::Secret).is_none());
         pieces.len()
     }
 
@@ -209,9 +211,12 @@ mod tests {
 
     #[test]
     fn what_are_no_pieces_is_refused() {
-        let pieces = decoded(format!("\"{}\".", "AB".repeat(RUN_MIN)).as_bytes());
+        let pieces = decoded(
+            format!("\"{}\".", "AB".repeat(RUN_MIN)).as_bytes(),
+            Secrecy::Open,
+        );
         for end in 0..pieces.len() {
-            let cut = encoded(pieces.get(..end).unwrap(), 1000);
+            let cut = encoded(pieces.get(..end).unwrap(), 1000, Secrecy::Open);
             assert!(cut.is_none_or(|value| value.len() <= 1), "{end}");
         }
         let mut deep = vec![1, b'x'];
@@ -223,7 +228,7 @@ mod tests {
             ]
             .concat();
         }
-        assert!(encoded(&deep, 1000).is_none());
+        assert!(encoded(&deep, 1000, Secrecy::Secret).is_none());
 
         // So deep that nobody could follow.
         let mut deep = VecDeque::from(vec![1, b'x']);
@@ -235,6 +240,6 @@ mod tests {
             }
             deep.push_back(0);
         }
-        assert!(encoded(deep.make_contiguous(), 1000).is_none());
+        assert!(encoded(deep.make_contiguous(), 1000, Secrecy::Secret).is_none());
     }
 }

@@ -13,7 +13,7 @@ const DOTS: usize = 4;
 /// A value, taken apart.
 pub(super) struct Apart {
     /// What stands before the object, the object's opening, its plaintext, what stands after it: one after the other.
-    pub(super) parts: Zeroizing<Vec<u8>>,
+    pub(super) parts: Vec<u8>,
     lens: [usize; 4],
 }
 
@@ -27,7 +27,7 @@ impl Apart {
                 let (before, after) = (value.get(..before)?, value.get(end..)?);
                 let parts = [before, opening.as_bytes(), &plaintext, after];
                 return Some(Self {
-                    parts: Zeroizing::new(parts.concat()),
+                    parts: parts.concat(),
                     lens: parts.map(<[u8]>::len),
                 });
             }
@@ -78,7 +78,7 @@ impl Head {
     }
 
     /// The value as it was, if these are its parts.
-    pub(super) fn put_together(&self, parts: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn put_together(&self, parts: &[u8]) -> Option<Vec<u8>> {
         let [before, opening, plaintext, after] = self.lens;
         let (before, rest) = parts.split_at_checked(before)?;
         let (opening, rest) = rest.split_at_checked(opening)?;
@@ -86,6 +86,6 @@ impl Head {
         let opening = str::from_utf8(opening).ok()?;
         let sealed = jwe::seal_again(default_provider(), &self.key, opening, plaintext).ok()?;
         let value = [before, sealed.as_bytes(), rest].concat();
-        (rest.len() == after).then(|| Zeroizing::new(value))
+        (rest.len() == after).then_some(value)
     }
 }

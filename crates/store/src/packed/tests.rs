@@ -26,8 +26,8 @@ async fn what_was_packed_as_text_still_comes_back() {
     let sample = Fitted::default();
 
     let value = format!("{{\"said\":\"{}\"}}", signed(1)).into_bytes();
-    let compressed = sample.compress(&value).unwrap();
-    let mut packed = begun(PACKED_TEXT, 0, &value, compressed.len());
+    let compressed = sample.compress(&value, Secrecy::Open).unwrap();
+    let mut packed = begun(PACKED_TEXT, 0, (&value, Secrecy::Open), compressed.len());
     length::write(0, &mut packed);
     length::write(value.len(), &mut packed);
     packed.extend_from_slice(&compressed);
@@ -43,8 +43,8 @@ async fn what_was_packed_as_text_still_comes_back() {
     let sealed = jwe::seal_again(default_provider(), &key, &opening, signed(2).as_bytes()).unwrap();
     let value = format!("{{\"answer\":\"{sealed}\"}}").into_bytes();
     let apart = Apart::of(&value, &key).unwrap();
-    let compressed = sample.compress(&apart.parts).unwrap();
-    let mut packed = begun(SEALED_TEXT, 0, &value, compressed.len());
+    let compressed = sample.compress(&apart.parts, Secrecy::Open).unwrap();
+    let mut packed = begun(SEALED_TEXT, 0, (&value, Secrecy::Open), compressed.len());
     apart.write_head(&key, &mut packed);
     packed.extend_from_slice(&compressed);
     let again = unpack(&mut conn, packed.to_vec()).await.unwrap();
@@ -60,8 +60,12 @@ fn no_sample_looks_like_a_dictionary() {
     packer.learn("kind", 0, (0, &[]), &value, None);
     let offer = lock(&packer.kinds).get_mut("kind").unwrap().offer.take();
     let sample = Fitted::from(offer.unwrap().bytes.as_slice());
-    assert!(sample.compress(&value).is_some());
-    assert!(Fitted::from(value.as_slice()).compress(&value).is_none());
+    assert!(sample.compress(&value, Secrecy::Open).is_some());
+    assert!(
+        Fitted::from(value.as_slice())
+            .compress(&value, Secrecy::Open)
+            .is_none()
+    );
 }
 
 #[test]
