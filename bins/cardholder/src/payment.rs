@@ -29,7 +29,7 @@ use reqwest::Url;
 use crate::purchases::{AgreedOrder, Record, Terms, allowed, known_purchase, load};
 use crate::registration::Paying;
 use crate::store::{self, PurchaseRow};
-use crate::{Wallet, call_problem, corrupt, registration, staples, with_context};
+use crate::{Wallet, call_problem, corrupt, registration, with_context};
 
 /// How long PReq is sent again while nobody answers: shorter than the receiver keeps its answer.
 pub(crate) const DEADLINE_MS: i64 = 24 * 60 * 60 * 1000;
@@ -45,7 +45,7 @@ pub(crate) async fn purchase(
     order: AgreedOrder,
     ordered: StepReport,
 ) -> Result<PurchaseRow, Problem> {
-    let card = registration::buying(wallet, &terms.card_id).await?;
+    let (card, ocsp) = registration::buying(wallet, &terms.card_id).await?;
     let brand = brand_of(&card)?.as_str().to_owned();
     if !order.initiation.brands.contains(&brand) {
         let detail = format!(
@@ -54,7 +54,7 @@ pub(crate) async fn purchase(
         );
         return Err(Problem::unprocessable("brand-not-taken", detail));
     }
-    let (step, shown) = initiate(wallet, &card, &order).await?;
+    let (step, shown) = initiate(wallet, &card, ocsp, &order).await?;
     let stored = Instant::now();
     let record = Record {
         order_description: order.initiation.order_description.clone(),
@@ -87,6 +87,7 @@ fn brand_of(card: &Paying) -> Result<BrandId, Problem> {
 async fn initiate(
     wallet: &Arc<Wallet>,
     card: &Paying,
+    ocsp: Option<Vec<u8>>,
     order: &AgreedOrder,
 ) -> Result<(Step<AwaitingPRes>, StepReport), Problem> {
     let started = Instant::now();
@@ -106,11 +107,6 @@ async fn initiate(
         .await
         .map_err(|error| call_problem("merchant-not-answering", &error))?;
     let bytes = answer.body.len();
-    // What the wallet holds: asked for now, the CA would learn that something is being bought.
-    let ocsp = match card.certificate() {
-        Some(thumbprint) => staples::fresh(wallet, &thumbprint).await?,
-        None => None,
-    };
     let (card, verifier) = (card.clone(), Arc::clone(wallet.trust.verifier()));
     let from = Some(&order.set_url);
     let next = verified(wallet, from, answer, move |wire| {

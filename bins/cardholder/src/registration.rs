@@ -247,15 +247,13 @@ fn card_of(
         return Err(unknown());
     }
     // Another replica may have renewed the certificate: what was parsed is good for its revision alone.
-    let name = (row.card_id.clone(), certificate.map(str::to_owned));
-    let held = wallet.cards.read().ok();
-    let held = held.and_then(|cards| cards.get(&name).cloned());
-    if let Some((revision, card)) = held
+    if let Some((revision, card)) = last_parsed(wallet, &row.card_id, certificate)
         && revision == row.revision
     {
         return Ok(card);
     }
     let card = Arc::new(wallet.open_card(&row)?.card(certificate)?);
+    let name = (row.card_id, certificate.map(str::to_owned));
     if let Ok(mut cards) = wallet.cards.write() {
         if cards.len() >= PARSED_CARDS_MAX {
             cards.clear();
@@ -263,6 +261,16 @@ fn card_of(
         cards.insert(name, (row.revision, Arc::clone(&card)));
     }
     Ok(card)
+}
+
+/// The card as it was parsed last, and of which revision.
+fn last_parsed(
+    wallet: &Wallet,
+    card_id: &str,
+    certificate: Option<&str>,
+) -> Option<(i64, Arc<Card>)> {
+    let name = (card_id.to_owned(), certificate.map(str::to_owned));
+    wallet.cards.read().ok()?.get(&name).cloned()
 }
 
 pub(crate) async fn load(wallet: &Wallet, card_id: &str) -> Result<CardRow, Problem> {

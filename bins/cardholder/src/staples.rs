@@ -120,9 +120,14 @@ fn is_young(staple: &Staple, now: i64) -> bool {
 /// The response that goes along with a purchase, if a fresh one is there.
 pub(crate) async fn fresh(wallet: &Wallet, certificate: &str) -> Result<Option<Vec<u8>>, Problem> {
     let held = store::staple_of(&mut *wallet.db.read().await?, certificate).await?;
+    Ok(if_fresh(held))
+}
+
+/// This response, if it is fresh.
+pub(crate) fn if_fresh(held: Option<Staple>) -> Option<Vec<u8>> {
     let now = clock::now_seconds();
     let fresh = |staple: &Staple| staple.next_update_s.saturating_sub(now) > FRESH_SECONDS;
-    Ok(held.filter(fresh).map(|staple| staple.response))
+    held.filter(fresh).map(|staple| staple.response)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ mod purchases;
 mod staples;
 
 pub(crate) use cards::{
-    CardRow, all_cards, card_by_id, card_by_key, cards_in, insert_card, update_card,
+    CardRow, all_cards, card_and_staple, card_by_id, card_by_key, cards_in, insert_card,
+    update_card,
 };
 pub(crate) use mail_orders::{insert_mail_order, mail_order_of};
 pub(crate) use purchases::{

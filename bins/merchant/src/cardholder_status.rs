@@ -65,11 +65,10 @@ impl Answers {
     }
 }
 
-/// Fails unless the cardholder's certificate is known to be good now, as far as the merchant's policy demands it.
-pub(crate) async fn check(
-    merchant: &Arc<Merchant>,
+/// Fails if a replica has learned that the cardholder's certificate is revoked. A payment that begins counts on that it has not.
+pub(crate) async fn check_learned(
+    merchant: &Merchant,
     cardholder: &Certificate,
-    staple: Staple,
 ) -> Result<(), Failure> {
     let thumbprint = cardholder.thumbprint();
     let learned =
@@ -78,6 +77,16 @@ pub(crate) async fn check(
         merchant.verifier()?.mark_revoked(&thumbprint);
         return Err(refused(PathError::Revoked(Role::Cardholder)));
     }
+    Ok(())
+}
+
+/// Fails unless the responder says, or has said, that the cardholder's certificate is good, as far as the merchant's policy
+/// demands it.
+pub(crate) async fn check(
+    merchant: &Arc<Merchant>,
+    cardholder: &Certificate,
+    staple: Staple,
+) -> Result<(), Failure> {
     match staple {
         Staple::Good => Ok(()),
         Staple::Refused(error) => refuse(merchant, cardholder, error).await,

@@ -307,7 +307,7 @@ fn error(rejection: &Rejection, wrapper: Option<&MessageWrapper>) -> Vec<u8> {
 }
 
 /// What the effect of a message counts on, and another message may have changed.
-const OVERTAKEN: [&str; 3] = [purchases::TOO_MANY, orders::TAKEN, payments::XID_TAKEN];
+const OVERTAKEN: [&str; 3] = [purchases::TOO_MANY, orders::TAKEN, payments::NOT_BEGUN];
 
 /// What is on record of a message.
 enum Found {

@@ -8,9 +8,9 @@ use openset_service::problem::Problem;
 use openset_service::random;
 
 use super::form::NewCard;
-use super::{Kept, UNSIGNED, card_of};
+use super::{Kept, UNSIGNED, card_of, last_parsed};
 use crate::store::{self, CardRow};
-use crate::{Wallet, corrupt};
+use crate::{Wallet, corrupt, staples};
 
 /// What is paid with.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl Paying {
     /// The thumbprint of its certificate, if it has one.
     pub(crate) fn certificate(&self) -> Option<String> {
         match self {
-            Self::Certified(card) => Some(card.signature.thumbprint().to_string()),
+            Self::Certified(card) => Some(thumbprint(card)),
             Self::Bare(_) => None,
         }
     }
@@ -50,6 +50,15 @@ pub(crate) async fn paying(
     certificate: Option<&str>,
 ) -> Result<Paying, Problem> {
     let row = store::card_by_id(&mut *wallet.db.read().await?, card_id).await?;
+    paying_with(wallet, row, certificate)
+}
+
+/// The same, of what the database holds of it.
+fn paying_with(
+    wallet: &Wallet,
+    row: Option<CardRow>,
+    certificate: Option<&str>,
+) -> Result<Paying, Problem> {
     let row = match row {
         Some(row) if row.state == UNSIGNED => row,
         row => return Ok(Paying::Certified(card_of(wallet, row, certificate)?)),
@@ -65,13 +74,29 @@ pub(crate) async fn paying(
     })))
 }
 
-/// The same, to buy with.
-pub(crate) async fn buying(wallet: &Wallet, card_id: &str) -> Result<Paying, Problem> {
-    let paying = paying(wallet, card_id, None).await?;
-    if matches!(paying, Paying::Bare(_)) && !wallet.allow_unsigned {
-        return Err(not_allowed());
-    }
-    Ok(paying)
+/// The same, to buy with; and the OCSP response that goes along, if a fresh one is there. What the wallet holds: asked for
+/// when something is being bought, the CA would learn of it.
+pub(crate) async fn buying(
+    wallet: &Wallet,
+    card_id: &str,
+) -> Result<(Paying, Option<Vec<u8>>), Problem> {
+    // Most likely it is the certificate that was bought with last.
+    let likely = last_parsed(wallet, card_id, None).map(|(_, card)| thumbprint(&card));
+    let mut reader = wallet.db.read().await?;
+    let (row, staple) = store::card_and_staple(&mut reader, card_id, likely.as_deref()).await?;
+    drop(reader);
+    let paying = paying_with(wallet, row, None)?;
+    let staple = match paying.certificate() {
+        None if !wallet.allow_unsigned => return Err(not_allowed()),
+        None => None,
+        Some(certificate) if likely.as_ref() == Some(&certificate) => staples::if_fresh(staple),
+        Some(certificate) => staples::fresh(wallet, &certificate).await?,
+    };
+    Ok((paying, staple))
+}
+
+fn thumbprint(card: &Card) -> String {
+    card.signature.thumbprint().to_string()
 }
 
 /// Takes a card in without asking a CA.

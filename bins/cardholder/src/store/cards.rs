@@ -4,6 +4,8 @@ use openset_store::{StoreError, Tx};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
+use super::staples::{self, STAPLE, Staple};
+
 /// A card, registered or being registered.
 #[derive(Clone)]
 pub(crate) struct CardRow {
@@ -24,6 +26,9 @@ pub(crate) struct CardRow {
 
 const CARD: &str = "card_id, idempotency_key, body_digest, brand, last_four, state, sealed, wire, reason, \
                     registration_url, revision, created_at_s";
+
+/// So many are [`CARD`].
+const CARD_COLUMNS: usize = 12;
 
 fn card(row: &AnyRow) -> Result<CardRow, sqlx::Error> {
     Ok(CardRow {
@@ -127,6 +132,27 @@ pub(crate) async fn card_by_id(
 ) -> Result<Option<CardRow>, StoreError> {
     let sql = format!("SELECT {CARD} FROM cards WHERE card_id = $1");
     Ok(cards_where(conn, sql, Some(card_id)).await?.pop())
+}
+
+/// The card, and the response about the certificate of this thumbprint, in one look.
+pub(crate) async fn card_and_staple(
+    conn: &mut AnyConnection,
+    card_id: &str,
+    certificate: Option<&str>,
+) -> Result<(Option<CardRow>, Option<Staple>), StoreError> {
+    // The statement is put together from constants alone.
+    let sql = format!(
+        "SELECT {CARD}, {STAPLE} FROM cards LEFT JOIN staples ON certificate = $1 WHERE card_id = $2"
+    );
+    let found = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(certificate)
+        .bind(card_id)
+        .fetch_optional(conn)
+        .await?;
+    let Some(row) = found else {
+        return Ok((None, None));
+    };
+    Ok((Some(card(&row)?), staples::read(&row, CARD_COLUMNS)?))
 }
 
 pub(crate) async fn card_by_key(

@@ -1,7 +1,8 @@
 //! OCSP responses about cards' certificates.
 
 use openset_store::{StoreError, Tx};
-use sqlx::{AnyConnection, Row as _};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 /// An OCSP response and while it is good, in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub(crate) struct Staple {
     pub(crate) this_update_s: i64,
     pub(crate) next_update_s: i64,
 }
+
+pub(super) const STAPLE: &str = "response, this_update_s, next_update_s";
 
 /// Keeps a response about the certificate of this thumbprint; one that is good for longer stays.
 pub(crate) async fn keep_staple(
@@ -37,17 +40,24 @@ pub(crate) async fn staple_of(
     conn: &mut AnyConnection,
     certificate: &str,
 ) -> Result<Option<Staple>, StoreError> {
-    let row = sqlx::query(
-        "SELECT response, this_update_s, next_update_s FROM staples WHERE certificate = $1",
-    )
-    .bind(certificate)
-    .fetch_optional(conn)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
+    // The statement is put together from constants alone.
+    let sql = format!("SELECT {STAPLE} FROM staples WHERE certificate = $1");
+    let found = sqlx::query(AssertSqlSafe(sql))
+        .bind(certificate)
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.map(|row| read(&row, 0)).transpose()?.flatten())
+}
+
+/// The response in a row, from this column on, if there is one.
+pub(super) fn read(row: &AnyRow, at: usize) -> Result<Option<Staple>, sqlx::Error> {
+    let Some(response) = row.try_get(at)? else {
+        return Ok(None);
+    };
     Ok(Some(Staple {
-        response: row.try_get(0)?,
-        this_update_s: row.try_get(1)?,
-        next_update_s: row.try_get(2)?,
+        response,
+        this_update_s: row.try_get(at.saturating_add(1))?,
+        next_update_s: row.try_get(at.saturating_add(2))?,
     }))
 }
 

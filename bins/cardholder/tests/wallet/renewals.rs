@@ -25,11 +25,11 @@ async fn short(world: &mut World) -> (Wallet, String) {
     (wallet, card_id)
 }
 
-fn certificate(card: &Value) -> &str {
+pub(crate) fn certificate(card: &Value) -> &str {
     card["certificate"]["thumbprint"].as_str().unwrap()
 }
 
-async fn renewed(wallet: &Wallet, card_id: &str, old: &str) -> Value {
+pub(crate) async fn renewed(wallet: &Wallet, card_id: &str, old: &str) -> Value {
     for _ in 0..1200 {
         let card = wallet.card(card_id).await;
         if certificate(&card) != old {

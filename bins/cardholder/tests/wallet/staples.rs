@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::authority::Mood;
+use crate::authority::{Mood, YEAR_S};
+use crate::renewals::{certificate, renewed};
 use crate::world::{Wallet, World};
 
 /// How many certificates have a fresh OCSP response.
@@ -43,11 +44,42 @@ async fn responses_are_fetched_without_any_purchase_and_kept_while_they_are_good
     let wallet = world.open("wallet").await;
     hold(&wallet, "2").await;
     // They go along with purchases, and nobody is asked for them then.
-    assert_eq!(world.shop.stapled(), 0);
-    let bought = wallet.buy(&world, &card_id, None).await;
-    assert_eq!(bought.at("/status"), "paid");
-    assert_eq!(world.shop.stapled(), 1);
+    for before in 0..3 {
+        assert_eq!(world.shop.stapled(), before);
+        let bought = wallet.buy(&world, &card_id, None).await;
+        assert_eq!(bought.at("/status"), "paid");
+    }
+    assert_eq!(world.shop.stapled(), 3);
     assert_eq!(world.authority.received("OCSPRequest").1, asked);
+    wallet.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_renewal_the_response_is_about_the_new_certificate() {
+    let mut world = World::new().await;
+    world.more = "staple_seconds = 1\nrenewal_days = 1".to_owned();
+    world.authority.certify_for(120);
+    let wallet = world.open("wallet").await;
+    let card_id = wallet.register().await;
+    hold(&wallet, "1").await;
+    let bought = wallet.buy(&world, &card_id, None).await;
+    assert_eq!(
+        (bought.at("/status"), world.shop.stapled()),
+        ("paid".to_owned(), 1)
+    );
+    let card = wallet.card(&card_id).await;
+    world.authority.certify_for(YEAR_S);
+    renewed(&wallet, &card_id, certificate(&card)).await;
+    // The shop judges the responses that it is given.
+    for _ in 0..200 {
+        let bought = wallet.buy(&world, &card_id, None).await;
+        assert_eq!(bought.at("/status"), "paid");
+        if world.shop.stapled() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert_eq!(world.shop.stapled(), 2);
     wallet.close().await;
 }
 

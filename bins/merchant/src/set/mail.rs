@@ -135,8 +135,7 @@ pub(super) async fn commit(
     place(&mut tx, order, xid).await?;
     match tx.commit_with(effect).await {
         Ok(()) => Ok(Found::New),
-        // Whoever orders by mail names the XID: this one is another order's by now.
-        Err(StoreError::Conflict(payments::XID_TAKEN)) => Err(Rejection::UnknownXid.into()),
+        Err(StoreError::Conflict(reason @ payments::NOT_BEGUN)) => Ok(Found::Overtaken(reason)),
         Err(error) => Err(error.into()),
     }
 }

@@ -191,12 +191,15 @@ async fn commit(
     let (effect, answer, committed) = match next {
         // It may be the second of its XID.
         Next::Reject(answer) if !by_mail => {
+            if let Some(cardholder) = p_req.payer.certificate() {
+                cardholder_status::check_learned(merchant, cardholder).await?;
+            }
             let committed = Committed::Answered(answer.clone());
             (vec![Write::may(payment)], Some(&**answer), committed)
         }
         Next::Reject(answer) => {
             let take = orders::take(&order.id, order.xid, xid);
-            let effect = vec![take, Write::must(payment, payments::XID_TAKEN)];
+            let effect = vec![take, Write::must(payment, payments::NOT_BEGUN)];
             (effect, Some(&**answer), Committed::Answered(answer.clone()))
         }
         Next::Ask(awaiting, wire) => {
@@ -205,7 +208,7 @@ async fn commit(
             let queued = sending::outgoing(merchant, AUTH_REQ, rrpid, xid.to_string(), wire);
             let effect = vec![
                 orders::take(&order.id, order.xid, xid),
-                Write::must(payment, payments::XID_TAKEN),
+                Write::must(payment, payments::NOT_BEGUN),
                 authorizations::insert(packer, &xid, first, awaiting, at)?,
                 sending::enqueue(merchant, &queued),
             ];
@@ -227,7 +230,17 @@ async fn commit(
         Found::New => {}
         Found::Answered(stored) => return Ok(Committed::Answered(stored)),
         Found::AtWork => return Ok(Committed::AtWork),
-        Found::Overtaken(reason) => return Err(Failure::Overtaken(reason)),
+        Found::Overtaken(reason) => {
+            if let Some(cardholder) = p_req.payer.certificate() {
+                cardholder_status::check_learned(merchant, cardholder).await?;
+            }
+            return Err(if *by_mail {
+                // Whoever orders by mail names the XID: this one is another order's by now.
+                Rejection::UnknownXid.into()
+            } else {
+                Failure::Overtaken(reason)
+            });
+        }
     }
     tracing::info!(
         step = 7,

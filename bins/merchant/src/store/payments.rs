@@ -185,10 +185,11 @@ fn packed_steps(packer: &Packer, steps: &[StepReport]) -> Result<Vec<u8>, StoreE
     Ok(packer.pack("payments/steps", json.as_bytes()))
 }
 
-/// Why nothing is kept when another PReq came under the same XID.
-pub(crate) const XID_TAKEN: &str = "the purchase has a payment";
+/// Why nothing is kept when another PReq came under the same XID, or a replica has learned that the cardholder's certificate
+/// is revoked.
+pub(crate) const NOT_BEGUN: &str = "the purchase has a payment, or may have none";
 
-/// Records a payment; changes no row if its XID has one already.
+/// Records a payment; changes no row if its XID has one already, or the payer's certificate was learned to be revoked.
 pub(crate) fn insert<'a>(
     packer: &Packer,
     new: &NewPayment<'a>,
@@ -205,7 +206,8 @@ pub(crate) fn insert<'a>(
     let insert = sqlx::query(
         "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, failure, steps, \
          created_at_ms, signed, hoi, hpi, od_salt, steps_packed) \
-         VALUES ($1, $2, $3, $4, $5, $6, '', $7, '', $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
+         SELECT $1, $2, $3, $4, $5, $6, '', $7, '', $8, $9, $10, $11, $12, $13 \
+         WHERE NOT EXISTS (SELECT 1 FROM learned_revocations WHERE thumbprint = $5) ON CONFLICT DO NOTHING",
     )
     .bind(xid.to_string())
     .bind(new.order_id.as_str())

@@ -3,7 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
@@ -60,41 +61,63 @@ impl<W> LogLayer<W> {
     }
 }
 
+/// By name.
 #[derive(Default)]
-struct Fields(Map<String, Value>);
+struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
-        if ALLOWED_FIELDS.contains(&field.name()) {
-            self.0.insert(field.name().to_owned(), value);
+    /// What was said last of a name stands.
+    fn set(&mut self, name: &'static str, value: Value) {
+        match self.0.binary_search_by_key(&name, |(known, _)| known) {
+            Ok(at) => {
+                if let Some((_, before)) = self.0.get_mut(at) {
+                    *before = value;
+                }
+            }
+            Err(at) => self.0.insert(at, (name, value)),
         }
     }
 
-    fn put_text(&mut self, field: &Field, text: &str) {
-        let text: String = text.chars().take(VALUE_CHARS_MAX).collect();
-        self.put(field, text.into());
+    fn put(&mut self, field: &Field, value: impl FnOnce() -> Value) {
+        if ALLOWED_FIELDS.contains(&field.name()) {
+            self.set(field.name(), value());
+        }
+    }
+}
+
+/// Cut where it is too long.
+fn short(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(VALUE_CHARS_MAX) {
+        text.truncate(end);
+    }
+    text
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put_text(field, &format!("{value:?}"));
+        self.put(field, || short(format!("{value:?}")).into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put_text(field, value);
+        self.put(field, || short(value.to_owned()).into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.put(field, || value.into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.put(field, || value.into());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.put(field, || value.into());
     }
 }
 
@@ -121,16 +144,12 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        for span in context
-            .event_scope(event)
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .iter()
-            .rev()
-        {
+        let scope = context.event_scope(event);
+        for span in scope.into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(of_span) = span.extensions().get::<Fields>() {
-                fields.0.extend(of_span.0.clone());
+                for (name, value) in &of_span.0 {
+                    fields.set(name, value.clone());
+                }
             }
         }
         event.record(&mut fields);
@@ -139,19 +158,21 @@ where
             .format(&Rfc3339)
             .unwrap_or_default();
         let line = match self.format {
-            LogFormat::Text => text(&now, level, self.party.name(), fields.0),
-            LogFormat::Json => json(&now, level, self.party.name(), fields.0),
+            LogFormat::Text => text(&now, level, self.party.name(), &fields),
+            LogFormat::Json => json(&now, level, self.party.name(), fields),
         };
         // There is nobody left to tell that the log cannot be written.
         let _ = self.writer.make_writer().write_all(line.as_bytes());
     }
 }
 
-fn text(now: &str, level: &str, party: &str, mut fields: Map<String, Value>) -> String {
-    let message = fields.remove("message").unwrap_or_default();
-    let message = message.as_str().unwrap_or_default().escape_debug();
+fn text(now: &str, level: &str, party: &str, fields: &Fields) -> String {
+    let is_message = |(name, _): &&(&str, Value)| *name == "message";
+    let message = fields.0.iter().find(is_message);
+    let message = message.and_then(|(_, value)| value.as_str());
+    let message = message.unwrap_or_default().escape_debug();
     let mut line = format!("{now} {level:5} {party} {message}");
-    for (name, value) in fields {
+    for (name, value) in fields.0.iter().filter(|field| !is_message(field)) {
         // Quoted and escaped unless it is a plain word, so that no value can forge a line.
         let _ = match value.as_str() {
             Some(word) if is_plain(word) => write!(line, " {name}={word}"),
@@ -166,11 +187,12 @@ fn is_plain(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && c != '"')
 }
 
-fn json(now: &str, level: &str, party: &str, fields: Map<String, Value>) -> String {
-    let mut line = Map::new();
-    line.insert("time".to_owned(), now.into());
-    line.insert("level".to_owned(), level.into());
-    line.extend(fields);
-    line.insert("party".to_owned(), party.into());
-    format!("{}\n", Value::Object(line))
+fn json(now: &str, level: &str, party: &str, mut fields: Fields) -> String {
+    for (name, value) in [("time", now), ("level", level), ("party", party)] {
+        fields.set(name, value.into());
+    }
+    // Texts and numbers by name always serialize.
+    let mut line = serde_json::to_string(&fields).unwrap_or_default();
+    line.push('\n');
+    line
 }
