@@ -374,7 +374,7 @@ async fn finish(
         authorizations::take_receipt(&mut tx, xid, one, receipt).await?;
     }
     if let Some(verified) = told.verified {
-        done.push(StepReport::lasting(
+        done.add(&[StepReport::lasting(
             lasted,
             11,
             "merchant paid",
@@ -382,7 +382,7 @@ async fn finish(
             "CapReq",
             outgoing.body.len(),
             verified,
-        ));
+        )]);
     }
     if let Some((wish, draft)) = release {
         let queued = begin(&mut tx, merchant, xid, &wish, draft, None).await?;

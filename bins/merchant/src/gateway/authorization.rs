@@ -278,7 +278,7 @@ async fn finish(
         };
         let mut tx = merchant.db.begin().await?;
         let mut done = payments::hold(&mut tx, xid).await?;
-        done.extend_from_slice(&steps);
+        done.add(&steps);
         let stands = authorizations::conclude(&mut tx, xid, one.number, outcome).await;
         let stands = match stands {
             // Somebody else has settled it.
@@ -333,7 +333,8 @@ async fn finish_as_read(
         return Ok(false);
     }
     let (packer, state) = (merchant.db.packer(), outcome.state());
-    let done = [&payment.steps, steps].concat();
+    let mut done = payment.done(&mut *merchant.db.read().await?).await?;
+    done.add(steps);
     // In the order in which others lock them.
     let mut writes = vec![
         payments::restated_as_read(packer, payment, (&done, state))?,

@@ -253,7 +253,7 @@ fn authorizations(payment: &Payment) -> Vec<AskedView> {
 }
 
 impl OrderView {
-    pub(super) fn of(order: &Order, payment: Option<&Payment>) -> Self {
+    pub(super) fn of(order: &Order, payment: Option<&Payment>, steps: Vec<StepReport>) -> Self {
         let leading = payment.and_then(Payment::leading);
         let amount = |minor| {
             payment
@@ -301,9 +301,7 @@ impl OrderView {
                 .and_then(amount),
             reversal_refusal: refusal(Kind::Reversal),
             capture_refusal: refusal(Kind::Capture),
-            steps: payment
-                .map(|payment| payment.steps.clone())
-                .unwrap_or_default(),
+            steps,
         }
     }
 }

@@ -206,5 +206,9 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<OrderView>, Problem> {
     let (order, payment) = order_view::find(&merchant, &id).await?;
-    Ok(Json(OrderView::of(&order, payment.as_ref())))
+    let steps = match &payment {
+        Some(payment) => payment.steps(&mut *merchant.db.read().await?).await?,
+        None => Vec::new(),
+    };
+    Ok(Json(OrderView::of(&order, payment.as_ref(), steps)))
 }

@@ -149,12 +149,60 @@ pub(crate) struct Payment {
     pub(crate) plan: Option<InstallRecurData>,
     /// Why the gateway was not asked.
     pub(crate) failure: Option<String>,
-    /// What the merchant has done so far.
-    pub(crate) steps: Vec<StepReport>,
+    /// What the merchant has done so far: [`Payment::steps`].
+    kept_steps: KeptSteps,
     /// As counted when this was read.
     revision: i64,
     /// By number.
     pub(crate) authorizations: Vec<Authorization>,
+}
+
+/// Reports of steps as they are stored: packed, or in a row of before as text. Whoever needs none of them is not held up by
+/// them, should they be damaged.
+#[derive(Debug, Clone)]
+struct KeptSteps(Option<Vec<u8>>, Option<String>);
+
+impl KeptSteps {
+    /// In two columns of a row.
+    fn of(row: &AnyRow, packed: usize, text: usize) -> Result<Self, sqlx::Error> {
+        Ok(Self(row.try_get(packed)?, row.try_get(text)?))
+    }
+
+    async fn read(self, conn: &mut AnyConnection) -> Result<Vec<StepReport>, StoreError> {
+        let steps = long_text(conn, self.0, self.1).await?;
+        from_json(&steps.unwrap_or_default(), "payments.steps")
+    }
+
+    async fn into_done(self, conn: &mut AnyConnection) -> Result<Done, StoreError> {
+        match self.read(conn).await {
+            Ok(steps) => Ok(Done(Some(steps))),
+            Err(StoreError::Corrupt(what)) => {
+                tracing::error!(
+                    error = what,
+                    "reports of steps are damaged; they stay as they are"
+                );
+                Ok(Done(None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What the merchant has done for a payment, to be added to. Damaged reports stay as they are: no money waits for them.
+#[derive(Debug)]
+pub(crate) struct Done(Option<Vec<StepReport>>);
+
+impl Done {
+    pub(crate) fn add(&mut self, steps: &[StepReport]) {
+        if let Some(done) = &mut self.0 {
+            done.extend_from_slice(steps);
+        }
+    }
+
+    fn packed(&self, packer: &Packer) -> Result<Option<Vec<u8>>, StoreError> {
+        let done = self.0.as_deref();
+        done.map(|done| packed_steps(packer, done)).transpose()
+    }
 }
 
 /// A payment that begins.
@@ -242,19 +290,10 @@ pub(crate) async fn find(
     let Some(first) = rows.first() else {
         return Ok(None);
     };
-    let mut payment = read(conn, first, authorizations::COLUMNS_COUNT).await?;
+    let mut payment = read(first, authorizations::COLUMNS_COUNT)?;
     let currency = payment.amount.currency();
     payment.authorizations = authorizations::of_payment(conn, xid, (&rows, currency)).await?;
     Ok(Some(payment))
-}
-
-async fn read_steps(
-    conn: &mut AnyConnection,
-    packed: Option<Vec<u8>>,
-    text: Option<String>,
-) -> Result<Vec<StepReport>, StoreError> {
-    let steps = long_text(conn, packed, text).await?;
-    from_json(&steps.unwrap_or_default(), "payments.steps")
 }
 
 /// The payment, which nobody else can decide about until the transaction ends.
@@ -265,12 +304,12 @@ pub(crate) async fn lock(tx: &mut Tx, xid: &Xid) -> Result<Payment, StoreError> 
 }
 
 /// Like [`lock`], for who need look at nothing but what was done so far.
-pub(crate) async fn hold(tx: &mut Tx, xid: &Xid) -> Result<Vec<StepReport>, StoreError> {
+pub(crate) async fn hold(tx: &mut Tx, xid: &Xid) -> Result<Done, StoreError> {
     let row = locked(tx, xid).await?;
-    read_steps(tx, row.try_get(0)?, row.try_get(1)?).await
+    KeptSteps::of(&row, 0, 1)?.into_done(tx).await
 }
 
-/// Its steps, as [`read_steps`] reads them.
+/// Its steps, as they are kept.
 async fn locked(tx: &mut Tx, xid: &Xid) -> Result<AnyRow, StoreError> {
     let sql = [
         "SELECT steps_packed, steps FROM payments WHERE xid = $1",
@@ -297,13 +336,9 @@ pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError>
 }
 
 /// The same, with all that the merchant has done for it. The caller holds it.
-pub(crate) async fn restate_with(
-    tx: &mut Tx,
-    xid: &Xid,
-    steps: &[StepReport],
-) -> Result<State, StoreError> {
+pub(crate) async fn restate_with(tx: &mut Tx, xid: &Xid, done: &Done) -> Result<State, StoreError> {
     let state = state_now(tx, xid).await?;
-    let restated = restated(tx.packer(), xid, (steps, state))?;
+    let restated = restated(tx.packer(), xid, (done, state))?;
     tx.write(restated).await?;
     Ok(state)
 }
@@ -312,16 +347,17 @@ pub(crate) async fn restate_with(
 pub(crate) fn restated(
     packer: &Packer,
     xid: &Xid,
-    (steps, state): (&[StepReport], State),
+    (done, state): (&Done, State),
 ) -> Result<Write, StoreError> {
-    let update = sqlx::query(
-        "UPDATE payments SET state = $1, steps = '', steps_packed = $2, revision = revision + 1 WHERE xid = $3",
-    )
-    .bind(state.name())
-    .bind(packed_steps(packer, steps)?)
-    .bind(xid.to_string());
+    let update = sqlx::query(RESTATED)
+        .bind(state.name())
+        .bind(done.packed(packer)?)
+        .bind(xid.to_string());
     Ok(Write::may(update))
 }
+
+const RESTATED: &str = "UPDATE payments SET state = $1, steps = CASE WHEN $2 IS NULL THEN steps ELSE '' END, \
+     steps_packed = COALESCE($2, steps_packed), revision = revision + 1 WHERE xid = $3";
 
 /// Why nothing is kept of what was decided on a payment as it was read.
 pub(crate) const CHANGED: &str = "the payment was changed meanwhile";
@@ -330,16 +366,13 @@ pub(crate) const CHANGED: &str = "the payment was changed meanwhile";
 pub(crate) fn restated_as_read(
     packer: &Packer,
     read: &Payment,
-    (steps, state): (&[StepReport], State),
+    (done, state): (&Done, State),
 ) -> Result<Write, StoreError> {
-    let update = sqlx::query(
-        "UPDATE payments SET state = $1, steps = '', steps_packed = $2, revision = revision + 1 \
-         WHERE xid = $3 AND revision = $4",
-    )
-    .bind(state.name())
-    .bind(packed_steps(packer, steps)?)
-    .bind(read.xid.to_string())
-    .bind(read.revision);
+    let update = sqlx::query(AssertSqlSafe(format!("{RESTATED} AND revision = $4")))
+        .bind(state.name())
+        .bind(done.packed(packer)?)
+        .bind(read.xid.to_string())
+        .bind(read.revision);
     Ok(Write::must(update, CHANGED))
 }
 
@@ -363,10 +396,9 @@ async fn state_now(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {
     Ok(payment.ok_or(StoreError::Corrupt("payments.xid"))?.state())
 }
 
-async fn read(conn: &mut AnyConnection, row: &AnyRow, from: usize) -> Result<Payment, StoreError> {
+fn read(row: &AnyRow, from: usize) -> Result<Payment, StoreError> {
     let at = |column: usize| from.saturating_add(column);
     let text = |column: usize| row.try_get::<String, _>(at(column));
-    let steps = read_steps(conn, row.try_get(at(9))?, row.try_get(at(10))?).await?;
     Ok(Payment {
         xid: stored(&text(0)?, "payments.xid")?,
         order_id: stored(&text(1)?, "payments.order_id")?,
@@ -376,13 +408,26 @@ async fn read(conn: &mut AnyConnection, row: &AnyRow, from: usize) -> Result<Pay
         amount: amount(&text(5)?, row.try_get(at(6))?, "orders.amount_minor")?,
         plan: orders::plan(row.try_get(at(8))?)?,
         failure: row.try_get(at(7))?,
-        steps,
+        kept_steps: KeptSteps::of(row, at(9), at(10))?,
         revision: row.try_get(at(11))?,
         authorizations: Vec::new(),
     })
 }
 
 impl Payment {
+    /// What the merchant has done so far.
+    pub(crate) async fn steps(
+        &self,
+        conn: &mut AnyConnection,
+    ) -> Result<Vec<StepReport>, StoreError> {
+        self.kept_steps.clone().read(conn).await
+    }
+
+    /// The same, to be added to.
+    pub(crate) async fn done(&self, conn: &mut AnyConnection) -> Result<Done, StoreError> {
+        self.kept_steps.clone().into_done(conn).await
+    }
+
     /// The authorization that tells where the payment stands: what an answer is waited for comes first, then what is
     /// held, what was captured, and what came to nothing; among equals the newest.
     pub(crate) fn leading(&self) -> Option<&Authorization> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::bank::Mood;
 use crate::movements::{TWELVE_MINUTES_LATER, wait_until_done};
-use crate::shop::{Shop, World};
+use crate::shop::{OPERATOR, Shop, World};
 use crate::wallet::Wallet;
 
 pub(crate) fn of(minor: u64) -> Value {
@@ -56,6 +56,30 @@ async fn money_goes_back_in_parts_up_to_what_was_captured() {
     assert_eq!(refunds.as_array().unwrap().len(), 2, "{refunds}");
     assert_eq!(shop.ask(&order, "refund", "a", of(500)).await, first);
     assert_eq!(world.bank.received("CredReq"), (2, 2));
+}
+
+#[tokio::test]
+async fn damaged_reports_of_what_was_done_hold_up_no_money_and_no_inquiry() {
+    let world = World::new().await;
+    let shop = world.open_shop().await;
+    let order = shop.order().await;
+    let wallet = Wallet::new(&world.pki, 1);
+    let (step, _) = wallet.buy(&shop, &order).await;
+    assert_eq!(shop.capture(&order, Some("all")).await.0, 200);
+    let (db, _) = world.open_database().await;
+    let mut tx = db.begin().await.unwrap();
+    let damage = sqlx::query("UPDATE payments SET steps_packed = $1").bind(vec![4_u8; 40]);
+    assert_eq!(damage.execute(&mut *tx).await.unwrap().rows_affected(), 1);
+    tx.commit().await.unwrap();
+    db.close().await;
+    let (status, refund) = shop.ask(&order, "refund", "a", json!({})).await;
+    assert_eq!((status, &refund["state"]), (200, &json!("refunded")));
+    let told = wallet.inquire(&shop, &step.state).await.unwrap();
+    assert_eq!(told.status, PaymentStatus::Refunded);
+    // Who asks for them is told.
+    let path = format!("/orders/{}", order.lid_m);
+    assert_eq!(shop.get(&path, Some(OPERATOR)).await.0, 500);
+    shop.close().await;
 }
 
 #[tokio::test]
