@@ -28,8 +28,8 @@ use reqwest::Url;
 
 use crate::purchases::{AgreedOrder, Record, Terms, allowed, known_purchase, load};
 use crate::registration::Paying;
-use crate::store::{self, PurchaseRow};
-use crate::{Wallet, call_problem, corrupt, registration, with_context};
+use crate::store::{self, PurchaseRow, Staple};
+use crate::{Wallet, call_problem, corrupt, registration, staples, with_context};
 
 /// How long PReq is sent again while nobody answers: shorter than the receiver keeps its answer.
 pub(crate) const DEADLINE_MS: i64 = 24 * 60 * 60 * 1000;
@@ -45,7 +45,7 @@ pub(crate) async fn purchase(
     order: AgreedOrder,
     ordered: StepReport,
 ) -> Result<PurchaseRow, Problem> {
-    let (card, ocsp) = registration::buying(wallet, &terms.card_id).await?;
+    let (card, staple) = registration::buying(wallet, &terms.card_id).await?;
     let brand = brand_of(&card)?.as_str().to_owned();
     if !order.initiation.brands.contains(&brand) {
         let detail = format!(
@@ -54,7 +54,7 @@ pub(crate) async fn purchase(
         );
         return Err(Problem::unprocessable("brand-not-taken", detail));
     }
-    let (step, shown) = initiate(wallet, &card, ocsp, &order).await?;
+    let (step, shown) = initiate(wallet, &card, staple, &order).await?;
     let stored = Instant::now();
     let record = Record {
         order_description: order.initiation.order_description.clone(),
@@ -87,7 +87,7 @@ fn brand_of(card: &Paying) -> Result<BrandId, Problem> {
 async fn initiate(
     wallet: &Arc<Wallet>,
     card: &Paying,
-    ocsp: Option<Vec<u8>>,
+    staple: Option<Staple>,
     order: &AgreedOrder,
 ) -> Result<(Step<AwaitingPRes>, StepReport), Problem> {
     let started = Instant::now();
@@ -108,6 +108,7 @@ async fn initiate(
         .map_err(|error| call_problem("merchant-not-answering", &error))?;
     let bytes = answer.body.len();
     let (card, verifier) = (card.clone(), Arc::clone(wallet.trust.verifier()));
+    let ocsp = staples::if_fresh(staple);
     let from = Some(&order.set_url);
     let next = verified(wallet, from, answer, move |wire| {
         with_context(|ctx| step.state.handle(ctx, card.card(), wire, &verifier, ocsp))

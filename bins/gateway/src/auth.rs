@@ -149,14 +149,7 @@ async fn begin_as_new(
     if granted.is_err() {
         return Ok(false);
     }
-    let new = New {
-        id,
-        asker,
-        payment: Some((payment, &payment_id)),
-        refused: None,
-        received_at_s: received.at.seconds(),
-        steps: &asked.steps,
-    };
+    let new = undecided((id, &payment_id), received, asked);
     let whose = (asker.merchant_id(), &asker.brand_id);
     let names = (&asker.auth_tags.trans_ids.xid, &asker.rrpid());
     let writes = vec![
@@ -179,6 +172,22 @@ fn wanted<'a>(asker: &'a Asker, instrument: Instrument, leeway: Leeway) -> Asked
         amount: asker.amount,
         plan: asker.install_recur_data.as_ref(),
         early_days: leeway.early_days,
+    }
+}
+
+/// An authorization of which the issuer is to be asked, under this id and its payment's.
+fn undecided<'a>(
+    (id, payment_id): (&'a str, &'a str),
+    received: &Received,
+    asked: &'a Authorize,
+) -> New<'a> {
+    New {
+        id,
+        asker: &asked.asker,
+        payment: Some((&asked.payment, payment_id)),
+        refused: None,
+        received_at_s: received.at.seconds(),
+        steps: &asked.steps,
     }
 }
 
@@ -241,14 +250,7 @@ async fn begin_with_known(
             return Ok(Begun::No(code));
         }
     }
-    let new = New {
-        id,
-        asker,
-        payment: Some((payment, &payment_id)),
-        refused: None,
-        received_at_s: received.at.seconds(),
-        steps: &asked.steps,
-    };
+    let new = undecided((id, &payment_id), received, asked);
     let inserted = authorizations::insert(tx.packer(), &gateway.vault, &new)?;
     asked.approvals = u32::try_from(balance.approvals()).unwrap_or(u32::MAX);
     let pending = pending::insert(&gateway.vault, &to_be_asked(id, received, asked))?;

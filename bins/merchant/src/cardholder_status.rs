@@ -102,6 +102,8 @@ async fn ask(merchant: &Arc<Merchant>, cardholder: &Certificate) -> Result<(), F
     {
         return Ok(());
     }
+    // What is known is not asked, and needs no responder.
+    check_learned(merchant, cardholder).await?;
     let trust = merchant.trust.get();
     let trust = trust.ok_or(Failure::NotReady(
         "the certificate authority was not reached yet",

@@ -182,17 +182,25 @@ impl SetEndpoint {
                 None => p::join(merchant, received, &wrapper).await,
             };
         }
-        match &wrapper.message {
-            Message::PReq(_) if is_mail_order(&wrapper) => {
+        match (&wrapper.message, about) {
+            (Message::PReq(_), _) if is_mail_order(&wrapper) => {
                 mail::handle(merchant, received, wrapper).await
             }
             // Nobody waits for the others there, and their senders would be waited for.
-            Message::PInitReq(_) | Message::PReq(_) | Message::InqReq(_) if way == Way::Mail => {
+            (Message::PInitReq(_) | Message::PReq(_) | Message::InqReq(_), _)
+                if way == Way::Mail =>
+            {
                 Err(Rejection::NotServed("what orders nothing by mail").into())
             }
-            Message::PInitReq(_) => p_init::handle(merchant, received, wrapper, about).await,
-            Message::PReq(_) => p::handle(merchant, received, wrapper, about).await,
-            Message::InqReq(_) => inq::handle(merchant, received, wrapper).await,
+            (Message::PInitReq(_), About::Order(open)) => {
+                p_init::handle(merchant, received, wrapper, open).await
+            }
+            (Message::PReq(_), About::Purchase(opened)) => {
+                let opened = opened.ok_or(Rejection::UnknownXid)?;
+                p::handle(merchant, received, wrapper, *opened).await
+            }
+            (Message::PReq(_), _) => Err(Rejection::HeaderMismatch("xid").into()),
+            (Message::InqReq(_), _) => inq::handle(merchant, received, wrapper).await,
             _ => Err(wrapper.not_taken().into()),
         }
     }

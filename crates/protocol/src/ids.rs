@@ -2,6 +2,7 @@
 
 use openset_jose::{Random, base64url};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::{Context, Timestamp, text};
 
@@ -271,7 +272,7 @@ impl std::fmt::Debug for ExactBytes {
 
 impl Serialize for ExactBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        text::write(&base64url::encode(&self.0), serializer)
+        serializer.serialize_str(&Zeroizing::new(base64url::encode(&self.0)))
     }
 }
 

@@ -140,11 +140,12 @@ impl Fitted {
         done.ok().map(|_| bytes)
     }
 
-    /// Whether what was compressed comes back. That is all that a packed value needs to be proved: the pieces have but one value,
-    /// and a sealed object is made again of what its tag has authenticated.
-    fn gives(&self, compressed: &[u8], pieces: &[u8], secrecy: Secrecy) -> bool {
-        self.expand(compressed, pieces.len(), secrecy)
-            .is_some_and(|again| **again == *pieces)
+    /// Whether the value comes back whose so many bytes of pieces were compressed. Of a sealed object its parts do: it is made again
+    /// of what its tag has authenticated.
+    fn gives(&self, compressed: &[u8], len: usize, (value, secrecy): (&[u8], Secrecy)) -> bool {
+        let pieces = self.expand(compressed, len, secrecy);
+        let again = pieces.and_then(|pieces| encoded(&pieces, value.len(), secrecy));
+        again.is_some_and(|again| **again == *value)
     }
 }
 
@@ -233,7 +234,7 @@ impl Packer {
         packed.extend_from_slice(&compressed);
         self.learn(&kind, packed.len(), (id, &sample.bytes), &pieces, vault);
         let shorter = packed.len() < bytes.len();
-        if shorter && sample.gives(&compressed, &pieces, secrecy) {
+        if shorter && sample.gives(&compressed, pieces.len(), (tail, secrecy)) {
             packed
         } else {
             as_is(bytes, secrecy)
@@ -263,7 +264,8 @@ impl Packer {
         packed.extend_from_slice(&compressed);
         self.learn(kind, packed.len(), (id, &sample.bytes), &pieces, None);
         let shorter = packed.len() < bytes.len();
-        (shorter && sample.gives(&compressed, &pieces, secrecy)).then_some(packed)
+        (shorter && sample.gives(&compressed, pieces.len(), (&apart.parts, secrecy)))
+            .then_some(packed)
     }
 
     /// The newest sample of a kind, and its id; none and 0 if there is none.

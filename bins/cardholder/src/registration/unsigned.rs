@@ -9,8 +9,8 @@ use openset_service::random;
 
 use super::form::NewCard;
 use super::{Kept, UNSIGNED, card_of, last_parsed};
-use crate::store::{self, CardRow};
-use crate::{Wallet, corrupt, staples};
+use crate::store::{self, CardRow, Staple};
+use crate::{Wallet, corrupt};
 
 /// What is paid with.
 #[derive(Clone)]
@@ -74,23 +74,22 @@ fn paying_with(
     })))
 }
 
-/// The same, to buy with; and the OCSP response that goes along, if a fresh one is there. What the wallet holds: asked for
-/// when something is being bought, the CA would learn of it.
+/// The same, to buy with; and the OCSP response that is held of its certificate. Asked for when something is being bought, the
+/// CA would learn of it.
 pub(crate) async fn buying(
     wallet: &Wallet,
     card_id: &str,
-) -> Result<(Paying, Option<Vec<u8>>), Problem> {
+) -> Result<(Paying, Option<Staple>), Problem> {
     // Most likely it is the certificate that was bought with last.
     let likely = last_parsed(wallet, card_id, None).map(|(_, card)| thumbprint(&card));
     let mut reader = wallet.db.read().await?;
     let (row, staple) = store::card_and_staple(&mut reader, card_id, likely.as_deref()).await?;
-    drop(reader);
     let paying = paying_with(wallet, row, None)?;
     let staple = match paying.certificate() {
         None if !wallet.allow_unsigned => return Err(not_allowed()),
         None => None,
-        Some(certificate) if likely.as_ref() == Some(&certificate) => staples::if_fresh(staple),
-        Some(certificate) => staples::fresh(wallet, &certificate).await?,
+        Some(certificate) if likely.as_ref() == Some(&certificate) => staple,
+        Some(certificate) => store::staple_of(&mut reader, &certificate).await?,
     };
     Ok((paying, staple))
 }

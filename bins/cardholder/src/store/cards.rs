@@ -142,7 +142,7 @@ pub(crate) async fn card_and_staple(
 ) -> Result<(Option<CardRow>, Option<Staple>), StoreError> {
     // The statement is put together from constants alone.
     let sql = format!(
-        "SELECT {CARD}, {STAPLE} FROM cards LEFT JOIN staples ON certificate = $1 WHERE card_id = $2"
+        "SELECT {CARD}, {STAPLE} FROM cards LEFT JOIN staples s ON s.certificate = $1 WHERE card_id = $2"
     );
     let found = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(certificate)

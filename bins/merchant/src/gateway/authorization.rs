@@ -279,13 +279,13 @@ async fn finish(
         let mut tx = merchant.db.begin().await?;
         let mut done = payments::hold(&mut tx, xid).await?;
         done.add(&steps);
-        let stands = authorizations::conclude(&mut tx, xid, one.number, outcome).await;
-        let stands = match stands {
+        let packer = merchant.db.packer();
+        let concluded = authorizations::concluded(packer, (xid, one.number), outcome);
+        match tx.write(concluded).await {
             // Somebody else has settled it.
             Err(StoreError::Conflict(authorizations::CONCLUDED)) => return Ok(None),
-            stands => stands?,
-        };
-        let moves = outcome.sold().is_some() || release.is_some();
+            concluded => concluded?,
+        }
         if let Some(sold) = outcome.sold() {
             sale::book(&mut tx, xid, one, sold).await?;
         }
@@ -293,11 +293,8 @@ async fn finish(
             let queued = asking::begin(&mut tx, merchant, xid, &wish, draft, None).await?;
             outbox::enqueue(&mut tx, &queued).await?;
         }
-        let stands = stands.filter(|_| !moves);
-        let state = payments::state_after(&mut tx, xid, stands).await?;
-        let packer = merchant.db.packer();
+        let state = payments::restate_with(&mut tx, xid, &done).await?;
         let mut writes = vec![outbox::removed(&outgoing.id)];
-        writes.push(payments::restated(packer, xid, (&done, state))?);
         writes.extend(
             answer
                 .as_deref()

@@ -19,7 +19,7 @@ use openset_store::outbox::Outgoing;
 use tokio::time::{sleep, timeout_at};
 use tracing::Instrument as _;
 
-use super::{About, Found, KEEP_SECONDS, Received, Recording, Sender, mail};
+use super::{Found, KEEP_SECONDS, Received, Recording, Sender, mail};
 use crate::cardholder_status::{self, Staple};
 use crate::failure::Failure;
 use crate::gateway::authorization::answer_received;
@@ -89,15 +89,11 @@ pub(super) async fn handle(
     merchant: &Arc<Merchant>,
     received: &Received,
     wrapper: MessageWrapper,
-    about: About,
+    opened: Purchase,
 ) -> Result<Vec<u8>, Failure> {
     let until = tokio::time::Instant::now() + merchant.settings.authorization_wait;
     let xid = xid(&wrapper)?;
-    let About::Purchase(purchase) = about else {
-        return Err(Rejection::Internal.into());
-    };
-    let purchase = purchase.ok_or(Rejection::UnknownXid)?;
-    let ingredients = Arc::new(gather(merchant, *purchase).await?);
+    let ingredients = Arc::new(gather(merchant, opened).await?);
     match take(merchant, received, &wrapper, ingredients).await? {
         Committed::Answered(answer) => Ok(answer),
         Committed::AtWork => wait(merchant, (received, &wrapper), &xid, until).await,
@@ -164,6 +160,10 @@ async fn commit(
         purchase, by_mail, ..
     } = ingredients;
     let (order, xid) = (&purchase.order, asked.trans_ids.xid);
+    if let (Next::Reject(_), Some(cardholder)) = (next, p_req.payer.certificate()) {
+        // A payment that is asked for counts on it when it is kept.
+        cardholder_status::check_learned(merchant, cardholder).await?;
+    }
     let new = NewPayment {
         order_id: &order.id,
         brand: &purchase.opened.brand_id,
@@ -191,9 +191,6 @@ async fn commit(
     let (effect, answer, committed) = match next {
         // It may be the second of its XID.
         Next::Reject(answer) if !by_mail => {
-            if let Some(cardholder) = p_req.payer.certificate() {
-                cardholder_status::check_learned(merchant, cardholder).await?;
-            }
             let committed = Committed::Answered(answer.clone());
             (vec![Write::may(payment)], Some(&**answer), committed)
         }

@@ -14,12 +14,12 @@ use openset_protocol::wrapper::{AGE_SECONDS_MAX, MessageWrapper};
 use openset_protocol::{Context, Rejection};
 use openset_service::{clock, random};
 
-use super::{About, Found, KEEP_UNAUTHENTICATED_SECONDS, Received, Recording, Sender};
+use super::{Found, KEEP_UNAUTHENTICATED_SECONDS, Received, Recording, Sender};
 use crate::failure::Failure;
 use crate::store::purchases;
 use crate::{Merchant, offload};
 
-// Otherwise the bytes of one that is still on record could be taken for new ones: see [`About`].
+// Otherwise the bytes of one that is still on record could be taken for new ones: see `About` in set.rs.
 const _: () = assert!(KEEP_UNAUTHENTICATED_SECONDS < purchases::OPEN_SECONDS);
 
 const TOO_MANY: Rejection =
@@ -29,12 +29,9 @@ pub(super) async fn handle(
     merchant: &Arc<Merchant>,
     received: &Received,
     wrapper: MessageWrapper,
-    about: About,
+    open: Option<i64>,
 ) -> Result<Vec<u8>, Failure> {
     let request = decode(&wrapper)?;
-    let About::Order(open) = about else {
-        return Err(Rejection::Internal.into());
-    };
     let (ours, gateway) = chosen(merchant, &request, open).await?;
     let (wire, asked) = (received.bytes.clone(), request.clone());
     let verifier = merchant.verifier()?;

@@ -10,9 +10,8 @@ use openset_protocol::money::{Currency, CurrencyAmount};
 use openset_protocol::wrapper::{Jwe, Jws};
 use openset_store::packed::Packer;
 use openset_store::{StoreError, Tx, Write};
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Row, SqlSafeStr};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 
 use super::movements::{self, Movement, RestKey};
 use super::payments::State;
@@ -247,41 +246,8 @@ impl Outcome {
 /// Why an authorization is not concluded.
 pub(crate) const CONCLUDED: &str = "the payment was not waiting for an authorization";
 
-/// Ends the wait for an authorization. Gives where the payment stands now if it has no other and nothing was asked of this one
-/// since; none of any other payment.
-pub(crate) async fn conclude(
-    tx: &mut Tx,
-    xid: &Xid,
-    number: i64,
-    outcome: &Outcome,
-) -> Result<Option<State>, StoreError> {
-    // What is counted are rows alone: whether SQLite sees this UPDATE in them is not defined.
-    let sql = format!(
-        "{CONCLUDE} RETURNING (SELECT COUNT(*) FROM authorizations a WHERE a.xid = $4), \
-         (SELECT COUNT(*) FROM movements m WHERE m.xid = $4)"
-    );
-    let conclude = concluding(tx.packer(), AssertSqlSafe(sql), (xid, number), outcome);
-    let row = conclude.fetch_optional(&mut **tx).await?;
-    let row = row.ok_or(StoreError::Conflict(CONCLUDED))?;
-    let (authorizations, movements): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    let is_alone = authorizations == 1 && movements == 0;
-    Ok(is_alone.then(|| outcome.state()))
-}
-
-/// The same, at the end of a transaction that knows where the payment stands; refused as [`CONCLUDED`].
-pub(crate) fn concluded(packer: &Packer, of: (&Xid, i64), outcome: &Outcome) -> Write {
-    Write::must(concluding(packer, CONCLUDE, of, outcome), CONCLUDED)
-}
-
-const CONCLUDE: &str = "UPDATE authorizations SET state = $1, answer = $2, failure = $3 \
-     WHERE xid = $4 AND number = $5 AND state = 'asked'";
-
-fn concluding<'a>(
-    packer: &Packer,
-    sql: impl SqlSafeStr,
-    (xid, number): (&Xid, i64),
-    outcome: &'a Outcome,
-) -> Query<'a, Any, AnyArguments> {
+/// Ends the wait for an authorization, or else nothing is kept: [`CONCLUDED`].
+pub(crate) fn concluded(packer: &Packer, (xid, number): (&Xid, i64), outcome: &Outcome) -> Write {
     let (proof, failure) = match outcome {
         Outcome::Answered(_, proof) => (Some(proof), None),
         Outcome::Refused(reason) | Outcome::Failed(reason) => (None, Some(reason.as_str())),
@@ -296,12 +262,16 @@ fn concluding<'a>(
         State::Declined => "declined",
         _ => "failed",
     };
-    sqlx::query(sql)
-        .bind(said)
-        .bind(answer)
-        .bind(failure)
-        .bind(xid.to_string())
-        .bind(number)
+    let conclude = sqlx::query(
+        "UPDATE authorizations SET state = $1, answer = $2, failure = $3 \
+         WHERE xid = $4 AND number = $5 AND state = 'asked'",
+    )
+    .bind(said)
+    .bind(answer)
+    .bind(failure)
+    .bind(xid.to_string())
+    .bind(number);
+    Write::must(conclude, CONCLUDED)
 }
 
 /// A receipt that was verified, if it is newer than the one that is kept: the wallet believes the bank's word alone, so what

@@ -237,7 +237,8 @@ fn packed_steps(packer: &Packer, steps: &[StepReport]) -> Result<Vec<u8>, StoreE
 /// is revoked.
 pub(crate) const NOT_BEGUN: &str = "the purchase has a payment, or may have none";
 
-/// Records a payment; changes no row if its XID has one already, or the payer's certificate was learned to be revoked.
+/// Records a payment; changes no row if its XID has one already, or it is not rejected and the payer's certificate was learned
+/// to be revoked.
 pub(crate) fn insert<'a>(
     packer: &Packer,
     new: &NewPayment<'a>,
@@ -255,7 +256,8 @@ pub(crate) fn insert<'a>(
         "INSERT INTO payments (xid, order_id, state, brand, cardholder, asked, dual_signature, failure, steps, \
          created_at_ms, signed, hoi, hpi, od_salt, steps_packed) \
          SELECT $1, $2, $3, $4, $5, $6, '', $7, '', $8, $9, $10, $11, $12, $13 \
-         WHERE NOT EXISTS (SELECT 1 FROM learned_revocations WHERE thumbprint = $5) ON CONFLICT DO NOTHING",
+         WHERE $7 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM learned_revocations WHERE thumbprint = $5) \
+         ON CONFLICT DO NOTHING",
     )
     .bind(xid.to_string())
     .bind(new.order_id.as_str())
@@ -338,22 +340,12 @@ pub(crate) async fn restate(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError>
 /// The same, with all that the merchant has done for it. The caller holds it.
 pub(crate) async fn restate_with(tx: &mut Tx, xid: &Xid, done: &Done) -> Result<State, StoreError> {
     let state = state_now(tx, xid).await?;
-    let restated = restated(tx.packer(), xid, (done, state))?;
-    tx.write(restated).await?;
-    Ok(state)
-}
-
-/// What [`restate_with`] writes, of a payment that stands so. The caller holds it.
-pub(crate) fn restated(
-    packer: &Packer,
-    xid: &Xid,
-    (done, state): (&Done, State),
-) -> Result<Write, StoreError> {
     let update = sqlx::query(RESTATED)
         .bind(state.name())
-        .bind(done.packed(packer)?)
+        .bind(done.packed(tx.packer())?)
         .bind(xid.to_string());
-    Ok(Write::may(update))
+    update.execute(&mut **tx).await?;
+    Ok(state)
 }
 
 const RESTATED: &str = "UPDATE payments SET state = $1, steps = CASE WHEN $2 IS NULL THEN steps ELSE '' END, \
@@ -362,7 +354,7 @@ const RESTATED: &str = "UPDATE payments SET state = $1, steps = CASE WHEN $2 IS 
 /// Why nothing is kept of what was decided on a payment as it was read.
 pub(crate) const CHANGED: &str = "the payment was changed meanwhile";
 
-/// The same, of a payment that nobody holds and that still is as it was read; or else nothing is kept: [`CHANGED`].
+/// What [`restate_with`] writes, of a payment that nobody holds and that still is as it was read; or else nothing is kept: [`CHANGED`].
 pub(crate) fn restated_as_read(
     packer: &Packer,
     read: &Payment,
@@ -374,18 +366,6 @@ pub(crate) fn restated_as_read(
         .bind(read.xid.to_string())
         .bind(read.revision);
     Ok(Write::must(update, CHANGED))
-}
-
-/// Where the payment stands now, which is believed if the caller knows.
-pub(crate) async fn state_after(
-    tx: &mut Tx,
-    xid: &Xid,
-    known: Option<State>,
-) -> Result<State, StoreError> {
-    match known {
-        Some(state) => Ok(state),
-        None => state_now(tx, xid).await,
-    }
 }
 
 async fn state_now(tx: &mut Tx, xid: &Xid) -> Result<State, StoreError> {

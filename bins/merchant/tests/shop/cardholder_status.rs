@@ -50,10 +50,9 @@ async fn without_a_fresh_staple_the_responder_is_asked_once_in_the_life_of_its_a
 async fn revoked_cardholder_is_refused_for_good_by_every_replica() {
     for stapled in [true, false] {
         let world = World::new().await;
-        let (one, two) = (
-            world.open_shop().await,
-            world.open_replica(5_000, "two").await,
-        );
+        let one = world.open_shop().await;
+        let two = world.open_replica(5_000, "two").await;
+        let three = world.open_replica(5_000, "three").await;
         let wallet = Wallet::new(&world.pki, 3);
         let (order, later) = (one.order().await, two.order().await);
         let staple = world
@@ -76,10 +75,16 @@ async fn revoked_cardholder_is_refused_for_good_by_every_replica() {
                 "revokedCertificate"
             );
         }
+        // Nor is a responder needed to tell it.
+        world.authority.says(Word::Down);
+        let step = wallet.begin(&three, &later).await;
+        let (code, text) = post(&three.url, &step.wire).await.error();
+        assert_eq!(code, "revokedCertificate", "{text}");
         assert_eq!(one.show(&order).await["state"], "open");
         assert_eq!(world.bank.received("AuthReq"), (0, 0));
-        one.close().await;
-        two.close().await;
+        for shop in [one, two, three] {
+            shop.close().await;
+        }
     }
 }
 

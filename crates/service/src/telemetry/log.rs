@@ -86,11 +86,10 @@ impl Fields {
 }
 
 /// Cut where it is too long.
-fn short(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(VALUE_CHARS_MAX) {
-        text.truncate(end);
-    }
-    text
+fn short(text: &str) -> Value {
+    let end = text.char_indices().nth(VALUE_CHARS_MAX);
+    let end = end.map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text).into()
 }
 
 impl Serialize for Fields {
@@ -101,11 +100,11 @@ impl Serialize for Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, || short(format!("{value:?}")).into());
+        self.put(field, || short(&format!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, || short(value.to_owned()).into());
+        self.put(field, || short(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
