@@ -68,10 +68,10 @@ async fn damaged_reports_of_what_was_done_hold_up_no_money_and_no_inquiry() {
     assert_eq!(shop.capture(&order, Some("all")).await.0, 200);
     let (db, _) = world.open_database().await;
     let mut tx = db.begin().await.unwrap();
-    let damage = sqlx::query("UPDATE payments SET steps_packed = $1").bind(vec![4_u8; 40]);
+    let damaged = vec![4_u8; 40];
+    let damage = sqlx::query("UPDATE payments SET steps_packed = $1").bind(damaged.clone());
     assert_eq!(damage.execute(&mut *tx).await.unwrap().rows_affected(), 1);
     tx.commit().await.unwrap();
-    db.close().await;
     let (status, refund) = shop.ask(&order, "refund", "a", json!({})).await;
     assert_eq!((status, &refund["state"]), (200, &json!("refunded")));
     let told = wallet.inquire(&shop, &step.state).await.unwrap();
@@ -79,6 +79,13 @@ async fn damaged_reports_of_what_was_done_hold_up_no_money_and_no_inquiry() {
     // Who asks for them is told.
     let path = format!("/orders/{}", order.lid_m);
     assert_eq!(shop.get(&path, Some(OPERATOR)).await.0, 500);
+    // Somebody may yet mend them.
+    let kept: Vec<u8> = sqlx::query_scalar("SELECT steps_packed FROM payments")
+        .fetch_one(&mut *db.read().await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(kept, damaged);
+    db.close().await;
     shop.close().await;
 }
 
