@@ -61,7 +61,8 @@ mod tests {
         }
         let plain = "eyJhbGciOiJQUzI1NiJ9.".repeat(30);
         let strange = (0..0x250).filter_map(char::from_u32);
-        let others = strange.map(|c| format!("{plain}{c}{plain}"));
+        // Behind a backslash, some of them are escapes.
+        let others = strange.flat_map(|c| ["", "\\"].map(|b| format!("{plain}{b}{c}{plain}")));
         for text in [
             plain.clone(),
             format!("\"{plain}"),
